@@ -1,0 +1,1 @@
+"""PKIX vocabulary and the issuing boundary. Imports nothing of the other packages."""

@@ -1,0 +1,178 @@
+"""All that a policy may know of a request, whatever protocol brought it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ca.csr import Csr
+    from ca.names import DistinguishedName, GeneralName
+
+
+class Protocol(StrEnum):
+    """The protocols that endpoints speak."""
+
+    ACME = "acme"
+    EST = "est"
+    SCEP = "scep"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EndpointName:
+    """One mounted protocol with its label, written ``est/plant``."""
+
+    protocol: Protocol
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.protocol}/{self.label}"
+
+    @classmethod
+    def parse(cls, text: str) -> EndpointName:
+        """Read ``protocol/label``. Raises ValueError."""
+        protocol, slash, label = text.partition("/")
+        if not slash or not label or "/" in label:
+            raise ValueError(f"an endpoint is written protocol/label, like est/default, not {text!r}")
+        return cls(Protocol(protocol), label)
+
+
+class Kind(StrEnum):
+    """What is asked for."""
+
+    ENROLL = "enroll"
+    RENEW = "renew"
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordEvidence:
+    """An HTTP password was presented and is right."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeEvidence:
+    """A SCEP challenge password was presented and is right.
+
+    Attributes:
+        source: ``static`` or the kind of one-time challenge.
+    """
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateEvidence:
+    """A certificate was presented, its key proven, its chain, validity and revocation judged.
+
+    Attributes:
+        subject, names: the certificate's own.
+        serial: its serial number.
+        not_after: its end of validity.
+        anchor: ``own`` for a certificate issued here, else the configured name of the foreign trust anchor.
+        profile: the profile it was issued under, None for a foreign one.
+        endpoint: the endpoint it was issued through, None for a foreign one.
+    """
+
+    subject: DistinguishedName
+    names: tuple[GeneralName, ...]
+    serial: int
+    not_after: datetime
+    anchor: str
+    profile: str | None
+    endpoint: EndpointName | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEvidence:
+    """An ACME account signed the request, and each of these names was validated for it.
+
+    Attributes:
+        account: the account's identifier.
+        authorized: the identifiers of the order, all with a valid authorization.
+    """
+
+    account: str
+    authorized: tuple[GeneralName, ...]
+
+
+Evidence = PasswordEvidence | ChallengeEvidence | CertificateEvidence | AccountEvidence
+
+EVIDENCE_WORDS: dict[type, str] = {
+    PasswordEvidence: "password",
+    ChallengeEvidence: "challenge",
+    CertificateEvidence: "certificate",
+    AccountEvidence: "account",
+}
+"""The words by which policy files and records name kinds of evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who asks, with the evidence.
+
+    Attributes:
+        identity: a stable name, prefixed by its kind: ``password:pump-17``, ``certificate:<serial, hex>``,
+            ``challenge:static``, ``account:<id>``.
+        evidence: what was presented and found right; never empty for an authenticated requester.
+        address: the peer's IP address as text, None when there is none.
+    """
+
+    identity: str
+    evidence: tuple[Evidence, ...]
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The certificate that a renewal replaces.
+
+    Attributes:
+        serial: its serial number.
+        subject, names: its own; what is asked for is compared with them.
+        spki: DER of its public key.
+        not_before, not_after: its validity.
+        profile: the profile it was issued under.
+        endpoint: the endpoint it was issued through.
+    """
+
+    serial: int
+    subject: DistinguishedName
+    names: tuple[GeneralName, ...]
+    spki: bytes
+    not_before: datetime
+    not_after: datetime
+    profile: str
+    endpoint: EndpointName
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentRequest:
+    """One question to the policy and to the one door behind it.
+
+    Attributes:
+        key: the idempotency key, unique for what must be issued once; chosen by the protocol (architecture, "How a
+            CSR flows"). Any text; it is hashed before it is stored.
+        kind: first enrollment or renewal.
+        endpoint: where it came in.
+        profile: the profile that was asked for by name, None to use the endpoint's first.
+        csr: the parsed certification request.
+        requester: who asks.
+        now: the time of the request, aware UTC.
+        renewed: the certificate to be renewed; None for a first enrollment.
+        transaction: the protocol's own identifier, for people who search: SCEP transactionID, ACME order.
+    """
+
+    key: str
+    kind: Kind
+    endpoint: EndpointName
+    profile: str | None
+    csr: Csr
+    requester: Requester
+    now: datetime
+    renewed: Renewed | None = None
+    transaction: str | None = None

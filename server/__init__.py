@@ -1,0 +1,1 @@
+"""The enrollment server: speaks protocols, asks policies, has plans signed, records everything."""

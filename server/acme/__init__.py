@@ -1,0 +1,1 @@
+"""ACME: one folder, the same file names as its siblings."""

@@ -1,0 +1,1 @@
+"""EST: one folder, the same file names as its siblings."""

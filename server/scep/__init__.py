@@ -1,0 +1,1 @@
+"""SCEP: one folder, the same file names as its siblings."""
