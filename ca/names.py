@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 
 from cryptography import x509
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 COMMON_NAME = "2.5.4.3"
 SERIAL_NUMBER = "2.5.4.5"
@@ -25,7 +28,7 @@ class MalformedName(ValueError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class DnsName:
-    """A DNS name in lower case, A-labels, without trailing dot; the leftmost label may be ``*`` (RFC 5280, RFC 9525)."""
+    """A DNS name in lower case, A-labels, without trailing dot; the leftmost label may be ``*`` (RFC 9525)."""
 
     value: str
 
