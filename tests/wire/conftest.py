@@ -1,0 +1,29 @@
+"""One real server for all foreign clients, over a deployment made as `certwright init` makes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.wire.running import start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.deployment import Deployment
+    from tests.wire.running import RunningServer
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server for tests that leave it as they found it; it must stop cleanly at the end."""
+    running = start(tmp_path_factory.mktemp("wire") / "deployment")
+    yield running
+    assert running.process.stop() == 0, running.process.tail()
+
+
+@pytest.fixture(scope="session")
+def deployment(server: RunningServer) -> Deployment:
+    """The folder that the server serves."""
+    return server.deployment
