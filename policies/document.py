@@ -1,0 +1,224 @@
+"""Reading a YAML file into a frozen pydantic model, with the place of every value and all errors at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+
+from policies.decision import Location
+from policies.nodes import MalformedText, Mark, Node, read_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic_core import ErrorDetails
+    from pydantic_core.core_schema import CoreSchema
+
+Path = tuple[str | int, ...]
+"""Keys and list indexes from the root of a document down to a value."""
+
+
+class Strict(BaseModel):
+    """The base of everything that is read from a file: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentProblem:
+    """One thing that is wrong in a file, with the way out where there is one."""
+
+    location: Location
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.message}"
+
+
+class DocumentErrors(ValueError):
+    """A file is not as it must be; as text, one ``file:line:column: message`` a line.
+
+    Attributes:
+        problems: all that is wrong, in the order of file and line; never empty.
+    """
+
+    def __init__(self, problems: Iterable[DocumentProblem]) -> None:
+        unique = dict.fromkeys(problems)
+        self.problems = tuple(sorted(unique, key=lambda p: (p.location.file, p.location.line, p.location.column)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Document(Generic[M]):
+    """A file that was read.
+
+    Attributes:
+        value: the model.
+        file: the name to which locations refer.
+        root: the tree of places.
+    """
+
+    value: M
+    file: str
+    root: Node = field(repr=False)
+
+    def locate(self, path: Path) -> Location:
+        """Return the place of the key or list item at `path`, or of its nearest ancestor that is in the file."""
+        return _location(self.file, _walk(self.root, path)[0])
+
+
+def read_document(text: str, file: str, model: type[M]) -> Document[M]:
+    """Read YAML into `model`.
+
+    Args:
+        text: the content of the file.
+        file: its name, for locations.
+        model: what it must be; usually derived from `Strict`.
+
+    Raises:
+        DocumentErrors: the text is no YAML of the supported kind, or is not what the model says. All problems are in
+            it, each with its place. Nothing else is raised, whatever the text.
+    """
+    try:
+        root = read_nodes(text)
+    except MalformedText as error:
+        raise DocumentErrors(DocumentProblem(_location(file, f.mark), f.message) for f in error.flaws) from error
+    try:
+        value = model.model_validate(root.plain())
+    except ValidationError as error:
+        problems = [_problem(file, root, model, detail) for detail in error.errors(include_url=False)]
+        raise DocumentErrors(problems) from error
+    return Document(value, file, root)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean "..."?`` for the nearest of the known words, or the list of them, or nothing."""
+    words = sorted(set(known))
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f"; known here: {', '.join(words)}" if words else ""
+
+
+def _location(file: str, mark: Mark) -> Location:
+    return Location(file, mark.line, mark.column)
+
+
+def _walk(root: Node, path: Path) -> tuple[Mark, Node, bool, list[str]]:
+    """Follow `path` as far as it goes.
+
+    Steps that are not in the file are passed over: pydantic puts the tags of unions among the keys.
+
+    Returns the place of the last key or item found, its node, whether the last step was found, and the steps as text.
+    """
+    mark, node, found = root.mark, root, True
+    steps: list[str] = []
+    for step in path:
+        key: str | int = step if node.is_list else str(step)
+        found = node.items is not None and key in node.items
+        if found and node.items is not None:
+            mark, node = node.keys[key], node.items[key]
+            steps.append(f"[{key}]" if isinstance(key, int) else f".{key}")
+    return mark, node, found, steps
+
+
+def _problem(file: str, root: Node, model: type[BaseModel], detail: ErrorDetails) -> DocumentProblem:
+    path = detail["loc"]
+    mark, node, found, steps = _walk(root, path)
+    kind, word = detail["type"], str(path[-1]) if path else ""
+    prefix = "".join(steps).lstrip(".")
+    if kind == "extra_forbidden" and found:
+        known = set(_known_keys(model, path[:-1]))
+        return DocumentProblem(_location(file, mark), f'unknown key "{word}"{did_you_mean(word, known)}')
+    if kind == "missing":
+        where = f"{prefix}: " if prefix else ""
+        return DocumentProblem(_location(file, mark), f'{where}"{word}" is missing')
+    if found and node.items is None:
+        mark = node.mark
+    message = _message(detail, node)
+    return DocumentProblem(_location(file, mark), f"{prefix}: {message}" if prefix else message)
+
+
+def _message(detail: ErrorDetails, node: Node) -> str:
+    """Return what pydantic says, in words of someone who edits a file."""
+    kind = detail["type"]
+    scalar = node.items is None
+    got = "a list" if node.is_list else json.dumps(node.value, ensure_ascii=False) if scalar else "a mapping"
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    if scalar and node.value is None:
+        return "a value is missing"
+    match kind:
+        case "string_type":
+            return f"must be text, not {got}: {'put it in quotes' if scalar else 'write one value'}"
+        case "tuple_type" | "list_type" | "set_type" | "frozen_set_type":
+            return f"must be a list, {f'like [{node.value}], ' if scalar else ''}not {got}"
+        case "model_type" | "dict_type" | "mapping_type" | "model_attributes_type":
+            return f"must be a mapping (key: value), not {got}"
+        case "union_tag_invalid":
+            name = detail["ctx"]["discriminator"].strip("'")
+            return f'"{name}" must be one of {detail["ctx"]["expected_tags"]}'
+    message = detail["msg"][:1].lower() + detail["msg"][1:]
+    return f"{message} (here: {got})" if scalar else message
+
+
+class _LenientSchema(GenerateJsonSchema):
+    """JSON schema in which what can't be described is left open; only the names of keys are wanted."""
+
+    def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> dict[str, Any]:
+        del schema, error_info
+        return {}
+
+    def emit_warning(self, kind: str, detail: str) -> None:
+        """Stay silent: nobody sees this schema."""
+        del kind, detail
+
+
+def _known_keys(model: type[BaseModel], path: Path) -> Iterator[str]:
+    """Yield the keys that the model knows at `path`, of all alternatives where there are several."""
+    schema = model.model_json_schema(schema_generator=_LenientSchema)
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    here = list(_alternatives(schema, definitions))
+    for step in path:
+        below = [
+            alternative
+            for part in here
+            for child in _children(part, step)
+            for alternative in _alternatives(child, definitions)
+        ]
+        here = below or here
+    for part in here:
+        yield from part.get("properties", {})
+
+
+def _alternatives(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "$ref" in schema:
+        yield from _alternatives(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return
+    choices = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
+    for choice in choices:
+        yield from _alternatives(choice, definitions)
+    if not choices:
+        yield schema
+
+
+def _children(schema: dict[str, Any], step: str | int) -> Iterator[dict[str, Any]]:
+    """Yield the schemas of what stands under `step`."""
+    if isinstance(step, int):
+        yield from schema.get("prefixItems", ())[step : step + 1]
+        items = schema.get("items")
+    elif step in schema.get("properties", {}):
+        yield schema["properties"][step]
+        return
+    else:
+        items = schema.get("additionalProperties")
+    if isinstance(items, dict):
+        yield items
