@@ -1,0 +1,74 @@
+# Everything a newcomer or a build needs; `make help` lists it. Python 3.11 or later and make are all that must be there.
+
+VENV := .venv
+PIP := -m pip --disable-pip-version-check --no-input --quiet
+INSTALL := install --require-hashes --only-binary :all:
+# Locks are made for every platform and hold hashes, never addresses.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+
+.PHONY: help
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: run
+run: $(VENV)/.runtime  ## serve the development deployment in certs-dev/, which is made first if it is not there
+	@test -e certs-dev/server.yaml || $(VENV)/bin/python certs-dev/make_dev_pki.py
+	@exec $(VENV)/bin/certwright serve --config certs-dev/server.yaml
+
+.PHONY: test
+test: $(VENV)/.dev  ## run all tests; ARGS="tests/ca -k csr" selects, COVERAGE=1 measures
+ifdef COVERAGE
+	@rm -f .coverage .coverage.*
+	$(VENV)/bin/coverage run -m pytest $(ARGS)
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
+else
+	$(VENV)/bin/python -m pytest $(ARGS)
+endif
+
+.PHONY: check
+check: $(VENV)/.dev  ## format, lint, types and import contracts
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+.PHONY: certbot
+certbot: .venv-certbot/.installed  ## install certbot into .venv-certbot, as a client to try and test with
+
+.PHONY: lock
+lock:  ## resolve all dependencies anew into requirements/ (needs uv)
+	printf 'setuptools>=80\nwheel\n' | $(LOCK) --upgrade --output-file requirements/build.txt -
+	$(LOCK) --upgrade --output-file requirements/runtime.txt pyproject.toml
+	$(LOCK) --upgrade --output-file requirements/dev.txt --constraints requirements/runtime.txt --group dev
+	$(LOCK) --upgrade --output-file requirements/certbot.txt --group certbot
+
+.PHONY: clean
+clean:  ## remove what can be made again; certs-dev/ stays
+	rm -rf $(VENV) .venv-certbot build *.egg-info .coverage .coverage.* .hypothesis .*_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) can't make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making $(VENV) with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv $(VENV)
+
+# The project is installed in place: what is edited is what runs.
+$(VENV)/.runtime: requirements/build.txt requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what Certwright runs on, hash by hash"
+	@$(VENV)/bin/python $(PIP) $(INSTALL) -r requirements/build.txt -r requirements/runtime.txt
+	@$(VENV)/bin/python $(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@echo "Installing the tools for tests and checks"
+	@$(VENV)/bin/python $(PIP) $(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+.venv-certbot/.installed: requirements/certbot.txt | $(VENV)/bin/python
+	@test -x .venv-certbot/bin/python || "$(PYTHON)" -m venv .venv-certbot
+	@.venv-certbot/bin/python $(PIP) $(INSTALL) -r requirements/certbot.txt
+	@touch $@
