@@ -1,0 +1,145 @@
+"""The endpoints: each names its profiles, how requesters prove who they are, and its switches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from policies.document import Strict
+from policies.request import EndpointName, Protocol
+from server.config.listeners import PositiveSeconds
+from server.config.values import Duration, Endpoint, Network, Port, Resolver
+
+
+class KeyFiles(Strict):
+    """A certificate and its private key, PEM; the passphrase stands in a file of its own."""
+
+    certificate: Path
+    key: Path
+    passphrase_file: Path | None = None
+
+
+class _Profiled(Strict):
+    """What every endpoint says.
+
+    Attributes:
+        profiles: which profiles may be asked for; the first is the one for requests that name none.
+        issuer: whose chain the endpoint hands out; None when there is only one issuer.
+    """
+
+    profiles: Annotated[tuple[str, ...], Field(min_length=1)]
+    issuer: str | None = None
+
+
+class Authenticate(Strict):
+    """How an EST client proves who it is: any one of these is enough to be heard; the profile may ask for more.
+
+    Attributes:
+        passwords: a YAML file, user name to argon2 hash, for HTTP Basic.
+        certificates: whether a certificate that this endpoint issued is taken in TLS.
+        certificates_from: other endpoints whose certificates are taken too.
+    """
+
+    passwords: Path | None = None
+    certificates: bool = False
+    certificates_from: tuple[Endpoint, ...] = ()
+
+
+class EstEndpointConfig(_Profiled):
+    """An EST endpoint (RFC 7030). `renewal_grace`: how long after its end a certificate may still be renewed."""
+
+    authenticate: Authenticate
+    renewal_grace: Duration = Field(default="0d", validate_default=True)
+
+    @model_validator(mode="after")
+    def _fails_closed(self) -> EstEndpointConfig:
+        if self.authenticate.passwords is None and not self.authenticate.certificates:
+            raise ValueError(
+                "nobody could authenticate here: give authenticate a password file (passwords: FILE) "
+                "or set certificates: true"
+            )
+        return self
+
+
+class Challenge(Strict):
+    """What a SCEP client presents at its first enrollment.
+
+    Attributes:
+        static: a file that holds one argon2 hash of a challenge password which all devices share.
+    """
+
+    static: Path
+
+
+class ScepEndpointConfig(_Profiled):
+    """A SCEP endpoint (RFC 8894).
+
+    Attributes:
+        ra: the certificate and RSA key to which clients encrypt and which signs replies.
+        challenge: how a first enrollment is authenticated; None: there are only renewals.
+        renewal: whether a certificate that this endpoint issued may sign a renewal.
+        renewal_grace: how long after its end a certificate may still be renewed.
+        certificates_from: other endpoints whose certificates may be renewed here.
+    """
+
+    ra: KeyFiles
+    challenge: Challenge | None = None
+    renewal: bool = True
+    renewal_grace: Duration = Field(default="0d", validate_default=True)
+    certificates_from: tuple[Endpoint, ...] = ()
+
+    @model_validator(mode="after")
+    def _fails_closed(self) -> ScepEndpointConfig:
+        if self.challenge is None and not self.renewal:
+            raise ValueError("nobody could enroll here: give a challenge (challenge: {static: FILE}) or allow renewal")
+        return self
+
+
+class Http01(Strict):
+    """How control over a name is validated by HTTP (RFC 8555 section 8.3).
+
+    Attributes:
+        port: the port to connect to; 80 is what the RFC says.
+        networks: the only addresses to connect to; None: every address of the public Internet.
+        resolver: the DNS resolver's address, or ``system``.
+        loopback_names: whether names under ``.localhost`` are loopback without asking DNS (RFC 6761 section 6.3).
+        timeout_seconds: for one attempt, from the look-up to the last byte.
+    """
+
+    port: Annotated[Port, Field(ge=1)] = 80
+    networks: tuple[Network, ...] | None = None
+    resolver: Resolver = "system"
+    loopback_names: bool = False
+    timeout_seconds: PositiveSeconds = 10
+
+
+class AcmeEndpointConfig(_Profiled):
+    """An ACME endpoint (RFC 8555)."""
+
+    http01: Http01 = Http01()
+
+
+class Endpoints(Strict):
+    """All endpoints by protocol; in the file they stand side by side as ``protocol/label``."""
+
+    est: Mapping[Endpoint, EstEndpointConfig] = {}
+    scep: Mapping[Endpoint, ScepEndpointConfig] = {}
+    acme: Mapping[Endpoint, AcmeEndpointConfig] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_protocol(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        split: dict[str, dict[str, Any]] = {protocol.value: {} for protocol in Protocol}
+        for name, endpoint in value.items():
+            # a name that is none goes anywhere: it is refused as a key, in its place
+            split.get(str(name).partition("/")[0], split["est"])[name] = endpoint
+        return split
+
+    def all(self) -> Mapping[EndpointName, EstEndpointConfig | ScepEndpointConfig | AcmeEndpointConfig]:
+        """Return the endpoints of all protocols."""
+        return {**self.est, **self.scep, **self.acme}

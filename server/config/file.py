@@ -1,0 +1,137 @@
+"""The whole file: its shape, what its parts must say about each other, and reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, PrivateAttr
+
+from policies.decision import Location
+from policies.document import Document, DocumentErrors, DocumentProblem, Strict, did_you_mean, read_document
+from server.config.endpoints import Endpoints
+from server.config.listeners import Limits, Listeners, Log
+from server.config.values import Duration
+
+KeyPath = tuple[str | int, ...]
+
+
+class LocalIssuerConfig(Strict):
+    """A CA whose key is a file here.
+
+    Attributes:
+        certificate: PEM of the issuing CA's certificate.
+        key: PEM of its encrypted private key.
+        passphrase_file: holds the key's passphrase.
+        chain: PEM of the issuing CA's certificate and those above it, root last.
+    """
+
+    type: Literal["local"]
+    certificate: Path
+    key: Path
+    passphrase_file: Path
+    chain: Path
+
+
+class CeilingsConfig(Strict):
+    """What no profile may exceed, whatever its file says."""
+
+    max_validity: Duration = Field(default="825d", validate_default=True)
+    min_rsa_bits: Annotated[int, Field(ge=1024, le=8192)] = 2048
+
+
+class Config(Strict):
+    """The configuration. All paths are absolute.
+
+    Attributes:
+        database: a file, or an SQLAlchemy URL.
+        policies: the folder of policy files.
+    """
+
+    version: Literal[1]
+    database: str = "certwright.db"
+    log: Log = Log()
+    listeners: Listeners
+    limits: Limits = Limits()
+    issuers: Annotated[Mapping[str, LocalIssuerConfig], Field(min_length=1)]
+    policies: Path
+    ceilings: CeilingsConfig = Field(default_factory=CeilingsConfig)
+    endpoints: Endpoints
+
+    _document: Document[Config] = PrivateAttr()
+
+    @property
+    def file(self) -> Path:
+        """The file that this was read from."""
+        return Path(self._document.file)
+
+    @property
+    def database_url(self) -> str:
+        """The database as an SQLAlchemy URL."""
+        if "://" in self.database:
+            return self.database
+        return f"sqlite+aiosqlite:///{self.file.absolute().parent / self.database}"
+
+    def locate(self, *path: str | int) -> Location:
+        """Return where in the file the value at `path` stands, or the nearest thing around it."""
+        return self._document.locate(path)
+
+    def problem(self, path: KeyPath, message: str) -> DocumentProblem:
+        """Return a problem with the value at `path`, for DocumentErrors."""
+        return DocumentProblem(self.locate(*path), message)
+
+
+def load_config(path: Path) -> Config:
+    """Read the configuration file.
+
+    Relative paths in it start at the folder it stands in. Whether the files that it names are there and right is not
+    looked at here: the application does when it is built, and ``certwright doctor``.
+
+    Raises:
+        DocumentErrors: the file can't be read or is not as it must be; all that is wrong, each with its place.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        hint = "; certwright init DIR makes one" if isinstance(error, FileNotFoundError) else ""
+        raise DocumentErrors([DocumentProblem(Location(str(path), 1, 1), f"can't be read: {cause}{hint}")]) from error
+    document = read_document(text, str(path), Config)
+    config: Config = _resolve(document.value, path.absolute().parent)
+    config._document = Document(config, document.file, document.root)  # noqa: SLF001 - this is its constructor
+    problems = [config.problem(where, message) for where, message in _contradictions(config)]
+    if problems:
+        raise DocumentErrors(problems)
+    return config
+
+
+def _resolve(value: Any, folder: Path) -> Any:
+    """Return the value with every relative path made absolute."""
+    match value:
+        case Path():
+            return folder / value
+        case BaseModel():
+            names = type(value).model_fields
+            return value.model_copy(update={name: _resolve(getattr(value, name), folder) for name in names})
+        case Mapping():
+            return {key: _resolve(item, folder) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _contradictions(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what the parts of the file say against each other, each with its place."""
+    listeners, endpoints = config.listeners, config.endpoints.all()
+    if not endpoints:
+        yield ("endpoints",), "there is no endpoint: name at least one, like est/default"
+    if (endpoints.keys() - config.endpoints.scep.keys()) and listeners.https is None:
+        yield ("listeners",), 'EST and ACME need TLS: "https" is missing'
+    if config.endpoints.scep and listeners.http is None:
+        yield ("listeners",), 'SCEP is served over plain HTTP: "http" is missing'
+    for name, endpoint in endpoints.items():
+        here: KeyPath = ("endpoints", str(name))
+        if endpoint.issuer is None and len(config.issuers) > 1:
+            yield here, f'{name}: "issuer" is missing; there are several: {", ".join(sorted(config.issuers))}'
+        elif endpoint.issuer is not None and endpoint.issuer not in config.issuers:
+            yield (*here, "issuer"), f'no issuer "{endpoint.issuer}"{did_you_mean(endpoint.issuer, config.issuers)}'

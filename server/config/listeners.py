@@ -1,0 +1,88 @@
+"""Where the server listens and what one connection and one request may cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from policies.document import Strict
+from server.config.values import Address, HttpsOrigin, LoopbackAddress, Port
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class Log(Strict):
+    """How events are written, to standard error."""
+
+    format: Literal["readable", "json"] = "readable"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class HttpsListener(Strict):
+    """EST and ACME.
+
+    Attributes:
+        certificate: PEM, the server's certificate first, then what a client needs up to the root.
+        key: PEM of its private key.
+        passphrase_file: holds the passphrase of an encrypted key.
+        external_urls: the origins under which clients reach this listener; the first is used where none is known.
+    """
+
+    address: Address = "127.0.0.1"
+    port: Port = 8443
+    certificate: Path
+    key: Path
+    passphrase_file: Path | None = None
+    external_urls: tuple[HttpsOrigin, ...] = ()
+
+    def origins(self) -> tuple[str, ...]:
+        """Return the external URLs, or the one that follows from address and port."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return self.external_urls or (f"https://{host}:{self.port}",)
+
+
+class HttpListener(Strict):
+    """SCEP, which protects its own messages."""
+
+    address: Address = "127.0.0.1"
+    port: Port = 8080
+
+
+class AdminListener(Strict):
+    """Health with details; loopback only."""
+
+    address: LoopbackAddress = "127.0.0.1"
+    port: Port = 8081
+
+
+class Listeners(Strict):
+    """The listeners; what is absent is not opened."""
+
+    https: HttpsListener | None = None
+    http: HttpListener | None = None
+    admin: AdminListener | None = None
+
+
+class Limits(Strict):
+    """What one connection and one request may cost.
+
+    Attributes:
+        body_bytes: the longest body.
+        header_bytes: the longest request line, and the longest header field.
+        connections: simultaneous connections of each listener and worker.
+        handshake_seconds: from the TCP connection to the end of the TLS handshake.
+        idle_seconds: waiting for a request, or for a reader that takes nothing.
+        request_seconds: from the end of a request's header to the end of its body.
+        shutdown_seconds: how long requests in flight may take when the server stops.
+    """
+
+    body_bytes: PositiveInt = 65536
+    header_bytes: PositiveInt = 65536
+    connections: PositiveInt = 1000
+    handshake_seconds: PositiveSeconds = 10
+    idle_seconds: PositiveSeconds = 75
+    request_seconds: PositiveSeconds = 30
+    shutdown_seconds: PositiveSeconds = 10

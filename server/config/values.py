@@ -1,0 +1,85 @@
+"""The kinds of value that the configuration file uses, each with an error text that says how to write it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from policies.request import EndpointName, Protocol
+
+_DURATION = re.compile(r"(\d{1,6})(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_EST_OPERATIONS = frozenset(
+    {"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs"}
+    | {"pal", "eecerts", "crls", "symmetrickeys", "firmware", "tamp"}  # RFC 8295
+)
+
+
+def _duration(value: object) -> timedelta:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("a duration is a whole number with s, m, h or d, like 90d or 12h")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError(f'an IP address like 127.0.0.1 or "::1", not {value!r}') from None
+
+
+def _resolver(value: str) -> str:
+    try:
+        return value if value == "system" else _address(value)
+    except ValueError:
+        raise ValueError(f'"system", or the IP address of a DNS resolver, not {value!r}') from None
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ValueError(f'a network like 10.0.0.0/8 or "fd00::/8" ({error})') from None
+
+
+def _loopback(value: str) -> str:
+    if not ip_address(value).is_loopback:
+        raise ValueError("the admin listener has no login: it may listen on 127.0.0.1 or ::1 only")
+    return value
+
+
+def _https_origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "https" or not parts.netloc or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("write the origin alone, like https://ca.example.com:8443")
+    return value.rstrip("/")
+
+
+def _endpoint(value: object) -> EndpointName:
+    words = ", ".join(protocol.value for protocol in Protocol)
+    protocol, _, label = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if protocol not in set(Protocol) or not _LABEL.fullmatch(label):
+        raise ValueError(
+            f"an endpoint is written protocol/label, like est/default; the protocol is one of {words}, "
+            "the label has up to 64 letters, digits, dots, dashes and underscores"
+        )
+    if protocol == Protocol.EST and label.lower() in _EST_OPERATIONS:
+        raise ValueError(f"{label} is an operation of EST and can't be a label (RFC 7030 section 3.2.2)")
+    return EndpointName(Protocol(protocol), label)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Address = Annotated[str, AfterValidator(_address)]
+Resolver = Annotated[str, AfterValidator(_resolver)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+LoopbackAddress = Annotated[str, AfterValidator(_address), AfterValidator(_loopback)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+HttpsOrigin = Annotated[str, AfterValidator(_https_origin)]
+Endpoint = Annotated[EndpointName, BeforeValidator(_endpoint)]

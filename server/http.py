@@ -1,0 +1,163 @@
+"""HTTP below the protocols: limits, peer identity, one event a request, the last-resort error, health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+
+from server.peer import NO_PEER, PeerIdentity
+
+if TYPE_CHECKING:
+    from server.config import Limits
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Readiness = Callable[[], Awaitable[Mapping[str, str]]]
+"""Names each part that the service needs, with ``ok`` or one sentence on what is wrong with it."""
+
+_LIMITS: web.AppKey[Limits] = web.AppKey("limits")
+_SERVER = "certwright"
+_PEER = "certwright.peer"
+_NOTES = "certwright.notes"
+_log = structlog.get_logger("server.http")
+
+
+class BodyTooLarge(Exception):
+    """The request's body is longer than the limit; not more than the limit was kept."""
+
+
+def create_app(
+    listener: str, limits: Limits, readiness: Readiness, request_id: Callable[[], str], *, details: bool = False
+) -> web.Application:
+    """Return the application of one listener, with health checks and nothing else mounted.
+
+    Args:
+        listener: the listener's name, for events.
+        limits: what a request may cost.
+        readiness: asked for each ``/readyz``.
+        request_id: makes the identifier that ties the events of one request together.
+        details: whether ``/readyz`` says which part is not ready, and why.
+    """
+    app = web.Application(middlewares=[_observe(listener, request_id)], client_max_size=limits.body_bytes)
+    app[_LIMITS] = limits
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", _readyz(readiness, details=details))
+    return app
+
+
+def peer(request: web.Request) -> PeerIdentity:
+    """Return what TLS knows of the peer; it stays known when the peer hangs up."""
+    identity = request[_PEER]
+    return identity if isinstance(identity, PeerIdentity) else NO_PEER
+
+
+def address(request: web.Request) -> str | None:
+    """Return the peer's IP address as text; an IPv4 address that came over an IPv6 socket as IPv4."""
+    remote = request.remote
+    return remote.removeprefix("::ffff:") if remote else None
+
+
+def note(request: web.Request, **fields: object) -> None:
+    """Add fields to the request's event: endpoint, outcome, reason, serial; never a secret, never a body."""
+    request[_NOTES].update(fields)
+
+
+async def read_body(request: web.Request, limit: int | None = None) -> bytes:
+    """Return the body.
+
+    Args:
+        request: the request; its body may come in chunks and without a declared length.
+        limit: the most bytes to accept, None for the listener's limit.
+
+    Raises:
+        BodyTooLarge: it is longer. What is beyond the limit was not read.
+        web.HTTPRequestTimeout: it does not come within the time limit.
+        web.HTTPBadRequest: it ends early or is not encoded as declared.
+    """
+    limits = request.app[_LIMITS]
+    limit = limits.body_bytes if limit is None else limit
+    if (request.content_length or 0) > limit:
+        raise BodyTooLarge
+    content = request.content
+    body = bytearray()
+    try:
+        if content.is_eof():
+            body += content.read_nowait()
+        else:
+            async with asyncio.timeout(limits.request_seconds):
+                while len(body) <= limit and (chunk := await content.readany()):
+                    body += chunk
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the body did not arrive in time\n") from None
+    except (web.RequestPayloadError, ConnectionError, ValueError) as error:
+        raise web.HTTPBadRequest(text="the body ends early or is not encoded as declared\n") from error
+    if len(body) > limit:
+        raise BodyTooLarge
+    return bytes(body)
+
+
+def _observe(listener: str, request_id: Callable[[], str]) -> Any:
+    @web.middleware
+    async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = perf_counter()
+        notes: dict[str, object] = {}
+        request[_NOTES] = notes
+        transport = request.transport
+        request[_PEER] = transport.get_extra_info("peer_identity") if transport is not None else None
+        identifier = request_id()
+        status = 499  # nothing was answered: the task was cancelled
+        try:
+            response = await _answer(request, handler, identifier)
+            status = response.status
+        finally:
+            _log.info(
+                "request",
+                listener=listener,
+                id=identifier,
+                method=request.method,
+                path=request.path,
+                status=status,
+                ms=round((perf_counter() - started) * 1000, 2),
+                peer=request.remote,
+                **notes,
+            )
+        response.headers["Server"] = _SERVER
+        return response
+
+    return observe
+
+
+async def _answer(request: web.Request, handler: Handler, identifier: str) -> web.StreamResponse:
+    """Let the handler answer; what it did not foresee becomes a constant 500, with the cause in the event only."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        response = web.Response(status=error.status, reason=error.reason, text=error.text)
+        for header in ("Allow", "Location", "Retry-After", "WWW-Authenticate"):
+            if header in error.headers:
+                response.headers[header] = error.headers[header]
+        return response
+    except Exception:  # noqa: BLE001 - the last resort
+        _log.exception("request failed", id=identifier, method=request.method, path=request.path)
+        return web.Response(status=500, text="internal server error\n")
+
+
+async def _healthz(_request: web.Request) -> web.Response:
+    """Say that the process answers."""
+    return web.Response(text="ok\n")
+
+
+def _readyz(readiness: Readiness, *, details: bool) -> Handler:
+    async def readyz(_request: web.Request) -> web.StreamResponse:
+        parts = await readiness()
+        ready = all(state == "ok" for state in parts.values())
+        status = 200 if ready else 503
+        if details:
+            return web.json_response({"ready": ready, "parts": dict(parts)}, status=status)
+        return web.Response(status=status, text="ok\n" if ready else "not ready\n")
+
+    return readyz
