@@ -1,0 +1,111 @@
+"""Certificates in CMS messages: the degenerate certs-only message and a tolerant look at what a bag holds.
+
+Requesters sign with certificates of their own making, and some of these are so old or odd that a strict parser refuses
+them. Nothing is trusted because of what is read here: it only says which key to verify with and how to address it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ca import der
+from server.cms.algorithms import MalformedCms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DATA = "1.2.840.113549.1.7.1"
+SIGNED_DATA = "1.2.840.113549.1.7.2"
+ENVELOPED_DATA = "1.2.840.113549.1.7.3"
+_SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
+_VERSION, _EXTENSIONS = 0xA0, 0xA3
+
+
+@dataclass(frozen=True, slots=True)
+class BagCertificate:
+    """What addresses a certificate and its key; all octets as received.
+
+    Attributes:
+        der: the certificate.
+        version: 1, 2 or 3.
+        serial: the encoded serial number, an INTEGER.
+        issuer, subject: the encoded names.
+        spki: the encoded SubjectPublicKeyInfo.
+        key_identifier: the subject key identifier, None when the certificate has none.
+    """
+
+    der: bytes
+    version: int
+    serial: bytes
+    issuer: bytes
+    subject: bytes
+    spki: bytes
+    key_identifier: bytes | None
+
+    @property
+    def self_issued(self) -> bool:
+        """Whether issuer and subject are the same octets."""
+        return self.issuer == self.subject
+
+
+def degenerate(certificates: Iterable[bytes]) -> bytes:
+    """Return a certs-only SignedData in its ContentInfo (RFC 8894 section 3.4, RFC 7030 section 4.1.3).
+
+    Args:
+        certificates: DER certificates; their order is kept.
+    """
+    bag = der.tlv(0xA0, *certificates)
+    content = der.sequence(der.oid(DATA))
+    signed = der.sequence(der.integer(1), der.set_of(), content, bag, der.set_of())
+    return content_info(SIGNED_DATA, signed)
+
+
+def content_info(content_type: str, content: bytes) -> bytes:
+    """Return a ContentInfo around an encoded content (RFC 5652 section 3)."""
+    return der.sequence(der.oid(content_type), der.tlv(0xA0, content))
+
+
+def open_content_info(data: bytes, content_type: str) -> der.Tlv:
+    """Return the content of a ContentInfo of this type. Raises MalformedDer, and MalformedCms for another type."""
+    parts = der.children(der.expect(der.read(data, ber=True), der.SEQUENCE), ber=True)
+    if len(parts) != 2 or der.read_oid(der.expect(parts[0], der.OID).content) != content_type:
+        raise MalformedCms("a CMS message of another type than expected")
+    inside = der.children(der.expect(parts[1], 0xA0), ber=True)
+    if len(inside) != 1:
+        raise MalformedCms("a CMS message with more or less than one content")
+    return inside[0]
+
+
+def read_bag_certificate(element: der.Tlv) -> BagCertificate:
+    """Read a certificate just deep enough to find its key. Raises MalformedDer."""
+    outer = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    if len(outer) != 3:
+        raise der.MalformedDer("not a certificate")
+    fields = der.children(der.expect(outer[0], der.SEQUENCE), ber=True)
+    version = 1
+    if fields and fields[0].tag == _VERSION:
+        version = 1 + der.read_integer(der.read(fields.pop(0).content, ber=True))
+    if len(fields) < 6:
+        raise der.MalformedDer("not a certificate")
+    serial, _signature, issuer, _validity, subject, spki = fields[:6]
+    return BagCertificate(
+        der=element.raw,
+        version=version,
+        serial=der.expect(serial, der.INTEGER).raw,
+        issuer=der.expect(issuer, der.SEQUENCE).raw,
+        subject=der.expect(subject, der.SEQUENCE).raw,
+        spki=der.expect(spki, der.SEQUENCE).raw,
+        key_identifier=_key_identifier(fields[6:]),
+    )
+
+
+def _key_identifier(fields: list[der.Tlv]) -> bytes | None:
+    for field in fields:
+        if field.tag != _EXTENSIONS:
+            continue
+        for extension in der.children(der.read(field.content, ber=True), ber=True):
+            parts = der.children(extension, ber=True)
+            if parts and parts[0].raw == _SUBJECT_KEY_IDENTIFIER:
+                return der.octets(der.read(der.expect(parts[-1], der.OCTET_STRING).content, ber=True), ber=True)
+    return None
