@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -83,6 +83,10 @@ class ScepEndpointConfig(_Profiled):
         renewal: whether a certificate that this endpoint issued may sign a renewal.
         renewal_grace: how long after its end a certificate may still be renewed.
         certificates_from: other endpoints whose certificates may be renewed here.
+        compatibility: ``modern`` takes SHA-2 and AES; ``compatible`` takes SHA-1 and 3DES as well, for old devices.
+        ca_certificates: what GetCACert hands out, in this order; a single certificate goes out by itself.
+        status_content: how a reply without certificate is written: ``omit`` its content, as RFC 8894 section 3.2
+            says; write it ``empty``, as certmonger needs it; ``auto``: empty for requesters like certmonger.
     """
 
     ra: KeyFiles
@@ -90,6 +94,9 @@ class ScepEndpointConfig(_Profiled):
     renewal: bool = True
     renewal_grace: Duration = Field(default="0d", validate_default=True)
     certificates_from: tuple[Endpoint, ...] = ()
+    compatibility: Literal["modern", "compatible"] = "modern"
+    ca_certificates: Literal["ra+chain", "ra+ca", "ra-only", "chain", "ca-only"] = "ra+chain"
+    status_content: Literal["auto", "omit", "empty"] = "auto"
 
     @model_validator(mode="after")
     def _fails_closed(self) -> ScepEndpointConfig:
