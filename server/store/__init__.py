@@ -1,1 +1,9 @@
-"""The store: tables, transactions, group commit, migrations."""
+"""The record: tables, transactions that share a commit, migrations."""
+
+from __future__ import annotations
+
+from server.store.database import Store
+from server.store.lane import StoreUnavailable
+from server.store.migrations import SchemaOutdated, current_revision, head_revision, upgrade
+
+__all__ = ["SchemaOutdated", "Store", "StoreUnavailable", "current_revision", "head_revision", "upgrade"]

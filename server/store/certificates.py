@@ -1,0 +1,149 @@
+"""Looking up what was issued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ca.names import names_of, subject_of
+from policies.request import EndpointName, Renewed
+from server.store.tables import certificates
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCertificate:
+    """One certificate of the record.
+
+    Attributes:
+        serial: its serial number.
+        issuer: the configured name of the issuer that signed it.
+        der: the certificate.
+        fingerprint: SHA-256 of `der`.
+        endpoint: the endpoint it was issued through.
+        profile: the profile it was issued under.
+        requester: who asked, as `Requester.identity`.
+        subject, names: what it says, as text for people; empty names when there are none.
+        not_before, not_after: its validity.
+        issued_at: when it was recorded.
+        revoked_at: when it was revoked, None while it is good.
+        revocation_reason: the CRLReason by its RFC 5280 name (``keyCompromise``), None while it is good.
+        request_id: the request that it answers.
+        renews: the serial number of the certificate that it renews.
+    """
+
+    serial: int
+    issuer: str
+    der: bytes
+    fingerprint: bytes
+    endpoint: EndpointName
+    profile: str
+    requester: str
+    subject: str
+    names: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    issued_at: datetime
+    revoked_at: datetime | None
+    revocation_reason: str | None
+    request_id: str
+    renews: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFilter:
+    """Which certificates to list; what is None does not restrict.
+
+    Attributes:
+        text: part of the subject, a name, the requester or the serial number in hex.
+        endpoint: issued through this endpoint.
+        profile: issued under this profile.
+        revoked: only revoked ones, or only good ones.
+        expires_before: only those that end before this time.
+        limit: at most so many, the newest first.
+    """
+
+    text: str | None = None
+    endpoint: EndpointName | None = None
+    profile: str | None = None
+    revoked: bool | None = None
+    expires_before: datetime | None = None
+    limit: int = 100
+
+
+EVERYTHING = CertificateFilter()
+
+
+def _stored(row: sa.Row[Any]) -> StoredCertificate:
+    values = row._asdict()
+    values["endpoint"] = EndpointName.parse(row.endpoint)
+    values["names"] = tuple(row.names.splitlines())
+    return StoredCertificate(**values)
+
+
+def _one(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> StoredCertificate | None:
+    row = connection.execute(sa.select(certificates).where(condition)).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def find_by_fingerprint(connection: sa.Connection, fingerprint: bytes) -> StoredCertificate | None:
+    """Return the certificate with this SHA-256, None when nothing is known of it."""
+    return _one(connection, certificates.c.fingerprint == fingerprint)
+
+
+def find_by_serial(connection: sa.Connection, serial: int) -> StoredCertificate | None:
+    """Return the certificate with this serial number, None when nothing is known of it."""
+    return _one(connection, certificates.c.serial == serial)
+
+
+def find_by_request(connection: sa.Connection, request_id: str) -> StoredCertificate | None:
+    """Return the certificate that answered a request, None when none did."""
+    return _one(connection, certificates.c.request_id == request_id)
+
+
+def list_certificates(
+    connection: sa.Connection, wanted: CertificateFilter = EVERYTHING
+) -> tuple[StoredCertificate, ...]:
+    """Return the certificates that pass the filter, the newest first."""
+    table = certificates.c
+    query = sa.select(certificates).order_by(table.issued_at.desc(), table.serial).limit(wanted.limit)
+    if wanted.text is not None:
+        text = wanted.text
+        query = query.where(
+            sa.or_(
+                table.subject.icontains(text, autoescape=True),
+                table.names.icontains(text, autoescape=True),
+                table.requester.icontains(text, autoescape=True),
+                sa.type_coerce(table.serial, sa.String).contains(text.lower(), autoescape=True),
+            )
+        )
+    if wanted.endpoint is not None:
+        query = query.where(table.endpoint == str(wanted.endpoint))
+    if wanted.profile is not None:
+        query = query.where(table.profile == wanted.profile)
+    if wanted.revoked is not None:
+        query = query.where(table.revoked_at.is_not(None) if wanted.revoked else table.revoked_at.is_(None))
+    if wanted.expires_before is not None:
+        query = query.where(table.not_after < wanted.expires_before)
+    return tuple(map(_stored, connection.execute(query)))
+
+
+def renewed_from(stored: StoredCertificate) -> Renewed:
+    """Return what a policy may know of a certificate that is to be renewed."""
+    certificate = x509.load_der_x509_certificate(stored.der)
+    return Renewed(
+        serial=stored.serial,
+        subject=subject_of(certificate),
+        names=names_of(certificate),
+        spki=certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        not_before=stored.not_before,
+        not_after=stored.not_after,
+        profile=stored.profile,
+        endpoint=stored.endpoint,
+    )

@@ -1,0 +1,132 @@
+"""The tables of the foundation. A protocol with state of its own defines its tables on the same `metadata`.
+
+What stands here is what the newest migration leaves behind; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import Dialect
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """An aware UTC time. SQLite keeps it as sortable text without zone, so the zone is put back on reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - given
+        """Refuse naive times, bring others to UTC."""
+        if value is not None and value.tzinfo is not UTC:
+            if value.tzinfo is None:
+                raise ValueError("a time without zone can't be stored")
+            return value.astimezone(UTC)
+        return value
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - given
+        """Give an aware time."""
+        if value is None:
+            return None
+        time: datetime = value
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+class Serial(sa.types.TypeDecorator[int]):
+    """A certificate serial number: up to 20 octets, too large for any integer column, so it is kept as hex text."""
+
+    impl = sa.String(40)
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - given
+        """Write lower-case hex without prefix, as `certwright cert list` shows it."""
+        return None if value is None else format(value, "x")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - given
+        """Read the number."""
+        return None if value is None else int(value, 16)
+
+
+_COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER PRIMARY KEY counts by itself in SQLite
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("key", sa.LargeBinary(32), unique=True),  # SHA-256 of the idempotency key; NULL when it is free again
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("endpoint", sa.String(80), nullable=False),
+    sa.Column("kind", sa.String(8)),
+    sa.Column("profile", sa.String(80)),
+    sa.Column("requester", sa.Text()),
+    sa.Column("address", sa.String(64)),
+    sa.Column("transaction_id", sa.Text()),
+    sa.Column("csr", sa.LargeBinary()),
+    sa.Column("renews", Serial()),
+    sa.Column("received_at", UtcTime(), nullable=False),
+    sa.Column("finished_at", UtcTime()),
+    sa.Column("plan", sa.Text()),
+    sa.Column("serial", Serial(), unique=True),  # reserved with the intent: no two plans are ever signed under one
+    sa.Column("owner", sa.String(32)),
+    sa.Column("leased_until", UtcTime()),
+    sa.Column("question", sa.Text()),  # the whole request, while a person is to decide
+    sa.Column("approved_by", sa.Text()),
+    sa.Column("reason", sa.String(32)),
+    sa.Column("message", sa.Text()),
+    sa.Column("detail", sa.Text()),
+    sa.Column("findings", sa.Text()),
+    sa.Column("quarantined", sa.LargeBinary()),  # a certificate that is not what was planned; it never left
+    sa.CheckConstraint("state IN ('pending', 'intended', 'issued', 'refused', 'failed')", name="state"),
+    sa.Index("ix_requests_state", "state", "number"),
+)
+"""Every request with its outcome, refusals included."""
+
+certificates = sa.Table(
+    "certificates",
+    metadata,
+    sa.Column("serial", Serial(), primary_key=True),
+    sa.Column("issuer", sa.String(80), nullable=False),
+    sa.Column("der", sa.LargeBinary(), nullable=False),
+    sa.Column("fingerprint", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("endpoint", sa.String(80), nullable=False),
+    sa.Column("profile", sa.String(80), nullable=False),
+    sa.Column("requester", sa.Text(), nullable=False),
+    sa.Column("subject", sa.Text(), nullable=False),
+    sa.Column("names", sa.Text(), nullable=False),
+    sa.Column("not_before", UtcTime(), nullable=False),
+    sa.Column("not_after", UtcTime(), nullable=False),
+    sa.Column("issued_at", UtcTime(), nullable=False),
+    sa.Column("revoked_at", UtcTime()),
+    sa.Column("revocation_reason", sa.String(32)),
+    sa.Column("request_id", sa.String(64), sa.ForeignKey("requests.id"), nullable=False, unique=True),
+    sa.Column("renews", Serial()),
+)
+"""Every certificate that may have left."""
+
+audit_events = sa.Table(
+    "audit_events",
+    metadata,
+    sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    sa.Column("at", UtcTime(), nullable=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("actor", sa.Text(), nullable=False),
+    sa.Column("request_id", sa.String(64), index=True),
+    sa.Column("serial", Serial()),
+    sa.Column("detail", sa.Text(), nullable=False),
+)
+"""Who did what, when; only ever appended to."""
