@@ -149,25 +149,26 @@ def _problem(file: str, root: Node, model: type[BaseModel], detail: ErrorDetails
 
 def _message(detail: ErrorDetails, node: Node) -> str:
     """Return what pydantic says, in words of someone who edits a file."""
-    kind = detail["type"]
     scalar = node.items is None
     got = "a list" if node.is_list else json.dumps(node.value, ensure_ascii=False) if scalar else "a mapping"
-    if kind == "value_error":
-        return str(detail["ctx"]["error"])
-    if scalar and node.value is None:
-        return "a value is missing"
+    kind = "absent" if scalar and node.value is None and detail["type"] != "value_error" else detail["type"]
     match kind:
+        case "absent":
+            message = "a value is missing"
+        case "value_error":
+            message = str(detail["ctx"]["error"])
         case "string_type":
-            return f"must be text, not {got}: {'put it in quotes' if scalar else 'write one value'}"
+            message = f"must be text, not {got}: {'put it in quotes' if scalar else 'write one value'}"
         case "tuple_type" | "list_type" | "set_type" | "frozen_set_type":
-            return f"must be a list, {f'like [{node.value}], ' if scalar else ''}not {got}"
+            message = f"must be a list, {f'like [{node.value}], ' if scalar else ''}not {got}"
         case "model_type" | "dict_type" | "mapping_type" | "model_attributes_type":
-            return f"must be a mapping (key: value), not {got}"
+            message = f"must be a mapping (key: value), not {got}"
         case "union_tag_invalid":
             name = detail["ctx"]["discriminator"].strip("'")
-            return f'"{name}" must be one of {detail["ctx"]["expected_tags"]}'
-    message = detail["msg"][:1].lower() + detail["msg"][1:]
-    return f"{message} (here: {got})" if scalar else message
+            message = f'"{name}" must be one of {detail["ctx"]["expected_tags"]}'
+        case _:
+            message = detail["msg"][:1].lower() + detail["msg"][1:] + (f" (here: {got})" if scalar else "")
+    return message
 
 
 class _LenientSchema(GenerateJsonSchema):

@@ -1,0 +1,280 @@
+"""The patterns of policy files. None is a regular expression: each can be read aloud, and matching takes linear time.
+
+``{requester}`` in a pattern stands for the requester's own name, literally.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from ca.names import MalformedName, dns_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REQUESTER = "{requester}"
+
+_PLACEHOLDER = re.compile(r"\{[^}]*\}?")
+
+
+def _known_placeholders(text: str) -> None:
+    for placeholder in _PLACEHOLDER.findall(text):
+        if placeholder != REQUESTER:
+            raise ValueError(f"{placeholder} is no placeholder; the one that there is: {REQUESTER}")
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    """Text in which ``*`` stands for any run of characters, also none."""
+
+    text: str
+    parts: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Glob:
+        """Read a pattern. Raises ValueError for an empty one or an unknown placeholder."""
+        if not text:
+            raise ValueError("a pattern can't be empty")
+        _known_placeholders(text)
+        return cls(text, tuple(text.split("*")))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def matches(self, value: str, requester: str) -> bool:
+        """Compare, case matters. Takes time linear in the length of `value` for each ``*``."""
+        parts = self.parts
+        if REQUESTER in self.text:
+            parts = tuple(part.replace(REQUESTER, requester) for part in parts)
+        if len(parts) == 1:
+            return value == parts[0]
+        first, last = parts[0], parts[-1]
+        if not value.startswith(first) or not value.endswith(last) or len(value) < len(first) + len(last):
+            return False
+        position, end = len(first), len(value) - len(last)
+        for part in parts[1:-1]:
+            found = value.find(part, position, end)
+            if found < 0:
+                return False
+            position = found + len(part)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class DnsPattern:
+    """A DNS name in which a whole first label ``*`` stands for one label and ``**`` for one or more."""
+
+    text: str
+    stars: str
+    fixed: str
+
+    @classmethod
+    def parse(cls, text: str) -> DnsPattern:
+        """Read a pattern. Raises ValueError where it can't match any DNS name or looks like another syntax."""
+        _known_placeholders(text)
+        first, _, rest = text.lower().partition(".")
+        stars = first if first in {"*", "**"} else ""
+        fixed = rest if stars else text.lower()
+        if not fixed:
+            raise ValueError(f'"{text}" would be every name of every domain; name the domains: **.example.com')
+        if "*" in fixed:
+            raise ValueError(
+                f'"{text}": a star is the whole first label: *.example.com (one label), **.example.com (any)'
+            )
+        try:
+            dns_name(fixed.replace(REQUESTER, "x"))
+        except MalformedName as error:
+            raise ValueError(str(error)) from error
+        return cls(text, stars, fixed)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def matches(self, value: str, requester: str, *, covering: bool = False) -> bool:
+        """Compare with a normalised DNS name, label by label.
+
+        Args:
+            value: the name; its first label may be ``*``.
+            requester: what ``{requester}`` stands for.
+            covering: also match a wildcard name that covers, among others, a name that this pattern matches.
+        """
+        fixed = self.fixed.replace(REQUESTER, requester.lower()) if REQUESTER in self.fixed else self.fixed
+        if self.stars == "**":
+            return value.endswith("." + fixed)
+        first, _, rest = value.partition(".")
+        if self.stars:
+            return rest == fixed
+        return value == fixed or (covering and first == "*" and rest == fixed.partition(".")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class EmailPattern:
+    """A mail address: a glob before the @, a DNS pattern after it."""
+
+    text: str
+    local: Glob
+    domain: DnsPattern
+
+    @classmethod
+    def parse(cls, text: str) -> EmailPattern:
+        """Read a pattern. Raises ValueError."""
+        local, at, domain = text.rpartition("@")
+        if not at:
+            raise ValueError(f'"{text}" has no @; write *@example.com')
+        return cls(text, Glob.parse(local), DnsPattern.parse(domain))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def matches(self, value: str, requester: str) -> bool:
+        """Compare; case matters before the @ (RFC 5280 section 4.2.1.6)."""
+        local, at, domain = value.rpartition("@")
+        return bool(at) and self.local.matches(local, requester) and self.domain.matches(domain, requester)
+
+
+@dataclass(frozen=True, slots=True)
+class UriPattern:
+    """A URI in which ``*`` stands for any run of characters but ``/``, and ``**`` at the end for anything below."""
+
+    text: str
+    segments: tuple[Glob | None, ...]
+    deep: bool
+
+    @classmethod
+    def parse(cls, text: str) -> UriPattern:
+        """Read a pattern. Raises ValueError without a literal scheme, or with ``**`` elsewhere than at the end."""
+        _known_placeholders(text)
+        scheme = text.partition(":")[0]
+        if ":" not in text or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+            raise ValueError(f'"{text}" has no scheme; write spiffe://example.com/**')
+        segments = text.split("/")
+        deep = segments[-1] == "**"
+        if any("**" in segment for segment in segments[: -1 if deep else None]):
+            raise ValueError(f'"{text}": ** stands for everything below and can only be at the end, after a slash')
+        kept = segments[:-1] if deep else segments
+        return cls(text, tuple(Glob.parse(segment) if segment else None for segment in kept), deep)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def matches(self, value: str, requester: str) -> bool:
+        """Compare segment by segment. A value with ``.`` or ``..`` segments is never below anything."""
+        segments = value.split("/")
+        if len(segments) < len(self.segments) + self.deep or (len(segments) > len(self.segments) and not self.deep):
+            return False
+        if self.deep and not {".", "..", ""}.isdisjoint(segments[len(self.segments) :]):
+            return False
+        pairs = zip(self.segments, segments, strict=False)
+        return all(not actual if glob is None else glob.matches(actual, requester) for glob, actual in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network of IP addresses in CIDR form."""
+
+    text: str
+    version: int
+    prefix: int
+    shift: int
+
+    @classmethod
+    def parse(cls, text: str) -> Network:
+        """Read ``10.0.0.0/8``, ``2001:db8::/32`` or one address. Raises ValueError."""
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ValueError(f"{error}; write an address or a network, like 10.20.0.0/16") from error
+        shift = network.max_prefixlen - network.prefixlen
+        return cls(text, network.version, int(network.network_address) >> shift, shift)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def contains(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        """Whether the address is in the network; IPv4 and IPv6 are never mixed."""
+        return address.version == self.version and int(address) >> self.shift == self.prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Characters:
+    """A set of characters, written like ``A-Za-z0-9 ._:-``; a literal ``-`` stands first or last."""
+
+    text: str
+    members: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Characters:
+        """Read the set. Raises ValueError for an empty set or a range that runs backwards."""
+        members: set[str] = set()
+        position = 0
+        while position < len(text):
+            first, last = text[position], text[position]
+            if text[position + 1 : position + 2] == "-" and position + 2 < len(text):
+                last = text[position + 2]
+            if first > last or ord(last) - ord(first) > 0x2000:
+                raise ValueError(f'"{first}-{last}" is no range of characters; a literal - stands first or last')
+            members.update(map(chr, range(ord(first), ord(last) + 1)))
+            position += 1 if first == last else 3
+        if not members:
+            raise ValueError("a set of characters can't be empty")
+        return cls(text, frozenset(members))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def contain(self, value: str) -> bool:
+        """Whether every character of `value` is in the set."""
+        return self.members.issuperset(value)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPattern:
+    """An endpoint, ``est/plant``, or all of a protocol, ``est/*``."""
+
+    text: str
+    glob: Glob
+
+    @classmethod
+    def parse(cls, text: str) -> EndpointPattern:
+        """Read the pattern. Raises ValueError."""
+        protocol, slash, label = text.partition("/")
+        if not slash or not label or "/" in label or not re.fullmatch(r"[a-z]+", protocol):
+            raise ValueError(
+                f'"{text}" is no endpoint; write protocol/label like est/default, or est/* for all of them'
+            )
+        return cls(text, Glob.parse(text))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def matches(self, endpoint: str) -> bool:
+        """Compare with ``protocol/label``."""
+        return self.glob.matches(endpoint, "")
+
+
+P = TypeVar("P")
+
+
+def _from_text(parse: Callable[[str], P]) -> Any:  # pieces of Annotated have no common type
+    def read(value: object) -> P:
+        if not isinstance(value, str):
+            raise ValueError("must be text; put it in quotes")  # noqa: TRY004 - pydantic collects ValueError only
+        return parse(value)
+
+    return BeforeValidator(read)
+
+
+_TEXT = WithJsonSchema({"type": "string"})
+
+GlobField = Annotated[Glob, _from_text(Glob.parse), _TEXT]
+DnsPatternField = Annotated[DnsPattern, _from_text(DnsPattern.parse), _TEXT]
+EmailPatternField = Annotated[EmailPattern, _from_text(EmailPattern.parse), _TEXT]
+UriPatternField = Annotated[UriPattern, _from_text(UriPattern.parse), _TEXT]
+NetworkField = Annotated[Network, _from_text(Network.parse), _TEXT]
+CharactersField = Annotated[Characters, _from_text(Characters.parse), _TEXT]
+EndpointPatternField = Annotated[EndpointPattern, _from_text(EndpointPattern.parse), _TEXT]
