@@ -4,14 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from ca import der, keys
+from ca.keys import BadSignature, KeyShape, SubjectKey, UnusableKey, UnusableSignature, key_shape
+from ca.name_codec import read_general_names, read_name
+from ca.names import MalformedName
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
     from ca.names import DistinguishedName, GeneralName
 
-    SubjectKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+__all__ = [
+    "BadProof",
+    "Csr",
+    "KeyShape",
+    "MalformedCsr",
+    "Proof",
+    "RequestedAttribute",
+    "RequestedExtension",
+    "SubjectKey",
+    "UnsupportedKey",
+    "UnsupportedSignature",
+    "key_shape",
+    "parse_csr",
+]
+
+SIZE_LIMIT = 64 * 1024
+SUBJECT_ALT_NAME = "2.5.29.17"
+CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an object identifier
+EXTENSION_REQUESTS = frozenset(
+    {
+        "1.2.840.113549.1.9.14",  # RFC 2985 section 5.4.2
+        "2.16.840.1.113733.1.9.8",  # VeriSign's, which old SCEP clients send
+    }
+)
+_ATTRIBUTES = der.context(0)
 
 
 class MalformedCsr(ValueError):
@@ -22,6 +49,10 @@ class UnsupportedKey(MalformedCsr):
     """The public key is of a kind or size that nothing here can work with."""
 
 
+class UnsupportedSignature(MalformedCsr):
+    """The signature algorithm is too weak, or unknown here."""
+
+
 class BadProof(MalformedCsr):
     """The request's own signature does not verify: no proof of possession."""
 
@@ -30,24 +61,6 @@ class Proof(StrEnum):
     """How possession of the private key was proven; on record with each request."""
 
     SIGNATURE = "signature"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyShape:
-    """What a policy may know of a public key: ``rsa`` with its bits, ``ec`` with its curve, or ``ed25519``.
-
-    Attributes:
-        kind: ``rsa``, ``ec`` or ``ed25519``.
-        bits: modulus or field size.
-        curve: ``P-256``, ``P-384``, ``P-521`` for ``ec``, else None.
-    """
-
-    kind: str
-    bits: int
-    curve: str | None = None
-
-    def __str__(self) -> str:
-        return f"ec:{self.curve}" if self.curve else (f"rsa:{self.bits}" if self.kind == "rsa" else self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +107,112 @@ class Csr:
     attributes: tuple[RequestedAttribute, ...]
     challenge_password: str | None
     proof: Proof = Proof.SIGNATURE
+
+
+class _Attributes(NamedTuple):
+    extensions: tuple[RequestedExtension, ...]
+    names: tuple[GeneralName, ...]
+    challenge_password: str | None
+    others: tuple[RequestedAttribute, ...]
+
+
+def parse_csr(data: bytes, *, allow_sha1: bool = False) -> Csr:
+    """Return the certification request of these octets, its signature verified with its own key (RFC 2986).
+
+    Taken although it is not DER: attributes in any order (strongSwan does not sort them), no attributes at all, and
+    criticality FALSE written out. The values of extensions other than subjectAltName are not looked into.
+
+    Args:
+        data: the DER, without armour, at most 64 KiB.
+        allow_sha1: take signatures with SHA-1 too, for devices that can't do better.
+
+    Raises:
+        UnsupportedKey: RSA below 1024 or above 8192 bits, a curve or a kind of key that is not known here.
+        UnsupportedSignature: a signature algorithm that is too weak or not known here.
+        BadProof: the signature is not by the key in the request.
+        MalformedCsr: everything else.
+    """
+    if len(data) > SIZE_LIMIT:
+        raise MalformedCsr("the certification request is longer than 64 KiB")
+    try:
+        return _parse(data, allow_sha1=allow_sha1)
+    except (der.MalformedDer, MalformedName) as error:
+        raise MalformedCsr(f"not a certification request that can be read: {error}") from error
+    except UnusableKey as error:
+        raise UnsupportedKey(str(error)) from error
+    except UnusableSignature as error:
+        raise UnsupportedSignature(str(error)) from error
+    except BadSignature as error:
+        raise BadProof("the certification request is not signed with its own key") from error
+
+
+def _parse(data: bytes, *, allow_sha1: bool) -> Csr:
+    info, algorithm, signature = _parts(der.read(data), 3, 3)
+    version, subject, spki, *rest = _parts(info, 3, 4)
+    if der.expect(version, der.INTEGER).content != b"\x00":
+        raise MalformedCsr("the version of the certification request is not 1 (RFC 2986 section 4.1)")
+    key = keys.read_key(der.expect(spki, der.SEQUENCE))
+    unused, octets = der.read_bits(der.expect(signature, der.BIT_STRING))
+    if unused:
+        raise MalformedCsr("the signature is not a whole number of octets")
+    attributes = _read_attributes(der.children(der.expect(rest[0], _ATTRIBUTES)) if rest else [])
+    name = read_name(subject)
+    # The dearest step comes last: nothing is verified that would be refused anyway.
+    keys.verify(key.public, algorithm, octets, info.raw, allow_sha1=allow_sha1)
+    return Csr(
+        der=data,
+        subject=name,
+        spki=key.spki,
+        key=key.public,
+        key_shape=key.shape,
+        names=attributes.names,
+        extensions=attributes.extensions,
+        attributes=attributes.others,
+        challenge_password=attributes.challenge_password,
+    )
+
+
+def _parts(element: der.Tlv, least: int, most: int) -> list[der.Tlv]:
+    parts = der.children(der.expect(element, der.SEQUENCE))
+    if not least <= len(parts) <= most:
+        raise der.MalformedDer("a sequence has too few or too many elements")
+    return parts
+
+
+def _read_attributes(attributes: list[der.Tlv]) -> _Attributes:
+    extensions: tuple[RequestedExtension, ...] | None = None
+    challenge: str | None = None
+    others = []
+    for attribute in attributes:
+        kind, values = _parts(attribute, 2, 2)
+        oid = der.read_oid(der.expect(kind, der.OID).content)
+        found = der.children(der.expect(values, der.SET))
+        if oid in EXTENSION_REQUESTS:
+            if extensions is not None:
+                raise MalformedCsr("extensions are requested twice")
+            extensions = tuple(_read_extension(e) for e in der.children(der.expect(_single(found), der.SEQUENCE)))
+        elif oid == CHALLENGE_PASSWORD:
+            if challenge is not None:
+                raise MalformedCsr("there are two challenge passwords")
+            challenge = der.read_text(_single(found))
+        else:
+            others.append(RequestedAttribute(oid, tuple(value.raw for value in found)))
+    extensions = extensions or ()
+    if len({extension.oid for extension in extensions}) != len(extensions):
+        raise MalformedCsr("an extension is requested twice (RFC 5280 section 4.2)")
+    names = next((read_general_names(e.value) for e in extensions if e.oid == SUBJECT_ALT_NAME), ())
+    return _Attributes(extensions, names, challenge, tuple(others))
+
+
+def _single(values: list[der.Tlv]) -> der.Tlv:
+    if len(values) != 1:
+        raise MalformedCsr("an attribute of one value has none or several (RFC 2985 section 5.4)")
+    return values[0]
+
+
+def _read_extension(element: der.Tlv) -> RequestedExtension:
+    oid, *flag, value = _parts(element, 2, 3)
+    critical = bool(flag) and der.read_boolean(der.expect(flag[0], der.BOOLEAN))
+    return RequestedExtension(
+        der.read_oid(der.expect(oid, der.OID).content), critical, der.expect(value, der.OCTET_STRING).content
+    )

@@ -8,18 +8,31 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address, IPv6Address
+from typing import assert_never
 
 from cryptography import x509
-
-if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv6Address
 
 COMMON_NAME = "2.5.4.3"
 SERIAL_NUMBER = "2.5.4.5"
 EMAIL_ADDRESS = "1.2.840.113549.1.9.1"
 
-_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_SHORT_NAMES = {  # RFC 4514 section 3
+    COMMON_NAME: "CN",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.6": "C",
+    "2.5.4.9": "STREET",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "0.9.2342.19200300.100.1.1": "UID",
+}
+_SPECIAL = re.compile(r'[\\",+;<>]|^[ #]| $')
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_DNS_NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
+_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//([^/?#]*))?(.*)")
 
 
 class MalformedName(ValueError):
@@ -110,7 +123,8 @@ class DistinguishedName:
         return bool(self.rdns)
 
     def __str__(self) -> str:
-        return self.to_x509().rfc4514_string()
+        """Write the RFC 4514 form, most specific part first; any name has one, also those no CA would sign."""
+        return ",".join("+".join(map(_rfc4514, rdn)) for rdn in reversed(self.rdns))
 
     @classmethod
     def from_x509(cls, name: x509.Name) -> DistinguishedName:
@@ -174,11 +188,108 @@ GeneralName = DnsName | IpAddress | EmailAddress | Uri | RegisteredId | OtherNam
 def dns_name(text: str) -> DnsName:
     """Return the normalised DNS name. Raises MalformedName (length, alphabet, empty label, misplaced wildcard)."""
     value = text.lower()
-    if not value.isascii() or not 0 < len(value) <= 253:
-        raise MalformedName(f"not a DNS name: {text!r:.80}")
-    labels = value.split(".")
-    if labels[0] == "*" and len(labels) > 1:
-        labels = labels[1:]
-    if not all(_LABEL.fullmatch(label) for label in labels):
+    if not text.isascii() or not 0 < len(value) <= 253 or not _DNS_NAME.fullmatch(value):
         raise MalformedName(f"not a DNS name: {text!r:.80}")
     return DnsName(value)
+
+
+def ip_address(octets: bytes) -> IpAddress:
+    """Return the address of 4 or 16 octets in network order (RFC 5280 section 4.2.1.6). Raises MalformedName."""
+    if len(octets) == 4:
+        return IpAddress(IPv4Address(octets))
+    if len(octets) == 16:
+        return IpAddress(IPv6Address(octets))
+    raise MalformedName("an IP address is neither 4 nor 16 octets long")
+
+
+def email_address(text: str) -> EmailAddress:
+    """Return the normalised mailbox, dot-atom form only (RFC 5280 section 4.2.1.6). Raises MalformedName."""
+    local, at, domain = text.rpartition("@")
+    if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local) or domain.startswith("*"):
+        raise MalformedName(f"not an e-mail address: {text!r:.80}")
+    return EmailAddress(f"{local}@{dns_name(domain).value}")
+
+
+def uri(text: str) -> Uri:
+    """Return the absolute URI, scheme and host in lower case (RFC 3986 section 6.2.2.1). Raises MalformedName."""
+    match = _URI.fullmatch(text)
+    if match is None or not _printable(text) or not (match[3] or match[4]):
+        raise MalformedName(f"not an absolute URI: {text!r:.80}")
+    authority = ""
+    if match[2]:
+        user, at, host = match[3].rpartition("@")
+        authority = f"//{user}{at}{host.lower()}"
+    return Uri(f"{match[1].lower()}:{authority}{match[4]}")
+
+
+def subject_of(certificate: x509.Certificate) -> DistinguishedName:
+    """Return a certificate's subject. Raises MalformedName."""
+    try:
+        return DistinguishedName.from_x509(certificate.subject)
+    except ValueError as error:
+        raise MalformedName("a subject can't be read") from error
+
+
+def names_of(certificate: x509.Certificate) -> tuple[GeneralName, ...]:
+    """Return a certificate's subjectAltName in order, empty when it has none.
+
+    Raises MalformedName for a name that can't be read, and for extensions that can't.
+    """
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ()
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise MalformedName("the extensions of a certificate can't be read") from error
+    return tuple(from_x509(name) for name in extension.value)
+
+
+def from_x509(name: x509.GeneralName) -> GeneralName:  # noqa: PLR0911 - one for each kind of name
+    """Take over a parsed general name, normalised. Raises MalformedName."""
+    match name:
+        case x509.DNSName():
+            return dns_name(name.value)
+        case x509.IPAddress(value=IPv4Address() | IPv6Address() as address):
+            return IpAddress(address)
+        case x509.RFC822Name():
+            return email_address(name.value)
+        case x509.UniformResourceIdentifier():
+            return uri(name.value)
+        case x509.DirectoryName():
+            return DirectoryName(DistinguishedName.from_x509(name.value))
+        case x509.RegisteredID():
+            return RegisteredId(name.value.dotted_string)
+        case x509.OtherName():
+            return OtherName(name.type_id.dotted_string, name.value)
+        case _:
+            raise MalformedName("a kind of name that is not supported")
+
+
+def to_x509(name: GeneralName) -> x509.GeneralName:  # noqa: PLR0911 - one for each kind of name
+    """Return the general name for ``cryptography``'s builders. Raises MalformedName."""
+    match name:
+        case DnsName(value):
+            return x509.DNSName(value)
+        case IpAddress(address):
+            return x509.IPAddress(address)
+        case EmailAddress(value):
+            return x509.RFC822Name(value)
+        case Uri(value):
+            return x509.UniformResourceIdentifier(value)
+        case DirectoryName(directory):
+            return x509.DirectoryName(directory.to_x509())
+        case RegisteredId(value):
+            return x509.RegisteredID(x509.ObjectIdentifier(value))
+        case OtherName(type_id, octets):
+            return x509.OtherName(x509.ObjectIdentifier(type_id), octets)
+    assert_never(name)
+
+
+def _rfc4514(attribute: Attribute) -> str:
+    escaped = _SPECIAL.sub(lambda found: f"\\{found[0]}", attribute.value)
+    escaped = _CONTROL.sub(lambda found: "".join(f"\\{octet:02x}" for octet in found[0].encode()), escaped)
+    return f"{_SHORT_NAMES.get(attribute.oid, attribute.oid)}={escaped}"
+
+
+def _printable(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
