@@ -1,0 +1,182 @@
+"""One HTTP GET to an address that was judged: connected to by number, read within limits, nothing kept but the need.
+
+No HTTP client library: proxies of the environment, cookies, decompression and a second look-up of the name are what
+such a client must not do here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from server.acme.challenges.failure import ValidationFailed
+from server.acme.challenges.resolver import Unresolvable
+from server.acme.messages import ErrorType
+
+if TYPE_CHECKING:
+    from server.acme.challenges.networks import Address, Networks
+    from server.acme.challenges.resolver import Resolver
+
+BODY_LIMIT = 256
+"""Octets of a body: a key authorization has about 90, and white space may follow."""
+
+_HEADER_LIMIT = 16384
+_INTERIM_LIMIT = 5
+_CHUNK_LINE_LIMIT = 64
+_FAMILIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one request goes.
+
+    Attributes:
+        scheme: ``http`` or ``https``.
+        host: a host name in lower case, or an IP address without brackets.
+        port: the port.
+        path: path and query, beginning with a slash.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back: the status, the Location header (empty for none), at most `BODY_LIMIT` octets and one more."""
+
+    status: int
+    location: str
+    body: bytes
+
+
+class NotHttp(Exception):
+    """The peer does not speak HTTP/1.x, or not within limits."""
+
+
+class Connector:
+    """Makes the requests.
+
+    Args:
+        resolver: finds addresses.
+        networks: judges each of them.
+    """
+
+    def __init__(self, resolver: Resolver, networks: Networks) -> None:
+        self._resolver = resolver
+        self._networks = networks
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._tls.check_hostname = False
+        # RFC 8555 section 8.3 and BR 3.2.2.4.19 look at the content that the name leads to; a certificate is what
+        # the client is about to get.
+        self._tls.verify_mode = ssl.CERT_NONE
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    async def get(self, target: Target) -> Response:
+        """Return the response of the first permitted address of each family that accepts a connection.
+
+        Raises ValidationFailed: dns, connection, tls, or unauthorized (final) when no address may be reached.
+        """
+        failure = ValidationFailed(ErrorType.CONNECTION, f"could not connect to {target.host}")
+        for address in await self._addresses(target.host):
+            try:
+                reader, writer = await asyncio.open_connection(
+                    str(address),
+                    target.port,
+                    limit=_HEADER_LIMIT,
+                    ssl=self._tls if target.scheme == "https" else None,
+                    server_hostname=target.host if target.scheme == "https" else None,
+                )
+            except ssl.SSLError:
+                failure = ValidationFailed(ErrorType.TLS, f"no TLS connection to {target.host}")
+            except OSError:
+                continue
+            else:
+                return await _exchange(reader, writer, target)
+        raise failure
+
+    async def _addresses(self, host: str) -> list[Address]:
+        try:
+            found: tuple[Address, ...] = (ip_address(host),)
+        except ValueError:
+            try:
+                found = await self._resolver.resolve(host)
+            except Unresolvable:
+                raise ValidationFailed(ErrorType.DNS, f"no address was found for {host}") from None
+        permitted = [address for address in found if self._networks.permits(address)]
+        if not permitted:
+            detail = f"{host} has no address in the networks that this server validates in"
+            raise ValidationFailed(ErrorType.UNAUTHORIZED, detail, final=True)
+        # One address of each family: a name with a hundred addresses must not make a hundred attempts.
+        return list({address.version: address for address in reversed(permitted)}.values())[::-1][:_FAMILIES]
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target) -> Response:
+    default = 443 if target.scheme == "https" else 80
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    authority = host if target.port == default else f"{host}:{target.port}"
+    try:
+        writer.write(
+            f"GET {target.path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: certwright\r\n"
+            f"Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode("ascii")
+        )
+        return await _read(reader)
+    except (NotHttp, OSError, EOFError, asyncio.LimitOverrunError):
+        raise ValidationFailed(ErrorType.CONNECTION, f"no usable HTTP response from {target.host}") from None
+    finally:
+        writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> Response:
+    for _ in range(_INTERIM_LIMIT):
+        status, headers = _head(await reader.readuntil(b"\r\n\r\n"))
+        if status >= 200:
+            return Response(status, headers.get("location", ""), await _body(reader, headers))
+    raise NotHttp
+
+
+def _head(octets: bytes) -> tuple[int, dict[str, str]]:
+    lines = octets.decode("latin-1").split("\r\n")
+    version, _, rest = lines[0].partition(" ")
+    code = rest[:3]
+    if version not in {"HTTP/1.1", "HTTP/1.0"} or not (code.isascii() and code.isdigit() and len(code) == 3):
+        raise NotHttp
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        headers.setdefault(name.lower(), value.strip())
+    return int(code), headers
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return await _chunks(reader)
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdigit():
+        return await reader.readexactly(min(BODY_LIMIT + 1, int(length[:9])))
+    try:
+        return await reader.readexactly(BODY_LIMIT + 1)
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while len(body) <= BODY_LIMIT:
+        line = await reader.readuntil(b"\r\n")
+        digits = line[:_CHUNK_LINE_LIMIT].partition(b";")[0].strip()
+        try:
+            size = int(digits, 16)
+        except ValueError:
+            raise NotHttp from None
+        if size <= 0:
+            return body
+        body += await reader.readexactly(min(size, BODY_LIMIT + 1 - len(body)))
+        if len(body) <= BODY_LIMIT:
+            await reader.readexactly(2)
+    return body

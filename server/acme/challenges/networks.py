@@ -1,0 +1,72 @@
+"""Where a validation may connect to: every address is judged before a connection is made (RFC 8555 section 10.4)."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# What is never meant by a name that somebody wants a certificate for, and often meant by an attacker.
+_NEVER_BY_DEFAULT: tuple[Network, ...] = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",  # this host
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local, cloud metadata
+        "192.0.0.0/24",  # protocol assignments, cloud metadata
+        "100.100.100.200/32",  # cloud metadata
+        "168.63.129.16/32",  # cloud metadata
+        "192.88.99.0/24",  # 6to4 relays
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+        "::/96",  # unspecified, loopback, IPv4-compatible
+        "100::/64",  # discard
+        "fe80::/10",  # link-local
+        "fec0::/10",  # site-local
+        "ff00::/8",  # multicast
+        "fd00:ec2::254/128",  # cloud metadata
+        "fd20:ce::254/128",  # cloud metadata
+    )
+)
+_NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+
+
+def embedded(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that a translator or tunnel makes of this one: NAT64, 6to4, Teredo."""
+    if any(address in network for network in _NAT64):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.teredo:
+        return address.teredo[1]
+    return address.sixtofour
+
+
+class Networks:
+    """The networks that validations may reach.
+
+    Args:
+        allowed: the only networks; None allows all unicast addresses, private ones too, but loopback, link-local,
+            cloud metadata and what is reserved.
+    """
+
+    def __init__(self, allowed: tuple[Network, ...] | None) -> None:
+        self._allowed = allowed
+
+    def permits(self, address: Address) -> bool:
+        """Say whether to connect; an IPv6 form of an IPv4 address is judged as what it leads to."""
+        if isinstance(address, IPv6Address):
+            if address.ipv4_mapped:
+                return self._listed(address.ipv4_mapped)
+            inner = embedded(address)
+            if inner is not None and not (self._listed(inner) or _harmless(inner)):
+                return False
+        return self._listed(address)
+
+    def _listed(self, address: Address) -> bool:
+        if self._allowed is None:
+            return _harmless(address)
+        return any(address in network for network in self._allowed)
+
+
+def _harmless(address: Address) -> bool:
+    return not any(address in network for network in _NEVER_BY_DEFAULT)

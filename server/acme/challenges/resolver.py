@@ -1,0 +1,88 @@
+"""From names to addresses: the system's resolver, or a DNS server of the endpoint's own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Protocol
+
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
+
+if TYPE_CHECKING:
+    from server.acme.challenges.networks import Address
+
+_LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+
+
+class Unresolvable(Exception):
+    """There is no address for the name, or no answer."""
+
+
+class Resolver(Protocol):
+    """Finds the addresses of a host name."""
+
+    async def resolve(self, name: str) -> tuple[Address, ...]:
+        """Return the addresses, at least one, in the order in which to try. Raises Unresolvable."""
+        ...
+
+
+class SystemResolver:
+    """The resolver of the operating system.
+
+    Names are looked up as absolute names, with the trailing dot: a search domain must not decide what a name means.
+    """
+
+    async def resolve(self, name: str) -> tuple[Address, ...]:
+        """See `Resolver`."""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(f"{name}.", None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise Unresolvable(str(error)) from error
+        return tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
+
+
+class DnsResolver:
+    """One DNS server, asked directly for AAAA and A; neither the hosts file nor search domains play a part.
+
+    Args:
+        server: its IP address.
+        port: its port.
+        seconds: the time limit for both questions together.
+    """
+
+    def __init__(self, server: str, port: int = 53, seconds: float = 5.0) -> None:
+        self._resolver = dns.asyncresolver.Resolver(configure=False)
+        self._resolver.nameservers = [server]
+        self._resolver.port = port
+        self._resolver.lifetime = seconds
+
+    async def resolve(self, name: str) -> tuple[Address, ...]:
+        """See `Resolver`."""
+        answers = await asyncio.gather(self._ask(name, "AAAA"), self._ask(name, "A"))
+        found = tuple(address for answer in answers if not isinstance(answer, Exception) for address in answer)
+        if not found:
+            raise Unresolvable("; ".join(str(answer) for answer in answers if isinstance(answer, Exception)))
+        return found
+
+    async def _ask(self, name: str, kind: str) -> tuple[Address, ...] | dns.exception.DNSException:
+        try:
+            answer = await self._resolver.resolve(f"{name}.", kind, search=False, raise_on_no_answer=False)
+        except dns.exception.DNSException as error:
+            return error
+        return tuple(ip_address(record.address) for record in answer.rrset or ())
+
+
+class LoopbackNames:
+    """Names under ``.localhost`` are loopback without asking anybody (RFC 6761 section 6.3); others are passed on."""
+
+    def __init__(self, others: Resolver) -> None:
+        self._others = others
+
+    async def resolve(self, name: str) -> tuple[Address, ...]:
+        """See `Resolver`."""
+        if name == "localhost" or name.endswith(".localhost"):
+            return _LOOPBACK
+        return await self._others.resolve(name)

@@ -1,0 +1,126 @@
+"""Objects and problem documents as JSON (RFC 8555 sections 6.7 and 7.1). Absent is absent: never null, never empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from server.acme.codec.encodings import write_object
+from server.acme.messages import ChallengeStatus, OrderStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from server.acme.messages import Account, Authorization, Challenge, Identifier, Order, ProblemDocument, Urls
+
+_ERROR = "urn:ietf:params:acme:error:"
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _identifier(identifier: Identifier) -> dict[str, object]:
+    return {"type": identifier.type, "value": identifier.value}
+
+
+def problem_object(document: ProblemDocument) -> dict[str, object]:
+    """Return the members of a problem document (RFC 7807), as they also stand in orders and challenges."""
+    members: dict[str, object] = {
+        "type": _ERROR + document.type,
+        "detail": document.detail,
+        "status": document.http_status,
+    }
+    if document.algorithms:
+        members["algorithms"] = list(document.algorithms)
+    if document.subproblems:
+        members["subproblems"] = [
+            {"type": _ERROR + each.type, "detail": each.detail, "identifier": _identifier(each.identifier)}
+            for each in document.subproblems
+        ]
+    return members
+
+
+def encode_problem(document: ProblemDocument) -> bytes:
+    """Return the problem document."""
+    return write_object(problem_object(document))
+
+
+def encode_directory(urls: Urls, *, website: str = "") -> bytes:
+    """Return the directory (section 7.1.1): nothing that does not work."""
+    members: dict[str, object] = {
+        "newNonce": f"{urls.base}/new-nonce",
+        "newAccount": f"{urls.base}/new-account",
+        "newOrder": f"{urls.base}/new-order",
+        "revokeCert": f"{urls.base}/revoke-cert",
+        "keyChange": f"{urls.base}/key-change",
+    }
+    if website:
+        members["meta"] = {"website": website}
+    return write_object(members)
+
+
+def encode_account(account: Account, urls: Urls) -> bytes:
+    """Return the account object (section 7.1.2)."""
+    members: dict[str, object] = {"status": account.status}
+    if account.contact:
+        members["contact"] = list(account.contact)
+    if account.terms_agreed:
+        members["termsOfServiceAgreed"] = True
+    members["orders"] = urls.orders(account.id)
+    return write_object(members)
+
+
+def encode_orders(orders: tuple[str, ...], urls: Urls) -> bytes:
+    """Return one page of the orders list (section 7.1.2.1)."""
+    return write_object({"orders": [urls.order(order) for order in orders]})
+
+
+def encode_order(order: Order, urls: Urls) -> bytes:
+    """Return the order object (section 7.1.3)."""
+    members: dict[str, object] = {
+        "status": order.status,
+        "expires": _time(order.expires),
+        "identifiers": [_identifier(identifier) for identifier in order.identifiers],
+        "authorizations": [urls.authorization(each) for each in order.authorizations],
+        "finalize": urls.finalize(order.id),
+    }
+    if order.status == OrderStatus.VALID and order.certificate:
+        members["certificate"] = urls.certificate(order.id)
+    if order.error:
+        members["error"] = order.error
+    return write_object(members)
+
+
+def _challenge(challenge: Challenge, url: str) -> dict[str, object]:
+    members: dict[str, object] = {
+        "type": challenge.type,
+        "url": url,
+        "status": challenge.status,
+        "token": challenge.token,
+    }
+    if challenge.validated:
+        members["validated"] = _time(challenge.validated)
+    # Errata 5732: an error may be shown while processing, as the retries of section 8.2 need it, not only at the end.
+    if challenge.error and challenge.status in {ChallengeStatus.PROCESSING, ChallengeStatus.INVALID}:
+        members["error"] = challenge.error
+    return members
+
+
+def encode_challenge(challenge: Challenge, url: str) -> bytes:
+    """Return the challenge object (section 8)."""
+    return write_object(_challenge(challenge, url))
+
+
+def encode_authorization(authorization: Authorization, urls: Urls) -> bytes:
+    """Return the authorization object (section 7.1.4)."""
+    members: dict[str, object] = {
+        "identifier": _identifier(authorization.identifier),
+        "status": authorization.status,
+        "expires": _time(authorization.expires),
+        "challenges": [
+            _challenge(each, urls.challenge(authorization.id, each.type)) for each in authorization.challenges
+        ],
+    }
+    if authorization.wildcard:
+        members["wildcard"] = True
+    return write_object(members)

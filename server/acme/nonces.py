@@ -1,0 +1,171 @@
+"""Anti-replay nonces (RFC 8555 section 6.5): issuing costs no I/O, only redeemed ones are remembered.
+
+A nonce is the authenticated encryption of its time of issue, bound to the endpoint. Any process that has the key can
+redeem it; the ledger makes that happen once. The key is new with each start of the server, so that no ledger needs to
+outlive it: after a restart, clients get badNonce once and try again, as section 6.5 has them do.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import closing
+from typing import TYPE_CHECKING, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LIFETIME = 3600
+"""Seconds a nonce can be redeemed: clients that wait for DNS to spread hold a pool of them."""
+
+_IV = 12
+_TIME = 4
+_LENGTH = _IV + _TIME + 16
+_BUSY_SECONDS = 5.0
+
+
+class LedgerUnavailable(Exception):
+    """The shared ledger can't record now; nothing was redeemed."""
+
+
+class Ledger(Protocol):
+    """Remembers what was redeemed."""
+
+    def redeem(self, mark: bytes, issued: int, now: int) -> bool:
+        """Record the mark and return True the first time; False after that. Raises LedgerUnavailable."""
+        ...
+
+
+class MemoryLedger:
+    """The ledger of a server that is one process.
+
+    Two generations of marks, each at most ``generation`` marks and half a lifetime; with the older one dropped, nonces
+    older than its youngest are refused unseen. So memory is bounded, and what is forgotten is never accepted again.
+    """
+
+    def __init__(self, generation: int = 500_000) -> None:
+        self._limit = generation
+        self._marks: set[bytes] = set()
+        self._older: set[bytes] = set()
+        self._started = 0
+        self._youngest = -1
+        self._older_youngest = -1
+        self._floor = -1
+
+    def redeem(self, mark: bytes, issued: int, now: int) -> bool:
+        """See `Ledger`."""
+        if len(self._marks) >= self._limit or now - self._started > LIFETIME:
+            self._floor = max(self._floor, self._older_youngest)
+            self._older, self._older_youngest = self._marks, self._youngest
+            self._marks, self._youngest, self._started = set(), -1, now
+        if issued <= self._floor or mark in self._marks or mark in self._older:
+            return False
+        self._marks.add(mark)
+        self._youngest = max(self._youngest, issued)
+        return True
+
+
+class SqliteLedger:
+    """The ledger that several processes share: a small database beside the main one.
+
+    It is not synchronised to disk: the key dies with the server, so what a power failure takes is worth nothing.
+    A redemption is one insertion into a file in the page cache, some 20 µs, made in the event loop.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._purged = 0
+        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        for statement in (
+            "PRAGMA journal_mode=WAL",
+            "PRAGMA synchronous=OFF",
+            "CREATE TABLE IF NOT EXISTS redeemed (mark BLOB PRIMARY KEY, issued INTEGER NOT NULL) WITHOUT ROWID",
+            "CREATE INDEX IF NOT EXISTS redeemed_issued ON redeemed (issued)",
+            "CREATE TABLE IF NOT EXISTS key (one INTEGER PRIMARY KEY CHECK (one = 1), key BLOB NOT NULL)",
+        ):
+            self._connection.execute(statement)
+
+    def shared_key(self, fresh: bytes) -> bytes:
+        """Return the key that the ledger holds, or ``fresh`` when it held none; the same for all processes."""
+        self._connection.execute("INSERT OR IGNORE INTO key VALUES (1, ?)", (fresh,))
+        with closing(self._connection.execute("SELECT key FROM key")) as found:
+            return bytes(found.fetchone()[0])
+
+    def redeem(self, mark: bytes, issued: int, now: int) -> bool:
+        """See `Ledger`."""
+        try:
+            if now - self._purged > LIFETIME // 4:
+                self._purged = now
+                self._connection.execute("DELETE FROM redeemed WHERE issued < ?", (now - LIFETIME,))
+            inserted = self._connection.execute("INSERT OR IGNORE INTO redeemed VALUES (?, ?)", (mark, issued))
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(str(error)) from error
+        return inserted.rowcount == 1
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+class Nonces:
+    """Issues and redeems nonces.
+
+    Args:
+        key: 32 octets, the same in every process that serves the same ledger.
+        ledger: what was redeemed.
+        now: seconds since the epoch.
+        random: returns that many random octets.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        ledger: Ledger,
+        now: Callable[[], int],
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._cipher = AESGCM(key)
+        self._ledger = ledger
+        self._now = now
+        self._random = random
+
+    def issue(self, scope: str) -> str:
+        """Return a new nonce for an endpoint, base64url of 32 octets."""
+        iv = self._random(_IV)
+        sealed = self._cipher.encrypt(iv, self._now().to_bytes(_TIME), scope.encode())
+        return urlsafe_b64encode(iv + sealed).rstrip(b"=").decode("ascii")
+
+    def redeem(self, nonce: str, scope: str) -> bool:
+        """Use the nonce up; True once. Any text is taken: what is not a nonce of this endpoint gives False.
+
+        Raises LedgerUnavailable: try again, the nonce is not used up.
+        """
+        try:
+            octets = urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4))
+            if len(octets) != _LENGTH:
+                return False
+            issued = int.from_bytes(self._cipher.decrypt(octets[:_IV], octets[_IV:], scope.encode()))
+        except (ValueError, InvalidTag):
+            return False
+        now = self._now()
+        return issued + LIFETIME > now and self._ledger.redeem(octets[:_IV], issued, now)
+
+
+def open_nonces(shared: Path | None, now: Callable[[], int], random: Callable[[int], bytes] = secrets.token_bytes) -> (
+    Nonces
+):
+    """Return the nonces of this process: with a ledger in memory, or in the file that several processes share."""
+    if shared is None:
+        return Nonces(random(32), MemoryLedger(), now, random)
+    ledger = SqliteLedger(shared)
+    return Nonces(ledger.shared_key(random(32)), ledger, now, random)
+
+
+def forget(shared: Path) -> None:
+    """Remove the shared ledger and its key; to be called once before the processes of a new start open it."""
+    for suffix in ("", "-wal", "-shm"):
+        shared.with_name(shared.name + suffix).unlink(missing_ok=True)
