@@ -49,10 +49,18 @@ class Authenticate(Strict):
 
 
 class EstEndpointConfig(_Profiled):
-    """An EST endpoint (RFC 7030). `renewal_grace`: how long after its end a certificate may still be renewed."""
+    """An EST endpoint (RFC 7030).
+
+    Attributes:
+        authenticate: how requesters prove who they are.
+        renewal_grace: how long after its end a certificate may still be renewed.
+        base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
+            line for strongSwan alone, which reads nothing else before 5.9.11.
+    """
 
     authenticate: Authenticate
     renewal_grace: Duration = Field(default="0d", validate_default=True)
+    base64_layout: Literal["auto", "wrapped", "single"] = "auto"
 
     @model_validator(mode="after")
     def _fails_closed(self) -> EstEndpointConfig:
