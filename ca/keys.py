@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,6 +20,7 @@ SubjectKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519Publi
 
 RSA_BITS = range(1024, 8193)
 _EXPONENT_LIMIT = 1 << 33
+_ALGORITHM_OCTETS = 512  # explicit curve parameters, which are refused by name, fit
 
 _RSA = "1.2.840.113549.1.1.1"
 _EC = "1.2.840.10045.2.1"
@@ -229,7 +231,15 @@ def _digest(algorithm: der.Tlv) -> hashes.HashAlgorithm:
 
 
 def _algorithm(element: der.Tlv) -> tuple[str, der.Tlv | None]:
-    parts = der.children(der.expect(element, der.SEQUENCE))
+    der.expect(element, der.SEQUENCE)
+    if len(element.content) > _ALGORITHM_OCTETS:
+        raise der.MalformedDer("an algorithm identifier of absurd length")
+    return _read_algorithm(element.content)
+
+
+@lru_cache(maxsize=256)  # there are few, and they come again and again
+def _read_algorithm(content: bytes) -> tuple[str, der.Tlv | None]:
+    parts = der.elements(content)
     if not 1 <= len(parts) <= 2:
         raise der.MalformedDer("an algorithm identifier has too few or too many elements")
     return der.read_oid(der.expect(parts[0], der.OID).content), parts[1] if len(parts) == 2 else None
