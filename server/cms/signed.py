@@ -261,26 +261,30 @@ def _verify_signature(signer: SignerInfo, digest: Digest, key: SignerKey) -> Non
     named = signature_digest(signer.signature_algorithm)
     if named not in {None, digest}:
         raise BadSignature("digest and signature algorithm contradict each other")
-    for signed in _encodings(signer.attribute_set):
-        try:
-            if isinstance(key, rsa.RSAPublicKey):
-                scheme, hashed = _rsa_scheme(signer.signature_algorithm, digest)
-                key.verify(signer.signature, signed, scheme, hashed.hash)
-            else:
-                _expect_ecdsa(signer.signature_algorithm, digest)
-                key.verify(signer.signature, signed, ec.ECDSA(digest.hash))
-        except InvalidSignature:
-            continue
-        return
+    try:
+        if any(_holds(signer, digest, key, signed) for signed in _encodings(signer.attribute_set)):
+            return
+    except der.MalformedDer as error:
+        raise BadSignature("the signed attributes or the signature's parameters can't be read") from error
     raise BadSignature("the signature does not verify")
+
+
+def _holds(signer: SignerInfo, digest: Digest, key: SignerKey, signed: bytes) -> bool:
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            scheme, hashed = _rsa_scheme(signer.signature_algorithm, digest)
+            key.verify(signer.signature, signed, scheme, hashed.hash)
+        else:
+            _expect_ecdsa(signer.signature_algorithm, digest)
+            key.verify(signer.signature, signed, ec.ECDSA(digest.hash))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _rsa_scheme(algorithm: AlgorithmIdentifier, digest: Digest) -> tuple[padding.AsymmetricPadding, Digest]:
     if algorithm.oid == RSASSA_PSS:
-        try:
-            hashed, scheme = pss_of(algorithm)
-        except der.MalformedDer as error:
-            raise BadSignature("the signature's parameters can't be read") from error
+        hashed, scheme = pss_of(algorithm)
         if hashed is not digest:
             raise BadSignature("digest and signature algorithm contradict each other")
         return scheme, hashed

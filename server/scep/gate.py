@@ -1,0 +1,110 @@
+"""What is checked of a message before the private key is touched: algorithms, signature, envelope. Pure.
+
+The order is the defence: nobody gets the RA key to work who has not signed the message, and all that is checked here
+is visible to everybody, so that it may be named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from server.cms.algorithms import Digest, MalformedCms, UnsupportedAlgorithm
+from server.cms.enveloped import Envelope, read_envelope
+from server.cms.signed import BadSignature, load_signer_key, message_digest_algorithm, verify
+from server.outcome import Problem, Reason
+from server.scep.messages import Accepted, PkiMessage, Recipient
+from server.scep.problems import (
+    EC_REQUESTER,
+    NONCE_MISSING,
+    SIGNER_MISSING,
+    UNREADABLE,
+    Rejected,
+    not_accepted,
+)
+
+if TYPE_CHECKING:
+    from server.cms.certificates import BagCertificate
+    from server.cms.enveloped import KeyTransRecipient
+
+
+@dataclass(frozen=True, slots=True)
+class Authentic:
+    """A message whose signature holds.
+
+    Attributes:
+        message: the message.
+        signer: the certificate of its signer, of which nothing is known yet but the key.
+        key: the signer's key.
+    """
+
+    message: PkiMessage
+    signer: BagCertificate
+    key: rsa.RSAPublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An envelope that may be opened.
+
+    Attributes:
+        envelope: the encrypted content.
+        wrapped: the content key, wrapped for our key.
+        reply_to: whom a reply is encrypted to, with the algorithms of this envelope.
+    """
+
+    envelope: Envelope
+    wrapped: KeyTransRecipient
+    reply_to: Recipient
+
+
+def reply_digest(message: PkiMessage, accepted: Accepted) -> Digest:
+    """Return what to sign a reply with: the request's digest where it is accepted, else SHA-256.
+
+    Some clients reject a reply with another digest than their own; nobody who did not use SHA-1 gets it.
+    """
+    try:
+        digest = message_digest_algorithm(message.signed)
+    except UnsupportedAlgorithm:
+        return Digest.SHA256
+    return digest if digest in accepted.digests else Digest.SHA256
+
+
+def authenticate(message: PkiMessage, accepted: Accepted) -> Authentic:
+    """Verify the signature with the key of the signer's certificate (RFC 8894 section 3.1). Raises Rejected."""
+    try:
+        digest = message_digest_algorithm(message.signed)
+        if digest not in accepted.digests:
+            raise Rejected(not_accepted(digest.label))
+        if message.signer is None:
+            raise Rejected(SIGNER_MISSING)
+        key = load_signer_key(message.signer.spki)
+        verify(message.signed, key)
+    except UnsupportedAlgorithm as error:
+        raise Rejected(Problem(Reason.BAD_ALGORITHM, str(error))) from error
+    except BadSignature as error:
+        raise Rejected(Problem(Reason.BAD_PROOF, str(error))) from error
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise Rejected(EC_REQUESTER)
+    if message.sender_nonce is None:
+        raise Rejected(NONCE_MISSING)
+    return Authentic(message, message.signer, key)
+
+
+def sealed(authentic: Authentic, ra: BagCertificate, accepted: Accepted) -> Sealed:
+    """Read the pkcsPKIEnvelope (RFC 8894 section 3.2.2), without opening it. Raises Rejected."""
+    try:
+        envelope = read_envelope(authentic.message.signed.content or b"")
+        wrapped = envelope.recipient(ra)
+        if wrapped is None:
+            raise Rejected(replace(UNREADABLE, detail="the envelope names another recipient"))
+        transport = wrapped.transport()
+    except MalformedCms as error:
+        raise Rejected(replace(UNREADABLE, detail=f"the envelope is malformed: {error}")) from error
+    except UnsupportedAlgorithm as error:
+        raise Rejected(Problem(Reason.BAD_ALGORITHM, str(error))) from error
+    if envelope.cipher not in accepted.ciphers:
+        raise Rejected(not_accepted(envelope.cipher.label))
+    return Sealed(envelope, wrapped, Recipient(authentic.signer, authentic.key, envelope.cipher, transport))

@@ -1,0 +1,155 @@
+"""SCEP messages as values (RFC 8894 section 3): what a request says, what a reply will say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from server.cms.algorithms import Cipher, Digest, KeyTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    from server.cms.certificates import BagCertificate
+    from server.cms.signed import SignedMessage
+
+
+class MessageType(StrEnum):
+    """The messageType attribute by its wire text (RFC 8894 section 3.2.1.2)."""
+
+    CERT_REP = "3"
+    RENEWAL_REQ = "17"
+    PKCS_REQ = "19"
+    CERT_POLL = "20"
+    GET_CERT = "21"
+    GET_CRL = "22"
+
+
+class PkiStatus(StrEnum):
+    """The pkiStatus attribute by its wire text (RFC 8894 section 3.2.1.3)."""
+
+    SUCCESS = "0"
+    FAILURE = "2"
+    PENDING = "3"
+
+
+class FailInfo(StrEnum):
+    """The failInfo attribute by its wire text (RFC 8894 section 3.2.1.4)."""
+
+    BAD_ALG = "0"
+    BAD_MESSAGE_CHECK = "1"
+    BAD_REQUEST = "2"
+    BAD_TIME = "3"
+    BAD_CERT_ID = "4"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The algorithms that an endpoint takes, and mirrors in its replies."""
+
+    digests: frozenset[Digest]
+    ciphers: frozenset[Cipher]
+
+
+_AES = frozenset({Cipher.AES128, Cipher.AES192, Cipher.AES256})
+_SHA2 = frozenset({Digest.SHA256, Digest.SHA384, Digest.SHA512})
+
+PRESETS = {
+    "modern": Accepted(_SHA2, _AES),
+    "compatible": Accepted(_SHA2 | {Digest.SHA1}, _AES | {Cipher.DES3}),
+}
+"""What each word of an endpoint's ``compatibility`` means. Single DES and MD5 are in none (section 2.9: MUST NOT)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PkiMessage:
+    """A request as received; nothing is verified yet.
+
+    Attributes:
+        transaction: the transactionID as text, 1 to 255 printable characters.
+        transaction_id: its encoding, for the reply: same octets, same string type.
+        type_text: the messageType as sent, empty when it is absent or not text.
+        message_type: what it means, None when RFC 8894 does not define it.
+        sender_nonce: the senderNonce, None when it is absent or of a length that nobody sends.
+        signer: the certificate of the signer, None when it is not in the message.
+        signed: the CMS message around all that.
+    """
+
+    transaction: str
+    transaction_id: bytes
+    type_text: str
+    message_type: MessageType | None
+    sender_nonce: bytes | None
+    signer: BagCertificate | None
+    signed: SignedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Whom a SUCCESS reply is encrypted to, and how: the signer of the request and the algorithms that it used."""
+
+    certificate: BagCertificate
+    key: rsa.RSAPublicKey
+    cipher: Cipher
+    transport: KeyTransport
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The issued certificate, and to whom it goes."""
+
+    certificate: bytes
+    recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is none: the code and a sentence for people (failInfoText)."""
+
+    fail_info: FailInfo
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A person must approve; the client polls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The server can't judge the request now: said by HTTP, because a FAILURE would be final for the client."""
+
+    status: int
+    text: str
+    retry_after: int | None
+
+
+CertRep = Success | Failure | Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes out by HTTP.
+
+    Attributes:
+        status: the HTTP status; 200 for every CertRep, also for a FAILURE.
+        content_type: written exactly so, without charset (clients compare it as a whole).
+        body: the whole body.
+        retry_after: seconds, for temporary refusals.
+        notes: fields for the request's event.
+    """
+
+    status: int
+    content_type: str
+    body: bytes
+    retry_after: int | None = None
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+
+TEXT = "text/plain"
+CA_CERTIFICATE = "application/x-x509-ca-cert"
+CA_CERTIFICATES = "application/x-x509-ca-ra-cert"
+PKI_MESSAGE = "application/x-pki-message"

@@ -1,0 +1,335 @@
+"""One SCEP endpoint: who asks is settled, the envelope opened, the one door asked, the outcome put into a CertRep."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca.csr import MalformedCsr, parse_csr
+from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
+from server.cms.certificates import degenerate
+from server.cms.enveloped import Undecipherable, decipher
+from server.cms.signed import write_signed
+from server.enrollment import RefusedAttempt
+from server.outcome import Issued, Pending, Problem, Reason, Refused
+from server.scep.codec import Malformed, read_pki_message, write_capabilities, write_reply_attributes, write_success
+from server.scep.gate import Authentic, Sealed, authenticate, reply_digest, sealed
+from server.scep.messages import (
+    CA_CERTIFICATE,
+    CA_CERTIFICATES,
+    PKI_MESSAGE,
+    PRESETS,
+    TEXT,
+    Answer,
+    MessageType,
+    Success,
+    Unavailable,
+    Waiting,
+)
+from server.scep.problems import (
+    KEY_MISMATCH,
+    NO_CHALLENGE,
+    NO_RENEWAL,
+    TOO_LARGE,
+    UNREADABLE,
+    UNREADABLE_SIGNER,
+    Rejected,
+    describe_signer,
+    to_reply,
+    unsupported_type,
+)
+from server.store.certificates import renewed_from
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from ca.csr import Csr
+    from policies.request import Renewed
+    from server.clock import Clock
+    from server.config import ScepEndpointConfig
+    from server.credentials import Credentials
+    from server.enrollment import Enrollment
+    from server.outcome import Outcome
+    from server.scep.messages import CertRep, PkiMessage
+    from server.scep.ra import RaKey
+
+
+def _fresh_nonce() -> bytes:
+    return secrets.token_bytes(16)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request while it is worked on: what is known of it, for the reply and for the record."""
+
+    message: PkiMessage
+    address: str | None
+    sealed: Sealed | None = None
+    csr: Csr | None = None
+
+
+class ScepEndpoint:
+    """A SCEP service under one label (RFC 8894).
+
+    Args:
+        label: the path segment.
+        config: profiles, algorithms and compatibility switches.
+        enrollment: the one door to the signer.
+        credentials: judges challenges and certificates.
+        ra: the key that opens requests and signs replies.
+        chain: returns the issuing CA's certificate and those above it, root last.
+        clock: tells the time of a request.
+        nonce: returns 16 fresh octets for a senderNonce.
+        random: returns that many octets for content keys and initialisation vectors.
+    """
+
+    def __init__(
+        self,
+        *,
+        label: str,
+        config: ScepEndpointConfig,
+        enrollment: Enrollment,
+        credentials: Credentials,
+        ra: RaKey,
+        chain: Callable[[], tuple[x509.Certificate, ...]],
+        clock: Clock,
+        nonce: Callable[[], bytes] = _fresh_nonce,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self.name = EndpointName(Protocol.SCEP, label)
+        self._config = config
+        self._accepted = PRESETS[config.compatibility]
+        self._enrollment = enrollment
+        self._credentials = credentials
+        self._ra = ra
+        self._chain = chain
+        self._clock = clock
+        self._nonce = nonce
+        self._random = random
+        self._dispatch: Mapping[MessageType, Callable[[_Exchange, Authentic], Awaitable[Outcome]]] = {
+            MessageType.PKCS_REQ: self._pkcs_req,
+            MessageType.RENEWAL_REQ: self._renewal_req,
+            MessageType.CERT_POLL: self._cert_poll,
+        }
+
+    def capabilities(self) -> Answer:
+        """Answer GetCACaps (RFC 8894 section 3.5)."""
+        compatible = self._config.compatibility == "compatible"
+        return Answer(200, TEXT, write_capabilities(compatible=compatible, renewal=self._config.renewal))
+
+    def ca_certificates(self) -> Answer:
+        """Answer GetCACert (RFC 8894 section 4.2): a single certificate by itself, several as certs-only message."""
+        ra, chain = (self._ra.certificate,), self._chain()
+        chosen = {
+            "ra+chain": ra + chain,
+            "ra+ca": ra + chain[:1],
+            "ra-only": ra,
+            "chain": chain,
+            "ca-only": chain[:1],
+        }[self._config.ca_certificates]
+        encoded = [certificate.public_bytes(Encoding.DER) for certificate in chosen]
+        if len(encoded) == 1:
+            return Answer(200, CA_CERTIFICATE, encoded[0])
+        return Answer(200, CA_CERTIFICATES, degenerate(encoded))
+
+    async def too_large(self, address: str | None) -> Answer:
+        """Answer a message beyond the limit, of which nothing was read."""
+        await self._refuse(TOO_LARGE, address)
+        return Answer(413, TEXT, f"{TOO_LARGE.message}\n".encode(), notes=_refusal_notes(TOO_LARGE))
+
+    async def malformed(self, error: Malformed, address: str | None) -> Answer:
+        """Answer what no CertRep can answer, because there is no transaction in it."""
+        problem = Problem(Reason.MALFORMED, str(error))
+        await self._refuse(problem, address)
+        return Answer(400, TEXT, f"{problem.message}\n".encode(), notes=_refusal_notes(problem))
+
+    async def pki_operation(self, data: bytes, address: str | None) -> Answer:
+        """Answer a pkiMessage (RFC 8894 section 4.3).
+
+        Args:
+            data: the message as received.
+            address: the peer's IP address, for the record.
+        """
+        try:
+            message = read_pki_message(data)
+        except Malformed as error:
+            return await self.malformed(error, address)
+        exchange = _Exchange(message, address)
+        try:
+            outcome = await self._judge(exchange)
+        except Rejected as rejection:
+            outcome = await self._refuse(rejection.problem, address, exchange)
+        return await self._answer(exchange, outcome)
+
+    async def _judge(self, exchange: _Exchange) -> Outcome:
+        message = exchange.message
+        authentic = authenticate(message, self._accepted)
+        handler = self._dispatch.get(message.message_type) if message.message_type else None
+        if handler is None:
+            raise Rejected(unsupported_type(message.type_text))
+        exchange.sealed = sealed(authentic, self._ra.addressed, self._accepted)
+        return await handler(exchange, authentic)
+
+    async def _pkcs_req(self, exchange: _Exchange, authentic: Authentic) -> Outcome:
+        """PKCSReq (section 3.3.1): a first enrollment, or a renewal where a certificate of ours signed it.
+
+        Renewals by PKCSReq are what most clients send; the challenge that some repeat in them is long spent, and is
+        ignored.
+        """
+        if self._config.renewal and self._issued_by_us(authentic):
+            return await self._renewal_req(exchange, authentic)
+        csr = await self._open(exchange)
+        if csr.key != authentic.key:
+            raise Rejected(KEY_MISMATCH)
+        if not csr.challenge_password:
+            raise Rejected(NO_CHALLENGE)
+        evidence = await self._credentials.challenge(self.name, csr.challenge_password)
+        if isinstance(evidence, Problem):
+            raise Rejected(evidence)
+        requester = Requester(f"challenge:{evidence.source}", (evidence,), exchange.address)
+        return await self._submit(exchange, authentic, csr, requester)
+
+    async def _renewal_req(self, exchange: _Exchange, authentic: Authentic) -> Outcome:
+        """RenewalReq (section 3.3.1): the signer's certificate is the authentication."""
+        if not self._config.renewal:
+            raise Rejected(NO_RENEWAL)
+        csr = await self._open(exchange)
+        try:
+            signer = x509.load_der_x509_certificate(authentic.signer.der)
+        except ValueError as error:
+            raise Rejected(UNREADABLE_SIGNER) from error
+        judged = await self._credentials.certificate(self.name, (signer,), grace=self._config.renewal_grace)
+        if isinstance(judged, Problem):
+            raise Rejected(judged)
+        evidence, stored = judged
+        requester = Requester(f"certificate:{stored.serial:x}", (evidence,), exchange.address)
+        return await self._submit(exchange, authentic, csr, requester, renewed_from(stored))
+
+    async def _cert_poll(self, exchange: _Exchange, authentic: Authentic) -> Outcome:
+        """CertPoll (section 3.3.3): the transaction and the signer's key say which request is meant.
+
+        The enveloped IssuerAndSubject is informational, so the RA key is not put to work for it.
+        """
+        raise NotImplementedError
+
+    def _issued_by_us(self, authentic: Authentic) -> bool:
+        """Whether the signer's certificate names our CA as its issuer; whether that is true is judged later."""
+        signer = authentic.signer
+        return not signer.self_issued and signer.issuer == self._chain()[0].subject.public_bytes()
+
+    async def _open(self, exchange: _Exchange) -> Csr:
+        """Open the envelope and parse what is in it; every way to fail gives the same answer."""
+        if exchange.sealed is None:
+            raise Rejected(UNREADABLE)
+        envelope, wrapped, reply_to = exchange.sealed.envelope, exchange.sealed.wrapped, exchange.sealed.reply_to
+        key = await self._ra.unwrap(wrapped.encrypted_key, reply_to.transport)
+        try:
+            content = decipher(envelope, key, self._random)
+            csr = exchange.csr = parse_csr(content, allow_sha1=self._config.compatibility == "compatible")
+        except Undecipherable as error:
+            raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered")) from error
+        except MalformedCsr as error:
+            raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
+        return csr
+
+    async def _submit(
+        self, exchange: _Exchange, authentic: Authentic, csr: Csr, requester: Requester, renewed: Renewed | None = None
+    ) -> Outcome:
+        transaction = exchange.message.transaction
+        return await self._enrollment.submit(
+            EnrollmentRequest(
+                key=_idempotency_key(self.name, transaction, authentic, csr, renewed),
+                kind=Kind.ENROLL if renewed is None else Kind.RENEW,
+                endpoint=self.name,
+                profile=None,
+                csr=csr,
+                requester=requester,
+                now=self._clock(),
+                renewed=renewed,
+                transaction=transaction,
+            )
+        )
+
+    async def _refuse(self, problem: Problem, address: str | None, exchange: _Exchange | None = None) -> Refused:
+        message = exchange.message if exchange else None
+        return await self._enrollment.refuse(
+            RefusedAttempt(
+                endpoint=self.name,
+                problem=problem,
+                requester=describe_signer(message.signer) if message else None,
+                address=address,
+                transaction=message.transaction if message else None,
+                csr=exchange.csr if exchange else None,
+            )
+        )
+
+    async def _answer(self, exchange: _Exchange, outcome: Outcome) -> Answer:
+        notes: dict[str, object] = {"transaction": exchange.message.transaction, "request": outcome.request_id}
+        reply: CertRep
+        match outcome:
+            case Issued():
+                if exchange.sealed is None:
+                    raise RuntimeError("issued to nobody")
+                reply = Success(outcome.certificate, exchange.sealed.reply_to)
+                notes["outcome"] = "issued"
+            case Pending():
+                reply = Waiting()
+                notes["outcome"] = "pending"
+            case Refused():
+                notes.update(_refusal_notes(outcome.problem))
+                said = to_reply(outcome.problem)
+                if isinstance(said, Unavailable):
+                    return Answer(said.status, TEXT, f"{said.text}\n".encode(), said.retry_after, notes)
+                reply = said
+        return Answer(200, PKI_MESSAGE, await self._cert_rep(exchange.message, reply), notes=notes)
+
+    async def _cert_rep(self, message: PkiMessage, reply: CertRep) -> bytes:
+        """Return the signed CertRep (section 3.3.2)."""
+        digest = reply_digest(message, self._accepted)
+        if isinstance(reply, Success):
+            content: bytes | None = write_success(reply, self._random)
+        else:
+            content = b"" if self._writes_empty_content(message) else None
+        attributes = write_reply_attributes(
+            message, reply, content, digest=digest, nonce=self._nonce(), now=self._clock()
+        )
+        signature = await self._ra.sign(attributes, digest)
+        return write_signed(content, attributes, signature, digest, self._ra.addressed)
+
+    def _writes_empty_content(self, message: PkiMessage) -> bool:
+        """Whether a reply without certificate has an empty content instead of none.
+
+        certmonger takes a reply without content for an unreachable CA and asks for ever. Of the clients known it alone
+        signs with a version 1 certificate and a SHA-2 digest.
+        """
+        match self._config.status_content:
+            case "empty":
+                return True
+            case "omit":
+                return False
+            case "auto":
+                return message.signer is not None and message.signer.version == 1
+
+
+def _refusal_notes(problem: Problem) -> dict[str, object]:
+    return {"outcome": "refused", "reason": problem.reason.value}
+
+
+def _idempotency_key(
+    endpoint: EndpointName, transaction: str, authentic: Authentic, csr: Csr, renewed: Renewed | None
+) -> str:
+    """Return what must be issued once: endpoint, transaction, signer's key, initial or renewal of N, what is asked.
+
+    Many clients make the transactionID from their key alone, so that a renewal with the same key and even the same
+    octets has the same one: without "renewal of N" it would get the old certificate again. The self-signed
+    certificate, the challenge and the signature are left out: clients make them anew for each retry.
+    """
+    signer = sha256(authentic.signer.spki).hexdigest()
+    occasion = f"renewal:{renewed.serial:x}" if renewed else "initial"
+    asked = sha256(repr((csr.subject, csr.spki, csr.extensions, csr.attributes)).encode()).hexdigest()
+    return f"{endpoint} {signer} {occasion} {asked} {transaction}"
