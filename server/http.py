@@ -20,7 +20,12 @@ Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 """Names each part that the service needs, with ``ok`` or one sentence on what is wrong with it."""
 
 _LIMITS: web.AppKey[Limits] = web.AppKey("limits")
-_SERVER = "certwright"
+SERVER = "certwright"
+"""What the Server header says."""
+
+STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping")
+"""Set when the listener stops: each answer then is the last on its connection."""
+
 _PEER = "certwright.peer"
 _NOTES = "certwright.notes"
 _log = structlog.get_logger("server.http")
@@ -44,6 +49,7 @@ def create_app(
     """
     app = web.Application(middlewares=[_observe(listener, request_id)], client_max_size=limits.body_bytes)
     app[_LIMITS] = limits
+    app[STOPPING] = asyncio.Event()
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz(readiness, details=details))
     return app
@@ -125,7 +131,9 @@ def _observe(listener: str, request_id: Callable[[], str]) -> Any:
                 peer=request.remote,
                 **notes,
             )
-        response.headers["Server"] = _SERVER
+        response.headers["Server"] = SERVER
+        if request.app[STOPPING].is_set():
+            response.force_close()
         return response
 
     return observe
