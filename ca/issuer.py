@@ -21,6 +21,10 @@ class IssuerError(Exception):
     """The issuer did not issue. The text is for administrators, never for the requester."""
 
 
+class IssuerConfigurationError(IssuerError):
+    """An issuer can't be set up from what is configured. The text says what to mend."""
+
+
 class IssuerRefused(IssuerError):
     """The CA understood and refused: trying the same again is pointless."""
 

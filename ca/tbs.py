@@ -1,0 +1,236 @@
+"""The octets that an issuer signs: a TBSCertificate (RFC 5280 section 4.1) from a plan, and nothing but the plan.
+
+What stays the same for every certificate of an issuer is encoded once, in `IssuerProfile`; what stays the same for
+every certificate of a profile is remembered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Self, assert_never
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from ca import der
+from ca.keys import SubjectKey, UnusableKey, key_shape
+from ca.name_codec import write_general_names, write_name
+from ca.names import MalformedName
+from ca.plan import KeyUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from ca.plan import CertificatePlan, PlannedExtension
+
+BASIC_CONSTRAINTS = "2.5.29.19"
+KEY_USAGE = "2.5.29.15"
+EXTENDED_KEY_USAGE = "2.5.29.37"
+SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
+AUTHORITY_KEY_IDENTIFIER = "2.5.29.35"
+SUBJECT_ALT_NAME = "2.5.29.17"
+RESERVED = frozenset(
+    {
+        BASIC_CONSTRAINTS,
+        KEY_USAGE,
+        EXTENDED_KEY_USAGE,
+        SUBJECT_KEY_IDENTIFIER,
+        AUTHORITY_KEY_IDENTIFIER,
+        SUBJECT_ALT_NAME,
+    }
+)
+"""Extensions that come from fields of the plan or from the issuer, never from `CertificatePlan.extensions`."""
+
+SERIAL_LIMIT = 1 << 159
+"""Serial numbers are positive and below this: at most 20 octets (RFC 5280 section 4.1.2.2)."""
+
+_VERSION_3 = der.tlv(der.context(0), der.integer(2))
+_CA_BITS = frozenset({KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN})
+_BIT_ORDER = tuple(KeyUsage)
+
+_SIGNATURE_ALGORITHMS = {
+    "rsa": der.sequence(der.oid("1.2.840.113549.1.1.11"), der.null()),
+    "ed25519": der.sequence(der.oid("1.3.101.112")),
+    "P-256": der.sequence(der.oid("1.2.840.10045.4.3.2")),
+    "P-384": der.sequence(der.oid("1.2.840.10045.4.3.3")),
+    "P-521": der.sequence(der.oid("1.2.840.10045.4.3.4")),
+}
+SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+_CURVE_HASHES: dict[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
+
+
+class UnsignablePlan(ValueError):
+    """A plan that no issuer may sign, whatever approved it. The text is for administrators."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerProfile:
+    """What an issuing CA puts into every certificate, encoded once.
+
+    Attributes:
+        certificate: the issuing CA's certificate.
+        key: its public key.
+        name: DER of its subject, octet for octet as its certificate has it (RFC 5280 section 4.1.2.4).
+        spki: DER of its SubjectPublicKeyInfo.
+        key_identifier: its subjectKeyIdentifier.
+        algorithm: DER of the signature AlgorithmIdentifier that goes with its key.
+        not_after: the end of its validity.
+    """
+
+    certificate: x509.Certificate
+    key: SubjectKey
+    name: bytes
+    spki: bytes
+    key_identifier: bytes
+    algorithm: bytes
+    not_after: datetime
+    authority_key_identifier: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        value = der.sequence(der.tlv(0x80, self.key_identifier))
+        object.__setattr__(self, "authority_key_identifier", _extension(AUTHORITY_KEY_IDENTIFIER, value))
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Self:
+        """Take what is needed from an issuing CA's certificate. Raises UnusableKey."""
+        key = certificate.public_key()
+        shape = key_shape(key)
+        if not isinstance(key, SubjectKey):
+            raise UnusableKey("a kind of key that is not known here")
+        # Behind version, serial number, signature, issuer and validity (RFC 5280 section 4.1).
+        _, _, _, _, _, subject, spki, *_ = der.children(der.read(certificate.tbs_certificate_bytes))
+        try:
+            identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        except x509.ExtensionNotFound:
+            identifier = key_identifier(spki.raw)
+        return cls(
+            certificate=certificate,
+            key=key,
+            name=subject.raw,
+            spki=spki.raw,
+            key_identifier=identifier,
+            algorithm=_SIGNATURE_ALGORITHMS[shape.curve or shape.kind],
+            not_after=certificate.not_valid_after_utc,
+        )
+
+
+def key_identifier(spki: bytes) -> bytes:
+    """Return the key identifier: 160 bits of the SHA-256 of the key's octets (RFC 7093 section 2, method 1).
+
+    Raises MalformedDer when this is not a SubjectPublicKeyInfo.
+    """
+    parts = der.children(der.read(spki))
+    if len(parts) != 2:
+        raise der.MalformedDer("a SubjectPublicKeyInfo is not a pair of algorithm and key")
+    return sha256(parts[1].content[1:]).digest()[:20]
+
+
+def signer(key: SigningKey) -> Callable[[bytes], bytes]:
+    """Return the function that signs with the algorithm that certificates of this key's CA name.
+
+    RSA PKCS #1 v1.5 and P-256 go with SHA-256, P-384 with SHA-384, P-521 with SHA-512.
+    """
+    match key:
+        case ec.EllipticCurvePrivateKey():
+            algorithm = ec.ECDSA(_CURVE_HASHES[key.key_size])
+            return lambda octets: key.sign(octets, algorithm)
+        case rsa.RSAPrivateKey():
+            return lambda octets: key.sign(octets, padding.PKCS1v15(), hashes.SHA256())
+        case ed25519.Ed25519PrivateKey():
+            return key.sign
+    assert_never(key)
+
+
+def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> bytes:
+    """Return the DER of the TBSCertificate: the same octets for the same plan, serial and issuer.
+
+    Raises:
+        UnsignablePlan: a CA certificate, a serial number or a validity out of bounds, no name at all, no purpose,
+            an extension twice, a name that RFC 5280 does not allow, the issuer's own key.
+    """
+    _judge(plan, serial, issuer)
+    try:
+        return der.sequence(
+            _VERSION_3,
+            der.integer(serial),
+            issuer.algorithm,
+            issuer.name,
+            der.sequence(der.time(plan.not_before), der.time(plan.not_after)),
+            write_name(plan.subject),
+            plan.spki,
+            der.tlv(der.context(3), der.sequence(*_extensions(plan, issuer))),
+        )
+    except (MalformedName, der.MalformedDer) as error:
+        raise UnsignablePlan(str(error)) from error
+
+
+def _extensions(plan: CertificatePlan, issuer: IssuerProfile) -> list[bytes]:
+    extensions = [
+        _constant_extensions(plan.key_usage, plan.extended_key_usage),
+        _extension(SUBJECT_KEY_IDENTIFIER, der.octet_string(key_identifier(plan.spki))),
+        issuer.authority_key_identifier,
+    ]
+    if plan.names:
+        # RFC 5280 section 4.2.1.6: critical when the names are all there is.
+        extensions.append(_extension(SUBJECT_ALT_NAME, write_general_names(plan.names), critical=not plan.subject))
+    if plan.extensions:
+        extensions.append(_planned_extensions(plan.extensions))
+    return extensions
+
+
+def write_certificate(tbs: bytes, issuer: IssuerProfile, signature: bytes) -> bytes:
+    """Return the DER of the Certificate."""
+    return der.sequence(tbs, issuer.algorithm, der.bit_string(signature))
+
+
+def _judge(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> None:
+    faults = {
+        "the plan is for a CA certificate": plan.ca or bool(plan.key_usage & _CA_BITS),
+        "the serial number is not positive or longer than 20 octets": not 0 < serial < SERIAL_LIMIT,
+        "the validity ends before it begins": plan.not_after < plan.not_before,
+        "the validity ends after the issuing CA's": plan.not_after > issuer.not_after,
+        "the validity is not in whole seconds": bool(plan.not_before.microsecond or plan.not_after.microsecond),
+        "there is neither a subject nor another name": not plan.subject and not plan.names,
+        "a name is there twice": len(set(plan.names)) != len(plan.names),
+        "there is no extended key usage: the certificate would be good for anything": not plan.extended_key_usage,
+        "the key is the issuing CA's own": plan.spki == issuer.spki,
+    }
+    found = [fault for fault, is_there in faults.items() if is_there]
+    if found:
+        raise UnsignablePlan("; ".join(found))
+
+
+@lru_cache(maxsize=256)
+def _constant_extensions(key_usage: frozenset[KeyUsage], extended_key_usage: tuple[str, ...]) -> bytes:
+    extensions = [_extension(BASIC_CONSTRAINTS, der.sequence(), critical=True)]
+    if key_usage:
+        extensions.append(_extension(KEY_USAGE, _key_usage_bits(key_usage), critical=True))
+    if len(set(extended_key_usage)) != len(extended_key_usage):
+        raise UnsignablePlan("a purpose is there twice")
+    extensions.append(_extension(EXTENDED_KEY_USAGE, der.sequence(*map(der.oid, extended_key_usage))))
+    return b"".join(extensions)
+
+
+def _key_usage_bits(key_usage: frozenset[KeyUsage]) -> bytes:
+    bits = sum(0x8000 >> position for position, usage in enumerate(_BIT_ORDER) if usage in key_usage)
+    octets = bits.to_bytes(2, "big").rstrip(b"\x00")  # a named bit list has no trailing zeros (X.690 section 11.2.2)
+    unused = (octets[-1] & -octets[-1]).bit_length() - 1
+    return der.bit_string(octets, unused)
+
+
+@lru_cache(maxsize=256)
+def _planned_extensions(extensions: tuple[PlannedExtension, ...]) -> bytes:
+    kinds = [extension.oid for extension in extensions]
+    if len(set(kinds)) != len(kinds) or RESERVED.intersection(kinds):
+        raise UnsignablePlan("an extension is there twice, or is the issuer's business")
+    return b"".join(_extension(e.oid, der.read(e.value).raw, critical=e.critical) for e in extensions)
+
+
+def _extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
+    flag = (der.boolean(True),) if critical else ()  # noqa: FBT003 - a BOOLEAN is what it writes
+    return der.sequence(der.oid(oid), *flag, der.octet_string(value))
