@@ -1,0 +1,218 @@
+"""EST's bytes: paths, credentials and certification requests in, certs-only CMS in base64 out (RFC 7030, RFC 8951)."""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from base64 import b64decode, b64encode, encodebytes
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from ca import der
+from ca.csr import BadProof, Csr, MalformedCsr, UnsupportedKey, parse_csr
+from server.est.messages import (
+    BasicCredentials,
+    Encoding,
+    EnrollmentBody,
+    Layout,
+    Malformed,
+    Operation,
+    Reply,
+    Target,
+)
+from server.outcome import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PREFIX = "/.well-known/est/"
+_OPERATIONS = {operation.value: operation for operation in Operation}
+_SPACES = b" \t\r\n"  # exactly what RFC 8951 section 3.1 lets receivers tolerate
+_PEM = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----(?P<text>[^-]*)-----END (?P=label)-----")
+_PEM_LABELS = frozenset({b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"})  # RFC 7468 section 7
+
+_SIGNED_DATA = der.oid("1.2.840.113549.1.7.2")
+# RFC 5652 section 5.1: version 1, no digest algorithms, id-data without content ... certificates ... no signers.
+_BEFORE_CERTIFICATES = der.integer(1) + der.set_of() + der.sequence(der.oid("1.2.840.113549.1.7.1"))
+_NO_SIGNERS = der.set_of()
+
+# RFC 7030 says "Content-Transfer-Encoding: base64", RFC 8951 section 3 calls it meaningless. BouncyCastle decodes
+# base64 only when it is there, and no client minds it.
+_TRANSFER_ENCODING = ("Content-Transfer-Encoding", "base64")
+# RFC 7030 section 4.1.3 names no parameter here, and old BouncyCastle compares the whole field with this.
+_CACERTS_TYPE = ("Content-Type", "application/pkcs7-mime")
+_ISSUED_TYPE = ("Content-Type", "application/pkcs7-mime; smime-type=certs-only")
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+def parse_target(path: str) -> Target | None:
+    """Return what a path names, None when that is nothing which EST here knows.
+
+    Takes ``/.well-known/est/OPERATION`` and ``/.well-known/est/LABEL/OPERATION`` (RFC 7030 section 3.2.2), percent
+    encoding in the label, and one slash at the end, which devices add to what they were given as a base address.
+
+    Args:
+        path: the path as received, percent-encoded, without query.
+    """
+    if not path.startswith(PREFIX):
+        return None
+    label, slash, operation = path.removeprefix(PREFIX).removesuffix("/").rpartition("/")
+    if (slash and not label) or "/" in label or operation not in _OPERATIONS:
+        return None
+    return Target(unquote(label) if slash else None, _OPERATIONS[operation])
+
+
+def parse_basic(field: str) -> BasicCredentials | None:
+    """Return the credentials of an Authorization field; None when it is not well-formed HTTP Basic (RFC 7617).
+
+    The password is UTF-8, or Latin-1 where it can't be that: clients do either.
+    """
+    scheme, _, token = field.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        octets = b64decode(token.strip().encode("ascii"), validate=True)
+    except ValueError:  # binascii.Error and UnicodeEncodeError are both ValueErrors
+        return None
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        text = octets.decode("latin-1")
+    username, colon, password = text.partition(":")
+    return BasicCredentials(username, password) if colon else None
+
+
+def is_pkcs10(content_type: str) -> bool:
+    """Tell whether a Content-Type field names PKCS#10; case and parameters do not matter (RFC 9110 section 8.3.1)."""
+    return content_type.partition(";")[0].strip().lower() == "application/pkcs10"
+
+
+def decode_enrollment(body: bytes) -> EnrollmentBody:
+    """Decode a simpleenroll or simplereenroll body: base64 (RFC 8951 section 3), or PEM or DER, as people send it.
+
+    A Content-Transfer-Encoding field plays no part, as RFC 8951 demands: the first octets tell the encodings apart.
+
+    Raises:
+        Malformed: and nothing else, with a reason and a sentence for the requester.
+    """
+    request, encoding = _unwrap(body)
+    try:
+        return EnrollmentBody(parse_csr(request), encoding)
+    except UnsupportedKey as error:
+        raise Malformed(Reason.BAD_ALGORITHM, f"The key of the certification request is not supported: {error}.") from (
+            error
+        )
+    except BadProof as error:
+        raise Malformed(
+            Reason.BAD_PROOF, "The certification request's signature does not verify: no proof of possession."
+        ) from error
+    except MalformedCsr as error:
+        raise Malformed(Reason.MALFORMED, f"The body is not a certification request (PKCS#10): {error}.") from error
+
+
+def _unwrap(body: bytes) -> tuple[bytes, Encoding]:
+    if not body.strip(_SPACES):
+        raise Malformed(Reason.MALFORMED, "The body is empty; a certification request (PKCS#10) belongs there.")
+    if body.startswith(b"\x30"):  # a SEQUENCE; as base64 a "0" would begin no SEQUENCE
+        return body, Encoding.DER
+    if b"-----BEGIN" in body:
+        return _decode_base64(_pem_text(body)), Encoding.PEM
+    return _decode_base64(body), Encoding.BASE64
+
+
+def _pem_text(body: bytes) -> bytes:
+    if b"PRIVATE KEY-----" in body:
+        raise Malformed(
+            Reason.MALFORMED,
+            "The body holds a private key. Never send it: make a new key, and send the certification request alone.",
+        )
+    blocks = _PEM.findall(body)
+    if len(blocks) != 1 or blocks[0][0] not in _PEM_LABELS:
+        raise Malformed(Reason.MALFORMED, "The PEM body must hold exactly one block, CERTIFICATE REQUEST.")
+    return bytes(blocks[0][1])
+
+
+def _decode_base64(text: bytes) -> bytes:
+    # b64decode without validate skips what it does not know, and makes garbage of PEM and DER without a word.
+    try:
+        return b64decode(text.translate(None, _SPACES), validate=True)
+    except binascii.Error as error:
+        raise Malformed(
+            Reason.MALFORMED, "The body is neither base64 (RFC 8951 section 3) nor PEM nor DER of a PKCS#10 request."
+        ) from error
+
+
+def is_linked(csr: Csr, binding: bytes | None) -> bool:
+    """Tell whether the request is bound to its TLS connection as far as it claims to be (RFC 7030 section 3.5).
+
+    A challengePassword in EST *is* the claim: base64 of tls-unique, which the server must verify. TLS 1.3 has no
+    tls-unique; base64 of tls-exporter (RFC 9266) is taken in its place. Without the attribute there is no claim.
+
+    Args:
+        csr: the certification request.
+        binding: the connection's channel binding; None where there is none.
+    """
+    if csr.challenge_password is None:
+        return True
+    expected = b64encode(binding) if binding else b""
+    return bool(expected) and hmac.compare_digest(csr.challenge_password.encode(), expected)
+
+
+# --- replies -----------------------------------------------------------------------------------------------------
+
+
+def is_wrapped(layout: Layout, *, user_agent: str | None, accept: str | None) -> bool:
+    """Tell whether the base64 of a reply is broken into lines.
+
+    libest reads nothing but lines, strongSwan before 5.9.11 nothing but a single one. ``auto`` tells them apart: of
+    all known clients only strongSwan sends neither User-Agent nor Accept.
+
+    Args:
+        layout: what the endpoint is configured to do.
+        user_agent: the request's User-Agent field, None when absent.
+        accept: the request's Accept field, None when absent.
+    """
+    match layout:
+        case Layout.WRAPPED:
+            return True
+        case Layout.SINGLE:
+            return False
+        case Layout.AUTO:
+            return user_agent is not None or accept is not None
+
+
+def certs_only(certificates: Iterable[bytes]) -> bytes:
+    """Return the DER of a certs-only CMS SignedData (RFC 5272 section 4.1) that holds these DER certificates.
+
+    The certificates are a SET, so DER orders them by their octets whatever order they come in.
+    """
+    held = der.tlv(der.context(0), *sorted(certificates))
+    signed_data = der.sequence(_BEFORE_CERTIFICATES, held, _NO_SIGNERS)
+    return der.sequence(_SIGNED_DATA, der.tlv(der.context(0), signed_data))
+
+
+def encode_base64(octets: bytes, *, wrapped: bool) -> bytes:
+    """Return base64 (RFC 4648 section 4): one line without an end, or lines of 76 characters each ended by LF."""
+    return encodebytes(octets) if wrapped else b64encode(octets)
+
+
+def cacerts_reply(chain: Iterable[bytes], *, wrapped: bool) -> Reply:
+    """Return the reply to cacerts (RFC 7030 section 4.1.3) with the DER certificates of the CA, root included."""
+    body = encode_base64(certs_only(chain), wrapped=wrapped)
+    return Reply(200, (_CACERTS_TYPE, _TRANSFER_ENCODING), body)
+
+
+def issued_reply(certificate: bytes, *, wrapped: bool) -> Reply:
+    """Return the reply with the DER certificate that was issued, and no other (RFC 7030 section 4.2.3)."""
+    body = encode_base64(certs_only((certificate,)), wrapped=wrapped)
+    return Reply(200, (_ISSUED_TYPE, _TRANSFER_ENCODING), body)
+
+
+def pending_reply(retry_after: int) -> Reply:
+    """Return the 202 that asks for the same request again after so many seconds (RFC 7030 section 4.2.3).
+
+    The body stays empty: BouncyCastle fails over text in it.
+    """
+    return Reply(202, (("Retry-After", str(retry_after)), ("Content-Type", "text/plain; charset=utf-8")))

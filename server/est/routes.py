@@ -1,0 +1,103 @@
+"""EST over HTTP (RFC 7030 section 3.2): paths, methods and header fields; outcomes become replies."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs, web
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from server.est import codec, problems
+from server.est.messages import Layout, Malformed, Operation
+from server.est.service import EstEndpoint, Submission, enroll
+from server.http import BodyTooLarge, address, note, peer, read_body
+from server.outcome import Issued, Pending, Reason, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from server.est.messages import Reply
+
+__all__ = ["DEFAULT_LABEL", "EstEndpoint", "mount"]
+
+DEFAULT_LABEL = "default"
+
+
+def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
+    """Serve EST under ``/.well-known/est/``, for each label and without one (RFC 7030 section 3.2.2).
+
+    Without a label it is the endpoint ``default``, or the first where none is called so: the RFC demands that the
+    service exists without a label. The replies to cacerts are made here, once.
+    """
+    services: dict[str | None, _Service] = {label: _Service(endpoint) for label, endpoint in endpoints.items()}
+    services[None] = services.get(DEFAULT_LABEL) or next(iter(services.values()))
+
+    async def dispatch(request: web.Request) -> web.Response:
+        target = codec.parse_target(request.rel_url.raw_path)
+        service = services.get(target.label) if target else None
+        if target is None or service is None:
+            return _response(problems.not_found())
+        note(request, endpoint=service.name, operation=target.operation.value)
+        if request.method not in target.operation.methods:
+            return _response(problems.method_not_allowed(target.operation.methods))
+        if target.operation is Operation.CACERTS:
+            return _response(service.cacerts(request))
+        return _response(await service.enroll(request, target.operation))
+
+    app.router.add_route("*", codec.PREFIX + "{path:.*}", dispatch)
+
+
+def _response(reply: Reply) -> web.Response:
+    """Return the reply for aiohttp, which sends it with Content-Length: strongSwan and libest read nothing else."""
+    return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+
+class _Service:
+    """One endpoint, with what is the same in all its replies made once."""
+
+    def __init__(self, endpoint: EstEndpoint) -> None:
+        self.name = str(endpoint.name)
+        self._endpoint = endpoint
+        self._layout = Layout(endpoint.config.base64_layout)
+        chain = [certificate.public_bytes(Encoding.DER) for certificate in endpoint.chain()]
+        self._cacerts = {wrapped: codec.cacerts_reply(chain, wrapped=wrapped) for wrapped in (False, True)}
+
+    def cacerts(self, request: web.Request) -> Reply:
+        """Answer cacerts (section 4.1), which asks for no authentication."""
+        return self._cacerts[self._is_wrapped(request)]
+
+    async def enroll(self, request: web.Request, operation: Operation) -> Reply:
+        """Answer simpleenroll or simplereenroll (section 4.2)."""
+        submission = Submission(
+            operation=operation,
+            authorization=tuple(request.headers.getall(hdrs.AUTHORIZATION, ())),
+            peer=peer(request),
+            address=address(request),
+            body=partial(_body, request),
+            note=partial(note, request),
+        )
+        match await enroll(self._endpoint, submission):
+            case Issued(certificate=certificate, request_id=identifier):
+                note(request, outcome="issued", enrollment=identifier)
+                return codec.issued_reply(certificate, wrapped=self._is_wrapped(request))
+            case Pending(request_id=identifier, retry_after=seconds):
+                note(request, outcome="pending", enrollment=identifier)
+                return codec.pending_reply(seconds)
+            case Refused(problem=problem, request_id=identifier):
+                note(request, outcome="refused", reason=problem.reason.value, enrollment=identifier)
+                return problems.reply(problem, realm=self._endpoint.realm)
+
+    def _is_wrapped(self, request: web.Request) -> bool:
+        headers = request.headers
+        return codec.is_wrapped(self._layout, user_agent=headers.get(hdrs.USER_AGENT), accept=headers.get(hdrs.ACCEPT))
+
+
+async def _body(request: web.Request) -> bytes:
+    """Return the body of an enrollment. Raises Malformed when it is too large, or does not claim to be PKCS#10."""
+    if not codec.is_pkcs10(request.headers.get(hdrs.CONTENT_TYPE, "")):
+        raise Malformed(problems.MEDIA_TYPE.reason, problems.MEDIA_TYPE.message)
+    try:
+        return await read_body(request)
+    except BodyTooLarge as error:
+        raise Malformed(Reason.TOO_LARGE, "The request body is larger than this service takes.") from error
