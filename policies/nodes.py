@@ -79,6 +79,13 @@ class Node:
     is_list: bool = False
     weight: int = 1
 
+    def at(self, path: tuple[str | int, ...]) -> Node:
+        """Return the node at `path`, which must be in the tree."""
+        node = self
+        for step in path:
+            node = (node.items or {})[step]
+        return node
+
     def plain(self) -> Plain:
         """Return the value as dictionaries, lists and scalars."""
         if self.items is None:

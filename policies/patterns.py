@@ -22,7 +22,8 @@ REQUESTER = "{requester}"
 _PLACEHOLDER = re.compile(r"\{[^}]*\}?")
 
 
-def _known_placeholders(text: str) -> None:
+def known_placeholders(text: str) -> None:
+    """Raise ValueError when `text` has a placeholder other than ``{requester}``."""
     for placeholder in _PLACEHOLDER.findall(text):
         if placeholder != REQUESTER:
             raise ValueError(f"{placeholder} is no placeholder; the one that there is: {REQUESTER}")
@@ -40,7 +41,7 @@ class Glob:
         """Read a pattern. Raises ValueError for an empty one or an unknown placeholder."""
         if not text:
             raise ValueError("a pattern can't be empty")
-        _known_placeholders(text)
+        known_placeholders(text)
         return cls(text, tuple(text.split("*")))
 
     def __str__(self) -> str:
@@ -76,7 +77,7 @@ class DnsPattern:
     @classmethod
     def parse(cls, text: str) -> DnsPattern:
         """Read a pattern. Raises ValueError where it can't match any DNS name or looks like another syntax."""
-        _known_placeholders(text)
+        known_placeholders(text)
         first, _, rest = text.lower().partition(".")
         stars = first if first in {"*", "**"} else ""
         fixed = rest if stars else text.lower()
@@ -148,7 +149,7 @@ class UriPattern:
     @classmethod
     def parse(cls, text: str) -> UriPattern:
         """Read a pattern. Raises ValueError without a literal scheme, or with ``**`` elsewhere than at the end."""
-        _known_placeholders(text)
+        known_placeholders(text)
         scheme = text.partition(":")[0]
         if ":" not in text or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
             raise ValueError(f'"{text}" has no scheme; write spiffe://example.com/**')

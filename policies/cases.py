@@ -1,0 +1,175 @@
+"""Test cases inside policy files: the format. A file whose own tests fail is refused."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
+
+from ca.names import (
+    DirectoryName,
+    DistinguishedName,
+    EmailAddress,
+    GeneralName,
+    IpAddress,
+    OtherName,
+    RegisteredId,
+    Uri,
+    dns_name,
+)
+from ca.plan import KeyUsage
+from policies.document import Strict
+from policies.durations import Duration
+from policies.request import EndpointName, Kind, Protocol
+from policies.sections import EvidenceWord, Purpose
+
+_KEY = re.compile(r"rsa:[0-9]{4,5}|ec:P-(256|384|521)|ed25519")
+_OWN_EVIDENCE = {Protocol.ACME: "account", Protocol.EST: "password", Protocol.SCEP: "challenge"}
+
+
+def _other(value: str) -> OtherName:
+    oid, _, octets = value.partition(":")
+    return OtherName(oid, bytes.fromhex(octets))
+
+
+_NAME_KINDS: dict[str, Callable[[str], GeneralName]] = {
+    "dirname": lambda value: DirectoryName(DistinguishedName.from_text(value)),
+    "dns": dns_name,
+    "email": EmailAddress,
+    "ip": lambda value: IpAddress(ipaddress.ip_address(value)),
+    "other": _other,
+    "rid": RegisteredId,
+    "uri": Uri,
+}
+
+
+def parse_name(text: str) -> GeneralName:
+    """Read ``dns:``, ``ip:``, ``email:``, ``uri:``, ``rid:``, ``dirname:`` or ``other:OID:HEX``. Raises ValueError."""
+    kind, _, value = text.partition(":")
+    if kind not in _NAME_KINDS:
+        raise ValueError(f'"{text}" is no name; write dns:device.example, ip:10.0.0.1, email:, uri:, rid: or dirname:')
+    return _NAME_KINDS[kind](value)
+
+
+def _name(value: object) -> GeneralName:
+    if isinstance(value, str):
+        return parse_name(value)
+    raise ValueError("a name is written like dns:device.example")
+
+
+def _subject(value: object) -> DistinguishedName:
+    if not isinstance(value, str):
+        raise ValueError("a subject is written like CN=device,O=Example")  # noqa: TRY004 - pydantic collects ValueError
+    return DistinguishedName.from_text(value) if value else DistinguishedName()
+
+
+def _endpoint(value: object) -> EndpointName:
+    try:
+        return EndpointName.parse(str(value))
+    except ValueError as error:
+        raise ValueError(f"an endpoint is written like est/default; protocols: {', '.join(Protocol)}") from error
+
+
+_TEXT = WithJsonSchema({"type": "string"})
+Name = Annotated[GeneralName, BeforeValidator(_name), _TEXT]
+SubjectText = Annotated[DistinguishedName, BeforeValidator(_subject), _TEXT]
+EndpointText = Annotated[EndpointName, BeforeValidator(_endpoint), _TEXT]
+
+
+class GivenExtension(Strict):
+    """An extension that the request asks for; the value is DER in hex."""
+
+    oid: str
+    critical: bool = False
+    value: str = ""
+
+    @field_validator("value")
+    @classmethod
+    def _hex(cls, value: str) -> str:
+        bytes.fromhex(value)
+        return value
+
+
+class GivenRenewal(Strict):
+    """The certificate that the request renews."""
+
+    subject: SubjectText = DistinguishedName()
+    names: tuple[Name, ...] = ()
+    profile: str | None = None
+    age: Duration = timedelta(days=300)
+    lifetime: Duration = timedelta(days=365)
+    key: Literal["other", "same"] = "other"
+
+
+class Given(Strict):
+    """A request."""
+
+    endpoint: EndpointText
+    requester: str = ""
+    evidence: tuple[EvidenceWord, ...] | None = None
+    key: str = "ec:P-256"
+    subject: SubjectText = DistinguishedName()
+    names: tuple[Name, ...] = ()
+    authorized: tuple[Name, ...] | None = None
+    certificate: GivenRenewal | None = None
+    renews: GivenRenewal | None = None
+    ca: bool = False
+    key_usage: tuple[KeyUsage, ...] = ()
+    extended_key_usage: tuple[Purpose, ...] = ()
+    extensions: tuple[GivenExtension, ...] = ()
+    attributes: tuple[str, ...] = ()
+    challenge_password: bool = False
+    issuer_left: Duration = timedelta(days=3650)
+
+    @field_validator("key")
+    @classmethod
+    def _key(cls, value: str) -> str:
+        if not _KEY.fullmatch(value):
+            raise ValueError(f'"{value}" is no key; write rsa:2048, ec:P-256, ec:P-384, ec:P-521 or ed25519')
+        return value
+
+    @property
+    def kind(self) -> Kind:
+        """Whether this is a first enrollment or a renewal."""
+        return Kind.RENEW if self.renews else Kind.ENROLL
+
+    @property
+    def evidence_words(self) -> tuple[str, ...]:
+        """The evidence as written, or what the protocol brings by itself: for a renewal the certificate."""
+        if self.evidence is not None:
+            return self.evidence
+        return ("certificate",) if self.renews else (_OWN_EVIDENCE[self.endpoint.protocol],)
+
+
+class Expected(Strict):
+    """What the decision must be; what is not written is not compared."""
+
+    decision: Literal["approved", "deferred", "denied"]
+    rules: tuple[str, ...] | None = None
+    subject: SubjectText | None = None
+    names: tuple[Name, ...] | None = None
+    lifetime: Duration | None = None
+    key_usage: tuple[KeyUsage, ...] | None = None
+    extended_key_usage: tuple[Purpose, ...] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Expected:
+        plan = (self.subject, self.names, self.lifetime, self.key_usage, self.extended_key_usage)
+        if self.decision == "denied" and any(part is not None for part in plan):
+            raise ValueError("a denied request has no certificate: write rules: [...] only")
+        if self.decision != "denied" and self.rules is not None:
+            raise ValueError("rules: says which rules deny; it goes with decision: denied")
+        return self
+
+
+class PolicyTest(Strict):
+    """One test: a request and what must become of it."""
+
+    name: str
+    profile: str | None = None
+    given: Given
+    expect: Expected

@@ -1,0 +1,213 @@
+"""Policy files: one file holds profiles and the tests that they must pass."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ca.plan import KeyUsage
+from policies.cases import PolicyTest
+from policies.decision import Location
+from policies.document import Document, DocumentErrors, DocumentProblem, Path, Strict, did_you_mean, read_document
+from policies.durations import duration_text
+from policies.request import Protocol
+from policies.sections import Sections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime, timedelta
+
+    from policies.nodes import Node
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
+
+_ONLY_FOR: dict[KeyUsage, frozenset[str]] = {
+    KeyUsage.KEY_ENCIPHERMENT: frozenset({"rsa"}),
+    KeyUsage.DATA_ENCIPHERMENT: frozenset({"rsa"}),
+    KeyUsage.KEY_AGREEMENT: frozenset({"ec"}),
+    KeyUsage.ENCIPHER_ONLY: frozenset({"ec"}),
+    KeyUsage.DECIPHER_ONLY: frozenset({"ec"}),
+}
+"""Which keys can do what (RFC 3279 section 2.3, RFC 5480 section 3, RFC 8410 section 5)."""
+
+
+def fits_key(usage: KeyUsage, kind: str) -> bool:
+    """Whether a key of this kind can be used so."""
+    return kind in _ONLY_FOR.get(usage, frozenset({kind}))
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Limits from outside the policy files, which no policy file can exceed.
+
+    Attributes:
+        max_validity: the longest whole period of a certificate.
+        min_rsa_bits: the shortest RSA key.
+    """
+
+    max_validity: timedelta
+    min_rsa_bits: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerFacts:
+    """What a policy may know of an issuer: the validity of its certificate, aware UTC."""
+
+    not_before: datetime
+    not_after: datetime
+
+
+class _File(Strict):
+    version: Literal[1]
+    profiles: dict[str, Sections] = Field(min_length=1)
+    tests: tuple[PolicyTest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile, ready to judge.
+
+    Attributes:
+        name: its name, unique in a deployment.
+        sections: what its file says.
+        digest: SHA-256, hex, of the file.
+    """
+
+    name: str
+    sections: Sections
+    digest: str
+    _places: Mapping[Path, Location] = field(repr=False, compare=False)
+
+    def place(self, *path: str | int) -> Location:
+        """Return the place of a key below the profile, or of its nearest ancestor that is in the file."""
+        while path not in self._places:
+            path = path[:-1]
+        return self._places[path]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A file of profiles with its tests, each with its place.
+
+    Attributes:
+        file: the name to which locations refer.
+        digest: SHA-256, hex, of its text.
+        profiles: its profiles, in order; never empty.
+        tests: its tests and where each stands.
+    """
+
+    file: str
+    digest: str
+    profiles: tuple[Profile, ...]
+    tests: tuple[tuple[PolicyTest, Location], ...]
+
+
+def parse_policy(text: str, file: str) -> PolicyFile:
+    """Read one policy file.
+
+    Args:
+        text: the content.
+        file: its name, for locations.
+
+    Raises:
+        DocumentErrors: with every problem and its place. Nothing else is raised.
+    """
+    document = read_document(text, file, _File)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    profiles = tuple(
+        Profile(name, sections, digest, _places(document, name)) for name, sections in document.value.profiles.items()
+    )
+    problems = [problem for profile in profiles for problem in _contradictions(profile)]
+    tests = tuple((test, document.locate(("tests", index))) for index, test in enumerate(document.value.tests))
+    problems += _test_problems(document, [profile.name for profile in profiles])
+    if problems:
+        raise DocumentErrors(problems)
+    return PolicyFile(file, digest, profiles, tests)
+
+
+def parse_profiles(text: str, file: str) -> tuple[Profile, ...]:
+    """Return the profiles of one policy file. Raises DocumentErrors."""
+    return parse_policy(text, file).profiles
+
+
+def ceiling_problems(profile: Profile, ceilings: Ceilings) -> Iterator[DocumentProblem]:
+    """Yield where a profile promises more than the ceilings of the server's configuration let through."""
+    validity = profile.sections.validity
+    if validity.limit > ceilings.max_validity:
+        message = (
+            f"{duration_text(validity.limit)} of validity, backdating included, is above the ceiling of "
+            f"{duration_text(ceilings.max_validity)} in the server's configuration (ceilings: max_validity)"
+        )
+        yield DocumentProblem(profile.place("validity", "max" if validity.max else "default"), message)
+    for index, key in enumerate(profile.sections.key.allowed):
+        if key.kind == "rsa" and key.least < ceilings.min_rsa_bits:
+            message = (
+                f"{key} begins below the ceiling of {ceilings.min_rsa_bits} bits in the server's configuration "
+                f"(ceilings: min_rsa_bits)"
+            )
+            yield DocumentProblem(profile.place("key", "allowed", index), message)
+
+
+def _places(document: Document[_File], name: str) -> dict[Path, Location]:
+    """Index every place below a profile, so that judging looks nothing up in the tree."""
+    here: Path = ("profiles", name)
+    places: dict[Path, Location] = {(): document.locate(here)}
+    stack: list[tuple[Path, Node]] = [((), document.root.at(here))]
+    while stack:
+        path, node = stack.pop()
+        for key, child in (node.items or {}).items():
+            mark = node.keys[key]
+            places[(*path, key)] = Location(document.file, mark.line, mark.column)
+            stack.append(((*path, key), child))
+    return places
+
+
+def _contradictions(profile: Profile) -> Iterator[DocumentProblem]:
+    """Yield what each key by itself allows but together makes no sense."""
+    sections = profile.sections
+    if not _NAME.fullmatch(profile.name):
+        yield DocumentProblem(
+            profile.place(), f'"{profile.name}" is no name for a profile: lower-case letters, digits and - . _ only'
+        )
+    for index, endpoint in enumerate(sections.endpoints):
+        protocol = endpoint.text.partition("/")[0]
+        if protocol not in set(Protocol):
+            message = f'"{protocol}" is no protocol{did_you_mean(protocol, Protocol)}'
+            yield DocumentProblem(profile.place("endpoints", index), message)
+    kinds = {key.kind for key in sections.key.allowed}
+    usages = sections.key_usage
+    for index, usage in enumerate(usages.forced):
+        wrong = sorted(kind for kind in kinds if not fits_key(usage, kind))
+        if wrong:
+            message = (
+                f"{usage} is not for {' or '.join(wrong)} keys, which are allowed here; "
+                f"write it under forced_for with the kind of key"
+            )
+            yield DocumentProblem(profile.place("key_usage", "forced", index), message)
+    for kind, bits in usages.forced_for.items():
+        for index, usage in enumerate(bits):
+            if not fits_key(usage, kind):
+                message = f"{usage} is not for {kind} keys"
+                yield DocumentProblem(profile.place("key_usage", "forced_for", kind, index), message)
+
+
+def _test_problems(document: Document[_File], names: list[str]) -> Iterator[DocumentProblem]:
+    seen: set[str] = set()
+    for index, test in enumerate(document.value.tests):
+        place = document.locate(("tests", index, "name"))
+        if test.name in seen:
+            yield DocumentProblem(place, f'a second test is called "{test.name}"')
+        seen.add(test.name)
+        if test.profile is None and len(names) > 1:
+            yield DocumentProblem(
+                place, f"the file has several profiles; write profile: with one of {', '.join(names)}"
+            )
+        elif test.profile is not None and test.profile not in names:
+            place = document.locate(("tests", index, "profile"))
+            yield DocumentProblem(
+                place, f'"{test.profile}" is no profile of this file{did_you_mean(test.profile, names)}'
+            )

@@ -1,0 +1,351 @@
+"""The sections of a profile: the format of policy files.
+
+Three words decide over each part of a certificate, and they never mean each other: what is *forced* is in the
+certificate whatever was asked for, what is *allowed* is taken from the request when it fits, what is a *default* is
+used when the request has nothing of the kind. What is absent is forbidden.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from ca.names import MalformedName, dns_name
+from ca.plan import KeyUsage
+from policies.document import Strict, did_you_mean
+from policies.durations import Duration, parse_duration
+from policies.patterns import (
+    REQUESTER,
+    CharactersField,
+    DnsPatternField,
+    EmailPatternField,
+    EndpointPatternField,
+    GlobField,
+    NetworkField,
+    UriPatternField,
+    known_placeholders,
+)
+from policies.request import EVIDENCE_WORDS
+from policies.words import CA_USAGES, NEVER_REQUESTED_PURPOSES, PURPOSES, SUBJECT_ATTRIBUTES
+
+if TYPE_CHECKING:
+    from ca.csr import KeyShape
+
+_CURVES = ("P-256", "P-384", "P-521")
+_RSA = re.compile(r"rsa:([0-9]{3,5})(?:-([0-9]{3,5}))?")
+_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,9})){1,20}")
+
+
+def _known(word: str, known: dict[str, str] | tuple[str, ...], what: str) -> str:
+    if word not in known:
+        raise ValueError(f'"{word}" is no {what}{did_you_mean(word, known)}')
+    return word
+
+
+def _attribute(word: str) -> str:
+    return _known(word, SUBJECT_ATTRIBUTES, "subject attribute")
+
+
+def _evidence(word: str) -> str:
+    return _known(word, tuple(EVIDENCE_WORDS.values()), "kind of evidence")
+
+
+def _purpose(word: str) -> str:
+    return word if _OID.fullmatch(word) else PURPOSES[_known(word, PURPOSES, "extended key usage (or dotted number)")]
+
+
+def _template(text: str) -> str:
+    if not text:
+        raise ValueError("a value can't be empty")
+    known_placeholders(text)
+    return text
+
+
+AttributeWord = Annotated[str, AfterValidator(_attribute)]
+EvidenceWord = Annotated[str, AfterValidator(_evidence)]
+Purpose = Annotated[str, AfterValidator(_purpose)]
+Template = Annotated[str, AfterValidator(_template)]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPattern:
+    """A kind of key with its size: ``ec:P-256``, ``rsa:2048``, ``rsa:2048-4096`` or ``ed25519``."""
+
+    text: str
+    kind: str
+    least: int = 0
+    most: int = 0
+    curve: str | None = None
+
+    @classmethod
+    def parse(cls, text: object) -> KeyPattern:
+        """Read the pattern. Raises ValueError."""
+        if not isinstance(text, str):
+            raise ValueError("a key is written ec:P-256, rsa:2048-4096 or ed25519")  # noqa: TRY004 - pydantic collects it
+        if text == "ed25519":
+            return cls(text, "ed25519")
+        if text.startswith("ec:"):
+            return cls(text, "ec", curve=_known(text[3:], _CURVES, "curve"))
+        match = _RSA.fullmatch(text)
+        if match is None:
+            raise ValueError(f'"{text}" is no key; write ec:P-256, rsa:2048, rsa:2048-4096 or ed25519')
+        least = int(match[1])
+        most = int(match[2] or least)
+        if most < least:
+            raise ValueError(f'"{text}" begins with the larger size')
+        return cls(text, "rsa", least, most)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def matches(self, shape: KeyShape) -> bool:
+        """Whether a key of this shape is meant."""
+        if shape.kind != self.kind:
+            return False
+        return (
+            shape.curve == self.curve
+            if self.kind == "ec"
+            else self.kind != "rsa" or self.least <= shape.bits <= self.most
+        )
+
+
+KeyPatternField = Annotated[KeyPattern, BeforeValidator(KeyPattern.parse), WithJsonSchema({"type": "string"})]
+
+
+class Evidence(Strict):
+    """How the requester must have proven who it is: any one of the kinds, or all of them."""
+
+    any: tuple[EvidenceWord, ...] = ()
+    all: tuple[EvidenceWord, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Evidence:
+        if bool(self.any) == bool(self.all):
+            raise ValueError("write either any: [...] or all: [...], with at least one kind of evidence")
+        return self
+
+
+class Keys(Strict):
+    """Which public keys may be certified."""
+
+    allowed: Annotated[tuple[KeyPatternField, ...], Field(min_length=1)]
+
+
+class Text(Strict):
+    """What a subject attribute of the request may be."""
+
+    like: Annotated[tuple[GlobField, ...], Field(min_length=1)]
+    characters: CharactersField | None = None
+    length: Annotated[int, Field(ge=1)] | None = None
+    required: bool = False
+    max: Annotated[int, Field(ge=1, le=16)] = 1
+    among_names: bool = False
+
+
+class Subject(Strict):
+    """The subject of the certificate."""
+
+    forced: dict[AttributeWord, Template] = Field(default_factory=dict)
+    allowed: dict[AttributeWord, Text] = Field(default_factory=dict)
+    default: dict[AttributeWord, Template] = Field(default_factory=dict)
+    others: Literal["refuse", "ignore"] = "refuse"
+
+    @model_validator(mode="after")
+    def _once(self) -> Subject:
+        both = sorted(self.forced.keys() & (self.allowed.keys() | self.default.keys()))
+        if both:
+            raise ValueError(f"{', '.join(both)} is forced: it can't be allowed or have a default as well")
+        return self
+
+
+class _Kind(Strict):
+    min: Annotated[int, Field(ge=0)] = 0
+    max: Annotated[int, Field(ge=1, le=100)] = 1
+
+    @model_validator(mode="after")
+    def _range(self) -> _Kind:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        return self
+
+
+def _dns_template(text: str) -> str:
+    try:
+        dns_name(_template(text).replace(REQUESTER, "x"))
+    except MalformedName as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _ip_text(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; write one address, like 10.20.0.1") from error
+    return text
+
+
+class DnsNames(_Kind):
+    """DNS names in subjectAltName."""
+
+    forced: tuple[Annotated[str, AfterValidator(_dns_template)], ...] = ()
+    allowed: tuple[DnsPatternField, ...] = ()
+    default: tuple[Annotated[str, AfterValidator(_dns_template)], ...] = ()
+    forbidden: tuple[DnsPatternField, ...] = ()
+    wildcards: Literal["forbidden", "allowed"] = "forbidden"
+
+
+class IpAddresses(_Kind):
+    """IP addresses in subjectAltName."""
+
+    forced: tuple[Annotated[str, AfterValidator(_ip_text)], ...] = ()
+    allowed: tuple[NetworkField, ...] = ()
+    default: tuple[Annotated[str, AfterValidator(_ip_text)], ...] = ()
+    forbidden: tuple[NetworkField, ...] = ()
+
+
+class EmailAddresses(_Kind):
+    """Mail addresses in subjectAltName."""
+
+    forced: tuple[Template, ...] = ()
+    allowed: tuple[EmailPatternField, ...] = ()
+    default: tuple[Template, ...] = ()
+    forbidden: tuple[EmailPatternField, ...] = ()
+
+
+class Uris(_Kind):
+    """URIs in subjectAltName."""
+
+    forced: tuple[Template, ...] = ()
+    allowed: tuple[UriPatternField, ...] = ()
+    default: tuple[Template, ...] = ()
+    forbidden: tuple[UriPatternField, ...] = ()
+
+
+class Names(Strict):
+    """subjectAltName, each kind for itself; a kind that is absent is forbidden."""
+
+    dns: DnsNames | None = None
+    ip: IpAddresses | None = None
+    email: EmailAddresses | None = None
+    uri: Uris | None = None
+
+
+class KeyUsages(Strict):
+    """The bits of keyUsage."""
+
+    forced: tuple[KeyUsage, ...] = ()
+    forced_for: dict[Literal["rsa", "ec", "ed25519"], tuple[KeyUsage, ...]] = Field(default_factory=dict)
+    allowed: tuple[KeyUsage, ...] = ()
+
+    @model_validator(mode="after")
+    def _no_ca(self) -> KeyUsages:
+        every = {*self.forced, *self.allowed, *(bit for bits in self.forced_for.values() for bit in bits)}
+        if every & CA_USAGES:
+            raise ValueError("keyCertSign and cRLSign make a CA; a profile never has them")
+        return self
+
+
+class Purposes(Strict):
+    """Extended key usages, as dotted numbers after reading."""
+
+    forced: tuple[Purpose, ...] = ()
+    allowed: tuple[Purpose, ...] = ()
+    default: tuple[Purpose, ...] = ()
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Purposes:
+        if PURPOSES["anyExtendedKeyUsage"] in {*self.forced, *self.allowed, *self.default}:
+            raise ValueError("anyExtendedKeyUsage removes every restriction; name the purposes")
+        powerful = NEVER_REQUESTED_PURPOSES.intersection(self.allowed)
+        if powerful:
+            raise ValueError(
+                f"{', '.join(sorted(powerful))} gives power over others: it can be forced, never asked for"
+            )
+        if not (self.forced or self.allowed or self.default):
+            raise ValueError("no purpose at all would be every purpose; name at least one")
+        return self
+
+
+class Validity(Strict):
+    """From when to when."""
+
+    default: Duration
+    max: Duration | None = None
+    backdate: Duration = timedelta(minutes=5)
+    issuer_end: Literal["refuse", "shorten"] = "refuse"
+
+    @property
+    def limit(self) -> timedelta:
+        """The longest whole period, backdating included."""
+        return self.max or self.default + self.backdate
+
+    @model_validator(mode="after")
+    def _within(self) -> Validity:
+        if self.default < timedelta(minutes=1):
+            raise ValueError("a certificate lives at least one minute")
+        if self.backdate > timedelta(hours=48):
+            raise ValueError("backdate is more than 48h")
+        if self.default + self.backdate > self.limit:
+            raise ValueError("default and backdate together are longer than max")
+        return self
+
+
+def _window(text: object) -> timedelta | float:
+    """Read ``30d`` or ``33%``."""
+    match = re.fullmatch(r"([0-9]{1,3})%", text) if isinstance(text, str) else None
+    if match is None:
+        return parse_duration(text)
+    if not 0 < int(match[1]) <= 100:
+        raise ValueError("a share of the lifetime is from 1% to 100%")
+    return int(match[1]) / 100
+
+
+class Renewal(Strict):
+    """What a renewal may change, and when it may come; without this section nothing is renewed."""
+
+    evidence: Evidence | None = None
+    profiles: tuple[str, ...] = ()
+    subject: Literal["same", "any"] = "same"
+    names: Literal["same", "fewer", "any"] = "same"
+    key: Literal["any", "new", "same"] = "any"
+    window: Annotated[timedelta | float, BeforeValidator(_window), WithJsonSchema({"type": "string"})] | None = None
+
+
+Treatment = Literal["ignore", "refuse"]
+
+
+class Unused(Strict):
+    """What happens when a request carries something that can't go into the certificate."""
+
+    attributes: Treatment = "ignore"
+    extensions: Treatment = "ignore"
+    critical_extensions: Treatment = "refuse"
+    usages: Treatment = "ignore"
+    duplicate_names: Treatment = "ignore"
+    powers: Treatment = "refuse"
+
+
+class Sections(Strict):
+    """One profile as its file has it."""
+
+    description: str = ""
+    endpoints: Annotated[tuple[EndpointPatternField, ...], Field(min_length=1)]
+    issuer: str
+    evidence: Evidence
+    certificate_names: Literal["same", "any"] = "same"
+    key: Keys
+    subject: Subject = Subject()
+    names: Names = Names()
+    key_usage: KeyUsages = KeyUsages()
+    extended_key_usage: Purposes
+    validity: Validity
+    renewal: Renewal | None = None
+    unused: Unused = Unused()
+    approval: Literal["none", "manual"] = "none"
+    lint: Literal["shape", "always"] = "shape"
