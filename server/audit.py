@@ -1,0 +1,59 @@
+"""Audit events: who did what to which request or certificate, and when. The store only ever appends them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Action(StrEnum):
+    """What may happen to a request or a certificate; what the policy said is in each request's own record."""
+
+    APPROVED = "approved"
+    """A person approved."""
+    REJECTED = "rejected"
+    """A person said no."""
+    ISSUED = "issued"
+    """A certificate was recorded."""
+    FAILED = "failed"
+    """An intent came to nothing."""
+    QUARANTINED = "quarantined"
+    """An issuer returned a certificate that is not what was planned."""
+    REVOKED = "revoked"
+    """A certificate was revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One thing that happened.
+
+    Attributes:
+        at: when, aware UTC.
+        action: what.
+        actor: who: a requester's identity, or ``admin:`` with a name, or ``certwright`` itself.
+        request_id: the request that it happened to.
+        serial: the certificate that it happened to.
+        detail: anything else, for people.
+    """
+
+    at: datetime
+    action: Action
+    actor: str
+    request_id: str | None = None
+    serial: int | None = None
+    detail: str = ""
+
+    def row(self) -> dict[str, object]:
+        """Return the event as a row of ``audit_events``."""
+        return {
+            "at": self.at,
+            "action": self.action,
+            "actor": self.actor,
+            "request_id": self.request_id,
+            "serial": self.serial,
+            "detail": self.detail,
+        }

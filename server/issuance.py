@@ -1,0 +1,168 @@
+"""From the intent on disk to the certificate on disk. Permits are made here and nowhere else.
+
+The order is Boulder's: the intent is written, then signed, then compared, then recorded, then answered. A process that
+dies in between leaves the intent behind; whoever takes it up signs the same plan under the same serial number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, assert_never
+
+import structlog
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca.check import PlanMismatch, check
+from ca.issuer import IssuerRefused, IssuerUnavailable, Permit
+from server.audit import Action, AuditEvent
+from server.outcome import Issued, Outcome, Pending, Problem, Reason, Refused
+from server.store import StoreUnavailable, intents, results
+from server.store.intents import AlreadyIssued, Gone, Granted, Lease, Taken
+from server.store.results import Failure, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from cryptography import x509
+
+    from ca.issuer import Issuer
+    from server.clock import Clock
+    from server.store import Store
+
+log = structlog.get_logger()
+
+TAKEN_RETRY = 5
+"""Seconds after which asking again makes sense when another process is at work."""
+STORE_RETRY = 10
+ISSUER_RETRY = 30
+
+
+def internal(detail: str) -> Problem:
+    """Return the problem for a fault of the server; the detail is for administrators."""
+    return Problem(Reason.INTERNAL, "The server has an internal problem.", detail=detail, retry_after=ISSUER_RETRY)
+
+
+def store_unavailable(error: StoreUnavailable) -> Refused:
+    """Return the outcome when nothing can be recorded, and log why: there is no other record of it."""
+    log.error("store_unavailable", detail=str(error))
+    message = "The server can't record requests now."
+    problem = Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=STORE_RETRY)
+    return Refused(problem)
+
+
+class Issuance:
+    """Signs what was granted.
+
+    Attributes:
+        store: the record.
+        issuers: by configured name.
+        clock: the time.
+        lease: for how long an intent belongs to the process that works on it; longer than any issuer takes.
+        replay: for how long the same key is answered with the same certificate.
+    """
+
+    def __init__(
+        self, store: Store, issuers: Mapping[str, Issuer], clock: Clock, *, lease: timedelta, replay: timedelta
+    ) -> None:
+        self._store = store
+        self._issuers = issuers
+        self._clock = clock
+        self._lease = lease
+        self._replay = replay
+        self._owner = secrets.token_hex(16)
+
+    def lease(self) -> Lease:
+        """Return this process's claim on what it works on, from now."""
+        now = self._clock()
+        return Lease(self._owner, now, now + self._lease, now - self._replay)
+
+    def chain(self, issuer: str) -> tuple[x509.Certificate, ...]:
+        """Return an issuer's chain, nothing for one that is not configured any more."""
+        known = self._issuers.get(issuer)
+        return () if known is None else known.chain()
+
+    def answer(self, issued: AlreadyIssued) -> Issued:
+        """Return the outcome for a certificate of the record."""
+        return Issued(issued.der, self.chain(issued.issuer), issued.request_id)
+
+    async def resume(self, request_id: str) -> Outcome:
+        """Take up an intent that was left half-done. Raises StoreUnavailable."""
+        return await self.go_on(await self._store.write(lambda c: intents.resume(c, request_id, self.lease())))
+
+    async def go_on(self, taken: Granted | Taken | Gone) -> Outcome:
+        """Sign what was granted. Raises StoreUnavailable."""
+        match taken:
+            case Granted():
+                return await self.perform(taken)
+            case Taken() | Gone():
+                return Pending(taken.request_id, TAKEN_RETRY)
+            case _:
+                assert_never(taken)
+
+    async def perform(self, granted: Granted) -> Outcome:
+        """Sign, compare, record.
+
+        Raises:
+            StoreUnavailable: the certificate, if there is one, has gone nowhere; the intent stays on record.
+        """
+        if granted.resumed:
+            log.warning("intent_resumed", request_id=granted.request_id, serial=format(granted.serial, "x"))
+        plan, serial = granted.plan, granted.serial
+        issuer = self._issuers.get(plan.issuer)
+        if issuer is None:
+            return await self._fail(granted, internal(f"no issuer {plan.issuer!r} is configured"))
+        try:
+            permit = Permit(granted.request_id, plan, serial)
+            certificate = await issuer.issue(permit, plan, serial)
+        except IssuerUnavailable as error:
+            return await self._postpone(granted, error)
+        except IssuerRefused as error:
+            refused = Problem(Reason.ISSUER_REFUSED, "The certification authority has refused.", detail=str(error))
+            return await self._fail(granted, refused)
+        except Exception as error:
+            log.exception("issuer_failed", request_id=granted.request_id)
+            return await self._fail(granted, internal(f"issuer {plan.issuer!r}: {error!r}"))
+        der = certificate.public_bytes(Encoding.DER)
+        try:
+            check(plan, serial, certificate, issuer.chain()[0])
+        except PlanMismatch as error:
+            return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=der)
+        return await self._record(granted, der)
+
+    async def _record(self, granted: Granted, der: bytes) -> Outcome:
+        now = self._clock()
+        event = AuditEvent(now, Action.ISSUED, granted.requester, granted.request_id, granted.serial)
+        result = Result(granted, self._owner, der, hashlib.sha256(der).digest(), now, event.row())
+        recorded = await self._store.write_together(results.record, result)
+        if isinstance(recorded, Gone):
+            return Refused(internal("the intent was closed while it was signed"), granted.request_id)
+        return self.answer(recorded)
+
+    async def _postpone(self, granted: Granted, error: IssuerUnavailable) -> Refused:
+        """Leave the intent for the next attempt: the CA may have signed, so the same must be asked again."""
+        log.warning("issuer_unavailable", request_id=granted.request_id, detail=str(error))
+        await self._store.write(lambda c: intents.let_go(c, granted.request_id, self.lease()))
+        message = "The certification authority can't be reached now."
+        problem = Problem(Reason.ISSUER_UNAVAILABLE, message, detail=str(error), retry_after=ISSUER_RETRY)
+        return Refused(problem, granted.request_id)
+
+    async def _fail(self, granted: Granted, problem: Problem, quarantined: bytes | None = None) -> Refused:
+        """Close the intent and free its key, so that the next attempt starts anew."""
+        now = self._clock()
+        action = Action.FAILED if quarantined is None else Action.QUARANTINED
+        log.error("not_issued", action=action, request_id=granted.request_id, detail=problem.detail)
+        event = AuditEvent(now, action, "certwright", granted.request_id, granted.serial, problem.detail)
+        failure = Failure(
+            request_id=granted.request_id,
+            owner=self._owner,
+            at=now,
+            reason=problem.reason,
+            message=problem.message,
+            detail=problem.detail,
+            event=event.row(),
+            quarantined=quarantined,
+        )
+        await self._store.write(lambda c: results.fail(c, failure))
+        return Refused(problem, granted.request_id)

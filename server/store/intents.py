@@ -1,0 +1,258 @@
+"""From the question to the certificate: what is written before anything is signed, and after.
+
+An intent belongs to one process for the time of its lease. Whoever finds it when the lease is over, or finds an intent
+of its own that nobody works on, takes it up with the plan and the serial number that are on record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import sqlalchemy as sa
+
+from server.store.tables import certificates, requests
+from server.store.values import read_plan, write_plan, write_question
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from ca.plan import CertificatePlan
+    from policies.request import EnrollmentRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who works on an intent, and until when nobody else may.
+
+    Attributes:
+        owner: the process, by a random word.
+        now: the present time.
+        until: when others may take over.
+        replay_from: what was issued before this time does not answer the same key any more.
+    """
+
+    owner: str
+    now: datetime
+    until: datetime
+    replay_from: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The wish to sign a plan for a request.
+
+    Attributes:
+        request_id: the record's identifier, if it becomes a new one.
+        key: SHA-256 of the idempotency key.
+        request: what was asked.
+        plan: what the policy approved.
+        serial: the serial number to reserve.
+        lease: who asks to work on it.
+        deferred: whether a person must approve first.
+    """
+
+    request_id: str
+    key: bytes
+    request: EnrollmentRequest
+    plan: CertificatePlan
+    serial: int
+    lease: Lease
+    deferred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The intent is on disk and the caller's: this plan may be signed now, under this serial number.
+
+    Attributes:
+        request_id: the record.
+        plan, serial: what to sign; of the record, when it is resumed.
+        endpoint, requester, renews: of the record, for the certificate's row.
+        resumed: whether an earlier attempt was left half-done: something may have been signed then.
+    """
+
+    request_id: str
+    plan: CertificatePlan
+    serial: int
+    endpoint: str
+    requester: str
+    renews: int | None
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyIssued:
+    """The key was answered lately: this certificate is the answer again."""
+
+    request_id: str
+    der: bytes
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitsApproval:
+    """A person must approve first."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Another process works on it."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The request is not in a state to be worked on any more."""
+
+    request_id: str
+
+
+Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Taken
+
+Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
+
+_table = requests.c
+_FOUND = (
+    _table.id,
+    _table.key,
+    _table.state,
+    _table.endpoint,
+    _table.requester,
+    _table.renews,
+    _table.received_at,
+    _table.finished_at,
+    _table.plan,
+    _table.serial,
+    _table.owner,
+    _table.leased_until,
+    _table.approved_by,
+)
+_BY_KEYS = sa.select(*_FOUND).where(_table.key.in_(sa.bindparam("keys", expanding=True))).with_for_update()
+BY_ID = sa.select(*_FOUND).where(_table.id == sa.bindparam("wanted")).with_for_update()
+_INSERT = sa.insert(requests)
+_UPDATE = sa.update(requests).where(_table.id == sa.bindparam("wanted"))
+ANSWER = sa.select(certificates.c.der, certificates.c.issuer, certificates.c.revoked_at).where(
+    certificates.c.request_id == sa.bindparam("wanted")
+)
+
+
+def change(connection: sa.Connection, request_id: str, **values: object) -> None:
+    """Set columns of one request."""
+    connection.execute(_UPDATE.values(**values), {"wanted": request_id})
+
+
+def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
+    """Write the intents of a group, one answer for each; what is on record under a key already comes back instead."""
+    found = {row.key: row for row in connection.execute(_BY_KEYS, {"keys": [one.key for one in claims]})}
+    answers: list[Claimed] = []
+    fresh: list[dict[str, object]] = []
+    for one in claims:
+        row = found.get(one.key)
+        answer = None if row is None else _join(connection, one, row)
+        if answer is None:
+            fresh.append(_row(one))
+            answer = AwaitsApproval(one.request_id) if one.deferred else _granted(one)
+        answers.append(answer)
+    if fresh:
+        connection.execute(_INSERT, fresh)
+    return answers
+
+
+def _granted(one: Claim) -> Granted:
+    request = one.request
+    renews = request.renewed.serial if request.renewed else None
+    return Granted(one.request_id, one.plan, one.serial, str(request.endpoint), request.requester.identity, renews)
+
+
+def _row(one: Claim) -> dict[str, object]:
+    request, lease = one.request, one.lease
+    return {
+        "id": one.request_id,
+        "key": one.key,
+        "state": "pending" if one.deferred else "intended",
+        "endpoint": str(request.endpoint),
+        "kind": request.kind,
+        "profile": one.plan.profile,
+        "requester": request.requester.identity,
+        "address": request.requester.address,
+        "transaction_id": request.transaction,
+        "csr": request.csr.der,
+        "renews": request.renewed.serial if request.renewed else None,
+        "received_at": request.now,
+        "plan": write_plan(one.plan),
+        "serial": None if one.deferred else one.serial,
+        "owner": None if one.deferred else lease.owner,
+        "leased_until": None if one.deferred else lease.until,
+        "question": write_question(request) if one.deferred else None,
+    }
+
+
+def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed | None:
+    """Answer from the record; None when the record does not answer this key any more, which frees the key."""
+    lease = one.lease
+    if row.state == "pending":
+        if one.deferred and row.approved_by is None:
+            return AwaitsApproval(row.id)
+        return _start(connection, row, one.plan, one.serial, lease)
+    if row.state == "intended":
+        if row.received_at >= lease.replay_from:
+            return _resume(connection, row, lease)
+        change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
+        return None
+    answer = connection.execute(ANSWER, {"wanted": row.id}).one()
+    if answer.revoked_at is None and row.finished_at >= lease.replay_from:
+        return AlreadyIssued(row.id, answer.der, answer.issuer)
+    change(connection, row.id, key=None)
+    return None
+
+
+def _resume(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:
+    if row.owner != lease.owner and row.leased_until > lease.now:
+        return Taken(row.id)
+    change(connection, row.id, owner=lease.owner, leased_until=lease.until)
+    return Granted(row.id, read_plan(row.plan), row.serial, row.endpoint, row.requester, row.renews, resumed=True)
+
+
+def _start(connection: sa.Connection, row: Row, plan: CertificatePlan, serial: int, lease: Lease) -> Granted:
+    change(
+        connection,
+        row.id,
+        state="intended",
+        plan=write_plan(plan),
+        serial=serial,
+        owner=lease.owner,
+        leased_until=lease.until,
+    )
+    return Granted(row.id, plan, serial, row.endpoint, row.requester, row.renews)
+
+
+def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted | Taken | Gone:
+    """Take up an intent that was left half-done."""
+    row = connection.execute(BY_ID, {"wanted": request_id}).one()
+    return _resume(connection, row, lease) if row.state == "intended" else Gone(request_id)
+
+
+def start(
+    connection: sa.Connection, request_id: str, plan: CertificatePlan, serial: int, lease: Lease
+) -> Granted | Gone:
+    """Turn an approved request into an intent for this plan."""
+    row = connection.execute(BY_ID, {"wanted": request_id}).one()
+    approved = row.state == "pending" and row.approved_by is not None
+    return _start(connection, row, plan, serial, lease) if approved else Gone(request_id)
+
+
+def let_go(connection: sa.Connection, request_id: str, lease: Lease) -> None:
+    """End the lease at once, so that whoever comes next takes the intent up with the same plan and serial number."""
+    held = sa.and_(_table.id == request_id, _table.state == "intended", _table.owner == lease.owner)
+    connection.execute(sa.update(requests).where(held).values(leased_until=lease.now))
+
+
+def interrupted(connection: sa.Connection, now: datetime) -> list[str]:
+    """Return the identifiers of the intents whose lease is over, the oldest first."""
+    stale = sa.and_(_table.state == "intended", _table.leased_until <= now)
+    return list(connection.scalars(sa.select(_table.id).where(stale).order_by(_table.number)))

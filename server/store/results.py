@@ -1,0 +1,135 @@
+"""What became of an intent: the certificate, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from server.store.intents import ANSWER, BY_ID, AlreadyIssued, Gone, Granted, change
+from server.store.tables import audit_events, certificates, requests
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+_table = requests.c
+_HELD = (
+    sa.select(_table.id, _table.owner)
+    .where(_table.id.in_(sa.bindparam("ids", expanding=True)), _table.state == "intended")
+    .with_for_update()
+)
+_ISSUED = (
+    sa.update(requests)
+    .where(_table.id == sa.bindparam("wanted"))
+    .values(state="issued", finished_at=sa.bindparam("at"), owner=None, leased_until=None)
+)
+_RECORD = sa.insert(certificates)
+_AUDIT = sa.insert(audit_events)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was signed for an intent.
+
+    Attributes:
+        granted: the intent.
+        owner: who works on it.
+        der: the certificate.
+        fingerprint: its SHA-256.
+        at: when it was signed.
+        event: the row for ``audit_events``.
+    """
+
+    granted: Granted
+    owner: str
+    der: bytes
+    fingerprint: bytes
+    at: datetime
+    event: Mapping[str, object]
+
+
+def record(connection: sa.Connection, results: Sequence[Result]) -> list[AlreadyIssued | Gone]:
+    """Write certificates, outcomes and audit events of a group; answer with what is on record for each.
+
+    Where another process took the intent over and was first, its certificate is the answer and this one is dropped:
+    it has the same content and has gone nowhere.
+    """
+    held = {(row.id, row.owner) for row in connection.execute(_HELD, {"ids": [r.granted.request_id for r in results]})}
+    mine = [result for result in results if (result.granted.request_id, result.owner) in held]
+    if mine:
+        connection.execute(_ISSUED, [{"wanted": result.granted.request_id, "at": result.at} for result in mine])
+        connection.execute(_RECORD, [_certificate(result) for result in mine])
+        connection.execute(_AUDIT, [dict(result.event) for result in mine])
+    if len(mine) == len(results):
+        return [AlreadyIssued(r.granted.request_id, r.der, r.granted.plan.issuer) for r in results]
+    return [_on_record(connection, result.granted.request_id) for result in results]
+
+
+def _on_record(connection: sa.Connection, request_id: str) -> AlreadyIssued | Gone:
+    row = connection.execute(ANSWER, {"wanted": request_id}).one_or_none()
+    return Gone(request_id) if row is None else AlreadyIssued(request_id, row.der, row.issuer)
+
+
+def _certificate(result: Result) -> dict[str, object]:
+    granted, plan = result.granted, result.granted.plan
+    return {
+        "serial": granted.serial,
+        "issuer": plan.issuer,
+        "der": result.der,
+        "fingerprint": result.fingerprint,
+        "endpoint": granted.endpoint,
+        "profile": plan.profile,
+        "requester": granted.requester,
+        "subject": str(plan.subject),
+        "names": "\n".join(map(str, plan.names)),
+        "not_before": plan.not_before,
+        "not_after": plan.not_after,
+        "issued_at": result.at,
+        "request_id": granted.request_id,
+        "renews": granted.renews,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an intent came to nothing.
+
+    Attributes:
+        request_id, owner: the intent and who worked on it.
+        at: when.
+        reason, message, detail: as `server.outcome.Problem` has them.
+        event: the row for ``audit_events``.
+        quarantined: DER of a certificate that is not what was planned.
+    """
+
+    request_id: str
+    owner: str
+    at: datetime
+    reason: str
+    message: str
+    detail: str
+    event: Mapping[str, object]
+    quarantined: bytes | None = None
+
+
+def fail(connection: sa.Connection, failure: Failure) -> None:
+    """Close an intent without a certificate and free its key, unless another process has taken it over."""
+    row = connection.execute(BY_ID, {"wanted": failure.request_id}).one()
+    if (row.state, row.owner) != ("intended", failure.owner):
+        return
+    change(
+        connection,
+        failure.request_id,
+        state="failed",
+        key=None,
+        owner=None,
+        leased_until=None,
+        finished_at=failure.at,
+        reason=failure.reason,
+        message=failure.message,
+        detail=failure.detail,
+        quarantined=failure.quarantined,
+    )
+    connection.execute(_AUDIT, dict(failure.event))

@@ -1,0 +1,158 @@
+"""Plans, findings and questions as JSON text, and back, without loss.
+
+Only the classes listed here are ever written or made; text from elsewhere can't name others.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import fields
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any
+
+from ca import names
+from ca.csr import parse_csr
+from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
+from policies import request as vocabulary
+from policies.decision import Finding, Location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_CLASSES: dict[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (
+        names.DnsName,
+        names.IpAddress,
+        names.EmailAddress,
+        names.Uri,
+        names.RegisteredId,
+        names.OtherName,
+        names.Attribute,
+        names.DistinguishedName,
+        names.DirectoryName,
+        CertificatePlan,
+        PlannedExtension,
+        Finding,
+        Location,
+        vocabulary.EndpointName,
+        vocabulary.PasswordEvidence,
+        vocabulary.ChallengeEvidence,
+        vocabulary.CertificateEvidence,
+        vocabulary.AccountEvidence,
+        vocabulary.Requester,
+        vocabulary.Renewed,
+    )
+}
+_FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _CLASSES.values()}
+
+_WRITERS: dict[type, Callable[[Any], object]] = {
+    bytes: lambda value: {"bytes": b64encode(value).decode()},
+    datetime: lambda value: {"time": value.astimezone(UTC).isoformat()},
+    frozenset: lambda value: {"set": sorted(value)},
+    IPv4Address: lambda value: {"ip": str(value)},
+    IPv6Address: lambda value: {"ip": str(value)},
+}
+_READERS: dict[str, Callable[[Any], object]] = {
+    "bytes": b64decode,
+    "time": datetime.fromisoformat,
+    "set": frozenset,
+    "ip": ip_address,
+}
+_WORDS: dict[type, tuple[str, Callable[[Any], object]]] = {
+    CertificatePlan: ("key_usage", lambda usages: frozenset(map(KeyUsage, usages))),
+    vocabulary.EndpointName: ("protocol", vocabulary.Protocol),
+}
+"""Fields whose words are those of an enumeration."""
+
+
+def _write(value: object) -> object:
+    kind = type(value)
+    known = _FIELDS.get(kind)
+    if known is not None:
+        return {"": kind.__name__, **{name: getattr(value, name) for name in known}}
+    return _WRITERS[kind](value)
+
+
+def _read(value: dict[str, Any]) -> object:
+    kind = value.pop("", None)
+    if kind is None:
+        if len(value) == 1:
+            ((tag, content),) = value.items()
+            if tag in _READERS:
+                return _READERS[tag](content)
+        return value
+    cls = _CLASSES[kind]
+    if cls in _WORDS:
+        name, convert = _WORDS[cls]
+        value[name] = convert(value[name])
+    return cls(**{name: _frozen(content) for name, content in value.items()})
+
+
+def _frozen(value: object) -> object:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+_ENCODER = json.JSONEncoder(default=_write, ensure_ascii=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(object_hook=_read)
+
+
+def write_plan(plan: CertificatePlan) -> str:
+    """Return the plan as text."""
+    return _ENCODER.encode(plan)
+
+
+def read_plan(text: str) -> CertificatePlan:
+    """Return the plan that `write_plan` wrote; equal to the original."""
+    plan = _DECODER.decode(text)
+    if not isinstance(plan, CertificatePlan):
+        raise TypeError("the record does not hold a plan")
+    return plan
+
+
+def write_findings(findings: Iterable[Finding]) -> str:
+    """Return the findings as text."""
+    return _ENCODER.encode(list(findings))
+
+
+def read_findings(text: str | None) -> tuple[Finding, ...]:
+    """Return the findings that `write_findings` wrote, none for None."""
+    return () if text is None else tuple(_DECODER.decode(text))
+
+
+def write_question(request: vocabulary.EnrollmentRequest) -> str:
+    """Return as text what a policy must know to judge the request again, when a person has approved it."""
+    return _ENCODER.encode(
+        {
+            "kind": request.kind,
+            "endpoint": request.endpoint,
+            "profile": request.profile,
+            "csr": request.csr.der,
+            "requester": request.requester,
+            "renewed": request.renewed,
+            "transaction": request.transaction,
+        }
+    )
+
+
+def read_question(text: str, key: str, now: datetime) -> vocabulary.EnrollmentRequest:
+    """Return the request that `write_question` wrote, asked again now under the given key.
+
+    Raises:
+        MalformedCsr: the CSR parser has become stricter since.
+    """
+    values = _DECODER.decode(text)
+    return vocabulary.EnrollmentRequest(
+        key=key,
+        kind=vocabulary.Kind(values["kind"]),
+        endpoint=values["endpoint"],
+        profile=values["profile"],
+        # Its proof was taken when it came, by the rules of its endpoint; what is known to be weak was let in there.
+        csr=parse_csr(values["csr"], allow_sha1=True),
+        requester=values["requester"],
+        now=now,
+        renewed=values["renewed"],
+        transaction=values["transaction"],
+    )
