@@ -9,7 +9,8 @@ from ca import der
 from server.cms.algorithms import Digest, MalformedCms
 from server.cms.certificates import DATA, degenerate
 from server.cms.enveloped import seal
-from server.cms.signed import SIGNING_TIME, read_signed, signed_attributes
+from server.cms.signed import SIGNING_TIME, read_signed
+from server.cms.signing import signed_attributes
 from server.scep.messages import CertRep, Failure, MessageType, PkiMessage, PkiStatus, Success, Waiting
 
 if TYPE_CHECKING:

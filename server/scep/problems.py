@@ -27,6 +27,7 @@ NO_CHALLENGE = Problem(Reason.UNAUTHENTICATED, "the request has no challenge pas
 NO_RENEWAL = Problem(Reason.NOT_RENEWABLE, "this endpoint does not renew")
 UNREADABLE_SIGNER = Problem(Reason.CERTIFICATE_REJECTED, "the signing certificate can't be read")
 UNKNOWN_TRANSACTION = Problem(Reason.UNKNOWN_REQUEST, "no pending request has this transactionID and key")
+STORE_UNAVAILABLE = Problem(Reason.STORE_UNAVAILABLE, "the record can't be asked now", retry_after=10)
 
 
 class Rejected(Exception):

@@ -14,39 +14,40 @@ from ca.csr import MalformedCsr, parse_csr
 from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
 from server.cms.certificates import degenerate
 from server.cms.enveloped import Undecipherable, decipher
-from server.cms.signed import write_signed
 from server.enrollment import RefusedAttempt
-from server.outcome import Issued, Pending, Problem, Reason, Refused
-from server.scep.codec import Malformed, read_pki_message, write_capabilities, write_reply_attributes, write_success
-from server.scep.gate import Authentic, Sealed, authenticate, reply_digest, sealed
+from server.outcome import Problem, Reason, Refused
+from server.scep.codec import Malformed, read_pki_message, write_capabilities
+from server.scep.gate import Authentic, Sealed, authenticate, sealed
 from server.scep.messages import (
     CA_CERTIFICATE,
     CA_CERTIFICATES,
-    PKI_MESSAGE,
     PRESETS,
     TEXT,
     Answer,
     MessageType,
-    Success,
-    Unavailable,
-    Waiting,
 )
 from server.scep.problems import (
     KEY_MISMATCH,
     NO_CHALLENGE,
     NO_RENEWAL,
+    STORE_UNAVAILABLE,
     TOO_LARGE,
+    UNKNOWN_TRANSACTION,
     UNREADABLE,
     UNREADABLE_SIGNER,
     Rejected,
     describe_signer,
-    to_reply,
     unsupported_type,
 )
+from server.scep.records import find_candidates
+from server.scep.replies import Replies, refusal_notes
 from server.store.certificates import renewed_from
+from server.store.lane import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
     from ca.csr import Csr
     from policies.request import Renewed
@@ -55,8 +56,10 @@ if TYPE_CHECKING:
     from server.credentials import Credentials
     from server.enrollment import Enrollment
     from server.outcome import Outcome
-    from server.scep.messages import CertRep, PkiMessage
+    from server.scep.messages import PkiMessage
     from server.scep.ra import RaKey
+    from server.scep.records import Candidate
+    from server.store import Store
 
 
 def _fresh_nonce() -> bytes:
@@ -79,6 +82,7 @@ class ScepEndpoint:
     Args:
         label: the path segment.
         config: profiles, algorithms and compatibility switches.
+        store: the record, where polls look.
         enrollment: the one door to the signer.
         credentials: judges challenges and certificates.
         ra: the key that opens requests and signs replies.
@@ -93,6 +97,7 @@ class ScepEndpoint:
         *,
         label: str,
         config: ScepEndpointConfig,
+        store: Store,
         enrollment: Enrollment,
         credentials: Credentials,
         ra: RaKey,
@@ -104,13 +109,16 @@ class ScepEndpoint:
         self.name = EndpointName(Protocol.SCEP, label)
         self._config = config
         self._accepted = PRESETS[config.compatibility]
+        self._store = store
         self._enrollment = enrollment
         self._credentials = credentials
         self._ra = ra
         self._chain = chain
         self._clock = clock
-        self._nonce = nonce
         self._random = random
+        self._replies = Replies(
+            ra, accepted=self._accepted, status_content=config.status_content, clock=clock, nonce=nonce, random=random
+        )
         self._dispatch: Mapping[MessageType, Callable[[_Exchange, Authentic], Awaitable[Outcome]]] = {
             MessageType.PKCS_REQ: self._pkcs_req,
             MessageType.RENEWAL_REQ: self._renewal_req,
@@ -140,13 +148,13 @@ class ScepEndpoint:
     async def too_large(self, address: str | None) -> Answer:
         """Answer a message beyond the limit, of which nothing was read."""
         await self._refuse(TOO_LARGE, address)
-        return Answer(413, TEXT, f"{TOO_LARGE.message}\n".encode(), notes=_refusal_notes(TOO_LARGE))
+        return Answer(413, TEXT, f"{TOO_LARGE.message}\n".encode(), notes=refusal_notes(TOO_LARGE))
 
     async def malformed(self, error: Malformed, address: str | None) -> Answer:
         """Answer what no CertRep can answer, because there is no transaction in it."""
         problem = Problem(Reason.MALFORMED, str(error))
         await self._refuse(problem, address)
-        return Answer(400, TEXT, f"{problem.message}\n".encode(), notes=_refusal_notes(problem))
+        return Answer(400, TEXT, f"{problem.message}\n".encode(), notes=refusal_notes(problem))
 
     async def pki_operation(self, data: bytes, address: str | None) -> Answer:
         """Answer a pkiMessage (RFC 8894 section 4.3).
@@ -164,7 +172,7 @@ class ScepEndpoint:
             outcome = await self._judge(exchange)
         except Rejected as rejection:
             outcome = await self._refuse(rejection.problem, address, exchange)
-        return await self._answer(exchange, outcome)
+        return await self._replies.answer(exchange.message, exchange.sealed, outcome)
 
     async def _judge(self, exchange: _Exchange) -> Outcome:
         message = exchange.message
@@ -210,12 +218,30 @@ class ScepEndpoint:
         requester = Requester(f"certificate:{stored.serial:x}", (evidence,), exchange.address)
         return await self._submit(exchange, authentic, csr, requester, renewed_from(stored))
 
-    async def _cert_poll(self, exchange: _Exchange, authentic: Authentic) -> Outcome:
+    async def _cert_poll(self, _exchange: _Exchange, authentic: Authentic) -> Outcome:
         """CertPoll (section 3.3.3): the transaction and the signer's key say which request is meant.
 
-        The enveloped IssuerAndSubject is informational, so the RA key is not put to work for it.
+        The enveloped IssuerAndSubject is informational, so the RA key is not put to work for it. A request of another
+        key looks like none at all: transaction identifiers can be guessed.
         """
-        raise NotImplementedError
+        transaction = authentic.message.transaction
+        try:
+            candidates = await self._store.read(lambda c: find_candidates(c, self.name, transaction))
+        except StoreUnavailable as error:
+            raise Rejected(replace(STORE_UNAVAILABLE, detail=str(error))) from error
+        for candidate in candidates:
+            if self._asked_by(candidate, authentic.key):
+                return await self._enrollment.poll(candidate.request_id)
+        raise Rejected(UNKNOWN_TRANSACTION)
+
+    def _asked_by(self, candidate: Candidate, key: rsa.RSAPublicKey) -> bool:
+        """Whether the request of the record was signed with this key: the certificate's for a renewal, else its own."""
+        if candidate.renews is not None:
+            return x509.load_der_x509_certificate(candidate.renews).public_key() == key
+        return self._parse_csr(candidate.csr).key == key
+
+    def _parse_csr(self, octets: bytes) -> Csr:
+        return parse_csr(octets, allow_sha1=self._config.compatibility == "compatible")
 
     def _issued_by_us(self, authentic: Authentic) -> bool:
         """Whether the signer's certificate names our CA as its issuer; whether that is true is judged later."""
@@ -230,7 +256,7 @@ class ScepEndpoint:
         key = await self._ra.unwrap(wrapped.encrypted_key, reply_to.transport)
         try:
             content = decipher(envelope, key, self._random)
-            csr = exchange.csr = parse_csr(content, allow_sha1=self._config.compatibility == "compatible")
+            csr = exchange.csr = self._parse_csr(content)
         except Undecipherable as error:
             raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered")) from error
         except MalformedCsr as error:
@@ -267,57 +293,6 @@ class ScepEndpoint:
                 csr=exchange.csr if exchange else None,
             )
         )
-
-    async def _answer(self, exchange: _Exchange, outcome: Outcome) -> Answer:
-        notes: dict[str, object] = {"transaction": exchange.message.transaction, "request": outcome.request_id}
-        reply: CertRep
-        match outcome:
-            case Issued():
-                if exchange.sealed is None:
-                    raise RuntimeError("issued to nobody")
-                reply = Success(outcome.certificate, exchange.sealed.reply_to)
-                notes["outcome"] = "issued"
-            case Pending():
-                reply = Waiting()
-                notes["outcome"] = "pending"
-            case Refused():
-                notes.update(_refusal_notes(outcome.problem))
-                said = to_reply(outcome.problem)
-                if isinstance(said, Unavailable):
-                    return Answer(said.status, TEXT, f"{said.text}\n".encode(), said.retry_after, notes)
-                reply = said
-        return Answer(200, PKI_MESSAGE, await self._cert_rep(exchange.message, reply), notes=notes)
-
-    async def _cert_rep(self, message: PkiMessage, reply: CertRep) -> bytes:
-        """Return the signed CertRep (section 3.3.2)."""
-        digest = reply_digest(message, self._accepted)
-        if isinstance(reply, Success):
-            content: bytes | None = write_success(reply, self._random)
-        else:
-            content = b"" if self._writes_empty_content(message) else None
-        attributes = write_reply_attributes(
-            message, reply, content, digest=digest, nonce=self._nonce(), now=self._clock()
-        )
-        signature = await self._ra.sign(attributes, digest)
-        return write_signed(content, attributes, signature, digest, self._ra.addressed)
-
-    def _writes_empty_content(self, message: PkiMessage) -> bool:
-        """Whether a reply without certificate has an empty content instead of none.
-
-        certmonger takes a reply without content for an unreachable CA and asks for ever. Of the clients known it alone
-        signs with a version 1 certificate and a SHA-2 digest.
-        """
-        match self._config.status_content:
-            case "empty":
-                return True
-            case "omit":
-                return False
-            case "auto":
-                return message.signer is not None and message.signer.version == 1
-
-
-def _refusal_notes(problem: Problem) -> dict[str, object]:
-    return {"outcome": "refused", "reason": problem.reason.value}
 
 
 def _idempotency_key(

@@ -1,0 +1,66 @@
+"""SignedData with one RSA signer and signed attributes (RFC 5652 section 5): write.
+
+In two steps, because the signature in between is made by a key that lives elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ca import der
+from server.cms.algorithms import RSA_ENCRYPTION, Digest
+from server.cms.certificates import DATA, SIGNED_DATA, BagCertificate, content_info
+from server.cms.signed import CONTENT_TYPE, MESSAGE_DIGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def signed_attributes(attributes: Sequence[tuple[str, bytes]], content: bytes | None, digest: Digest) -> bytes:
+    """Return the SET of attributes to be signed, in DER order, content type and message digest added.
+
+    Args:
+        attributes: type in dotted form and encoded value of each.
+        content: the content, None when absent: the digest is that of no octets.
+        digest: the digest algorithm.
+    """
+    whole = (
+        (CONTENT_TYPE, der.oid(DATA)),
+        (MESSAGE_DIGEST, der.octet_string(digest.digest(content or b""))),
+        *attributes,
+    )
+    return der.set_of(*(der.sequence(der.oid(oid), der.set_of(value)) for oid, value in whole))
+
+
+def write_signed(
+    content: bytes | None, attributes: bytes, signature: bytes, digest: Digest, signer: BagCertificate
+) -> bytes:
+    """Return a ContentInfo with SignedData of one RSA signer, whose certificate is in the bag.
+
+    The signature algorithm is written as ``rsaEncryption``, which CMS allows (RFC 3370 section 3.2) and which old
+    clients insist on.
+
+    Args:
+        content: the content of type data; None leaves it out, empty octets are written as an empty OCTET STRING.
+        attributes: what `signed_attributes` returned.
+        signature: over ``attributes``, PKCS#1 v1.5.
+        digest: the digest algorithm of the signature and of the content.
+        signer: the signer's certificate.
+    """
+    info = der.sequence(
+        der.integer(1),
+        der.sequence(signer.issuer, signer.serial),
+        digest.identifier(),
+        bytes((0xA0,)) + attributes[1:],
+        der.sequence(der.oid(RSA_ENCRYPTION), der.null()),
+        der.octet_string(signature),
+    )
+    octets = b"" if content is None else der.tlv(0xA0, der.octet_string(content))
+    signed = der.sequence(
+        der.integer(1),
+        der.set_of(digest.identifier()),
+        der.sequence(der.oid(DATA), octets),
+        der.tlv(0xA0, signer.der),
+        der.set_of(info),
+    )
+    return content_info(SIGNED_DATA, signed)

@@ -1,0 +1,111 @@
+"""Outcomes as CertReps, signed by the RA (RFC 8894 section 3.3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from server.cms.signing import write_signed
+from server.outcome import Issued, Pending, Refused
+from server.scep.codec import write_reply_attributes, write_success
+from server.scep.gate import reply_digest
+from server.scep.messages import PKI_MESSAGE, TEXT, Answer, Success, Unavailable, Waiting
+from server.scep.problems import to_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.clock import Clock
+    from server.outcome import Outcome, Problem
+    from server.scep.gate import Sealed
+    from server.scep.messages import Accepted, CertRep, PkiMessage
+    from server.scep.ra import RaKey
+
+StatusContent = Literal["auto", "omit", "empty"]
+
+
+def refusal_notes(problem: Problem) -> dict[str, object]:
+    """Return what an event says of a refusal."""
+    return {"outcome": "refused", "reason": problem.reason.value}
+
+
+class Replies:
+    """Writes the replies of one endpoint.
+
+    Args:
+        ra: signs them.
+        accepted: the digests that may be mirrored.
+        status_content: how a reply without certificate is written.
+        clock: tells the signing time.
+        nonce: returns 16 fresh octets for a senderNonce.
+        random: returns that many octets for content keys and initialisation vectors.
+    """
+
+    def __init__(
+        self,
+        ra: RaKey,
+        *,
+        accepted: Accepted,
+        status_content: StatusContent,
+        clock: Clock,
+        nonce: Callable[[], bytes],
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._ra = ra
+        self._accepted = accepted
+        self._status_content = status_content
+        self._clock = clock
+        self._nonce = nonce
+        self._random = random
+
+    async def answer(self, message: PkiMessage, sealed: Sealed | None, outcome: Outcome) -> Answer:
+        """Return the answer to a message.
+
+        Args:
+            message: the request.
+            sealed: its envelope, which says whom to encrypt to; None when it was not read, and nothing is issued then.
+            outcome: what became of it.
+        """
+        notes: dict[str, object] = {"transaction": message.transaction, "request": outcome.request_id}
+        reply: CertRep
+        match outcome:
+            case Issued():
+                if sealed is None:
+                    raise RuntimeError("a certificate for nobody")
+                notes["outcome"] = "issued"
+                reply = Success(outcome.certificate, sealed.reply_to)
+            case Pending():
+                notes["outcome"] = "pending"
+                reply = Waiting()
+            case Refused():
+                notes.update(refusal_notes(outcome.problem))
+                said = to_reply(outcome.problem)
+                if isinstance(said, Unavailable):
+                    return Answer(said.status, TEXT, f"{said.text}\n".encode(), said.retry_after, notes)
+                reply = said
+        return Answer(200, PKI_MESSAGE, await self._cert_rep(message, reply), notes=notes)
+
+    async def _cert_rep(self, message: PkiMessage, reply: CertRep) -> bytes:
+        digest = reply_digest(message, self._accepted)
+        if isinstance(reply, Success):
+            content: bytes | None = write_success(reply, self._random)
+        else:
+            content = b"" if self._writes_empty_content(message) else None
+        attributes = write_reply_attributes(
+            message, reply, content, digest=digest, nonce=self._nonce(), now=self._clock()
+        )
+        signature = await self._ra.sign(attributes, digest)
+        return write_signed(content, attributes, signature, digest, self._ra.addressed)
+
+    def _writes_empty_content(self, message: PkiMessage) -> bool:
+        """Whether a reply without certificate has an empty content instead of none.
+
+        certmonger takes a reply without content for an unreachable CA and asks for ever. It is known by its version 1
+        certificate.
+        """
+        match self._status_content:
+            case "empty":
+                return True
+            case "omit":
+                return False
+            case "auto":
+                return message.signer is not None and message.signer.version == 1
