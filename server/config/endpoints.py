@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from policies.document import Strict
+from policies.durations import Duration
 from policies.request import EndpointName, Protocol
 from server.config.listeners import PositiveSeconds
-from server.config.values import Duration, Endpoint, Network, Port, Resolver
+from server.config.values import Endpoint, Network, Port, Resolver
 
 
 class KeyFiles(Strict):

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from policies.decision import Location
 from policies.document import Document, DocumentErrors, DocumentProblem, Strict, did_you_mean, read_document
+from policies.durations import Duration
 from server.config.endpoints import Endpoints
 from server.config.listeners import Limits, Listeners, Log
-from server.config.values import Duration
 
 KeyPath = tuple[str | int, ...]
 

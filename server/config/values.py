@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -12,20 +11,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from policies.request import EndpointName, Protocol
 
-_DURATION = re.compile(r"(\d{1,6})(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EST_OPERATIONS = frozenset(
     {"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs"}
     | {"pal", "eecerts", "crls", "symmetrickeys", "firmware", "tamp"}  # RFC 8295
 )
-
-
-def _duration(value: object) -> timedelta:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not match:
-        raise ValueError("a duration is a whole number with s, m, h or d, like 90d or 12h")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _address(value: str) -> str:
@@ -75,7 +65,6 @@ def _endpoint(value: object) -> EndpointName:
     return EndpointName(Protocol(protocol), label)
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Address = Annotated[str, AfterValidator(_address)]
 Resolver = Annotated[str, AfterValidator(_resolver)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]

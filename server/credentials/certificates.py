@@ -1,0 +1,115 @@
+"""Judging a presented certificate that this service issued itself."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from ca.names import names_of, subject_of
+from policies.request import CertificateEvidence
+from server.outcome import Problem, Reason
+from server.store import StoreUnavailable
+from server.store.certificates import StoredCertificate, find_by_fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import datetime, timedelta
+
+    from cryptography import x509
+
+    from policies.request import EndpointName
+    from server.store import Store
+
+_REMEMBERED = 4096
+
+
+class CertificateJudge:
+    """Judges certificates by the record and by the signatures of our own issuers.
+
+    Args:
+        store: the record of what was issued.
+        issuers: the certificates of our issuers, by their configured names.
+    """
+
+    def __init__(self, store: Store, issuers: Mapping[str, x509.Certificate]) -> None:
+        self._store = store
+        self._issuers = issuers
+        self._verified: OrderedDict[bytes, None] = OrderedDict()
+
+    async def judge(
+        self,
+        leaf: x509.Certificate,
+        *,
+        accepted: Collection[EndpointName],
+        now: datetime,
+        grace: timedelta,
+    ) -> tuple[CertificateEvidence, StoredCertificate] | Problem:
+        """Return what the certificate proves, or why it proves nothing; the key's possession was proven elsewhere.
+
+        Args:
+            leaf: the presented certificate.
+            accepted: the endpoints whose certificates count.
+            now: the time.
+            grace: how long after its end it still counts; it never counts before its beginning.
+        """
+        fingerprint = leaf.fingerprint(SHA256())
+        try:
+            stored = await self._store.read(lambda connection: find_by_fingerprint(connection, fingerprint))
+        except StoreUnavailable as error:
+            return Problem(
+                Reason.STORE_UNAVAILABLE, "the certificate can't be checked now", detail=str(error), retry_after=5
+            )
+        if stored is None or not self._signed_by_us(leaf, fingerprint, stored.issuer):
+            return _rejected("the presented certificate was not issued by this service", leaf)
+        objection = _objection(stored, accepted, now, grace)
+        if objection is not None:
+            return _rejected(objection, leaf)
+        evidence = CertificateEvidence(
+            subject=subject_of(leaf),
+            names=names_of(leaf),
+            serial=stored.serial,
+            not_after=stored.not_after,
+            anchor="own",
+            profile=stored.profile,
+            endpoint=stored.endpoint,
+        )
+        return evidence, stored
+
+    def _signed_by_us(self, leaf: x509.Certificate, fingerprint: bytes, issuer: str) -> bool:
+        """Verify the signature, once for each certificate: neither it nor the issuer's key can change."""
+        if fingerprint in self._verified:
+            self._verified.move_to_end(fingerprint)
+            return True
+        signer = self._issuers.get(issuer)
+        if signer is None:
+            return False
+        try:
+            leaf.verify_directly_issued_by(signer)
+        except (InvalidSignature, ValueError, TypeError):
+            return False
+        self._verified[fingerprint] = None
+        if len(self._verified) > _REMEMBERED:
+            self._verified.popitem(last=False)
+        return True
+
+
+def _objection(
+    stored: StoredCertificate, accepted: Collection[EndpointName], now: datetime, grace: timedelta
+) -> str | None:
+    """Return what stands against a certificate of ours, None when it is good here and now."""
+    if stored.revoked_at is not None:
+        return "the presented certificate is revoked"
+    if now < stored.not_before:
+        return "the presented certificate is not valid yet"
+    if now > stored.not_after + grace:
+        return "the presented certificate has expired"
+    if stored.endpoint not in accepted:
+        return "the presented certificate was issued for another endpoint"
+    return None
+
+
+def _rejected(message: str, leaf: x509.Certificate) -> Problem:
+    return Problem(Reason.CERTIFICATE_REJECTED, message, detail=f"serial number {leaf.serial_number:x}")

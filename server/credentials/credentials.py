@@ -1,0 +1,136 @@
+"""What requesters present, judged endpoint by endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from policies.request import ChallengeEvidence, PasswordEvidence
+from server.credentials.attempts import Attempts
+from server.credentials.certificates import CertificateJudge
+from server.credentials.hashes import SecretVerifier, TooManyVerifications
+from server.outcome import Problem, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from cryptography import x509
+
+    from policies.request import CertificateEvidence, EndpointName
+    from server.clock import Clock
+    from server.store import Store
+    from server.store.certificates import StoredCertificate
+
+_BUSY_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticators:
+    """How requesters of one endpoint prove who they are; the default is: not at all.
+
+    Attributes:
+        passwords: user names with argon2 hashes; empty: no passwords here.
+        challenge: the argon2 hash of the static challenge; None: no challenge here.
+        certificates: the endpoints whose certificates count; empty: no certificates here.
+    """
+
+    passwords: Mapping[str, str]
+    challenge: str | None
+    certificates: frozenset[EndpointName]
+
+
+class Credentials:
+    """Judges evidence.
+
+    Args:
+        store: the record of what was issued.
+        endpoints: how requesters prove who they are, for each endpoint.
+        issuers: the certificates of our issuers, by their configured names.
+        clock: tells the time.
+        seconds: a monotonic clock, for those who must wait.
+        key: 32 random bytes that no other process has.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        endpoints: Mapping[EndpointName, Authenticators],
+        issuers: Mapping[str, x509.Certificate],
+        clock: Clock,
+        seconds: Callable[[], float],
+        key: bytes,
+    ) -> None:
+        self._endpoints = endpoints
+        self._clock = clock
+        self._attempts = Attempts(seconds)
+        self._secrets = SecretVerifier(key)
+        self._judge = CertificateJudge(store, issuers)
+
+    async def password(
+        self, endpoint: EndpointName, username: str, password: str, *, address: str | None = None
+    ) -> PasswordEvidence | Problem:
+        """Judge an HTTP password; a user that does not exist takes as long as a wrong password.
+
+        Args:
+            endpoint: where it was presented.
+            username: the user's name, may be empty (RFC 7030 section 3.2.3).
+            password: the password.
+            address: who presented it; failures count for user and address together, and not where it is not known.
+        """
+        passwords = self._endpoints[endpoint].passwords
+        if not passwords:
+            return Problem(Reason.BAD_CREDENTIALS, "this endpoint takes no passwords")
+        stored = passwords.get(username)
+        decoy = next(iter(passwords.values()))
+        problem = await self._secret((endpoint, username, address), stored, decoy, password, "user name or password")
+        return problem or PasswordEvidence(username)
+
+    async def challenge(
+        self, endpoint: EndpointName, text: str, *, address: str | None = None
+    ) -> ChallengeEvidence | Problem:
+        """Judge a SCEP challenge password; arguments as for `password`."""
+        stored = self._endpoints[endpoint].challenge
+        if stored is None:
+            return Problem(Reason.BAD_CREDENTIALS, "this endpoint takes no challenge passwords")
+        problem = await self._secret((endpoint, None, address), stored, stored, text, "challenge password")
+        return problem or ChallengeEvidence("static")
+
+    async def certificate(
+        self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...], *, grace: timedelta
+    ) -> tuple[CertificateEvidence, StoredCertificate] | Problem:
+        """Judge a presented certificate, whose key was proven already, each time anew.
+
+        Args:
+            endpoint: where it was presented.
+            presented: what was presented, leaf first; not empty.
+            grace: how long after its end it still counts.
+        """
+        accepted = self._endpoints[endpoint].certificates
+        if not accepted:
+            return Problem(Reason.CERTIFICATE_REJECTED, "this endpoint takes no certificates")
+        return await self._judge.judge(presented[0], accepted=accepted, now=self._clock(), grace=grace)
+
+    async def _secret(
+        self, who: tuple[EndpointName, str | None, str | None], stored: str | None, decoy: str, secret: str, what: str
+    ) -> Problem | None:
+        """Return None when the secret is right."""
+        wait = self._attempts.wait(who) if who[2] else 0
+        if wait:
+            return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait)
+        try:
+            if stored is None:
+                await self._secrets.verify_nothing(decoy, secret)
+            elif await self._secrets.verify(stored, secret):
+                self._attempts.succeeded(who)
+                return None
+        except TooManyVerifications:
+            return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
+        if who[2]:
+            self._attempts.failed(who)
+        return Problem(Reason.BAD_CREDENTIALS, f"wrong {what}")
+
+    def close(self) -> None:
+        """Let what runs in the background end."""
+        self._secrets.close()
