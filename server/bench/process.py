@@ -114,11 +114,19 @@ class ServerProcess:
 
     def cpu_seconds(self) -> float:
         """Return user plus system time of the process and its living workers, all threads, in seconds."""
-        return sum(_cpu_seconds(pid) for pid in _family(self.pid))
+        return sum(_cpu_seconds(pid) for pid in self.family())
 
     def peak_memory(self) -> int:
         """Return the sum of the peak resident sizes of the process and its living workers, in bytes."""
-        return sum(_peak_memory(pid) for pid in _family(self.pid))
+        return sum(_peak_memory(pid) for pid in self.family())
+
+    def family(self) -> list[int]:
+        """Return the process and all below it."""
+        found = [self.pid]
+        for each in found:
+            for children in Path(f"/proc/{each}/task").glob("*/children"):
+                found.extend(int(child) for child in children.read_text("ascii").split())
+        return found
 
 
 def _answers(port: int) -> bool:
@@ -130,15 +138,6 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _family(pid: int) -> list[int]:
-    """Return a process and all below it, from /proc."""
-    found = [pid]
-    for each in found:
-        for children in Path(f"/proc/{each}/task").glob("*/children"):
-            found.extend(int(child) for child in children.read_text("ascii").split())
-    return found
 
 
 def _cpu_seconds(pid: int) -> float:

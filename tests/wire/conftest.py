@@ -11,7 +11,7 @@ from tests.wire.running import start
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from server.deployment import Deployment
+    from server.deployment.folder import Deployment
     from tests.wire.running import RunningServer
 
 

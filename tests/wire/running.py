@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.bench.process import ServerProcess, free_ports
 from server.clock import system_clock
-from server.deployment import Ports, create
+from server.deployment.folder import Ports
+from server.deployment.making import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from server.deployment import Deployment
+    from server.deployment.folder import Deployment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = (str(Path(sys.executable).with_name("certwright")),)

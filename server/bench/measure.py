@@ -1,0 +1,82 @@
+"""A measured run: prepare, warm up, load, and what it cost the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from server.bench.load import EnrollmentFailed, run_load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.bench.load import Enroller, Load
+    from server.bench.process import ServerProcess
+
+Job = TypeVar("Job")
+
+WARM_UP = 64
+"""Enrollments before counting starts: caches fill, connections open, code is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a load cost the server.
+
+    Attributes:
+        cpu_milliseconds: user plus system time of all its processes for each enrollment.
+        peak_memory: of all its processes since they started, in bytes.
+    """
+
+    cpu_milliseconds: float
+    peak_memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A load and its cost; the cost is None for a server that runs elsewhere."""
+
+    load: Load
+    cost: Cost | None
+
+
+async def measure(
+    enroller: Enroller[Job],
+    *,
+    count: int,
+    concurrency: int,
+    server: ServerProcess | None,
+    prepared: Callable[[], None],
+    done: Callable[[], None],
+) -> Measurement:
+    """Enroll `count` times and look into every reply afterwards.
+
+    Args:
+        enroller: the client.
+        count: how many enrollments are measured; some more come first.
+        concurrency: how many are under way at any moment.
+        server: whose processes are measured.
+        prepared: called after each request that was made.
+        done: called after each enrollment.
+
+    Raises:
+        EnrollmentFailed: the very first requests fail, or a reply doesn't hold its certificate.
+    """
+    async with enroller as client:
+        jobs = []
+        for _ in range(count):
+            jobs.append(client.prepare())
+            prepared()
+        warm_up = await run_load(client, [client.prepare() for _ in range(WARM_UP)], concurrency=concurrency)
+        if warm_up.failures:
+            raise EnrollmentFailed(warm_up.failures[0])
+        before = server.cpu_seconds() if server else 0.0
+        load = await run_load(client, jobs, concurrency=concurrency, done=done)
+        cost = None
+        if server and load.latencies:
+            spent = server.cpu_seconds() - before
+            cost = Cost(spent * 1000 / len(load.latencies), server.peak_memory())
+        for job, reply in zip(jobs, load.replies, strict=True):
+            if reply is not None:
+                client.certificate(job, reply)
+        return Measurement(load, cost)

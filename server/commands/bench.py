@@ -1,0 +1,153 @@
+"""``certwright bench``: enroll under load and say what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from server.bench.acme import AcmeClient
+from server.bench.est import EstClient
+from server.bench.load import EnrollmentFailed
+from server.bench.measure import measure
+from server.bench.process import ServerFailed, ServerProcess, free_ports
+from server.bench.report import report
+from server.bench.scep import ScepClient
+from server.clock import system_clock
+from server.deployment.folder import Ports, Secrets
+from server.deployment.making import create
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.bench.load import Enroller
+
+app = typer.Typer(
+    help="Enroll under load and say what it costs: by default a server of its own, started in a temporary folder.",
+    no_args_is_help=True,
+)
+
+Count = Annotated[int, typer.Option(min=1, help="How many enrollments are measured.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="How many are under way at any moment.")]
+Workers = Annotated[int, typer.Option(min=1, help="Worker processes of the server that is started.")]
+Url = Annotated[str | None, typer.Option(help="A running server instead; needs --deployment.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--deployment", help="With --url: a folder with that server's root.pem and credentials.json."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where requests go and with what; `server` is None for one that runs elsewhere."""
+
+    url: str | None
+    root: Path
+    secrets: Secrets
+    ports: Ports
+    server: ServerProcess | None
+
+
+@app.command()
+def est(
+    *,
+    count: Count = 2000,
+    concurrency: Concurrency = 32,
+    workers: Workers = 1,
+    new_connections: Annotated[bool, typer.Option(help="A TLS connection for each enrollment.")] = False,
+    url: Url = None,
+    folder: Folder = None,
+) -> None:
+    """EST simpleenroll with a password; --url ends in /.well-known/est."""
+    title = f"EST simpleenroll, {'a new TLS connection each' if new_connections else 'connections kept alive'}"
+    with _target(url, folder, workers) as target:
+        base = target.url or f"https://localhost:{target.ports.https}/.well-known/est"
+        secrets = target.secrets
+        client = EstClient(
+            base, target.root, secrets.est_username, secrets.est_password, new_connections=new_connections
+        )
+        _measure(title, client, target, count, concurrency)
+
+
+@app.command()
+def scep(
+    *,
+    count: Count = 2000,
+    concurrency: Concurrency = 32,
+    workers: Workers = 1,
+    url: Url = None,
+    folder: Folder = None,
+) -> None:
+    """SCEP PKCSReq with a challenge password; --url ends in /scep."""
+    with _target(url, folder, workers) as target:
+        base = target.url or f"http://127.0.0.1:{target.ports.http}/scep"
+        client = ScepClient(base, target.secrets.scep_challenge, clock=system_clock)
+        _measure("SCEP PKCSReq", client, target, count, concurrency)
+
+
+@app.command()
+def acme(
+    *,
+    count: Count = 2000,
+    concurrency: Concurrency = 32,
+    workers: Workers = 1,
+    url: Url = None,
+    folder: Folder = None,
+    http01_port: Annotated[int, typer.Option(help="With --url: where that server looks for http-01 answers.")] = 5002,
+) -> None:
+    """ACME from newOrder to the certificate with http-01; --url is the directory's."""
+    with _target(url, folder, workers, http01_port) as target:
+        directory = target.url or f"https://localhost:{target.ports.https}/acme/directory"
+        client = AcmeClient(directory, target.root, http01_port=target.ports.http01)
+        _measure("ACME newOrder to certificate, http-01", client, target, count, concurrency)
+
+
+@contextmanager
+def _target(url: str | None, folder: Path | None, workers: int, http01_port: int = 5002) -> Iterator[_Target]:
+    if url:
+        if folder is None:
+            raise typer.BadParameter("--url needs --deployment")
+        secrets = Secrets.from_json((folder / "credentials.json").read_text("utf-8"))
+        yield _Target(url, folder / "root.pem", secrets, Ports(http01=http01_port), None)
+        return
+    with ExitStack() as stack:
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certwright-bench-")))
+        ports = Ports(*free_ports(4))
+        deployment = create(temporary / "deployment", ports=ports, clock=system_clock)
+        server = ServerProcess(deployment.config, ready_port=ports.http, workers=workers)
+        stack.callback(server.stop)
+        yield _Target(None, deployment.root_pem, deployment.secrets, ports, server.wait_ready())
+
+
+def _measure(title: str, client: Enroller[Any], target: _Target, count: int, concurrency: int) -> None:
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        preparing = progress.add_task("making requests", total=count)
+        enrolling = progress.add_task("enrolling", total=count)
+        work = measure(
+            client,
+            count=count,
+            concurrency=concurrency,
+            server=target.server,
+            prepared=lambda: progress.advance(preparing),
+            done=lambda: progress.advance(enrolling),
+        )
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                measurement = runner.run(work)
+        except (EnrollmentFailed, ServerFailed) as error:
+            console.print(f"[red]no figures:[/] {error}")
+            raise typer.Exit(1) from error
+    console.print(report(title, measurement, concurrency=concurrency))
+    if measurement.load.failures:
+        console.print("first failure:", measurement.load.failures[0], markup=False)
+        raise typer.Exit(1)

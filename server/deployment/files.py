@@ -1,0 +1,25 @@
+"""Writing files of a deployment with the permissions that they keep."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_public(path: Path, content: bytes) -> None:
+    """Write a new file that everybody may read. Raises FileExistsError."""
+    _write(path, content, 0o644)
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a new file that only its owner may read. Raises FileExistsError."""
+    _write(path, content, 0o600)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    # made with its final permissions: a secret is never readable, not even for a moment
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)

@@ -1,0 +1,107 @@
+"""What a newcomer needs next: the root's fingerprint, and client lines to copy and paste."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.deployment.folder import Ports, Secrets
+
+if TYPE_CHECKING:
+    from server.config import Config
+    from server.deployment.folder import Deployment
+
+
+def first_steps(deployment: Deployment) -> str:
+    """Return what is said when a deployment was made."""
+    fingerprint = ":".join(f"{octet:02X}" for octet in deployment.fingerprint)
+    config = _shown(deployment.config)
+    return f"""\
+Made {_shown(deployment.folder)}. The root's SHA-256 fingerprint, to compare when it is installed:
+  {fingerprint}
+Next:
+  certwright doctor --config {config}
+  certwright serve --config {config}
+Clients trust {_shown(deployment.root_pem)}; what they authenticate with is in \
+{_shown(deployment.folder / "credentials.json")}.
+The server never needs {_shown(deployment.folder / "ca" / "root.key")} and its passphrase: \
+in production, keep them elsewhere."""
+
+
+def client_lines(config: Config) -> str:
+    """Return one line for each protocol that enrolls at this server as it stands, ready for a shell.
+
+    The empty text when there is no ``credentials.json`` beside the configuration, or not all three listeners and
+    default endpoints that `certwright init` sets up.
+    """
+    folder = config.file.parent
+    https, http = config.listeners.https, config.listeners.http
+    acme = next(iter(config.endpoints.acme.values()), None)
+    try:
+        secrets = Secrets.from_json((folder / "credentials.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    if https is None or http is None or acme is None:
+        return ""
+    ports = Ports(https=https.port, http=http.port, http01=acme.http01.port)
+    return "\n".join(
+        f"{title}\n  {line}\n"
+        for title, line in (
+            ("EST with openssl and curl:", _est(folder, ports, secrets)),
+            ("SCEP with strongSwan:", _scep(folder, ports, secrets)),
+            ("ACME with certbot:", _acme(folder, ports)),
+        )
+    )
+
+
+def _est(folder: Path, ports: Ports, secrets: Secrets) -> str:
+    user = shlex.quote(f"{secrets.est_username}:{secrets.est_password}")
+    return (
+        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout device.key"
+        " -subj /CN=device-1 -addext subjectAltName=DNS:device-1.example -out device.csr"
+        f" && curl --fail-with-body --cacert {_shown(folder / 'root.pem')} --user {user} --data-binary @device.csr"
+        ' -H "Content-Type: application/pkcs10" -o device-cert.p7'
+        f" https://localhost:{ports.https}/.well-known/est/simpleenroll"
+        " && openssl base64 -d -in device-cert.p7 | openssl pkcs7 -inform DER -print_certs -out device.pem"
+    )
+
+
+def _scep(folder: Path, ports: Ports, secrets: Secrets) -> str:
+    ra = _shown(folder / "ra" / "ra.pem")
+    return (
+        "openssl genrsa -out router.key 2048"
+        f" && {_program('pki')} --scep --url http://127.0.0.1:{ports.http}/scep --in router.key"
+        f" --dn CN=router-1 --san router-1.example --password {secrets.scep_challenge}"
+        f" --cacert-enc {ra} --cacert-sig {ra} --cacert {_shown(folder / 'chain.pem')}"
+        f" --cacert {_shown(folder / 'root.pem')} --outform pem > router.pem"
+    )
+
+
+def _acme(folder: Path, ports: Ports) -> str:
+    return (
+        f"REQUESTS_CA_BUNDLE={_shown(folder / 'root.pem')} {_program('certbot')} certonly --standalone"
+        " --non-interactive --agree-tos --register-unsafely-without-email"
+        f" --server https://127.0.0.1:{ports.https}/acme/directory --http-01-port {ports.http01}"
+        " -d first.localhost --config-dir certbot --work-dir certbot --logs-dir certbot"
+    )
+
+
+def _program(name: str) -> str:
+    """Return how to call a client: by its name, or by where `make` put it beside this environment."""
+    if shutil.which(name) is None:
+        beside = Path(sys.prefix).with_name(f".venv-{name}") / "bin" / name
+        if beside.exists():
+            return _shown(beside)
+    return name
+
+
+def _shown(path: Path) -> str:
+    """Return the path as one would type it here: relative when that is below the working directory."""
+    absolute = path.absolute()
+    here = Path.cwd()
+    shown = os.path.relpath(absolute, here) if absolute.is_relative_to(here) else str(absolute)
+    return shlex.quote(shown)
