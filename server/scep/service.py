@@ -196,7 +196,7 @@ class ScepEndpoint:
             raise Rejected(KEY_MISMATCH)
         if not csr.challenge_password:
             raise Rejected(NO_CHALLENGE)
-        evidence = await self._credentials.challenge(self.name, csr.challenge_password)
+        evidence = await self._credentials.challenge(self.name, csr.challenge_password, address=exchange.address)
         if isinstance(evidence, Problem):
             raise Rejected(evidence)
         requester = Requester(f"challenge:{evidence.source}", (evidence,), exchange.address)

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asn1crypto import cms
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca import der
+from server.cms.algorithms import RSASSA_PSS, AlgorithmIdentifier, Digest, MalformedCms, UnsupportedAlgorithm
+from server.cms.signed import BadSignature, load_signer_key, read_signed, verify
+from server.cms.signing import signed_attributes, write_signed
+from tests.server.scep.device import (
+    CONTENT_TYPE,
+    MESSAGE_DIGEST,
+    NOW,
+    Message,
+    bag,
+    common_name,
+    rsa_key,
+    self_signed,
+    spki,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = rsa_key()
+CERTIFICATE = self_signed(KEY)
+
+
+def message(**changes: Any) -> Message:
+    return Message(**{"content": b"hello", "key": KEY, "certificate": CERTIFICATE, **changes})
+
+
+def check(encoded: bytes) -> None:
+    signed = read_signed(encoded)
+    signer = signed.signer_certificate()
+    assert signer is not None
+    verify(signed, load_signer_key(signer.spki))
+
+
+def pss(digest: Digest, salt: int = 32) -> bytes:
+    inner = der.sequence(der.oid(digest.oid), der.null())
+    mgf = der.sequence(der.oid("1.2.840.113549.1.1.8"), inner)
+    fields = der.tlv(0xA0, inner), der.tlv(0xA1, mgf), der.tlv(0xA2, der.integer(salt)), der.tlv(0xA3, der.integer(1))
+    return der.sequence(der.oid(RSASSA_PSS), der.sequence(*fields))
+
+
+@pytest.mark.parametrize("digest", Digest)
+def test_an_rsa_signature_verifies_under_both_names_of_its_algorithm(digest: Digest) -> None:
+    check(message(digest=digest).encode())
+    check(message(digest=digest, algorithm=der.sequence(der.oid(digest.rsa_oid), der.null())).encode())
+
+
+def test_a_pss_signature_verifies() -> None:
+    check(message(pss=True, algorithm=pss(Digest.SHA256)).encode())
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        pss(Digest.SHA512),
+        pss(Digest.SHA256, 1000),
+        pss(Digest.SHA256, -1),
+        der.sequence(der.oid(RSASSA_PSS)),
+        der.sequence(der.oid(RSASSA_PSS), der.sequence(der.tlv(0xA3, der.integer(2)))),
+        der.sequence(der.oid(RSASSA_PSS), der.sequence(der.tlv(0xA0, der.null(), der.null()))),
+        der.sequence(der.oid(RSASSA_PSS), der.null()),
+    ],
+)
+def test_pss_parameters_that_contradict_the_message_are_a_bad_signature(algorithm: bytes) -> None:
+    with pytest.raises(BadSignature):
+        check(message(pss=True, algorithm=algorithm).encode())
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
+def test_an_ecdsa_signature_verifies(curve: ec.EllipticCurve) -> None:
+    key = ec.generate_private_key(curve)
+    check(message(key=key, certificate=self_signed(key)).encode())
+    named_by_key = der.sequence(der.oid("1.2.840.10045.2.1"))
+    check(message(key=key, certificate=self_signed(key), algorithm=named_by_key).encode())
+
+
+def test_attributes_may_be_sent_and_signed_unsorted() -> None:
+    check(message(sort=False).encode())
+
+
+def test_attributes_may_be_sent_unsorted_and_signed_sorted() -> None:
+    check(message(sort=False, sign_sorted=True).encode())
+
+
+def test_the_signer_may_be_named_by_its_key_identifier(ra_certificate: bytes) -> None:
+    certificate, key = ra_certificate, rsa_key("ra")
+    identifier = bag(certificate).key_identifier
+    assert identifier is not None
+    other = self_signed(rsa_key("other"), "other")
+    check(message(key=key, certificate=certificate, key_identifier=identifier, extra_certificates=(other,)).encode())
+    unknown = message(key=key, certificate=certificate, key_identifier=b"x", extra_certificates=(other,)).encode()
+    assert read_signed(unknown).signer_certificate() is None
+
+
+def test_the_only_certificate_is_taken_when_its_name_was_encoded_anew() -> None:
+    signed = read_signed(message().encode())
+    assert signed.signer_certificate() is not None
+    check(message(certificate=CERTIFICATE, key_identifier=b"nobody").encode())
+
+
+def test_the_certificate_is_chosen_by_the_signer_and_not_by_its_place() -> None:
+    other = self_signed(rsa_key("other"), "other")
+    signed = read_signed(message(extra_certificates=(other,)).encode())
+    assert [certificate.der for certificate in signed.certificates] == [CERTIFICATE, other]
+    assert signed.signer_certificate() == bag(CERTIFICATE)
+
+
+@pytest.mark.parametrize("missing", [CONTENT_TYPE, MESSAGE_DIGEST])
+def test_a_missing_mandatory_attribute_is_a_bad_signature(missing: str) -> None:
+    with pytest.raises(BadSignature):
+        check(message(omitted=frozenset({missing})).encode())
+
+
+@pytest.mark.parametrize("repeated", [CONTENT_TYPE, MESSAGE_DIGEST])
+def test_an_attribute_that_is_there_twice_is_malformed(repeated: str) -> None:
+    with pytest.raises(MalformedCms):
+        read_signed(message(repeated=frozenset({repeated})).encode())
+
+
+@pytest.mark.parametrize("signers", [0, 2])
+def test_any_other_number_of_signers_than_one_is_malformed(signers: int) -> None:
+    with pytest.raises(MalformedCms, match="exactly one signer"):
+        read_signed(message(signers=signers).encode())
+
+
+def test_another_content_type_than_signed_is_a_bad_signature() -> None:
+    with pytest.raises(BadSignature, match="content type"):
+        check(message(content_type="1.2.840.113549.1.7.3").encode())
+
+
+def test_a_changed_signature_is_a_bad_signature() -> None:
+    with pytest.raises(BadSignature, match="does not verify"):
+        check(message(spoil=True).encode())
+
+
+def test_a_changed_content_is_a_bad_signature() -> None:
+    with pytest.raises(BadSignature, match="digest"):
+        check(message().encode().replace(b"hello", b"hallo"))
+
+
+def test_an_absent_content_has_the_digest_of_nothing() -> None:
+    check(message(content=None).encode())
+    check(message(content=b"").encode())
+
+
+def test_a_digest_that_the_signature_algorithm_contradicts_is_a_bad_signature() -> None:
+    with pytest.raises(BadSignature, match="contradict"):
+        check(message(algorithm=der.sequence(der.oid(Digest.SHA512.rsa_oid), der.null())).encode())
+
+
+def test_md5_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedAlgorithm, match="MD5"):
+        check(message(digest_oid="1.2.840.113549.2.5").encode())
+
+
+def test_a_signature_algorithm_of_another_kind_than_the_key_is_unsupported() -> None:
+    with pytest.raises(UnsupportedAlgorithm):
+        check(message(algorithm=der.sequence(der.oid(Digest.SHA256.ecdsa_oid))).encode())
+    key = ec.generate_private_key(ec.SECP256R1())
+    with pytest.raises(UnsupportedAlgorithm):
+        check(message(key=key, certificate=self_signed(key), algorithm=der.sequence(der.oid("1.2.3"))).encode())
+
+
+def big_key(bits: int, exponent: int = 65537) -> bytes:
+    number = der.sequence(der.integer((1 << (bits - 1)) + 1), der.integer(exponent))
+    algorithm = der.sequence(der.oid("1.2.840.113549.1.1.1"), der.null())
+    return der.sequence(algorithm, der.bit_string(number))
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        big_key(16384),
+        big_key(65536),
+        big_key(512),
+        big_key(2048, (1 << 40) + 1),
+        spki(ed25519.Ed25519PrivateKey.generate()),
+        b"",
+        der.sequence(),
+    ],
+    ids=["16384 bits", "65536 bits", "512 bits", "huge exponent", "ed25519", "nothing", "empty"],
+)
+def test_keys_that_nobody_should_verify_with_are_unsupported(encoded: bytes) -> None:
+    with pytest.raises(UnsupportedAlgorithm):
+        load_signer_key(encoded)
+
+
+def test_ordinary_keys_load() -> None:
+    assert isinstance(load_signer_key(spki(KEY)), rsa.RSAPublicKey)
+
+
+def test_a_bag_with_too_many_certificates_is_malformed() -> None:
+    with pytest.raises(MalformedCms, match="too many"):
+        read_signed(message(extra_certificates=(CERTIFICATE,) * 16).encode())
+
+
+@pytest.fixture(scope="module")
+def ra_certificate() -> bytes:
+
+    key = rsa_key("ra")
+    builder = x509.CertificateBuilder(common_name("CA"), common_name("RA"), key.public_key(), 7, NOW, NOW)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def written(content: bytes | None) -> bytes:
+    attributes = signed_attributes([("1.2.3", der.printable("x"))], content, Digest.SHA256)
+
+    signature = KEY.sign(attributes, padding.PKCS1v15(), hashes.SHA256())
+    return write_signed(content, attributes, signature, Digest.SHA256, bag(CERTIFICATE))
+
+
+@pytest.mark.parametrize("content", [b"hello", b"", None])
+def test_what_is_written_is_read_and_verified_by_itself_and_by_asn1crypto(content: bytes | None) -> None:
+    encoded = written(content)
+    check(encoded)
+    assert read_signed(encoded).content == content
+    parsed = cms.ContentInfo.load(encoded, strict=True)
+    assert parsed.native["content"]["version"] == "v1"
+    info = parsed["content"]["signer_infos"][0]
+    assert info["signature_algorithm"].native["algorithm"] == "rsassa_pkcs1v15"
+    assert parsed["content"]["encap_content_info"]["content"].native == content
+
+
+def test_openssl_verifies_what_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "signed.der"
+    path.write_bytes(written(b"hello"))
+    command = ["openssl", "cms", "-verify", "-noverify", "-binary", "-inform", "DER", "-in", str(path)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert done.stdout == b"hello"
+
+
+def test_an_algorithm_identifier_is_a_pair() -> None:
+    assert read_signed(message().encode()).signer.signature_algorithm == AlgorithmIdentifier(
+        "1.2.840.113549.1.1.1", b"\x05\x00"
+    )
+
+
+GOOD = message().encode()
+
+
+@given(st.binary(max_size=300))
+def test_any_octets_are_read_or_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedCms):
+        read_signed(data)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
+def test_any_change_of_an_octet_is_malformed_or_refused_or_of_no_consequence(position: int, octet: int) -> None:
+    changed = GOOD[:position] + bytes((octet,)) + GOOD[position + 1 :]
+    try:
+        signed = read_signed(changed)
+        signer = signed.signer_certificate()
+        if signer is not None:
+            verify(signed, load_signer_key(signer.spki))
+            assert signed.content == b"hello"
+    except (MalformedCms, UnsupportedAlgorithm, BadSignature):
+        return
+
+
+@given(st.integers(0, len(GOOD)))
+def test_a_message_that_is_cut_off_is_malformed(length: int) -> None:
+    if length == len(GOOD):
+        return
+    with pytest.raises(MalformedCms):
+        read_signed(GOOD[:length])
