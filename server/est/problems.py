@@ -38,7 +38,7 @@ def status(reason: Reason) -> int:  # noqa: PLR0911 - one flat table; the type c
             return 503
 
 
-def reply(problem: Problem, *, realm: str | None) -> Reply:
+def reply(problem: Problem, *, realm: str | None, password_would_do: bool = False) -> Reply:
     """Return the reply for a problem.
 
     A 401 carries WWW-Authenticate and nothing else: BouncyCastle closes the connection over a 401 with a body.
@@ -48,10 +48,12 @@ def reply(problem: Problem, *, realm: str | None) -> Reply:
         problem: why there is no certificate.
         realm: the realm for HTTP Basic; None where passwords are not accepted, and 401 becomes a 403 that explains
             itself, since a 401 must offer a scheme (RFC 9110 section 15.5.2).
+        password_would_do: whether a password could make up for a certificate that does not stand. Then the refusal of
+            the certificate is a 401 too (RFC 7030 section 3.2.3): libest sends its password after a 401 only.
     """
     if problem == MEDIA_TYPE:
         return Reply(415, (_TEXT, ("Accept", "application/pkcs10")), explanation(problem))
-    code = status(problem.reason)
+    code = 401 if problem.reason is Reason.CERTIFICATE_REJECTED and password_would_do else status(problem.reason)
     retry = () if problem.retry_after is None else (("Retry-After", str(problem.retry_after)),)
     if code == 401:
         if realm is not None:

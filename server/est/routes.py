@@ -86,7 +86,9 @@ class _Service:
                 return codec.pending_reply(seconds)
             case Refused(problem=problem, request_id=identifier):
                 note(request, outcome="refused", reason=problem.reason.value, enrollment=identifier)
-                return problems.reply(problem, realm=self._endpoint.realm)
+                return problems.reply(
+                    problem, realm=self._endpoint.realm, password_would_do=operation is Operation.SIMPLEENROLL
+                )
 
     def _is_wrapped(self, request: web.Request) -> bool:
         headers = request.headers

@@ -188,7 +188,8 @@ async def _authenticate(endpoint: EstEndpoint, submission: Submission) -> _Calle
     leaf = submission.peer.leaf
     presented = f"certificate:{leaf.serial_number:x}" if leaf is not None else None
     if isinstance(found, Problem):
-        if password is None or submission.operation is Operation.SIMPLEREENROLL:
+        unnecessary = password is not None and submission.operation is Operation.SIMPLEENROLL
+        if not unnecessary or found.reason is not Reason.CERTIFICATE_REJECTED:
             raise _Refusal(found, presented)
         submission.note(certificate=found.message)
         return _Caller(password, None)
@@ -226,7 +227,8 @@ async def _password(endpoint: EstEndpoint, submission: Submission) -> PasswordEv
         endpoint.name, credentials.username, credentials.password, address=submission.address
     )
     if isinstance(found, Problem):
-        raise _Refusal(found, f"password:{credentials.username}")
+        # The wrong passwords before are on record; who is made to wait for them must not cost a write each time.
+        raise _Refusal(found, f"password:{credentials.username}", recorded=found.reason is not Reason.RATE_LIMITED)
     return found
 
 

@@ -276,7 +276,7 @@ def test_openssl_reads_the_reply_with_the_issued_certificate(
 ) -> None:
     reply = codec.issued_reply(ders(certificates)[0], wrapped=True)
     (tmp_path / "reply.p7").write_bytes(b64decode(reply.body))
-    command = ["openssl", "pkcs7", "-inform", "DER", "-in", tmp_path / "reply.p7", "-print_certs"]
+    command = ["openssl", "pkcs7", "-inform", "DER", "-in", str(tmp_path / "reply.p7"), "-print_certs"]
     output = subprocess.run(command, check=True, capture_output=True).stdout
 
     assert x509.load_pem_x509_certificates(output) == certificates[:1]

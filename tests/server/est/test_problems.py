@@ -48,6 +48,14 @@ def test_a_401_offers_http_basic_and_is_empty(reason: Reason) -> None:
     assert reply.body == b""
 
 
+def test_a_certificate_that_does_not_stand_is_a_401_where_a_password_would_do_instead() -> None:
+    problem = Problem(Reason.CERTIFICATE_REJECTED, "The certificate is revoked.")
+
+    assert problems.reply(problem, realm="est/plant", password_would_do=True).status == 401
+    assert problems.reply(problem, realm="est/plant", password_would_do=False).status == 403
+    assert problems.reply(problem, realm=None, password_would_do=True) == problems.reply(problem, realm=None)
+
+
 def test_where_no_password_is_accepted_the_401_becomes_a_403_with_a_text() -> None:
     reply = problems.reply(Problem(Reason.UNAUTHENTICATED, "Present a certificate."), realm=None)
 
