@@ -28,7 +28,7 @@ from ca.tbs import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ca.plan import CertificatePlan
+    from ca.plan import CertificatePlan, PlannedExtension
 
 _USAGES = {
     KeyUsage.DIGITAL_SIGNATURE: "digital_signature",
@@ -38,7 +38,10 @@ _USAGES = {
     KeyUsage.KEY_AGREEMENT: "key_agreement",
     KeyUsage.KEY_CERT_SIGN: "key_cert_sign",
     KeyUsage.CRL_SIGN: "crl_sign",
+    KeyUsage.ENCIPHER_ONLY: "encipher_only",
+    KeyUsage.DECIPHER_ONLY: "decipher_only",
 }
+_IDENTIFIERS = frozenset({SUBJECT_KEY_IDENTIFIER, AUTHORITY_KEY_IDENTIFIER})
 _DER, _SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 
 
@@ -109,72 +112,68 @@ def _signature(certificate: x509.Certificate, issuer: x509.Certificate) -> Itera
 
 
 def _extensions(plan: CertificatePlan, certificate: x509.Certificate, issuer: x509.Certificate) -> Iterator[str]:
-    planned = {extension.oid: extension for extension in plan.extensions}
-    missing = _expected(plan) | planned.keys()
+    expected = _expected(plan.key_usage, plan.extended_key_usage, plan.extensions)
+    found = set()
     for extension in certificate.extensions:
         oid, value = extension.oid.dotted_string, extension.value
-        if oid in planned:
-            if (extension.critical, value.public_bytes()) != (planned[oid].critical, planned[oid].value):
-                yield f"extension {oid}: another than planned"
-        elif oid not in missing and oid not in {SUBJECT_KEY_IDENTIFIER, AUTHORITY_KEY_IDENTIFIER}:
-            yield f"extension {oid}: not planned"
+        found.add(oid)
+        if oid in expected:
+            if expected[oid] != (extension.critical, value.public_bytes()):
+                yield from _difference(plan, extension, expected[oid])
+        elif oid == SUBJECT_ALT_NAME and plan.names:
+            if extension.critical is not (not plan.subject):
+                yield "subjectAltName: wrong criticality"
+            yield from _names(plan, value)
+        elif oid in _IDENTIFIERS and not extension.critical:
+            yield from _identifier(value, issuer)
         else:
-            if extension.critical is not _critical(oid, plan):
-                yield f"extension {oid}: wrong criticality"
-            yield from _value(plan, value, issuer)
-        missing.discard(oid)
-    for oid in sorted(missing):
+            yield f"extension {oid}: not planned, or critical where it should not be"
+    wanted = expected.keys() | {SUBJECT_ALT_NAME} if plan.names else expected.keys()
+    for oid in sorted(wanted - found):
         yield f"extension {oid}: missing"
 
 
-def _expected(plan: CertificatePlan) -> set[str]:
-    """Return the extensions that the fields of a plan ask for."""
-    expected = {BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE}
-    if plan.key_usage:
-        expected.add(KEY_USAGE)
-    if plan.names:
-        expected.add(SUBJECT_ALT_NAME)
-    return expected
+@lru_cache(maxsize=256)
+def _expected(
+    key_usage: frozenset[KeyUsage], extended_key_usage: tuple[str, ...], extensions: tuple[PlannedExtension, ...]
+) -> dict[str, tuple[bool, bytes]]:
+    """Return criticality and DER by type, of all extensions that are the same for a whole profile."""
+    purposes = map(x509.ObjectIdentifier, extended_key_usage)
+    expected = {
+        BASIC_CONSTRAINTS: (True, x509.BasicConstraints(ca=False, path_length=None).public_bytes()),
+        EXTENDED_KEY_USAGE: (False, x509.ExtendedKeyUsage(purposes).public_bytes()),
+    }
+    if key_usage:
+        usage = x509.KeyUsage(**{attribute: word in key_usage for word, attribute in _USAGES.items()})
+        expected[KEY_USAGE] = (True, usage.public_bytes())
+    return expected | {extension.oid: (extension.critical, extension.value) for extension in extensions}
 
 
-def _critical(oid: str, plan: CertificatePlan) -> bool:
-    if oid == SUBJECT_ALT_NAME:
-        return not plan.subject
-    return oid in {BASIC_CONSTRAINTS, KEY_USAGE}
+def _difference(
+    plan: CertificatePlan, extension: x509.Extension[x509.ExtensionType], expected: tuple[bool, bytes]
+) -> Iterator[str]:
+    critical, value = expected[0], extension.value
+    if extension.critical is not critical:
+        yield f"extension {extension.oid.dotted_string}: wrong criticality"
+    if isinstance(value, x509.ExtendedKeyUsage):
+        purposes = [purpose.dotted_string for purpose in value]
+        if sorted(purposes) != sorted(plan.extended_key_usage):
+            yield f"extendedKeyUsage: planned {_list(plan.extended_key_usage)}, is {_list(purposes)}"
+    elif value.public_bytes() != expected[1]:
+        yield f"extension {extension.oid.dotted_string}: planned {expected[1].hex()}, is {value.public_bytes().hex()}"
 
 
-def _value(plan: CertificatePlan, value: x509.ExtensionType, issuer: x509.Certificate) -> Iterator[str]:
-    match value:
-        case x509.BasicConstraints():
-            if value.ca is not plan.ca or value.path_length is not None:
-                yield f"basicConstraints: ca is {value.ca}, path length {value.path_length}"
-        case x509.KeyUsage():
-            if (usage := _usage(value)) != plan.key_usage:
-                yield f"keyUsage: planned {_list(plan.key_usage)}, is {_list(usage)}"
-        case x509.ExtendedKeyUsage():
-            purposes = [purpose.dotted_string for purpose in value]
-            if sorted(purposes) != sorted(plan.extended_key_usage):
-                yield f"extendedKeyUsage: planned {_list(plan.extended_key_usage)}, is {_list(purposes)}"
-        case x509.SubjectAlternativeName():
-            yield from _names(plan, value)
-        case x509.AuthorityKeyIdentifier():
-            identifier = value.key_identifier
-            if identifier is not None and identifier != _issuer_profile(issuer).key_identifier:
-                yield "authorityKeyIdentifier: of another key"
-        case _:  # subjectKeyIdentifier is the CA's choice
-            pass
+def _identifier(value: x509.ExtensionType, issuer: x509.Certificate) -> Iterator[str]:
+    """Compare authorityKeyIdentifier where it can contradict; subjectKeyIdentifier is the CA's choice."""
+    if isinstance(value, x509.AuthorityKeyIdentifier):
+        identifier = value.key_identifier
+        if identifier is not None and identifier != _issuer_profile(issuer).key_identifier:
+            yield "authorityKeyIdentifier: of another key"
 
 
-def _usage(value: x509.KeyUsage) -> frozenset[KeyUsage]:
-    found = {usage for usage, attribute in _USAGES.items() if getattr(value, attribute)}
-    if value.key_agreement and value.encipher_only:
-        found.add(KeyUsage.ENCIPHER_ONLY)
-    if value.key_agreement and value.decipher_only:
-        found.add(KeyUsage.DECIPHER_ONLY)
-    return frozenset(found)
-
-
-def _names(plan: CertificatePlan, value: x509.SubjectAlternativeName) -> Iterator[str]:
+def _names(plan: CertificatePlan, value: x509.ExtensionType) -> Iterator[str]:
+    if not isinstance(value, x509.SubjectAlternativeName):
+        raise TypeError  # cryptography knows it by its object identifier
     try:
         found = [names.from_x509(name) for name in value]
     except MalformedName as error:

@@ -50,6 +50,7 @@ SERIAL_LIMIT = 1 << 159
 
 _VERSION_3 = der.tlv(der.context(0), der.integer(2))
 _CA_BITS = frozenset({KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN})
+_AGREEMENT_BITS = frozenset({KeyUsage.ENCIPHER_ONLY, KeyUsage.DECIPHER_ONLY})
 _BIT_ORDER = tuple(KeyUsage)
 
 _SIGNATURE_ALGORITHMS = {
@@ -192,6 +193,9 @@ def _judge(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> None:
     faults = {
         "the plan is for a CA certificate": plan.ca or bool(plan.key_usage & _CA_BITS),
         "the serial number is not positive or longer than 20 octets": not 0 < serial < SERIAL_LIMIT,
+        "encipherOnly and decipherOnly mean nothing without keyAgreement": (
+            KeyUsage.KEY_AGREEMENT not in plan.key_usage and not plan.key_usage.isdisjoint(_AGREEMENT_BITS)
+        ),
         "the validity ends before it begins": plan.not_after < plan.not_before,
         "the validity ends after the issuing CA's": plan.not_after > issuer.not_after,
         "the validity is not in whole seconds": bool(plan.not_before.microsecond or plan.not_after.microsecond),
