@@ -93,6 +93,7 @@ requests = sa.Table(
     sa.Column("quarantined", sa.LargeBinary()),  # a certificate that is not what was planned; it never left
     sa.CheckConstraint("state IN ('pending', 'intended', 'issued', 'refused', 'failed')", name="state"),
     sa.Index("ix_requests_state", "state", "number"),
+    sa.Index("ix_requests_transaction_id", "transaction_id"),  # SCEP clients poll by it, people search by it
 )
 """Every request with its outcome, refusals included."""
 

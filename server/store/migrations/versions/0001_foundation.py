@@ -52,6 +52,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_requests_state", "requests", ["state", "number"])
+    op.create_index("ix_requests_transaction_id", "requests", ["transaction_id"])
     op.create_table(
         "certificates",
         sa.Column("serial", _SERIAL, primary_key=True),
