@@ -1,0 +1,70 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+
+import typer
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """One command: the module and the name in it that holds it, and what ``--help`` says."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+_COMMANDS = {
+    "init": _Command("server.commands.init", "init", "Make a complete deployment folder, ready to be served."),
+    "serve": _Command("server.commands.serve", "serve", "Answer requests until SIGINT or SIGTERM."),
+    "doctor": _Command("server.commands.doctor", "doctor", "Look for what is wrong or soon will be, with the way out."),
+    "policy": _Command("server.commands.policy", "app", "Check, test and explain policy files."),
+    "cert": _Command("server.commands.cert", "app", "List, show and revoke certificates."),
+    "request": _Command("server.commands.request", "app", "List, show, approve and reject requests."),
+    "db": _Command("server.commands.db", "app", "Check and upgrade the database."),
+    "hash": _Command("server.commands.hash", "hash_secret", "Hash a password or challenge for a file of secrets."),
+    "bench": _Command("server.commands.bench", "app", "Enroll under load and say what it costs."),
+}
+
+
+def _app(chosen: str | None) -> typer.Typer:
+    """Return the command line with the chosen command loaded, all of them when None; the others are names only.
+
+    Loading them all takes most of a second, which nobody should wait for a help text.
+    """
+    app = typer.Typer(
+        help="An enrollment server in front of a certification authority: EST, SCEP and ACME on one policy.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=True,
+    )
+    for name, command in _COMMANDS.items():
+        if chosen not in {None, name}:
+            app.command(name, help=command.help)(_not_loaded)
+            continue
+        loaded = getattr(importlib.import_module(command.module), command.attribute)
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name, help=command.help)
+        else:
+            app.command(name, help=command.help)(loaded)
+    return app
+
+
+def _not_loaded() -> None:
+    """Stand for a command that was not asked for."""
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    completing = any(name.endswith("_COMPLETE") for name in os.environ)
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    _app(None if completing else (words[0] if words else ""))(prog_name="certwright")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The application of one process: built from the configuration, started, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import operator
+import secrets
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+import structlog
+from cryptography import x509
+
+from ca.lint import Linter
+from policies.document import DocumentErrors, DocumentProblem
+from server.app import protocols
+from server.app.protocols import Services
+from server.clock import system_clock
+from server.credentials import Credentials
+from server.enrollment import Enrollment
+from server.http import create_app
+from server.listener import Listener, bind
+from server.store import Store, StoreUnavailable
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+    from server.app.material import Material
+    from server.clock import Clock
+    from server.config import Config
+
+LISTENERS = ("https", "http", "admin")
+_log = structlog.get_logger("server.app")
+
+
+def bind_listeners(config: Config, processes: int = 1) -> Mapping[str, list[socket.socket]]:
+    """Bind the configured addresses, for several processes if need be.
+
+    Returns:
+        For each listener as many sockets as there are processes.
+
+    Raises:
+        DocumentErrors: addresses that can't be had, all of them, each with the way out.
+    """
+    sockets: dict[str, list[socket.socket]] = {}
+    problems: list[DocumentProblem] = []
+    for name in LISTENERS:
+        settings = getattr(config.listeners, name)
+        if settings is None:
+            continue
+        try:
+            sockets[name] = bind(settings.address, settings.port, processes)
+        except OSError as error:
+            key, reason = _why_not(error)
+            message = f"{name}: can't listen on {settings.address} port {settings.port}: {reason}"
+            problems.append(config.problem(("listeners", name, key), message))
+    if problems:
+        for sock in functools.reduce(operator.iadd, sockets.values(), []):
+            sock.close()
+        raise DocumentErrors(problems)
+    return sockets
+
+
+def _why_not(error: OSError) -> tuple[str, str]:
+    """Return which key of the listener is at fault, and why, with the way out."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "port", "another program listens there; stop it or choose another port"
+        case errno.EADDRNOTAVAIL:
+            return "address", "this machine does not have that address"
+        case errno.EACCES:
+            return "port", "ports below 1024 need a privilege; choose a higher one or grant CAP_NET_BIND_SERVICE"
+        case _:
+            return "address", error.strerror or str(error)
+
+
+class Application:
+    """Everything of one process that answers. Made by `Application.build`.
+
+    Attributes:
+        services: what the protocols stand on.
+    """
+
+    def __init__(self, services: Services, listeners: Mapping[str, Listener]) -> None:
+        self.services = services
+        self._listeners = listeners
+        self._background = protocols.Background(services)
+
+    @classmethod
+    async def build(
+        cls,
+        config: Config,
+        material: Material,
+        sockets: Mapping[str, socket.socket],
+        *,
+        clock: Clock = system_clock,
+    ) -> Application:
+        """Open the store and wire the parts.
+
+        Args:
+            config: the configuration.
+            material: what it names, loaded.
+            sockets: a bound socket for each configured listener.
+            clock: tells the time.
+
+        Raises:
+            DocumentErrors: the database can't be used.
+        """
+        try:
+            store = await Store.open(config.database_url)
+        except (StoreUnavailable, ValueError, sa.exc.DBAPIError) as error:
+            raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
+        services = _services(config, material, store, clock)
+        return cls(services, _listeners(services, sockets))
+
+    async def start(self) -> None:
+        """Finish what a crash left half-done, then answer."""
+        left = await self.services.enrollment.recover()
+        if left:
+            _log.warning("finished what an earlier process left half-done", requests=left)
+        await self._background.start()
+        for listener in self._listeners.values():
+            await listener.start()
+
+    async def stop(self) -> None:
+        """Finish the requests in flight within the configured time, then close everything."""
+        await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
+        await self._background.stop()
+        await self.services.enrollment.drain()
+        self.services.credentials.close()
+        await self.services.store.close()
+
+
+def _services(config: Config, material: Material, store: Store, clock: Clock) -> Services:
+    enrollment = Enrollment(
+        store=store,
+        decide=material.policies.decide,
+        issuers=material.issuers,
+        linter=Linter("shape"),
+        clock=clock,
+        serial_number=x509.random_serial_number,
+        request_id=_request_id,
+    )
+    credentials = Credentials(
+        store=store,
+        endpoints=material.authenticators,
+        issuers={name: issuer.chain()[0] for name, issuer in material.issuers.items()},
+        clock=clock,
+        seconds=monotonic,
+        key=secrets.token_bytes(32),
+    )
+    return Services(config, material, store, enrollment, credentials, clock)
+
+
+def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapping[str, Listener]:
+    limits = services.config.limits
+
+    async def readiness() -> Mapping[str, str]:
+        try:
+            await services.store.read(lambda connection: connection.execute(sa.select(1)).scalar_one())
+        except StoreUnavailable:
+            return {"store": "the database does not answer"}
+        return {"store": "ok"}
+
+    listeners = {}
+    for name, sock in sockets.items():
+        app: web.Application = create_app(name, limits, readiness, _request_id, details=name == "admin")
+        protocols.mount(name, app, services)
+        context = services.material.tls if name == "https" else None
+        listeners[name] = Listener(name, app, limits, sock, context)
+    return listeners
+
+
+def _request_id() -> str:
+    return secrets.token_hex(10)

@@ -1,0 +1,189 @@
+"""What the configuration names, loaded: keys, certificates, secrets, policies. Everything that is wrong, at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from ca.backends.local import LocalIssuer, load_local_issuer
+from ca.issuer import IssuerConfigurationError
+from policies.document import DocumentErrors, DocumentProblem
+from policies.profile import Ceilings, IssuerFacts
+from policies.profile_set import UnknownProfile
+from server.credentials import Authenticators, load_challenge, load_passwords
+from server.policy_files import load_policies
+from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
+from server.tls import TlsConfigurationError, make_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from OpenSSL import SSL
+
+    from policies.profile_set import ProfileSet
+    from policies.request import EndpointName
+    from server.config import Config, EstEndpointConfig, HttpsListener, ScepEndpointConfig
+
+T = TypeVar("T")
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that the application is made of besides code.
+
+    Attributes:
+        issuers: by configured name.
+        policies: the profiles, compiled.
+        authenticators: how requesters prove who they are, for EST and SCEP endpoints.
+        ra_keys: the RA of each SCEP endpoint.
+        tls_chain: the certificate of the https listener and those above it; empty without that listener.
+        tls: its context, None without that listener.
+    """
+
+    issuers: Mapping[str, LocalIssuer]
+    policies: ProfileSet
+    authenticators: Mapping[EndpointName, Authenticators]
+    ra_keys: Mapping[EndpointName, RaKey]
+    tls_chain: tuple[x509.Certificate, ...]
+    tls: SSL.Context | None
+
+
+def load_material(config: Config) -> Material:
+    """Load all files that the configuration names.
+
+    Raises:
+        DocumentErrors: everything that is missing or wrong, each with its place and the way out.
+    """
+    return _Loader(config).load()
+
+
+class _Loader:
+    """Loads one thing after the other and keeps what goes wrong."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._problems: list[DocumentProblem] = []
+
+    def load(self) -> Material:
+        config = self._config
+        loaded = {name: self._attempt(("issuers", name), self._issuer, name) for name in config.issuers}
+        issuers = {name: issuer for name, issuer in loaded.items() if issuer is not None}
+        policies = self._attempt(("policies",), self._policies, issuers) if len(issuers) == len(loaded) else None
+        https = config.listeners.https
+        tls = self._attempt(("listeners", "https"), self._tls, https) if https is not None else None
+        ra_keys = {
+            name: self._attempt(("endpoints", str(name), "ra"), self._ra, name, endpoint)
+            for name, endpoint in config.endpoints.scep.items()
+        }
+        authenticators = {
+            name: self._attempt(("endpoints", str(name)), self._authenticators, name) for name in config.endpoints.all()
+        }
+        if policies is None or self._problems:
+            raise DocumentErrors(self._problems)
+        return Material(
+            issuers=issuers,
+            policies=policies,
+            authenticators={name: found for name, found in authenticators.items() if found is not None},
+            ra_keys={name: found for name, found in ra_keys.items() if found is not None},
+            tls_chain=tls[0] if tls is not None else (),
+            tls=tls[1] if tls is not None else None,
+        )
+
+    def _attempt(self, path: KeyPath, work: Callable[..., T], *arguments: object) -> T | None:
+        try:
+            return work(*arguments)
+        except DocumentErrors as errors:
+            self._problems.extend(errors.problems)
+        except (IssuerConfigurationError, RaConfigurationError, TlsConfigurationError) as error:
+            self._problems.append(self._config.problem(path, str(error)))
+        return None
+
+    def _read(self, path: KeyPath, file: Path) -> bytes:
+        """Return a file's bytes. Raises DocumentErrors that point at the key by which the configuration names it."""
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            message = f"{path[-1]}: {file} can't be read: {error.strerror}"
+            raise DocumentErrors([self._config.problem(path, message)]) from error
+
+    def _passphrase(self, path: KeyPath, file: Path | None) -> bytes:
+        return self._read((*path, "passphrase_file"), file).rstrip(b"\r\n") if file is not None else b""
+
+    def _issuer(self, name: str) -> LocalIssuer:
+        settings, here = self._config.issuers[name], ("issuers", name)
+        return load_local_issuer(
+            self._read((*here, "certificate"), settings.certificate),
+            self._read((*here, "key"), settings.key),
+            self._passphrase(here, settings.passphrase_file),
+            self._read((*here, "chain"), settings.chain),
+        )
+
+    def _ra(self, name: EndpointName, endpoint: ScepEndpointConfig) -> RaKey:
+        here = ("endpoints", str(name), "ra")
+        return load_ra_key(
+            self._read((*here, "certificate"), endpoint.ra.certificate),
+            self._read((*here, "key"), endpoint.ra.key),
+            self._passphrase(here, endpoint.ra.passphrase_file) or None,
+        )
+
+    def _tls(self, https: HttpsListener) -> tuple[tuple[x509.Certificate, ...], SSL.Context]:
+        here = ("listeners", "https")
+        certificate_pem = self._read((*here, "certificate"), https.certificate)
+        key_pem = self._read((*here, "key"), https.key)
+        passphrase = self._passphrase(here, https.passphrase_file) or None
+        try:
+            chain = tuple(x509.load_pem_x509_certificates(certificate_pem))
+        except ValueError as error:
+            raise TlsConfigurationError(f"{https.certificate} holds no PEM certificate") from error
+        try:
+            key = load_pem_private_key(key_pem, passphrase)
+        except (ValueError, TypeError) as error:
+            wrong = "passphrase_file holds another passphrase, or" if passphrase else "it is encrypted, or"
+            raise TlsConfigurationError(f"{https.key} can't be opened: {wrong} it is no PEM private key") from error
+        if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            raise TlsConfigurationError(f"{https.key} must be an RSA or EC key")
+        return chain, make_context(chain, key)
+
+    def _authenticators(self, name: EndpointName) -> Authenticators:
+        """Return how requesters of an endpoint prove who they are; ACME has accounts instead."""
+        here: KeyPath = ("endpoints", str(name))
+        est, scep = self._config.endpoints.est.get(name), self._config.endpoints.scep.get(name)
+        if est is not None:
+            return self._est_authenticators(name, here, est)
+        if scep is None:
+            return Authenticators({}, None, frozenset())
+        accepted = frozenset({name, *scep.certificates_from}) if scep.renewal else frozenset()
+        challenge = None
+        if scep.challenge is not None:
+            self._read((*here, "challenge", "static"), scep.challenge.static)
+            challenge = load_challenge(scep.challenge.static)
+        return Authenticators({}, challenge, accepted)
+
+    def _est_authenticators(self, name: EndpointName, here: KeyPath, est: EstEndpointConfig) -> Authenticators:
+        ways = est.authenticate
+        accepted = frozenset({name, *ways.certificates_from}) if ways.certificates else frozenset()
+        if ways.passwords is None:
+            return Authenticators({}, None, accepted)
+        self._read((*here, "authenticate", "passwords"), ways.passwords)
+        return Authenticators(load_passwords(ways.passwords), None, accepted)
+
+    def _policies(self, issuers: Mapping[str, LocalIssuer]) -> ProfileSet:
+        config = self._config
+        facts = {
+            name: IssuerFacts(issuer.chain()[0].not_valid_before_utc, issuer.chain()[0].not_valid_after_utc)
+            for name, issuer in issuers.items()
+        }
+        ceilings = Ceilings(config.ceilings.max_validity, config.ceilings.min_rsa_bits)
+        endpoints = {name: endpoint.profiles for name, endpoint in config.endpoints.all().items()}
+        try:
+            return load_policies(config.policies, ceilings=ceilings, issuers=facts, endpoints=endpoints)
+        except UnknownProfile as error:
+            named = [name for name in endpoints if str(error).startswith(f"endpoint {name}:")]
+            place = ("endpoints", *(str(name) for name in named), "profiles")
+            raise DocumentErrors([config.problem(place, str(error))]) from error

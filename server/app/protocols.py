@@ -1,0 +1,105 @@
+"""The protocols, each on its listener."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from server.est import routes as est
+from server.scep import routes as scep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
+    from cryptography import x509
+
+    from server.app.material import Material
+    from server.clock import Clock
+    from server.config import Config
+    from server.credentials import Credentials
+    from server.enrollment import Enrollment
+    from server.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every protocol stands on.
+
+    Attributes:
+        config: the configuration.
+        material: what it names, loaded.
+        store: the record.
+        enrollment: the one door to the signer.
+        credentials: judges evidence.
+        clock: tells the time.
+    """
+
+    config: Config
+    material: Material
+    store: Store
+    enrollment: Enrollment
+    credentials: Credentials
+    clock: Clock
+
+    def chain(self, issuer: str | None) -> Callable[[], tuple[x509.Certificate, ...]]:
+        """Return what gives the chain of an issuer; None is the only one."""
+        issuers = self.material.issuers
+        return issuers[issuer].chain if issuer is not None else next(iter(issuers.values())).chain
+
+
+def mount(listener: str, app: web.Application, services: Services) -> None:
+    """Mount what belongs on a listener."""
+    if listener == "https":
+        _mount_est(app, services)
+    elif listener == "http":
+        _mount_scep(app, services)
+
+
+def _mount_est(app: web.Application, services: Services) -> None:
+    endpoints = {
+        name.label: est.EstEndpoint(
+            label=name.label,
+            config=config,
+            enrollment=services.enrollment,
+            credentials=services.credentials,
+            chain=services.chain(config.issuer),
+            clock=services.clock,
+        )
+        for name, config in services.config.endpoints.est.items()
+    }
+    if endpoints:
+        est.mount(app, endpoints)
+
+
+def _mount_scep(app: web.Application, services: Services) -> None:
+    endpoints = {
+        name.label: scep.ScepEndpoint(
+            label=name.label,
+            config=config,
+            store=services.store,
+            enrollment=services.enrollment,
+            credentials=services.credentials,
+            ra=services.material.ra_keys[name],
+            chain=services.chain(config.issuer),
+            clock=services.clock,
+            nonce=lambda: secrets.token_bytes(16),
+        )
+        for name, config in services.config.endpoints.scep.items()
+    }
+    if endpoints:
+        scep.mount(app, endpoints)
+
+
+class Background:
+    """What runs besides requests."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """End, with what is under way finished."""

@@ -1,0 +1,1 @@
+"""The commands of ``certwright``, one module each."""

@@ -1,0 +1,85 @@
+"""``certwright serve``: answer requests until told to stop."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import sqlalchemy as sa
+import structlog
+import typer
+
+from policies.document import DocumentErrors
+from server import events
+from server.app import bind_listeners, load_material
+from server.config import load_config
+from server.deployment.hints import client_lines
+from server.store import current_revision, upgrade
+from server.workers import MISCONFIGURED, Supervisor, serve_here
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from server.config import Config
+
+_log = structlog.get_logger("server")
+
+
+def serve(
+    config: Annotated[Path, typer.Option(help="The server's configuration.")] = Path("server.yaml"),
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes share the ports.")] = 1,
+) -> None:
+    """Answer requests until SIGINT or SIGTERM; requests in flight are finished first."""
+    try:
+        status = _serve(load_config(config), workers)
+    except DocumentErrors as errors:
+        print(errors, file=sys.stderr)  # noqa: T201 - for who started it
+        status = MISCONFIGURED
+    raise typer.Exit(status)
+
+
+def _serve(config: Config, workers: int) -> int:
+    events.configure(config.log)
+    material = load_material(config)
+    sockets = bind_listeners(config, workers)
+    _make_tables(config)
+    _warn(config)
+
+    def ready() -> None:
+        print(_greeting(config, sockets), flush=True)  # noqa: T201 - for who started it
+
+    if workers == 1:
+        return serve_here(config, material, {name: each[0] for name, each in sockets.items()}, ready=ready)
+    return Supervisor(config, material, sockets).run(ready)
+
+
+def _make_tables(config: Config) -> None:
+    """Make the tables of a new database; an old one is upgraded by a person, who makes a copy first."""
+    try:
+        if current_revision(config.database_url) is None:
+            upgrade(config.database_url)
+    except (sa.exc.SQLAlchemyError, OSError, ValueError) as error:
+        cause = str(getattr(error, "orig", error))
+        raise DocumentErrors([config.problem(("database",), f"{config.database} can't be opened: {cause}")]) from error
+
+
+def _warn(config: Config) -> None:
+    """Say at every start what is less safe than it could be."""
+    for name, endpoint in config.endpoints.scep.items():
+        if endpoint.challenge is not None:
+            _log.warning("one static challenge password admits every device", endpoint=str(name))
+        if endpoint.compatibility == "compatible":
+            _log.warning("SHA-1 and 3DES are accepted for old devices", endpoint=str(name))
+
+
+def _greeting(config: Config, sockets: Mapping[str, list[socket.socket]]) -> str:
+    """Return where the server listens, and in a development deployment how to try it."""
+    lines = ["Certwright serves:"]
+    for name, each in sockets.items():
+        address, port = each[0].getsockname()[:2]
+        host = f"[{address}]" if ":" in address else address
+        lines.append(f"  {name:<6} {'https' if name == 'https' else 'http'}://{host}:{port}")
+    hints = client_lines(config)
+    return "\n".join([*lines, *(["", hints] if hints else [])])

@@ -1,0 +1,210 @@
+"""Processes that serve: one, or several below a supervisor that restarts those that die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from policies.document import DocumentErrors
+from server.app import Application
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from server.app import Material
+    from server.config import Config
+
+OK = 0
+FAILED = 1
+MISCONFIGURED = 2
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHORT_LIFE_SECONDS = 5
+_LONGEST_DELAY_SECONDS = 30
+_log = structlog.get_logger("server.workers")
+
+
+def serve_here(
+    config: Config,
+    material: Material,
+    sockets: Mapping[str, socket.socket],
+    *,
+    ready: Callable[[], None] | None = None,
+    lifeline: int | None = None,
+) -> int:
+    """Serve in this process until SIGINT or SIGTERM.
+
+    Args:
+        config: the configuration.
+        material: what it names, loaded.
+        sockets: a bound socket for each listener.
+        ready: called when requests are answered.
+        lifeline: a pipe's reading end; when its other end closes, the supervisor is gone and serving ends.
+
+    Returns:
+        The exit status of the process. Errors are printed.
+    """
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config, material, sockets, ready, lifeline))
+    except DocumentErrors as errors:
+        print(errors, file=sys.stderr)  # noqa: T201 - for who started it
+        return MISCONFIGURED
+    return OK
+
+
+async def _serve(
+    config: Config,
+    material: Material,
+    sockets: Mapping[str, socket.socket],
+    ready: Callable[[], None] | None,
+    lifeline: int | None,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    if lifeline is not None:
+        loop.add_reader(lifeline, stop.set)
+    application = await Application.build(config, material, sockets)
+    try:
+        await application.start()
+        if ready is not None:
+            ready()
+        await stop.wait()
+        if lifeline is not None:
+            loop.remove_reader(lifeline)
+    finally:
+        await application.stop()
+        _log.info("stopped")
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One worker's place: its sockets stay open in the supervisor, so that none of its connections is refused."""
+
+    number: int
+    sockets: Mapping[str, socket.socket]
+    pid: int = 0
+    started: float = 0.0
+    delay: float = 0.0
+    due: float = field(default=0.0)
+
+
+class Supervisor:
+    """Starts workers, restarts those that die, stops them all.
+
+    Args:
+        config: the configuration.
+        material: what it names, loaded.
+        sockets: for each listener as many sockets as there are to be workers.
+    """
+
+    def __init__(self, config: Config, material: Material, sockets: Mapping[str, list[socket.socket]]) -> None:
+        self._config = config
+        self._material = material
+        count = len(next(iter(sockets.values())))
+        self._workers = [
+            _Worker(number, {name: each[number] for name, each in sockets.items()}) for number in range(count)
+        ]
+        self._lifeline, self._held = os.pipe()
+
+    def run(self, ready: Callable[[], None]) -> int:
+        """Supervise until SIGINT or SIGTERM, or until a worker finds the configuration wrong.
+
+        Must run before anything starts a thread or an event loop. Returns the exit status of the process.
+        """
+        watched = {*_SIGNALS, signal.SIGCHLD}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+        try:
+            for worker in self._workers:
+                self._start(worker)
+            ready()
+            status = self._watch(watched)
+            return self._stop() or status
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(self._lifeline)
+            os.close(self._held)
+
+    def _start(self, worker: _Worker) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(self._work(worker))
+        worker.pid, worker.started, worker.due = pid, monotonic(), 0.0
+
+    def _work(self, worker: _Worker) -> int:
+        """Be a worker: what the supervisor holds open for others is closed, and signals mean what they say."""
+        os.close(self._held)
+        for other in self._workers:
+            if other is not worker:
+                for sock in other.sockets.values():
+                    sock.close()
+        structlog.contextvars.bind_contextvars(worker=worker.number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, signal.SIGCHLD})
+        try:
+            return serve_here(self._config, self._material, worker.sockets, lifeline=self._lifeline)
+        except BaseException:  # noqa: BLE001 - the last resort of a process
+            _log.exception("the worker fails")
+            return FAILED
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+    def _watch(self, watched: set[signal.Signals]) -> int:
+        while True:
+            due = [worker.due for worker in self._workers if worker.due]
+            received = signal.sigtimedwait(watched, max(0.0, min(due) - monotonic()) if due else 3600)
+            if received is not None and received.si_signo in _SIGNALS:
+                return OK
+            for worker, status in self._reap():
+                if status == MISCONFIGURED:
+                    return MISCONFIGURED
+                self._schedule(worker, status)
+            for worker in self._workers:
+                if worker.due and worker.due <= monotonic():
+                    self._start(worker)
+
+    def _schedule(self, worker: _Worker, status: int) -> None:
+        """Restart a dead worker at once, but ever later when it keeps dying young."""
+        young = monotonic() - worker.started < _SHORT_LIFE_SECONDS
+        worker.delay = min(_LONGEST_DELAY_SECONDS, max(0.5, worker.delay * 2)) if young else 0.0
+        worker.due = monotonic() + worker.delay
+        _log.error("a worker died", worker=worker.number, status=status, restart_in_seconds=worker.delay)
+
+    def _reap(self) -> list[tuple[_Worker, int]]:
+        dead = []
+        for worker in self._workers:
+            if worker.pid:
+                pid, status = os.waitpid(worker.pid, os.WNOHANG)
+                if pid:
+                    worker.pid = 0
+                    dead.append((worker, os.waitstatus_to_exitcode(status)))
+        return dead
+
+    def _stop(self) -> int:
+        """Ask all workers to stop, then wait; who does not come to an end is killed."""
+        self._signal(signal.SIGTERM)
+        deadline = monotonic() + self._config.limits.shutdown_seconds + 5
+        status = OK
+        while any(worker.pid for worker in self._workers) and monotonic() < deadline:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.2)
+            status = max([status, *(abs(code) for _, code in self._reap())])
+        self._signal(signal.SIGKILL)
+        return status
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            if worker.pid:
+                os.kill(worker.pid, number)
