@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server.deployment.files import write_public, write_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def test_a_secret_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    write_secret(tmp_path / "key", b"content")
+    assert (tmp_path / "key").read_bytes() == b"content"
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_rest_is_readable_by_everybody(tmp_path: Path) -> None:
+    write_public(tmp_path / "root.pem", b"content")
+    assert (tmp_path / "root.pem").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("write", [write_public, write_secret])
+def test_nothing_is_overwritten(tmp_path: Path, write: object) -> None:
+    (tmp_path / "there").write_bytes(b"before")
+    with pytest.raises(FileExistsError):
+        write(tmp_path / "there", b"after")  # type: ignore[operator]  # one of two functions
+    assert (tmp_path / "there").read_bytes() == b"before"

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server.config import load_config
+from server.deployment.hints import client_lines, first_steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.deployment.folder import Deployment
+
+
+def lines(made: Deployment) -> list[str]:
+    return [line.strip() for line in client_lines(load_config(made.config)).splitlines() if line.startswith("  ")]
+
+
+def test_the_first_steps_begin_with_the_roots_fingerprint(made: Deployment) -> None:
+    shown = made.fingerprint.hex(":").upper()
+    assert shown in first_steps(made)
+    assert f"certwright serve --config {made.config}" in first_steps(made)
+
+
+def test_there_is_one_line_for_each_protocol_with_the_real_credentials(made: Deployment) -> None:
+    est, scep, acme = lines(made)
+    assert f"{made.secrets.est_username}:{made.secrets.est_password}" in shlex.split(est)
+    assert made.secrets.scep_challenge in shlex.split(scep)
+    assert "https://127.0.0.1:8443/acme/directory" in shlex.split(acme)
+
+
+def test_paths_are_relative_where_one_stands_above(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.folder.parent)
+    assert "--cacert deployment/root.pem" in lines(made)[0]
+
+
+def test_a_client_that_make_installed_is_called_where_it_is(
+    made: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certbot = tmp_path / ".venv-certbot" / "bin" / "certbot"
+    certbot.parent.mkdir(parents=True)
+    certbot.touch()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.prefix", str(tmp_path / ".venv"))
+    assert str(certbot) in shlex.split(lines(made)[2])
+
+
+@pytest.mark.parametrize("text", [None, "{}"])
+def test_without_credentials_there_are_no_lines(made: Deployment, tmp_path: Path, text: str | None) -> None:
+    (tmp_path / "server.yaml").write_bytes(made.config.read_bytes())
+    if text is not None:
+        (tmp_path / "credentials.json").write_text(text)
+    assert client_lines(load_config(tmp_path / "server.yaml")) == ""
+
+
+def test_without_one_of_the_protocols_there_are_no_lines(made: Deployment, tmp_path: Path) -> None:
+    text = made.config.read_text()
+    (tmp_path / "server.yaml").write_text(text[: text.index("  acme/default:")])
+    (tmp_path / "credentials.json").write_text(made.secrets.to_json())
+    assert client_lines(load_config(tmp_path / "server.yaml")) == ""
