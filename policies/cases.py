@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
 
@@ -26,6 +25,9 @@ from policies.document import Strict
 from policies.durations import Duration
 from policies.request import EndpointName, Kind, Protocol
 from policies.sections import EvidenceWord, Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _KEY = re.compile(r"rsa:[0-9]{4,5}|ec:P-(256|384|521)|ed25519")
 _OWN_EVIDENCE = {Protocol.ACME: "account", Protocol.EST: "password", Protocol.SCEP: "challenge"}

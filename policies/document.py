@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
     from pydantic_core.core_schema import CoreSchema
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Keys and list indexes from the root of a document down to a value."""
 
 
@@ -70,7 +70,7 @@ class Document(Generic[M]):
     file: str
     root: Node = field(repr=False)
 
-    def locate(self, path: Path) -> Location:
+    def locate(self, path: KeyPath) -> Location:
         """Return the place of the key or list item at `path`, or of its nearest ancestor that is in the file."""
         return _location(self.file, _walk(self.root, path)[0])
 
@@ -112,7 +112,7 @@ def _location(file: str, mark: Mark) -> Location:
     return Location(file, mark.line, mark.column)
 
 
-def _walk(root: Node, path: Path) -> tuple[Mark, Node, bool, list[str]]:
+def _walk(root: Node, path: KeyPath) -> tuple[Mark, Node, bool, list[str]]:
     """Follow `path` as far as it goes.
 
     Steps that are not in the file are passed over: pydantic puts the tags of unions among the keys.
@@ -183,7 +183,7 @@ class _LenientSchema(GenerateJsonSchema):
         del kind, detail
 
 
-def _known_keys(model: type[BaseModel], path: Path) -> Iterator[str]:
+def _known_keys(model: type[BaseModel], path: KeyPath) -> Iterator[str]:
     """Yield the keys that the model knows at `path`, of all alternatives where there are several."""
     schema = model.model_json_schema(schema_generator=_LenientSchema)
     definitions: dict[str, Any] = schema.get("$defs", {})

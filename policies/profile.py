@@ -12,7 +12,7 @@ from pydantic import Field
 from ca.plan import KeyUsage
 from policies.cases import PolicyTest
 from policies.decision import Location
-from policies.document import Document, DocumentErrors, DocumentProblem, Path, Strict, did_you_mean, read_document
+from policies.document import Document, DocumentErrors, DocumentProblem, KeyPath, Strict, did_you_mean, read_document
 from policies.durations import duration_text
 from policies.request import Protocol
 from policies.sections import Sections
@@ -80,7 +80,7 @@ class Profile:
     name: str
     sections: Sections
     digest: str
-    _places: Mapping[Path, Location] = field(repr=False, compare=False)
+    _places: Mapping[KeyPath, Location] = field(repr=False, compare=False)
 
     def place(self, *path: str | int) -> Location:
         """Return the place of a key below the profile, or of its nearest ancestor that is in the file."""
@@ -152,11 +152,11 @@ def ceiling_problems(profile: Profile, ceilings: Ceilings) -> Iterator[DocumentP
             yield DocumentProblem(profile.place("key", "allowed", index), message)
 
 
-def _places(document: Document[_File], name: str) -> dict[Path, Location]:
+def _places(document: Document[_File], name: str) -> dict[KeyPath, Location]:
     """Index every place below a profile, so that judging looks nothing up in the tree."""
-    here: Path = ("profiles", name)
-    places: dict[Path, Location] = {(): document.locate(here)}
-    stack: list[tuple[Path, Node]] = [((), document.root.at(here))]
+    here: KeyPath = ("profiles", name)
+    places: dict[KeyPath, Location] = {(): document.locate(here)}
+    stack: list[tuple[KeyPath, Node]] = [((), document.root.at(here))]
     while stack:
         path, node = stack.pop()
         for key, child in (node.items or {}).items():

@@ -55,6 +55,10 @@ def _evidence(word: str) -> str:
     return _known(word, tuple(EVIDENCE_WORDS.values()), "kind of evidence")
 
 
+def _key_kind(word: str) -> str:
+    return _known(word, ("rsa", "ec", "ed25519"), "kind of key")
+
+
 def _purpose(word: str) -> str:
     return word if _OID.fullmatch(word) else PURPOSES[_known(word, PURPOSES, "extended key usage (or dotted number)")]
 
@@ -68,6 +72,7 @@ def _template(text: str) -> str:
 
 AttributeWord = Annotated[str, AfterValidator(_attribute)]
 EvidenceWord = Annotated[str, AfterValidator(_evidence)]
+KeyKind = Annotated[str, AfterValidator(_key_kind)]
 Purpose = Annotated[str, AfterValidator(_purpose)]
 Template = Annotated[str, AfterValidator(_template)]
 
@@ -240,7 +245,7 @@ class KeyUsages(Strict):
     """The bits of keyUsage."""
 
     forced: tuple[KeyUsage, ...] = ()
-    forced_for: dict[Literal["rsa", "ec", "ed25519"], tuple[KeyUsage, ...]] = Field(default_factory=dict)
+    forced_for: dict[KeyKind, tuple[KeyUsage, ...]] = Field(default_factory=dict)
     allowed: tuple[KeyUsage, ...] = ()
 
     @model_validator(mode="after")

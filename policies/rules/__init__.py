@@ -1,1 +1,1 @@
-"""One rule a file; `policies.engine` runs them all."""
+"""One rule, or one part of the certificate, a file. Each runs for every request; none knows of another."""

@@ -1,0 +1,137 @@
+"""All profiles of a deployment: which of them judges a request, and the one question that the server asks."""
+
+from __future__ import annotations
+
+import hashlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from policies.decision import Denied, Finding, Location, Trace
+from policies.document import DocumentErrors, DocumentProblem, did_you_mean
+from policies.engine import decide
+from policies.profile import ceiling_problems
+from policies.ruling import Question
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from policies.decision import Decision
+    from policies.profile import Ceilings, IssuerFacts, Profile
+    from policies.request import EndpointName, EnrollmentRequest
+
+NOWHERE = Location("policies", 1, 1)
+"""Where findings stand that no profile made."""
+
+
+class UnknownProfile(ValueError):
+    """An endpoint is configured with a profile that no policy file has, or that does not take the endpoint."""
+
+
+class ProfileSet:
+    """The profiles of a deployment.
+
+    Args:
+        profiles: from all files.
+        ceilings: the limits of the server's configuration.
+        issuers: the configured issuers by name.
+        endpoints: the profiles that each endpoint may use, its first being the one for requests that name none. Without
+            it, an endpoint may use every profile that takes it, and a request that names none needs exactly one.
+
+    Raises:
+        DocumentErrors: a profile exceeds the ceilings, names an unknown issuer, or has the name of another one.
+        UnknownProfile: see there.
+    """
+
+    def __init__(
+        self,
+        profiles: Iterable[Profile],
+        *,
+        ceilings: Ceilings,
+        issuers: Mapping[str, IssuerFacts],
+        endpoints: Mapping[EndpointName, tuple[str, ...]] | None = None,
+    ) -> None:
+        every = tuple(profiles)
+        self._ceilings = ceilings
+        self._issuers = dict(issuers)
+        problems = list(_problems(every, ceilings, self._issuers))
+        if problems:
+            raise DocumentErrors(problems)
+        self._profiles = {profile.name: profile for profile in every}
+        self._endpoints = None if endpoints is None else dict(endpoints)
+        for endpoint, names in (self._endpoints or {}).items():
+            self._require(endpoint, names)
+        digests = sorted({profile.digest for profile in every})
+        self.digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The profiles by name."""
+        return MappingProxyType(self._profiles)
+
+    def decide(self, request: EnrollmentRequest) -> Decision:
+        """Judge a request. Never raises: what goes wrong denies."""
+        try:
+            chosen = self._choose(request)
+            if isinstance(chosen, Denied):
+                return chosen
+            issuer = self._issuers[chosen.sections.issuer]
+            return decide(Question(chosen, request, issuer, self._ceilings))
+        except Exception as error:  # noqa: BLE001 - a decision is always reached, and a fault denies
+            finding = Finding("engine", "the policy could not be evaluated", NOWHERE, repr(error))
+            return Denied((finding,), Trace("", self.digest))
+
+    def _choose(self, request: EnrollmentRequest) -> Profile | Denied:
+        """Return the one profile that judges, or the denial that says which were considered and why none applies."""
+        endpoint = str(request.endpoint)
+        considered: list[str] = []
+        candidates: list[Profile] = []
+        usable = None if self._endpoints is None else self._endpoints.get(request.endpoint, ())
+        for profile in self._ordered(usable):
+            if request.profile is not None and profile.name != request.profile:
+                considered.append(f"{profile.name}: {request.profile} was asked for")
+            elif usable is not None and profile.name not in usable:
+                considered.append(f"{profile.name}: the configuration does not give it to {endpoint}")
+            elif not any(pattern.matches(endpoint) for pattern in profile.sections.endpoints):
+                considered.append(f"{profile.name}: its endpoints do not include {endpoint}")
+            else:
+                candidates.append(profile)
+        if candidates and (usable is not None or len(candidates) == 1):
+            return candidates[0]
+        considered += [f"{profile.name}: one of several, and none was asked for" for profile in candidates]
+        message = "no certificate profile applies to this request"
+        place = candidates[0].place("endpoints") if candidates else NOWHERE
+        finding = Finding("profile", message, place, request.profile or "", "; ".join(considered))
+        return Denied((finding,), Trace("", self.digest, considered=tuple(considered)))
+
+    def _ordered(self, usable: tuple[str, ...] | None) -> Iterator[Profile]:
+        """Yield all profiles, those of the endpoint first and in its order."""
+        for name in usable or ():
+            yield self._profiles[name]
+        yield from (profile for name, profile in self._profiles.items() if name not in (usable or ()))
+
+    def _require(self, endpoint: EndpointName, names: tuple[str, ...]) -> None:
+        for name in names:
+            profile = self._profiles.get(name)
+            if profile is None:
+                raise UnknownProfile(
+                    f'endpoint {endpoint}: there is no profile "{name}"{did_you_mean(name, self._profiles)}'
+                )
+            if not any(pattern.matches(str(endpoint)) for pattern in profile.sections.endpoints):
+                place = profile.place("endpoints")
+                raise UnknownProfile(f'endpoint {endpoint}: profile "{name}" does not take it; see {place}')
+
+
+def _problems(
+    profiles: tuple[Profile, ...], ceilings: Ceilings, issuers: Mapping[str, IssuerFacts]
+) -> Iterator[DocumentProblem]:
+    first: dict[str, Location] = {}
+    for profile in profiles:
+        place = profile.place()
+        if profile.name in first:
+            yield DocumentProblem(place, f'profile "{profile.name}" is here a second time; see {first[profile.name]}')
+        first.setdefault(profile.name, place)
+        issuer = profile.sections.issuer
+        if issuer not in issuers:
+            message = f'the server\'s configuration has no issuer "{issuer}"{did_you_mean(issuer, issuers)}'
+            yield DocumentProblem(profile.place("issuer"), message)
+        yield from ceiling_problems(profile, ceilings)

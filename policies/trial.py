@@ -1,0 +1,207 @@
+"""Running the tests that policy files carry: a request is made up, judged, and compared with what is expected."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ca import der
+from ca.csr import Csr, RequestedAttribute, RequestedExtension
+from ca.keys import KeyShape
+from ca.plan import KeyUsage
+from policies.decision import Approved, Deferred, Denied
+from policies.document import DocumentProblem
+from policies.durations import duration_text
+from policies.profile import Ceilings, IssuerFacts
+from policies.profile_set import ProfileSet
+from policies.request import (
+    EVIDENCE_WORDS,
+    AccountEvidence,
+    CertificateEvidence,
+    ChallengeEvidence,
+    EnrollmentRequest,
+    PasswordEvidence,
+    Renewed,
+    Requester,
+)
+from policies.words import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, PURPOSE_NAMES, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ca.csr import SubjectKey
+    from policies.cases import Expected, Given, GivenRenewal, PolicyTest
+    from policies.decision import Decision
+    from policies.profile import PolicyFile
+    from policies.request import Evidence
+
+TEST_NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+"""The time at which tests inside policy files play."""
+
+_CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+_CERTIFICATE_SERIAL = 0x1001
+_CA = bytes.fromhex("30030101ff")
+
+
+def failed_tests(file: PolicyFile, ceilings: Ceilings) -> Iterator[DocumentProblem]:
+    """Run the tests of a file against its own profiles and yield those that fail, each with its place."""
+    for test, place in file.tests:
+        differences = list(_differences(test, run_test(file, test, ceilings)))
+        if differences:
+            yield DocumentProblem(place, f'test "{test.name}" fails: {"; ".join(differences)}')
+
+
+def run_test(file: PolicyFile, test: PolicyTest, ceilings: Ceilings) -> Decision:
+    """Return what the file's profiles decide on the request of one of its tests."""
+    name = test.profile or file.profiles[0].name
+    facts = IssuerFacts(TEST_NOW - timedelta(days=3650), TEST_NOW + test.given.issuer_left)
+    issuers = {profile.sections.issuer: facts for profile in file.profiles}
+    profiles = ProfileSet(file.profiles, ceilings=ceilings, issuers=issuers)
+    return profiles.decide(request_of(test.given, name))
+
+
+def request_of(given: Given, profile: str) -> EnrollmentRequest:
+    """Return the request that a test describes, for the named profile."""
+    key = _key(given.key)
+    renewed = None
+    if given.renews is not None:
+        renewed = _renewed(given, given.renews, profile, key)
+    kind = given.evidence_words[0] if given.evidence_words else "nobody"
+    return EnrollmentRequest(
+        key="test",
+        kind=given.kind,
+        endpoint=given.endpoint,
+        profile=profile,
+        csr=_csr(given, key),
+        requester=Requester(given.requester or f"{kind}:test", _evidence(given, profile)),
+        now=TEST_NOW,
+        renewed=renewed,
+    )
+
+
+@cache
+def _key(word: str) -> SubjectKey:
+    """Return a public key of this shape, the same each time; whoever reads this knows its private part."""
+    kind, _, size = word.partition(":")
+    if kind == "rsa":
+        return rsa.RSAPublicNumbers(65537, (1 << (int(size) - 1)) + 1).public_key()
+    if kind == "ec":
+        return ec.derive_private_key(0xC0FFEE, _CURVES[size]).public_key()
+    return ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+
+
+def _spki(key: SubjectKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _shape(word: str, key: SubjectKey) -> KeyShape:
+    kind, _, size = word.partition(":")
+    bits = 256 if isinstance(key, ed25519.Ed25519PublicKey) else key.key_size
+    return KeyShape(kind, bits, size if kind == "ec" else None)
+
+
+def _csr(given: Given, key: SubjectKey) -> Csr:
+    extensions = [RequestedExtension(e.oid, e.critical, bytes.fromhex(e.value)) for e in given.extensions]
+    if given.ca:
+        extensions.append(RequestedExtension(BASIC_CONSTRAINTS, critical=True, value=_CA))
+    if given.key_usage:
+        extensions.append(RequestedExtension(KEY_USAGE, critical=True, value=_key_usage(given.key_usage)))
+    if given.extended_key_usage:
+        value = der.sequence(*map(der.oid, given.extended_key_usage))
+        extensions.append(RequestedExtension(EXTENDED_KEY_USAGE, critical=False, value=value))
+    return Csr(
+        der=b"",
+        subject=given.subject,
+        spki=_spki(key),
+        key=key,
+        key_shape=_shape(given.key, key),
+        names=given.names,
+        extensions=tuple(extensions),
+        attributes=tuple(RequestedAttribute(oid, ()) for oid in given.attributes),
+        challenge_password="test" if given.challenge_password else None,
+    )
+
+
+def _key_usage(bits: tuple[KeyUsage, ...]) -> bytes:
+    number = sum(0x8000 >> index for index, bit in enumerate(KeyUsage) if bit in bits)
+    return der.bit_string(number.to_bytes(2, "big"), 7)
+
+
+def _evidence(given: Given, profile: str) -> tuple[Evidence, ...]:
+    shown = given.certificate or given.renews
+    every: tuple[Evidence, ...] = (
+        PasswordEvidence(given.requester.partition(":")[2] or "test"),
+        ChallengeEvidence("static"),
+        AccountEvidence("test", given.names if given.authorized is None else given.authorized),
+        CertificateEvidence(
+            subject=shown.subject if shown else given.subject,
+            names=shown.names if shown else given.names,
+            serial=_CERTIFICATE_SERIAL,
+            not_after=TEST_NOW + timedelta(days=1),
+            anchor="own",
+            profile=(shown and shown.profile) or profile,
+            endpoint=given.endpoint,
+        ),
+    )
+    return tuple(one for one in every if EVIDENCE_WORDS[type(one)] in given.evidence_words)
+
+
+def _renewed(given: Given, old: GivenRenewal, profile: str, key: SubjectKey) -> Renewed:
+    not_before = TEST_NOW - old.age
+    return Renewed(
+        serial=_CERTIFICATE_SERIAL,
+        subject=old.subject,
+        names=old.names,
+        spki=_spki(key) if old.key == "same" else b"another key",
+        not_before=not_before,
+        not_after=not_before + old.lifetime,
+        profile=old.profile or profile,
+        endpoint=given.endpoint,
+    )
+
+
+def _differences(test: PolicyTest, decision: Decision) -> Iterator[str]:
+    expect = test.expect
+    word = type(decision).__name__.lower()
+    if word != expect.decision:
+        reasons = "" if isinstance(decision, Approved) else f" ({_reasons(decision)})"
+        yield f"expected {expect.decision}, the decision is {word}{reasons}"
+        return
+    if isinstance(decision, Denied):
+        rules = sorted({finding.rule for finding in decision.findings})
+        if expect.rules is not None and rules != sorted(set(expect.rules)):
+            yield f"expected the rules {', '.join(expect.rules)}, denied by {', '.join(rules)}"
+        return
+    yield from _plan_differences(expect, decision)
+
+
+def _reasons(decision: Denied | Deferred) -> str:
+    return ", ".join(f"{f.rule} at {f.location}: {f.message}" for f in decision.findings)
+
+
+def _plan_differences(expect: Expected, decision: Approved | Deferred) -> Iterator[str]:
+    plan = decision.plan
+    lifetime = plan.not_after - TEST_NOW + timedelta(seconds=1)
+    if expect.subject is not None and not plan.subject.matches(expect.subject):
+        yield f'expected the subject "{expect.subject}", it is "{plan.subject}"'
+    if expect.names is not None and set(plan.names) != set(expect.names):
+        yield f"expected the names {_words(expect.names)}, they are {_words(plan.names)}"
+    if expect.lifetime is not None and lifetime != expect.lifetime:
+        yield f"expected a lifetime of {duration_text(expect.lifetime)}, it is {duration_text(lifetime)}"
+    if expect.key_usage is not None and plan.key_usage != frozenset(expect.key_usage):
+        yield f"expected the key usage {_words(expect.key_usage)}, it is {_words(sorted(plan.key_usage))}"
+    if expect.extended_key_usage is not None and set(plan.extended_key_usage) != set(expect.extended_key_usage):
+        wanted, got = (_purposes(oids) for oids in (expect.extended_key_usage, plan.extended_key_usage))
+        yield f"expected the extended key usage {wanted}, it is {got}"
+
+
+def _words(values: Iterable[object]) -> str:
+    return "[" + ", ".join(map(str, values)) + "]"
+
+
+def _purposes(oids: tuple[str, ...]) -> str:
+    return _words([name_of(oid, PURPOSE_NAMES) for oid in oids])
