@@ -43,6 +43,7 @@ class SigningKey:
         coordinate: octets of r and of s for ECDSA, else 0.
         spki: DER of the SubjectPublicKeyInfo.
         thumbprint: RFC 7638, base64url.
+        jwk: the key as canonical JSON.
     """
 
     key: PublicKey
@@ -51,6 +52,7 @@ class SigningKey:
     coordinate: int
     spki: bytes
     thumbprint: str
+    jwk: str
 
 
 def load_key(jwk: Jwk, canonical: bytes) -> SigningKey:
@@ -64,7 +66,7 @@ def load_key(jwk: Jwk, canonical: bytes) -> SigningKey:
     except (ValueError, UnsupportedAlgorithm):
         raise rejected(ErrorType.BAD_PUBLIC_KEY, "the jwk is not a valid public key") from None
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return SigningKey(key, algorithms, digest, coordinate, spki, thumbprint)
+    return SigningKey(key, algorithms, digest, coordinate, spki, thumbprint, canonical.decode("ascii"))
 
 
 def _load(jwk: Jwk) -> tuple[PublicKey, tuple[str, ...], HashAlgorithm, int]:

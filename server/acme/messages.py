@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from policies.decision import Finding
+
 ALGORITHMS = ("ES256", "ES384", "ES512", "RS256", "EdDSA", "Ed25519")
 """Signature algorithms for account keys: no `none`, no MAC (RFC 8555 section 6.2); `Ed25519` is RFC 9864's name."""
 
@@ -136,12 +138,16 @@ class Rejected(Exception):
 
     Attributes:
         document: what the client is told.
+        findings: the policy's reasons, for the record.
         recorded: True when the refusal is on record already (the enrollment door wrote it).
     """
 
-    def __init__(self, document: ProblemDocument, *, recorded: bool = False) -> None:
+    def __init__(
+        self, document: ProblemDocument, *, findings: tuple[Finding, ...] = (), recorded: bool = False
+    ) -> None:
         super().__init__(document.detail)
         self.document = document
+        self.findings = findings
         self.recorded = recorded
 
 
@@ -283,6 +289,8 @@ class Authorization:
         status, expires: its state.
         challenges: what may be answered.
         attempts: validations tried so far.
+        thumbprint: RFC 7638 thumbprint of the key that answered the challenge, None before (section 8.3: a later
+            change of the key does not change what is expected).
     """
 
     id: str
@@ -294,6 +302,7 @@ class Authorization:
     expires: datetime
     challenges: tuple[Challenge, ...]
     attempts: int = 0
+    thumbprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +330,18 @@ class Order:
     csr: bytes | None = None
     request_id: str | None = None
     certificate: bool = False
+
+
+def authorization_status(stored: AuthorizationStatus, expires: datetime, now: datetime) -> AuthorizationStatus:
+    """Return what the stored status means now: pending and valid authorizations expire."""
+    expiring = stored in {AuthorizationStatus.PENDING, AuthorizationStatus.VALID}
+    return AuthorizationStatus.EXPIRED if expiring and expires <= now else stored
+
+
+def order_status(stored: OrderStatus, expires: datetime, now: datetime) -> OrderStatus:
+    """Return what the stored status means now: pending and ready orders expire and are invalid then."""
+    expiring = stored in {OrderStatus.PENDING, OrderStatus.READY}
+    return OrderStatus.INVALID if expiring and expires <= now else stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,9 +155,9 @@ class Nonces:
         return issued + LIFETIME > now and self._ledger.redeem(octets[:_IV], issued, now)
 
 
-def open_nonces(shared: Path | None, now: Callable[[], int], random: Callable[[int], bytes] = secrets.token_bytes) -> (
-    Nonces
-):
+def open_nonces(
+    shared: Path | None, now: Callable[[], int], random: Callable[[int], bytes] = secrets.token_bytes
+) -> Nonces:
     """Return the nonces of this process: with a ledger in memory, or in the file that several processes share."""
     if shared is None:
         return Nonces(random(32), MemoryLedger(), now, random)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _NAME_RULES = "san."
 
 
-def from_outcome(problem: Problem) -> ProblemDocument:
+def from_outcome(problem: Problem) -> ProblemDocument:  # noqa: PLR0911 - one flat table, proved complete
     """Return what a client is told when an order is not issued: constants and the policy's own messages."""
     detail, retry_after = problem.message, problem.retry_after
     match problem.reason:
@@ -21,9 +21,7 @@ def from_outcome(problem: Problem) -> ProblemDocument:
             return _denied(problem.findings, detail)
         case Reason.MALFORMED | Reason.TOO_LARGE | Reason.BAD_ALGORITHM | Reason.BAD_PROOF:
             return ProblemDocument(ErrorType.BAD_CSR, detail)
-        case (
-            Reason.UNAUTHENTICATED | Reason.BAD_CREDENTIALS | Reason.CERTIFICATE_REJECTED | Reason.NOT_RENEWABLE
-        ):
+        case Reason.UNAUTHENTICATED | Reason.BAD_CREDENTIALS | Reason.CERTIFICATE_REJECTED | Reason.NOT_RENEWABLE:
             return ProblemDocument(ErrorType.UNAUTHORIZED, detail)
         case Reason.UNKNOWN_REQUEST:
             return ProblemDocument(ErrorType.MALFORMED, detail, 404)
@@ -53,7 +51,7 @@ def _denied(findings: tuple[Finding, ...], detail: str) -> ProblemDocument:
     return ProblemDocument(ErrorType.REJECTED_IDENTIFIER, text, subproblems=problems)
 
 
-def reason_of(document: ProblemDocument) -> Reason:
+def reason_of(document: ProblemDocument) -> Reason:  # noqa: PLR0911 - one flat table, proved complete
     """Return under which reason a refusal made here, before the door, goes on record."""
     match document.type:
         case ErrorType.REJECTED_IDENTIFIER | ErrorType.UNSUPPORTED_IDENTIFIER:

@@ -1,7 +1,7 @@
 """State as tables (RFC 8555 section 7.1.6): what may follow what, for accounts, orders, authorizations, challenges.
 
-Nothing else in this package decides a transition. Expiry is derived on reading: the stored status says what happened,
-`order_status` and `authorization_status` say what that means now.
+Nothing else in this package decides a transition. Expiry is no event: it is derived on reading, see
+`server.acme.messages`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from server.acme.messages import AccountStatus, AuthorizationStatus, ChallengeSt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 S = TypeVar("S", bound=StrEnum)
 E = TypeVar("E", bound=StrEnum)
@@ -112,15 +111,3 @@ def allows(table: Mapping[tuple[S, E], S], status: S, event: E) -> bool:
 def sources(table: Mapping[tuple[S, E], S], event: E) -> tuple[S, ...]:
     """Return the states in which the event can happen: the condition of an UPDATE."""
     return tuple(status for status, e in table if e == event)
-
-
-def authorization_status(stored: AuthorizationStatus, expires: datetime, now: datetime) -> AuthorizationStatus:
-    """Return what the stored status means now: pending and valid authorizations expire."""
-    expiring = stored in {AuthorizationStatus.PENDING, AuthorizationStatus.VALID}
-    return AuthorizationStatus.EXPIRED if expiring and expires <= now else stored
-
-
-def order_status(stored: OrderStatus, expires: datetime, now: datetime) -> OrderStatus:
-    """Return what the stored status means now: pending and ready orders expire and are invalid then."""
-    expiring = stored in {OrderStatus.PENDING, OrderStatus.READY}
-    return OrderStatus.INVALID if expiring and expires <= now else stored

@@ -97,7 +97,8 @@ def decode_jwk(members: object) -> Jwk:
             return Jwk("EC", crv, x, y)
         case "OKP", "Ed25519":
             return Jwk("OKP", "Ed25519", decode_base64url(members.get("x"), "x"), b"")
-    raise _bad_key("the key type or curve is not accepted")
+        case _:
+            raise _bad_key("the key type or curve is not accepted")
 
 
 def encode_jwk(jwk: Jwk) -> bytes:

@@ -1,0 +1,89 @@
+"""Works on accounts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from server.acme.messages import Account, AccountStatus, AuthorizationStatus, OrderStatus
+from server.acme.records.tables import accounts, authorizations, orders
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+_ACTIVE = sa.select(accounts.c.status).where(
+    accounts.c.id == sa.bindparam("account"), accounts.c.thumbprint == sa.bindparam("thumbprint")
+)
+
+
+def _account(row: sa.Row[Any]) -> Account:
+    return Account(row.id, AccountStatus(row.status), tuple(row.contact), row.terms_agreed, row.thumbprint, row.jwk)
+
+
+def find_account(connection: sa.Connection, endpoint: str, account: str) -> Account | None:
+    """Return the account of an endpoint."""
+    row = connection.execute(
+        sa.select(accounts).where(accounts.c.id == account, accounts.c.endpoint == endpoint)
+    ).one_or_none()
+    return _account(row) if row else None
+
+
+def find_account_by_key(connection: sa.Connection, endpoint: str, thumbprint: str) -> Account | None:
+    """Return the account that has the key; a deactivated one too."""
+    row = connection.execute(
+        sa.select(accounts).where(accounts.c.endpoint == endpoint, accounts.c.thumbprint == thumbprint)
+    ).one_or_none()
+    return _account(row) if row else None
+
+
+def insert_account(connection: sa.Connection, endpoint: str, account: Account, now: datetime) -> None:
+    """Record a new account."""
+    connection.execute(
+        accounts.insert().values(
+            id=account.id,
+            endpoint=endpoint,
+            thumbprint=account.thumbprint,
+            jwk=account.jwk,
+            status=account.status,
+            contact=list(account.contact),
+            terms_agreed=account.terms_agreed,
+            created_at=now,
+        )
+    )
+
+
+def update_account(connection: sa.Connection, account: Account) -> None:
+    """Record contacts, status and key of an account."""
+    connection.execute(
+        accounts.update()
+        .where(accounts.c.id == account.id)
+        .values(contact=list(account.contact), status=account.status, thumbprint=account.thumbprint, jwk=account.jwk)
+    )
+
+
+def is_active(connection: sa.Connection, account: str, thumbprint: str) -> bool:
+    """Say whether the account is valid and still has the key that signed."""
+    status = connection.execute(_ACTIVE, {"account": account, "thumbprint": thumbprint}).scalar()
+    return status == AccountStatus.VALID
+
+
+def abandon(
+    connection: sa.Connection,
+    account: str,
+    *,
+    open_orders: Sequence[OrderStatus],
+    open_authorizations: Sequence[AuthorizationStatus],
+) -> None:
+    """Give up every order and authorization of an account that is in one of these states."""
+    connection.execute(
+        orders.update()
+        .where(orders.c.account_id == account, orders.c.status.in_(open_orders))
+        .values(status=OrderStatus.INVALID)
+    )
+    connection.execute(
+        authorizations.update()
+        .where(authorizations.c.account_id == account, authorizations.c.status.in_(open_authorizations))
+        .values(status=AuthorizationStatus.DEACTIVATED, next_attempt=None)
+    )

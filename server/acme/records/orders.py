@@ -1,0 +1,143 @@
+"""Works on orders and on the certificates they led to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from server.acme.messages import Identifier, Order, OrderStatus, order_status
+from server.acme.records.tables import chains, orders
+from server.store.tables import certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+_ORDER = sa.select(orders, certificates.c.serial).select_from(
+    orders.outerjoin(certificates, certificates.c.request_id == orders.c.request_id)
+)
+_OWNED = _ORDER.where(orders.c.id == sa.bindparam("order"), orders.c.account_id == sa.bindparam("account"))
+_UPDATE = orders.update().where(orders.c.id == sa.bindparam("order"))
+_END = _UPDATE.where(orders.c.status == OrderStatus.PROCESSING)
+
+
+def _order(row: sa.Row[Any], now: datetime) -> Order:
+    return Order(
+        id=row.id,
+        account=row.account_id,
+        status=order_status(OrderStatus(row.status), row.expires, now),
+        expires=row.expires,
+        identifiers=tuple(Identifier(type_, value) for type_, value in row.identifiers),
+        authorizations=tuple(row.authorizations),
+        error=row.error,
+        csr=row.csr,
+        request_id=row.request_id,
+        certificate=row.serial is not None,
+    )
+
+
+def insert_order(connection: sa.Connection, endpoint: str, order: Order, now: datetime) -> None:
+    """Record a new order."""
+    connection.execute(
+        orders.insert(),
+        {
+            "id": order.id,
+            "account_id": order.account,
+            "endpoint": endpoint,
+            "status": order.status,
+            "created_at": now,
+            "expires": order.expires,
+            "identifiers": [[each.type, each.value] for each in order.identifiers],
+            "authorizations": list(order.authorizations),
+        },
+    )
+
+
+def find_order(connection: sa.Connection, account: str, order: str, now: datetime) -> Order | None:
+    """Return an order of the account."""
+    row = connection.execute(_OWNED, {"order": order, "account": account}).one_or_none()
+    return _order(row, now) if row else None
+
+
+def list_orders(
+    connection: sa.Connection, account: str, now: datetime, before: str | None, limit: int
+) -> tuple[str, ...]:
+    """Return identifiers of the account's orders that are not invalid, the newest first, those before a cursor."""
+    query = sa.select(orders.c.id).where(
+        orders.c.account_id == account,
+        orders.c.status != OrderStatus.INVALID,
+        sa.or_(orders.c.status.in_((OrderStatus.PROCESSING, OrderStatus.VALID)), orders.c.expires > now),
+    )
+    if before is not None:
+        made = sa.select(orders.c.created_at).where(orders.c.id == before, orders.c.account_id == account)
+        then = made.scalar_subquery()
+        query = query.where(
+            sa.or_(orders.c.created_at < then, sa.and_(orders.c.created_at == then, orders.c.id < before))
+        )
+    newest_first = query.order_by(orders.c.created_at.desc(), orders.c.id.desc()).limit(limit)
+    return tuple(connection.execute(newest_first).scalars())
+
+
+def processing_orders(connection: sa.Connection, endpoint: str, now: datetime) -> tuple[Order, ...]:
+    """Return the orders of an endpoint that wait for their certificate."""
+    query = _ORDER.where(orders.c.endpoint == endpoint, orders.c.status == OrderStatus.PROCESSING)
+    return tuple(_order(row, now) for row in connection.execute(query))
+
+
+def begin_processing(connection: sa.Connection, order: str, status: OrderStatus, csr: bytes) -> None:
+    """Move an order on, with its CSR."""
+    connection.execute(_UPDATE.values(status=status, csr=csr, error=None), {"order": order})
+
+
+def end_issued(connection: sa.Connection, order: str, status: OrderStatus, request_id: str, chain: str) -> None:
+    """Move a processing order on, with the request at the door that was answered and the chain's digest."""
+    connection.execute(_END.values(status=status, request_id=request_id, chain=chain), {"order": order})
+
+
+def end_refused(connection: sa.Connection, order: str, status: OrderStatus, error: dict[str, object] | None) -> None:
+    """Move a processing order on without a certificate; its CSR is not remembered."""
+    connection.execute(_END.values(status=status, error=error, csr=None, request_id=None), {"order": order})
+
+
+def note_request(connection: sa.Connection, order: str, request_id: str) -> None:
+    """Record which request at the door an order waits for."""
+    connection.execute(orders.update().where(orders.c.id == order).values(request_id=request_id))
+
+
+def keep_chain(connection: sa.Connection, digest: str, pem: str) -> None:
+    """Record a chain unless it is there."""
+    known = connection.execute(sa.select(chains.c.digest).where(chains.c.digest == digest)).first()
+    if known is None:
+        connection.execute(chains.insert().values(digest=digest, pem=pem))
+
+
+def find_certificate(connection: sa.Connection, account: str, order: str) -> tuple[bytes, str] | None:
+    """Return DER of the certificate of an order of the account, and its chain in PEM."""
+    row = connection.execute(
+        sa.select(certificates.c.der, chains.c.pem)
+        .select_from(orders)
+        .join(certificates, certificates.c.request_id == orders.c.request_id)
+        .join(chains, chains.c.digest == orders.c.chain)
+        .where(orders.c.id == order, orders.c.account_id == account, orders.c.status == OrderStatus.VALID)
+    ).one_or_none()
+    return (row.der, row.pem) if row else None
+
+
+def issued_to(connection: sa.Connection, account: str, request_id: str) -> bool:
+    """Say whether a request at the door belongs to an order of the account."""
+    query = sa.select(orders.c.id).where(orders.c.request_id == request_id, orders.c.account_id == account)
+    return connection.execute(query).first() is not None
+
+
+def move_order(
+    connection: sa.Connection,
+    order: str,
+    sources: Sequence[OrderStatus],
+    status: OrderStatus,
+    error: dict[str, object] | None = None,
+) -> None:
+    """Move an order that is in one of these states; otherwise it stays as it is."""
+    connection.execute(
+        orders.update().where(orders.c.id == order, orders.c.status.in_(sources)).values(status=status, error=error)
+    )

@@ -1,0 +1,39 @@
+"""What ACME's resources do, without HTTP: one module for each kind of resource, wired together here."""
+
+from __future__ import annotations
+
+from server.acme.service.accounts import Accounts
+from server.acme.service.authentication import Authentication, Call
+from server.acme.service.authorizations import Authorizations
+from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, Timing
+from server.acme.service.finalization import Finalization
+from server.acme.service.orders import Orders
+from server.acme.service.revocation import Revocation
+from server.acme.service.validation import Validation
+
+
+class Service:
+    """One endpoint at work."""
+
+    def __init__(self, endpoint: AcmeEndpoint) -> None:
+        self.endpoint = endpoint
+        self.authentication = Authentication(endpoint)
+        self.validation = Validation(endpoint)
+        self.finalization = Finalization(endpoint, self.authentication)
+        self.accounts = Accounts(endpoint, self.authentication)
+        self.orders = Orders(endpoint, self.authentication, self.finalization)
+        self.authorizations = Authorizations(endpoint, self.authentication, self.validation)
+        self.revocation = Revocation(endpoint, self.authentication)
+
+    async def start(self) -> None:
+        """Take up what the last process left behind. Raises Rejected when the store has trouble."""
+        self.validation.start()
+        await self.finalization.start()
+
+    async def stop(self) -> None:
+        """Stop validating, finish what is being signed."""
+        await self.validation.stop()
+        await self.finalization.stop()
+
+
+__all__ = ["DEFAULT_LABEL", "AcmeEndpoint", "Call", "Service", "Timing"]

@@ -1,0 +1,125 @@
+"""Authorizations and challenges as clients see them (RFC 8555 sections 7.5, 7.5.1 and 7.5.2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from server.acme import states
+from server.acme.codec.replies import encode_authorization, encode_challenge
+from server.acme.codec.requests import decode_challenge_response, decode_deactivation
+from server.acme.messages import (
+    Authorization,
+    AuthorizationStatus,
+    ChallengeStatus,
+    Rejected,
+    Reply,
+)
+from server.acme.records import authorizations
+from server.acme.service.authentication import active
+from server.acme.service.orders import lost, not_found
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from server.acme.messages import Challenge
+    from server.acme.service.authentication import Authentication, Call, Signed
+    from server.acme.service.endpoint import AcmeEndpoint
+    from server.acme.service.validation import Validation
+
+_POLL_AGAIN = 2
+
+
+class Authorizations:
+    """The authorization and challenge resources."""
+
+    def __init__(self, endpoint: AcmeEndpoint, authentication: Authentication, validation: Validation) -> None:
+        self._endpoint = endpoint
+        self._authentication = authentication
+        self._validation = validation
+
+    async def post(self, call: Call, authorization: str) -> Reply:
+        """Answer a POST to an authorization: read it, or deactivate it."""
+        signed = await self._authentication.by_account(call)
+        if signed.payload:
+            decode_deactivation(signed.payload)
+            found = await self._endpoint.write(lambda c: self._deactivate(c, signed, authorization))
+            call.transaction = found.order
+            self._validation.cancel(authorization)
+        else:
+            await self._validation.settle(authorization)
+            found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
+            call.transaction = found.order
+        busy = any(each.status == ChallengeStatus.PROCESSING for each in found.challenges)
+        return Reply(200, encode_authorization(found, signed.urls), retry_after=_POLL_AGAIN if busy else None)
+
+    async def answer(self, call: Call, authorization: str, type_: str) -> Reply:
+        """Answer a POST to a challenge: read it, or begin the validation that the client is ready for."""
+        signed = await self._authentication.by_account(call)
+        if signed.payload:
+            decode_challenge_response(signed.payload)
+            found, begun = await self._endpoint.write(lambda c: self._begin(c, signed, authorization, type_))
+            if begun:
+                self._validation.start_attempts(found)
+            else:
+                self._validation.hurry(authorization)
+        else:
+            found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
+        call.transaction = found.order
+        challenge = _challenge(found, type_)
+        if challenge is None:
+            raise not_found()
+        url = signed.urls.challenge(authorization, type_)
+        return Reply(
+            200,
+            encode_challenge(challenge, url),
+            links=((signed.urls.authorization(authorization), "up"),),
+            retry_after=_POLL_AGAIN if challenge.status == ChallengeStatus.PROCESSING else None,
+        )
+
+    def _owned(self, connection: sa.Connection, signed: Signed, authorization: str) -> Authorization | Rejected:
+        refusal = active(connection, signed)
+        if refusal:
+            return refusal
+        now = self._endpoint.clock()
+        return authorizations.find_authorization(connection, signed.account, authorization, now) or not_found()
+
+    def _begin(
+        self, connection: sa.Connection, signed: Signed, authorization: str, type_: str
+    ) -> tuple[Authorization, bool] | Rejected:
+        """Move a pending challenge to processing; what is not pending stays, and is only shown (section 7.5.1)."""
+        found = self._owned(connection, signed, authorization)
+        if isinstance(found, Rejected):
+            return found
+        challenge = _challenge(found, type_)
+        if challenge is None:
+            return not_found()
+        event = states.ChallengeEvent.ANSWERED
+        answered = any(each.status != ChallengeStatus.PENDING for each in found.challenges)
+        if found.status != AuthorizationStatus.PENDING or answered:
+            return found, False
+        begun = replace(challenge, status=states.advance(states.CHALLENGE, challenge.status, event))
+        found = replace(
+            found,
+            challenges=tuple(begun if each is challenge else each for each in found.challenges),
+            thumbprint=signed.key.thumbprint,
+        )
+        lease = self._endpoint.clock() + self._endpoint.timing.attempt_lease
+        authorizations.update_authorization(connection, found, next_attempt=lease)
+        return found, True
+
+    def _deactivate(self, connection: sa.Connection, signed: Signed, authorization: str) -> Authorization | Rejected:
+        found = self._owned(connection, signed, authorization)
+        if isinstance(found, Rejected):
+            return found
+        event = states.AuthorizationEvent.DEACTIVATED
+        if not states.allows(states.AUTHORIZATION, found.status, event):
+            return found  # it can't be used any more as it is
+        found = replace(found, status=states.advance(states.AUTHORIZATION, found.status, event))
+        authorizations.update_authorization(connection, found)
+        lost(connection, found.order)
+        return found
+
+
+def _challenge(authorization: Authorization, type_: str) -> Challenge | None:
+    return next((each for each in authorization.challenges if each.type == type_), None)

@@ -1,0 +1,133 @@
+"""What one ACME endpoint is made of."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from policies.request import EndpointName, Protocol
+from server.acme.messages import ErrorType, ProblemDocument, Rejected, Urls
+from server.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from ca.names import GeneralName
+    from policies.decision import Finding
+    from policies.request import Requester
+    from server.acme.challenges import ChallengeType
+    from server.acme.nonces import Nonces
+    from server.clock import Clock
+    from server.enrollment import Enrollment
+    from server.store import Store
+    from server.store.lane import Work
+
+    NameCheck = Callable[[EndpointName, Requester, tuple[GeneralName, ...], datetime], tuple[Finding, ...]]
+
+T = TypeVar("T")
+
+DEFAULT_LABEL = "default"
+STORE_RETRY = 10
+"""Seconds after which asking again makes sense when the database can't be read or written."""
+
+
+def random_token() -> str:
+    """Return 128 random bits in base64url, for identifiers of objects and tokens of challenges."""
+    return secrets.token_urlsafe(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things take.
+
+    Attributes:
+        order_lifetime: how long an order may stay unfinished; its authorizations last as long.
+        retries: the pauses between attempts of one validation, in seconds.
+        attempt_lease: how long an attempt belongs to the process that makes it; longer than any attempt takes.
+        sweep: seconds between looks for validations that a dead process left behind.
+        settle: seconds that reading an authorization waits for an attempt that is just going on.
+        finalize: seconds that finalize waits for the certificate before it answers ``processing``.
+        processing_retry: the Retry-After of a processing order, seconds.
+    """
+
+    order_lifetime: timedelta = timedelta(hours=24)
+    retries: Sequence[float] = (3.0, 7.0, 15.0)
+    attempt_lease: timedelta = timedelta(seconds=20)
+    sweep: float = 5.0
+    settle: float = 1.0
+    finalize: float = 15.0
+    processing_retry: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeEndpoint:
+    """An ACME service under one label, as it is configured.
+
+    Attributes:
+        label: the path segment; ``default`` is served without one.
+        external_urls: origins under which clients reach the server, such as ``https://ca.example:8443``; a message is
+            good only for the one it names.
+        store: accounts, orders, authorizations.
+        enrollment: the one door to the signer.
+        nonces: against replay.
+        challenges: how control over names may be shown, the first offered first.
+        clock: the time.
+        token: makes identifiers and challenge tokens of at least 128 random bits, base64url.
+        check_names: names that policy forbids whatever the CSR will be; None leaves that to finalize.
+        timing: how long things take.
+    """
+
+    label: str
+    external_urls: tuple[str, ...]
+    store: Store
+    enrollment: Enrollment
+    nonces: Nonces
+    challenges: tuple[ChallengeType, ...]
+    clock: Clock
+    token: Callable[[], str] = random_token
+    check_names: NameCheck | None = None
+    timing: Timing = Timing()
+
+    @property
+    def name(self) -> EndpointName:
+        """The endpoint as policies and records name it."""
+        return EndpointName(Protocol.ACME, self.label)
+
+    @property
+    def prefix(self) -> str:
+        """The path below which everything of this endpoint is."""
+        return "/acme" if self.label == DEFAULT_LABEL else f"/acme/{self.label}"
+
+    def urls(self, origin: str | None = None) -> Urls:
+        """Return the addresses under the external URL with this origin, or under the first."""
+        chosen = origin if origin in self.external_urls else self.external_urls[0]
+        return Urls(f"{chosen}{self.prefix}")
+
+    async def write(self, work: Work[T | Rejected]) -> T:
+        """Run a writing work. Raises Rejected: what the work returned as such, or 503 when the store has trouble."""
+        try:
+            return _accepted(await self.store.write(work))
+        except StoreUnavailable:
+            raise _unavailable() from None
+
+    async def read(self, work: Work[T | Rejected]) -> T:
+        """Run a reading work. Raises Rejected: what the work returned as such, or 503 when the store has trouble."""
+        try:
+            return _accepted(await self.store.read(work))
+        except StoreUnavailable:
+            raise _unavailable() from None
+
+
+def _accepted(result: T | Rejected) -> T:
+    # A work that raised would undo and repeat what shares its transaction: refusals are returned, and raised here.
+    if isinstance(result, Rejected):
+        raise result
+    return result
+
+
+def _unavailable() -> Rejected:
+    detail = "the server can't record anything at the moment"
+    return Rejected(ProblemDocument(ErrorType.SERVER_INTERNAL, detail, 503, retry_after=STORE_RETRY))

@@ -1,0 +1,201 @@
+"""Finalize: from a ready order and a CSR to a certificate (RFC 8555 section 7.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca.csr import MalformedCsr, parse_csr
+from ca.names import DnsName, MalformedName, dns_name
+from policies.request import EnrollmentRequest, Kind
+from server.acme import problems, states
+from server.acme.codec.replies import problem_object
+from server.acme.codec.requests import decode_finalize
+from server.acme.messages import (
+    AuthorizationStatus,
+    ErrorType,
+    Order,
+    OrderStatus,
+    Rejected,
+    Reply,
+    rejected,
+)
+from server.acme.records import authorizations, orders
+from server.acme.service.authentication import active
+from server.acme.service.orders import lost, names_of, not_found, order_reply, requester
+from server.outcome import TEMPORARY, Issued, Outcome, Pending, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import sqlalchemy as sa
+    from cryptography import x509
+
+    from ca.csr import Csr
+    from server.acme.service.authentication import Authentication, Call, Signed
+    from server.acme.service.endpoint import AcmeEndpoint
+
+_NOT_READY = "the order is not ready: every authorization must be valid, and finalize is for once"
+
+
+class Finalization:
+    """The finalize resource, and the work behind it that goes on when nobody waits."""
+
+    def __init__(self, endpoint: AcmeEndpoint, authentication: Authentication) -> None:
+        self._endpoint = endpoint
+        self._authentication = authentication
+        self._running: dict[str, asyncio.Task[Order | Rejected]] = {}
+        self._known_chains: set[str] = set()
+
+    async def start(self) -> None:
+        """Go on with the orders that a process left behind while they were processing. Raises Rejected."""
+        scope, now = str(self._endpoint.name), self._endpoint.clock()
+        for order in await self._endpoint.read(lambda c: orders.processing_orders(c, scope, now)):
+            self.resume(order)
+
+    async def stop(self) -> None:
+        """Return when nothing is going on any more: what is being signed is signed and recorded."""
+        while self._running:
+            await asyncio.wait(self._running.values())
+
+    async def finalize(self, call: Call, order: str) -> Reply:
+        """Answer finalize: issue, and wait for it for a while; the same CSR again gives the same order again."""
+        signed = await self._authentication.by_account(call)
+        call.transaction = order
+        csr = self._csr(call, signed)
+        found = await self._endpoint.write(lambda c: self._begin(c, signed, order, csr))
+        if found.status == OrderStatus.PROCESSING:
+            task = self._task(found, csr, call.address)
+            await asyncio.wait((task,), timeout=self._endpoint.timing.finalize)
+            outcome = task.result() if task.done() else found
+            if isinstance(outcome, Rejected):
+                raise outcome
+            found = outcome
+        return order_reply(found, signed, 200, self._endpoint.timing.processing_retry)
+
+    def resume(self, order: Order) -> None:
+        """Go on with a processing order, unless that goes on already."""
+        if order.csr is not None and order.id not in self._running:
+            _ = self._task(order, None, None)
+
+    def _csr(self, call: Call, signed: Signed) -> Csr:
+        try:
+            csr = parse_csr(decode_finalize(signed.payload))
+        except MalformedCsr as error:
+            raise rejected(ErrorType.BAD_CSR, str(error)) from None
+        call.csr = csr
+        if csr.spki == signed.key.spki:
+            raise rejected(ErrorType.BAD_CSR, "the certificate's key must not be the account's key")
+        return csr
+
+    def _begin(self, connection: sa.Connection, signed: Signed, order: str, csr: Csr) -> Order | Rejected:
+        """Take the order from ready to processing, with the CSR, if all is as it must be."""
+        now = self._endpoint.clock()
+        found = active(connection, signed) or orders.find_order(connection, signed.account, order, now) or not_found()
+        if isinstance(found, Rejected):
+            return found
+        if found.status in {OrderStatus.PROCESSING, OrderStatus.VALID} and found.csr == csr.der:
+            return found  # FortiOS polls by finalizing again; others repeat what got lost
+        if not states.allows(states.ORDER, found.status, states.OrderEvent.FINALIZED):
+            return rejected(ErrorType.ORDER_NOT_READY, _NOT_READY)
+        statuses = authorizations.statuses_of(connection, order, now)
+        if any(each != AuthorizationStatus.VALID for each in statuses):
+            lost(connection, order)
+            return rejected(ErrorType.ORDER_NOT_READY, _NOT_READY)
+        fault = _names_fault(csr, found)
+        if fault:
+            return rejected(ErrorType.BAD_CSR, fault)
+        status = states.advance(states.ORDER, found.status, states.OrderEvent.FINALIZED)
+        orders.begin_processing(connection, order, status, csr.der)
+        return replace(found, status=status, csr=csr.der, error=None)
+
+    def _task(self, order: Order, csr: Csr | None, address: str | None) -> asyncio.Task[Order | Rejected]:
+        task = self._running.get(order.id)
+        if task is None:
+            task = asyncio.create_task(self._work(order, csr, address))
+            self._running[order.id] = task
+            task.add_done_callback(lambda _: self._running.pop(order.id, None))
+        return task
+
+    async def _work(self, order: Order, csr: Csr | None, address: str | None) -> Order | Rejected:
+        """Submit the order and record the outcome. Returns it, or the refusal for who waits; never raises."""
+        try:
+            return await self._record(order, await self._outcome(order, csr, address))
+        except Rejected as refusal:
+            return refusal  # the store has trouble; the order stays as it is and is resumed when asked for
+
+    async def _outcome(self, order: Order, csr: Csr | None, address: str | None) -> Outcome:
+        if order.request_id is not None:
+            return await self._endpoint.enrollment.poll(order.request_id)
+        names = names_of(order.identifiers)
+        return await self._endpoint.enrollment.submit(
+            EnrollmentRequest(
+                key=f"acme/order/{order.id}",
+                kind=Kind.ENROLL,
+                endpoint=self._endpoint.name,
+                profile=None,
+                csr=csr or parse_csr(order.csr or b""),
+                requester=requester(order.account, names, address),
+                now=self._endpoint.clock(),
+                transaction=order.id,
+            )
+        )
+
+    async def _record(self, order: Order, outcome: Outcome) -> Order | Rejected:
+        match outcome:
+            case Issued():
+                return await self._issued(order, outcome)
+            case Pending(request_id=request_id):
+                if order.request_id != request_id:
+                    await self._endpoint.write(lambda c: orders.note_request(c, order.id, request_id))
+                return order
+            case Refused(problem=problem):
+                document = problems.from_outcome(problem)
+                # What was wrong with the CSR, or will pass, can be tried again with the same order.
+                again = document.type == ErrorType.BAD_CSR or problem.reason in TEMPORARY
+                event = states.OrderEvent.CSR_REFUSED if again else states.OrderEvent.FAILED
+                status = states.advance(states.ORDER, OrderStatus.PROCESSING, event)
+                error = None if again else problem_object(document)
+                await self._endpoint.write(lambda c: orders.end_refused(c, order.id, status, error))
+                return Rejected(document, recorded=True)
+
+    async def _issued(self, order: Order, issued: Issued) -> Order:
+        pem, digest = _chain(issued.chain)
+        status = states.advance(states.ORDER, OrderStatus.PROCESSING, states.OrderEvent.ISSUED)
+
+        def work(connection: sa.Connection) -> None:
+            if digest not in self._known_chains:
+                orders.keep_chain(connection, digest, pem)
+            orders.end_issued(connection, order.id, status, issued.request_id, digest)
+
+        await self._endpoint.write(work)
+        self._known_chains.add(digest)
+        return replace(order, status=status, certificate=True)
+
+
+def _chain(certificates: Sequence[x509.Certificate]) -> tuple[str, str]:
+    """Return the chain in PEM without the root, which clients have or must not take from here, and its SHA-256."""
+    parts = [each for each in certificates if each.issuer != each.subject]
+    pem = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in parts)
+    return pem, hashlib.sha256(pem.encode("ascii")).hexdigest()
+
+
+def _names_fault(csr: Csr, order: Order) -> str:
+    """Say how the names of a CSR differ from those of the order, empty when they are the same (section 7.4)."""
+    asked = set(csr.names)
+    for common_name in csr.subject.common_names:
+        try:
+            asked.add(dns_name(common_name))
+        except MalformedName:
+            return "the CSR's common name is not one of the order's names"
+    if len(csr.subject.common_names) > 1:
+        return "the CSR has more than one common name"
+    if any(not isinstance(name, DnsName) for name in asked):
+        return "the CSR asks for names of other types than the order"
+    if asked != set(names_of(order.identifiers)):
+        return "the CSR's names are not exactly those of the order"
+    return ""

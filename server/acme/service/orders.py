@@ -1,0 +1,181 @@
+"""Orders and certificates (RFC 8555 sections 7.4 and 7.4.2)."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from ca.names import DnsName, MalformedName, dns_name
+from policies.request import AccountEvidence, Requester
+from server.acme import states
+from server.acme.codec.encodings import malformed
+from server.acme.codec.replies import encode_order
+from server.acme.codec.requests import compound, decode_new_order
+from server.acme.messages import (
+    Authorization,
+    AuthorizationStatus,
+    Challenge,
+    ChallengeStatus,
+    ErrorType,
+    Identifier,
+    Order,
+    OrderStatus,
+    Rejected,
+    Reply,
+    Subproblem,
+    rejected,
+)
+from server.acme.records import authorizations, orders
+from server.acme.service.authentication import active
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from policies.decision import Finding
+    from server.acme.messages import NewOrder
+    from server.acme.service.authentication import Authentication, Call, Signed
+    from server.acme.service.endpoint import AcmeEndpoint
+    from server.acme.service.finalization import Finalization
+
+_NO_WILDCARDS = "no challenge offered here can prove control over a wildcard name"
+
+
+def not_found() -> Rejected:
+    """Return the refusal for what does not exist or belongs to somebody else."""
+    return rejected(ErrorType.MALFORMED, "there is no such resource", 404)
+
+
+def names_of(identifiers: tuple[Identifier, ...]) -> tuple[DnsName, ...]:
+    """Return the names that a certificate for these identifiers has."""
+    return tuple(dns_name(each.value) for each in identifiers)
+
+
+def requester(account: str, names: tuple[DnsName, ...], address: str | None) -> Requester:
+    """Return who asks, with the evidence."""
+    return Requester(f"account:{account}", (AccountEvidence(account, names),), address)
+
+
+class Orders:
+    """newOrder, orders and their certificates."""
+
+    def __init__(self, endpoint: AcmeEndpoint, authentication: Authentication, finalization: Finalization) -> None:
+        self._endpoint = endpoint
+        self._authentication = authentication
+        self._finalization = finalization
+
+    async def create(self, call: Call) -> Reply:
+        """Answer newOrder: 201 with an order that waits for authorizations (section 7.4)."""
+        signed = await self._authentication.by_account(call)
+        request = decode_new_order(signed.payload)
+        self._judge(call, signed, request)
+        order, parts = self._made(signed.account, request)
+        now = self._endpoint.clock()
+
+        def work(connection: sa.Connection) -> Order | Rejected:
+            refusal = active(connection, signed)
+            if refusal:
+                return refusal
+            orders.insert_order(connection, str(self._endpoint.name), order, now)
+            authorizations.insert_authorizations(connection, str(self._endpoint.name), parts)
+            return order
+
+        call.transaction = order.id
+        return order_reply(await self._endpoint.write(work), signed, 201)
+
+    def _judge(self, call: Call, signed: Signed, request: NewOrder) -> None:
+        """Refuse now what could never be issued, naming each identifier at fault."""
+        wildcards = tuple(each for each in request.identifiers if each.value.startswith("*."))
+        if wildcards:
+            problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _NO_WILDCARDS, each) for each in wildcards)
+            raise Rejected(compound(problems, _NO_WILDCARDS))
+        if self._endpoint.check_names is None:
+            return
+        names = names_of(request.identifiers)
+        who = requester(signed.account, names, call.address)
+        findings = self._endpoint.check_names(self._endpoint.name, who, names, self._endpoint.clock())
+        if findings:
+            problems = tuple(_subproblem(each, request.identifiers) for each in findings)
+            raise Rejected(compound(problems, "the policy does not allow some of the names"), findings=findings)
+
+    def _made(self, account: str, request: NewOrder) -> tuple[Order, tuple[Authorization, ...]]:
+        endpoint = self._endpoint
+        expires = (endpoint.clock() + endpoint.timing.order_lifetime).replace(microsecond=0)
+        order = endpoint.token()
+        parts = tuple(
+            Authorization(
+                id=endpoint.token(),
+                account=account,
+                order=order,
+                identifier=identifier,
+                wildcard=False,
+                status=AuthorizationStatus.PENDING,
+                expires=expires,
+                challenges=tuple(
+                    Challenge(each.type, endpoint.token(), ChallengeStatus.PENDING) for each in endpoint.challenges
+                ),
+            )
+            for identifier in request.identifiers
+        )
+        ids = tuple(each.id for each in parts)
+        return Order(order, account, OrderStatus.PENDING, expires, request.identifiers, ids), parts
+
+    async def read(self, call: Call, order: str) -> Reply:
+        """Answer POST-as-GET to an order; what is processing is pushed on."""
+        signed = await self._reader(call, order)
+        now = self._endpoint.clock()
+
+        def work(connection: sa.Connection) -> Order | Rejected:
+            return (
+                active(connection, signed) or orders.find_order(connection, signed.account, order, now) or not_found()
+            )
+
+        found = await self._endpoint.read(work)
+        if found.status == OrderStatus.PROCESSING:
+            self._finalization.resume(found)
+        return order_reply(found, signed, 200, self._endpoint.timing.processing_retry)
+
+    async def certificate(self, call: Call, order: str) -> Reply:
+        """Answer POST-as-GET to a certificate: the leaf, then each that certifies the one before (section 7.4.2)."""
+        signed = await self._reader(call, order)
+
+        def work(connection: sa.Connection) -> tuple[bytes, str] | Rejected:
+            refusal = active(connection, signed)
+            return refusal or orders.find_certificate(connection, signed.account, order) or not_found()
+
+        der, chain = await self._endpoint.read(work)
+        pem = ssl.DER_cert_to_PEM_cert(der) + chain
+        return Reply(200, pem.encode("ascii"), content_type="application/pem-certificate-chain")
+
+    async def _reader(self, call: Call, order: str) -> Signed:
+        signed = await self._authentication.by_account(call)
+        call.transaction = order
+        if signed.payload:
+            raise malformed("this resource is read with POST-as-GET: the payload must be empty")
+        return signed
+
+
+def order_reply(order: Order, signed: Signed, status: int, retry_after: int | None = None) -> Reply:
+    """Return the reply with an order; Retry-After while it is processing."""
+    return Reply(
+        status,
+        encode_order(order, signed.urls),
+        location=signed.urls.order(order.id),
+        retry_after=retry_after if order.status == OrderStatus.PROCESSING else None,
+        facts={"order": order.id, "order_status": order.status},
+    )
+
+
+def _subproblem(finding: Finding, identifiers: tuple[Identifier, ...]) -> Subproblem:
+    """Tie a finding to the identifier it is about; to the first when it does not say."""
+    try:
+        value = dns_name(finding.value.removeprefix("dns:")).value
+    except MalformedName:
+        value = ""
+    identifier = next((each for each in identifiers if each.value == value), identifiers[0])
+    return Subproblem(ErrorType.REJECTED_IDENTIFIER, finding.message, identifier)
+
+
+def lost(connection: sa.Connection, order: str, error: dict[str, object] | None = None) -> None:
+    """Make an unfinished order invalid: one of its authorizations is lost."""
+    sources = states.sources(states.ORDER, states.OrderEvent.AUTHORIZATION_LOST)
+    orders.move_order(connection, order, sources, OrderStatus.INVALID, error)

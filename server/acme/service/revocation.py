@@ -1,0 +1,87 @@
+"""revokeCert (RFC 8555 section 7.6): by the account that has the certificate or its names, or by its own key."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ca.names import DnsName, names_of
+from server.acme.codec.requests import decode_revocation
+from server.acme.messages import ErrorType, Identifier, Rejected, Reply, rejected
+from server.acme.records import authorizations, orders
+from server.acme.service.authentication import active
+from server.store import StoreUnavailable
+from server.store.certificates import RevocationOutcome, StoredCertificate, find_by_fingerprint
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from server.acme.service.authentication import Authentication, Call, Signed
+    from server.acme.service.endpoint import AcmeEndpoint
+
+REASONS = {
+    None: x509.ReasonFlags.unspecified,
+    0: x509.ReasonFlags.unspecified,
+    1: x509.ReasonFlags.key_compromise,
+    3: x509.ReasonFlags.affiliation_changed,
+    4: x509.ReasonFlags.superseded,
+    5: x509.ReasonFlags.cessation_of_operation,
+}
+"""CRLReason codes that a subscriber may give (RFC 5280 section 5.3.1); the others are the CA's to give."""
+
+
+class Revocation:
+    """The revokeCert resource."""
+
+    def __init__(self, endpoint: AcmeEndpoint, authentication: Authentication) -> None:
+        self._endpoint = endpoint
+        self._authentication = authentication
+
+    async def revoke(self, call: Call) -> Reply:
+        """Answer revokeCert: 200 with an empty body."""
+        signed = await self._authentication.by_either(call)
+        request = decode_revocation(signed.payload)
+        if request.reason not in REASONS:
+            allowed = ", ".join(str(code) for code in REASONS if code is not None)
+            raise rejected(ErrorType.BAD_REVOCATION_REASON, f"the reason must be one of {allowed}")
+        stored = await self._endpoint.read(lambda c: self._judge(c, signed, request.certificate))
+        call.transaction = stored.request_id
+        by = f"account:{signed.account}" if signed.account else "certificate key"
+        try:
+            outcome = await self._endpoint.enrollment.revoke(stored.serial, REASONS[request.reason], by)
+        except StoreUnavailable:
+            detail = "the revocation can't be recorded at the moment"
+            raise rejected(ErrorType.SERVER_INTERNAL, detail, 503) from None
+        if outcome is not RevocationOutcome.REVOKED:
+            raise rejected(ErrorType.ALREADY_REVOKED, "the certificate is revoked already")
+        return Reply(200, facts={"serial": format(stored.serial, "x")})
+
+    def _judge(self, connection: sa.Connection, signed: Signed, der: bytes) -> StoredCertificate | Rejected:
+        """Find the certificate by every octet of it, and say whether the signer may revoke it."""
+        if signed.account:
+            refusal = active(connection, signed)
+            if refusal:
+                return refusal
+        stored = find_by_fingerprint(connection, hashlib.sha256(der).digest())
+        if stored is None or stored.endpoint != self._endpoint.name:
+            return rejected(ErrorType.MALFORMED, "the certificate was not issued here", 404)
+        if not self._may(connection, signed, stored):
+            return rejected(ErrorType.UNAUTHORIZED, "the signer has no authority over the certificate")
+        if stored.revoked_at is not None:
+            return rejected(ErrorType.ALREADY_REVOKED, "the certificate is revoked already")
+        return stored
+
+    def _may(self, connection: sa.Connection, signed: Signed, stored: StoredCertificate) -> bool:
+        certificate = x509.load_der_x509_certificate(stored.der)
+        if not signed.account:
+            spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            return spki == signed.key.spki
+        if orders.issued_to(connection, signed.account, stored.request_id):
+            return True
+        names = names_of(certificate)
+        wanted = {Identifier("dns", name.value) for name in names if isinstance(name, DnsName)}
+        held = authorizations.authorized_names(connection, signed.account, self._endpoint.clock())
+        return len(wanted) == len(set(names)) and bool(wanted) and wanted <= held

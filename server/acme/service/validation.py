@@ -1,0 +1,251 @@
+"""Validations in the background: attempts with pauses, taken up again when the process that made them dies.
+
+The record says of each validation when anybody may take it up. A process that works on one keeps pushing that time
+ahead of itself; when it dies, the time comes, and whoever looks next goes on (section 8.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from server.acme import states
+from server.acme.challenges.failure import ValidationFailed
+from server.acme.codec.replies import problem_object
+from server.acme.messages import (
+    Authorization,
+    AuthorizationStatus,
+    ChallengeStatus,
+    OrderStatus,
+    ProblemDocument,
+    Rejected,
+    Subproblem,
+)
+from server.acme.problems import reason_of
+from server.acme.records import authorizations, orders
+from server.acme.service.orders import lost
+from server.enrollment import RefusedAttempt
+from server.outcome import Problem
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import sqlalchemy as sa
+
+    from server.acme.messages import Challenge
+    from server.acme.service.endpoint import AcmeEndpoint
+
+log = structlog.get_logger()
+
+_AT_ONCE = 64
+_SWEEP_LIMIT = 100
+_MIN_PAUSE = 1.0
+
+
+@dataclass(slots=True)
+class _Running:
+    """A validation that this process works on: its task, and two signals."""
+
+    task: asyncio.Task[None] | None = None
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set after each attempt."""
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the client asks not to wait for the next one."""
+
+
+class Validation:
+    """Validates challenges that clients have answered. Start it before, stop it after serving."""
+
+    def __init__(self, endpoint: AcmeEndpoint) -> None:
+        self._endpoint = endpoint
+        self._types = {each.type: each for each in endpoint.challenges}
+        self._running: dict[str, _Running] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look for validations that were left behind."""
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+
+    async def stop(self) -> None:
+        """Stop; what is not finished is taken up after the next start."""
+        tasks = [each.task for each in self._running.values() if each.task is not None]
+        if self._sweeper is not None:
+            tasks.append(self._sweeper)
+            self._sweeper = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def start_attempts(self, authorization: Authorization) -> None:
+        """Work on an authorization with a processing challenge, unless that goes on already."""
+        if authorization.id in self._running:
+            return
+        running = _Running()
+        self._running[authorization.id] = running
+        running.task = asyncio.create_task(self._run(authorization, running))
+
+    def hurry(self, authorization: str) -> None:
+        """Make the next attempt now rather than later: the client asked again (section 8.2)."""
+        if running := self._running.get(authorization):
+            running.hurry.set()
+
+    def cancel(self, authorization: str) -> None:
+        """Stop working on an authorization."""
+        running = self._running.get(authorization)
+        if running is not None and running.task is not None:
+            running.task.cancel()
+
+    async def settle(self, authorization: str) -> None:
+        """Wait a moment for an attempt that is going on: the client is spared another poll."""
+        if running := self._running.get(authorization):
+            try:
+                async with asyncio.timeout(self._endpoint.timing.settle):
+                    await running.settled.wait()
+            except TimeoutError:
+                return
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self._take_up()
+            except Rejected as error:
+                log.warning("acme_validation_sweep_failed", detail=error.document.detail)
+            await asyncio.sleep(self._endpoint.timing.sweep)
+
+    async def _take_up(self) -> None:
+        now, scope = self._endpoint.clock(), str(self._endpoint.name)
+        until = now + self._endpoint.timing.attempt_lease
+        if await self._endpoint.read(lambda c: authorizations.any_due(c, scope, now)):
+            for due in await self._endpoint.write(
+                lambda c: authorizations.claim_due(c, scope, now, until, _SWEEP_LIMIT)
+            ):
+                self.start_attempts(due)
+
+    async def _run(self, authorization: Authorization, running: _Running) -> None:
+        try:
+            current: Authorization | None = authorization
+            while current is not None:
+                current = await self._attempt(current)
+                if current is None:
+                    return
+                running.settled.set()
+                await self._pause(current, running)
+                running.settled.clear()
+        except Rejected as error:
+            # The store has trouble; the lease runs out and the sweep takes this up again.
+            log.warning("acme_validation_postponed", authorization=authorization.id, detail=error.document.detail)
+        except Exception:
+            log.exception("acme_validation_failed", authorization=authorization.id)
+        finally:
+            running.settled.set()
+            self._running.pop(authorization.id, None)
+
+    async def _pause(self, authorization: Authorization, running: _Running) -> None:
+        pause = self._retry_after(authorization)
+        await asyncio.sleep(min(_MIN_PAUSE, pause))
+        try:
+            async with asyncio.timeout(max(0.0, pause - _MIN_PAUSE)):
+                await running.hurry.wait()
+        except TimeoutError:
+            return
+        finally:
+            running.hurry.clear()
+
+    def _retry_after(self, authorization: Authorization) -> float:
+        return self._endpoint.timing.retries[authorization.attempts - 1]
+
+    async def _attempt(self, authorization: Authorization) -> Authorization | None:
+        """Try once and record how it went. Returns what is to be tried again, None when it is over."""
+        challenge = next((c for c in authorization.challenges if c.status == ChallengeStatus.PROCESSING), None)
+        if challenge is None or challenge.type not in self._types:
+            return None
+        name = authorization.identifier.value
+        key_authorization = f"{challenge.token}.{authorization.thumbprint}"
+        failure: ValidationFailed | None = None
+        try:
+            async with self._slots:
+                await self._types[challenge.type].validate(name, challenge.token, key_authorization)
+        except ValidationFailed as failed:
+            failure = failed
+        if failure is None:
+            await self._endpoint.write(lambda c: self._validated(c, authorization, challenge))
+            return None
+        problem = ProblemDocument(failure.error, failure.detail)
+        attempts = authorization.attempts + 1
+        tried = replace(
+            authorization,
+            attempts=attempts,
+            challenges=_with(authorization, replace(challenge, error=problem_object(problem))),
+        )
+        if failure.final or attempts > len(self._endpoint.timing.retries):
+            await self._endpoint.write(lambda c: self._failed(c, tried, problem))
+            await self._record(tried, problem)
+            return None
+        seconds = self._retry_after(tried)
+        until = self._endpoint.clock() + timedelta(seconds=seconds) + self._endpoint.timing.attempt_lease
+        await self._endpoint.write(lambda c: self._postponed(c, tried, until))
+        return tried
+
+    def _still_pending(self, connection: sa.Connection, authorization: Authorization) -> bool:
+        now = self._endpoint.clock()
+        stored = authorizations.find_authorization(connection, authorization.account, authorization.id, now)
+        return stored is not None and stored.status == AuthorizationStatus.PENDING
+
+    def _postponed(self, connection: sa.Connection, tried: Authorization, until: datetime) -> None:
+        if self._still_pending(connection, tried):
+            authorizations.update_authorization(connection, tried, next_attempt=until)
+
+    def _validated(self, connection: sa.Connection, authorization: Authorization, challenge: Challenge) -> None:
+        """Move challenge, authorization and, with the last one, the order: clients finalize the instant they see it."""
+        if not self._still_pending(connection, authorization):
+            return
+        now = self._endpoint.clock()
+        event = states.ChallengeEvent.VALIDATED
+        valid = replace(
+            challenge,
+            status=states.advance(states.CHALLENGE, challenge.status, event),
+            validated=now,
+            error=None,
+        )
+        moved = states.advance(states.AUTHORIZATION, authorization.status, states.AuthorizationEvent.VALIDATED)
+        done = replace(authorization, status=moved, challenges=_with(authorization, valid))
+        authorizations.update_authorization(connection, done)
+        siblings = authorizations.statuses_of(connection, done.order, now)
+        if all(status == AuthorizationStatus.VALID for status in siblings):
+            sources = states.sources(states.ORDER, states.OrderEvent.AUTHORIZED)
+            orders.move_order(connection, done.order, sources, OrderStatus.READY)
+
+    def _failed(self, connection: sa.Connection, tried: Authorization, problem: ProblemDocument) -> None:
+        if not self._still_pending(connection, tried):
+            return
+        event = states.ChallengeEvent.FAILED
+        challenges = tuple(
+            replace(each, status=states.advance(states.CHALLENGE, each.status, event))
+            if each.status == ChallengeStatus.PROCESSING
+            else each
+            for each in tried.challenges
+        )
+        status = states.advance(states.AUTHORIZATION, tried.status, states.AuthorizationEvent.FAILED)
+        authorizations.update_authorization(connection, replace(tried, status=status, challenges=challenges))
+        subproblem = Subproblem(problem.type, problem.detail, tried.identifier)
+        lost(connection, tried.order, problem_object(replace(problem, subproblems=(subproblem,))))
+
+    async def _record(self, tried: Authorization, problem: ProblemDocument) -> None:
+        await self._endpoint.enrollment.refuse(
+            RefusedAttempt(
+                self._endpoint.name,
+                Problem(reason_of(problem), f"{tried.identifier.value} was not validated: {problem.detail}"),
+                requester=f"account:{tried.account}",
+                transaction=tried.order,
+            )
+        )
+
+
+def _with(authorization: Authorization, changed: Challenge) -> tuple[Challenge, ...]:
+    return tuple(changed if each.type == changed.type else each for each in authorization.challenges)
