@@ -24,7 +24,17 @@ NOWHERE = Location("policies", 1, 1)
 
 
 class UnknownProfile(ValueError):
-    """An endpoint is configured with a profile that no policy file has, or that does not take the endpoint."""
+    """An endpoint is configured with a profile that no policy file has, or that does not take the endpoint.
+
+    Attributes:
+        endpoint: the endpoint.
+        profile: the name that it was configured with.
+    """
+
+    def __init__(self, endpoint: EndpointName, profile: str, message: str) -> None:
+        super().__init__(f"endpoint {endpoint}: {message}")
+        self.endpoint = endpoint
+        self.profile = profile
 
 
 class ProfileSet:
@@ -113,12 +123,11 @@ class ProfileSet:
         for name in names:
             profile = self._profiles.get(name)
             if profile is None:
-                raise UnknownProfile(
-                    f'endpoint {endpoint}: there is no profile "{name}"{did_you_mean(name, self._profiles)}'
-                )
+                hint = did_you_mean(name, self._profiles)
+                raise UnknownProfile(endpoint, name, f'there is no profile "{name}"{hint}')
             if not any(pattern.matches(str(endpoint)) for pattern in profile.sections.endpoints):
                 place = profile.place("endpoints")
-                raise UnknownProfile(f'endpoint {endpoint}: profile "{name}" does not take it; see {place}')
+                raise UnknownProfile(endpoint, name, f'profile "{name}" does not take it; see {place}')
 
 
 def _problems(

@@ -1,0 +1,87 @@
+"""The folder of policy files: read, tested and compiled; what is wrong in any of them is reported at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policies.decision import Location
+from policies.document import DocumentErrors, DocumentProblem
+from policies.profile import parse_policy
+from policies.profile_set import ProfileSet
+from policies.trial import failed_tests
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from policies.profile import Ceilings, IssuerFacts, PolicyFile
+    from policies.request import EndpointName
+
+SUFFIXES = frozenset({".yaml", ".yml"})
+
+
+def policy_paths(folder: Path) -> tuple[Path, ...]:
+    """Return the policy files of a folder, sorted; hidden files are left out. Raises DocumentErrors if there is none."""
+    try:
+        every = sorted(folder.iterdir())
+    except OSError as error:
+        raise DocumentErrors([_at(folder, f"can't read the folder of policy files: {error.strerror}")]) from error
+    paths = tuple(path for path in every if path.suffix in SUFFIXES and not path.name.startswith("."))
+    if not paths:
+        raise DocumentErrors([_at(folder, "there is no policy file (*.yaml) in this folder: nothing would be issued")])
+    return paths
+
+
+def read_policy(path: Path) -> PolicyFile:
+    """Read and compile one policy file; its tests are not run. Raises DocumentErrors."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DocumentErrors([_at(path, f"can't read the file: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise DocumentErrors([_at(path, f"the file is not UTF-8 (octet {error.start})")]) from error
+    return parse_policy(text, str(path))
+
+
+def load_policies(
+    folder: Path,
+    *,
+    ceilings: Ceilings,
+    issuers: Mapping[str, IssuerFacts],
+    endpoints: Mapping[EndpointName, tuple[str, ...]] | None = None,
+) -> ProfileSet:
+    """Read all policy files of a folder and run the tests inside them.
+
+    Args:
+        folder: where they are; files ending in .yaml or .yml count.
+        ceilings: the limits of the server's configuration.
+        issuers: the configured issuers by name.
+        endpoints: the profiles of each endpoint, see `ProfileSet`.
+
+    Raises:
+        DocumentErrors: everything that is wrong in any file: syntax, keys, values, contradictions, ceilings, unknown
+            issuers, and tests that fail.
+        UnknownProfile: an endpoint names a profile that there is not, or that does not take it.
+    """
+    files: list[PolicyFile] = []
+    problems: list[DocumentProblem] = []
+    for path in policy_paths(folder):
+        try:
+            files.append(read_policy(path))
+        except DocumentErrors as errors:
+            problems += errors.problems
+    profiles = [profile for file in files for profile in file.profiles]
+    try:
+        loaded = ProfileSet(profiles, ceilings=ceilings, issuers=issuers)
+    except DocumentErrors as errors:
+        raise DocumentErrors([*problems, *errors.problems]) from errors
+    problems += (problem for file in files for problem in failed_tests(file, ceilings))
+    if problems:
+        raise DocumentErrors(problems)
+    return (
+        loaded if endpoints is None else ProfileSet(profiles, ceilings=ceilings, issuers=issuers, endpoints=endpoints)
+    )
+
+
+def _at(path: Path, message: str) -> DocumentProblem:
+    return DocumentProblem(Location(str(path), 1, 1), message)
