@@ -1,0 +1,69 @@
+"""A CA for tests, plans for it to sign, and an issuer that fails when it is told to."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives import serialization
+
+from ca import ceremony
+from ca.backends.local import LocalIssuer
+from ca.names import DistinguishedName, dns_name
+from ca.plan import CertificatePlan, KeyUsage
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from ca.issuer import Permit
+    from ca.tbs import SigningKey
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def make_issuer(kind: str = "P-256", now: datetime = NOW) -> LocalIssuer:
+    root = ceremony.make_root(DistinguishedName.from_text("CN=Test Root"), now=now, key=ceremony.generate_key(kind))
+    subject, key = DistinguishedName.from_text("CN=Test Issuing CA,O=Test"), ceremony.generate_key(kind)
+    issuing = ceremony.make_issuing_ca(root, subject, now=now, key=key)
+    return LocalIssuer(issuing.key, issuing.certificate, (root.certificate,))
+
+
+def spki_of(key: SigningKey) -> bytes:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.DER, form)
+
+
+def make_plan(**changes: object) -> CertificatePlan:
+    fields: dict[str, object] = {
+        "issuer": "issuing",
+        "profile": "device",
+        "policy_digest": "0" * 64,
+        "subject": DistinguishedName.from_text("CN=Pump 17,O=Test"),
+        "names": (dns_name("pump-17.test"), dns_name("pump.test")),
+        "spki": changes.get("spki") or spki_of(ceremony.generate_key("P-256")),
+        "not_before": NOW,
+        "not_after": NOW + timedelta(days=90),
+        "key_usage": frozenset({KeyUsage.DIGITAL_SIGNATURE}),
+        "extended_key_usage": ("1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.1"),
+    }
+    return CertificatePlan(**(fields | changes))  # type: ignore[arg-type] # a test that mistypes a field fails anyway
+
+
+class FakeIssuer:
+    """Signs like the issuer inside of it, but first raises each of `failures` once; `issued` counts signatures."""
+
+    def __init__(self, inner: LocalIssuer) -> None:
+        self.inner = inner
+        self.failures: deque[Exception] = deque()
+        self.issued: list[str] = []
+
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+        if self.failures:
+            raise self.failures.popleft()
+        certificate = await self.inner.issue(permit, plan, serial)
+        self.issued.append(permit.request_id)
+        return certificate
+
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        return self.inner.chain()
