@@ -10,7 +10,12 @@ from server.outcome import Problem, Reason
 if TYPE_CHECKING:
     from policies.decision import Finding
 
-_NAME_RULES = "san."
+_NAME_RULES = "names."
+
+
+def about_names(finding: Finding) -> bool:
+    """Say whether a finding speaks against a name of the order, rather than against the CSR."""
+    return finding.rule.startswith(_NAME_RULES)
 
 
 def from_outcome(problem: Problem) -> ProblemDocument:  # noqa: PLR0911 - one flat table, proved complete
@@ -40,7 +45,7 @@ def from_outcome(problem: Problem) -> ProblemDocument:  # noqa: PLR0911 - one fl
 def _denied(findings: tuple[Finding, ...], detail: str) -> ProblemDocument:
     """Say which findings speak against the names and which against the CSR."""
     text = "; ".join(dict.fromkeys(finding.message for finding in findings)) or detail
-    named = tuple(each for each in findings if each.rule.startswith(_NAME_RULES))
+    named = tuple(filter(about_names, findings))
     if not named or len(named) < len(findings):
         return ProblemDocument(ErrorType.BAD_CSR, text)
     problems = tuple(

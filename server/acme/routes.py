@@ -119,7 +119,8 @@ class _Front:
                 reply = await resource(call, request.match_info)
             except Rejected as refusal:
                 reply = await self._refused(call, refusal)
-            note(request, endpoint=self._scope, account=call.account or None, order=call.transaction, **reply.facts)
+            known = {"endpoint": self._scope, "account": call.account, "about": call.transaction, **reply.facts}
+            note(request, **{name: value for name, value in known.items() if value})
             return self._response(request, reply)
 
         return post

@@ -13,19 +13,15 @@ from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
-    from ca.names import GeneralName
-    from policies.decision import Finding
-    from policies.request import Requester
+    from policies.decision import Decision
+    from policies.request import EnrollmentRequest
     from server.acme.challenges import ChallengeType
     from server.acme.nonces import Nonces
     from server.clock import Clock
     from server.enrollment import Enrollment
     from server.store import Store
     from server.store.lane import Work
-
-    NameCheck = Callable[[EndpointName, Requester, tuple[GeneralName, ...], datetime], tuple[Finding, ...]]
 
 T = TypeVar("T")
 
@@ -76,7 +72,7 @@ class AcmeEndpoint:
         challenges: how control over names may be shown, the first offered first.
         clock: the time.
         token: makes identifiers and challenge tokens of at least 128 random bits, base64url.
-        check_names: names that policy forbids whatever the CSR will be; None leaves that to finalize.
+        decide: the policy, asked at newOrder about the names alone.
         timing: how long things take.
     """
 
@@ -87,8 +83,8 @@ class AcmeEndpoint:
     nonces: Nonces
     challenges: tuple[ChallengeType, ...]
     clock: Clock
+    decide: Callable[[EnrollmentRequest], Decision]
     token: Callable[[], str] = random_token
-    check_names: NameCheck | None = None
     timing: Timing = Timing()
 
     @property

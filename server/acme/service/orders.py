@@ -27,6 +27,7 @@ from server.acme.messages import (
 )
 from server.acme.records import authorizations, orders
 from server.acme.service.authentication import active
+from server.acme.service.forbidden_names import ForbiddenNames
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -62,6 +63,7 @@ class Orders:
         self._endpoint = endpoint
         self._authentication = authentication
         self._finalization = finalization
+        self._forbidden = ForbiddenNames(endpoint.decide)
 
     async def create(self, call: Call) -> Reply:
         """Answer newOrder: 201 with an order that waits for authorizations (section 7.4)."""
@@ -88,11 +90,8 @@ class Orders:
         if wildcards:
             problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _NO_WILDCARDS, each) for each in wildcards)
             raise Rejected(compound(problems, _NO_WILDCARDS))
-        if self._endpoint.check_names is None:
-            return
-        names = names_of(request.identifiers)
-        who = requester(signed.account, names, call.address)
-        findings = self._endpoint.check_names(self._endpoint.name, who, names, self._endpoint.clock())
+        who = requester(signed.account, names_of(request.identifiers), call.address)
+        findings = self._forbidden.findings(self._endpoint.name, who, self._endpoint.clock())
         if findings:
             problems = tuple(_subproblem(each, request.identifiers) for each in findings)
             raise Rejected(compound(problems, "the policy does not allow some of the names"), findings=findings)
