@@ -73,6 +73,8 @@ def _rdn(element: der.Tlv) -> tuple[Attribute, ...]:
 @lru_cache(maxsize=256)
 def write_name(name: DistinguishedName) -> bytes:
     """Return the DER of a Name. Raises MalformedName for what RFC 5280 does not allow in one."""
+    if any(len({attribute.oid for attribute in rdn}) != len(rdn) for rdn in name.rdns):
+        raise MalformedName("a relative distinguished name has a type twice (X.501 section 9.3)")
     return der.sequence(*(der.set_of(*map(_attribute, rdn)) for rdn in name.rdns))
 
 

@@ -115,9 +115,16 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class DistinguishedName:
-    """A distinguished name: relative names in the order of the encoding, each of one or more attributes."""
+    """A distinguished name: relative names in the order of the encoding, each of one or more attributes.
+
+    The attributes of one relative name are a set; here they are sorted.
+    """
 
     rdns: tuple[tuple[Attribute, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(len(rdn) > 1 for rdn in self.rdns):
+            object.__setattr__(self, "rdns", tuple(tuple(sorted(rdn)) for rdn in self.rdns))
 
     def __bool__(self) -> bool:
         return bool(self.rdns)
