@@ -40,7 +40,7 @@ def find_candidates(connection: sa.Connection, endpoint: EndpointName, transacti
     row = requests.c
     query = (
         sa.select(row.id, row.csr, certificates.c.der)
-        .outerjoin(certificates, certificates.c.serial == row.renews)
+        .select_from(requests.outerjoin(certificates, certificates.c.serial == row.renews))
         .where(row.transaction_id == transaction, row.endpoint == str(endpoint), row.csr.is_not(None))
         .where(sa.or_(row.state.in_(_STANDING), row.question.is_not(None)))
         .order_by(row.number.desc())

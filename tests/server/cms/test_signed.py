@@ -212,7 +212,8 @@ def test_a_bag_with_too_many_certificates_is_malformed() -> None:
 def ra_certificate() -> bytes:
 
     key = rsa_key("ra")
-    builder = x509.CertificateBuilder(common_name("CA"), common_name("RA"), key.public_key(), 7, NOW, NOW)
+    builder = x509.CertificateBuilder(common_name("CA"), common_name("RA"), key.public_key(), 7)
+    builder = builder.not_valid_before(NOW).not_valid_after(NOW)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 

@@ -1,15 +1,21 @@
-"""The RA of the tests, and its certificate."""
+"""A SCEP endpoint to talk to."""
 
 from __future__ import annotations
 
-import pytest
-from cryptography import x509
+from typing import TYPE_CHECKING
 
-from server.scep.ra import RaKey
-from tests.server.scep.device import rsa_key, self_signed
+import pytest_asyncio
+
+from tests.server.scep.lab import Lab, make_lab
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
-@pytest.fixture(scope="session")
-def ra() -> RaKey:
-    key = rsa_key("ra")
-    return RaKey(x509.load_der_x509_certificate(self_signed(key, "RA")), key)
+@pytest_asyncio.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    made = await make_lab(tmp_path)
+    yield made
+    await made.enrollment.drain()
+    await made.tear()

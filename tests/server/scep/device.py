@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 from cryptography import x509
@@ -27,11 +26,14 @@ FAIL_INFO_TEXT = "1.3.6.1.5.5.7.24.1"
 NONCE = bytes(range(16))
 
 
-@cache
+_KEYS: dict[tuple[str, int], rsa.RSAPrivateKey] = {}
+
+
 def rsa_key(name: str = "device", bits: int = 2048) -> rsa.RSAPrivateKey:
     """Return a key, the same one for the same name in one run."""
-    del name
-    return rsa.generate_private_key(65537, bits)
+    if (name, bits) not in _KEYS:
+        _KEYS[name, bits] = rsa.generate_private_key(65537, bits)
+    return _KEYS[name, bits]
 
 
 def common_name(text: str) -> x509.Name:
