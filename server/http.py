@@ -26,8 +26,8 @@ SERVER = "certwright"
 STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping")
 """Set when the listener stops: each answer then is the last on its connection."""
 
-_PEER = "certwright.peer"
-_NOTES = "certwright.notes"
+_PEER: web.RequestKey[PeerIdentity] = web.RequestKey("peer", PeerIdentity)
+_NOTES: web.RequestKey[dict[str, object]] = web.RequestKey("notes", dict)
 _log = structlog.get_logger("server.http")
 
 
@@ -57,8 +57,7 @@ def create_app(
 
 def peer(request: web.Request) -> PeerIdentity:
     """Return what TLS knows of the peer; it stays known when the peer hangs up."""
-    identity = request[_PEER]
-    return identity if isinstance(identity, PeerIdentity) else NO_PEER
+    return request[_PEER]
 
 
 def address(request: web.Request) -> str | None:
@@ -113,7 +112,7 @@ def _observe(listener: str, request_id: Callable[[], str]) -> Any:
         notes: dict[str, object] = {}
         request[_NOTES] = notes
         transport = request.transport
-        request[_PEER] = transport.get_extra_info("peer_identity") if transport is not None else None
+        request[_PEER] = transport.get_extra_info("peer_identity", NO_PEER) if transport is not None else NO_PEER
         identifier = request_id()
         status = 499  # nothing was answered: the task was cancelled
         try:

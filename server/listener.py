@@ -79,7 +79,8 @@ class HttpConnection(web.RequestHandler):
     @property
     def busy(self) -> bool:
         """Whether a request is being read or answered, or waits for that."""
-        return self._request_in_progress or bool(self._messages)
+        waits = self._waiter is not None and not self._waiter.done()
+        return bool(self._messages) or (self._request_count > 0 and not waits)
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -166,6 +167,11 @@ class Listener:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         self._server: asyncio.Server | None = None
         self._tls: set[TlsConnection] = set()
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return self._limit.count
 
     async def start(self) -> None:
         """Start to accept."""

@@ -14,11 +14,12 @@ import structlog
 import uvloop
 
 from policies.document import DocumentErrors
-from server.app import Application
+from server.app import Application, shared_ledger
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from server.app import Material
     from server.config import Config
@@ -33,13 +34,26 @@ _LONGEST_DELAY_SECONDS = 30
 _log = structlog.get_logger("server.workers")
 
 
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """What a worker has from its supervisor.
+
+    Attributes:
+        lifeline: a pipe's reading end; when its other end closes, the supervisor is gone and serving ends.
+        ledger: the file of redeemed nonces that the workers share.
+    """
+
+    lifeline: int
+    ledger: Path
+
+
 def serve_here(
     config: Config,
     material: Material,
     sockets: Mapping[str, socket.socket],
     *,
     ready: Callable[[], None] | None = None,
-    lifeline: int | None = None,
+    supervised: Supervised | None = None,
 ) -> int:
     """Serve in this process until SIGINT or SIGTERM.
 
@@ -48,14 +62,14 @@ def serve_here(
         material: what it names, loaded.
         sockets: a bound socket for each listener.
         ready: called when requests are answered.
-        lifeline: a pipe's reading end; when its other end closes, the supervisor is gone and serving ends.
+        supervised: what a worker has from its supervisor; None for a process that serves alone.
 
     Returns:
         The exit status of the process. Errors are printed.
     """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(config, material, sockets, ready, lifeline))
+            runner.run(_serve(config, material, sockets, ready, supervised))
     except DocumentErrors as errors:
         print(errors, file=sys.stderr)  # noqa: T201 - for who started it
         return MISCONFIGURED
@@ -67,22 +81,22 @@ async def _serve(
     material: Material,
     sockets: Mapping[str, socket.socket],
     ready: Callable[[], None] | None,
-    lifeline: int | None,
+    supervised: Supervised | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    if lifeline is not None:
-        loop.add_reader(lifeline, stop.set)
-    application = await Application.build(config, material, sockets)
+    if supervised is not None:
+        loop.add_reader(supervised.lifeline, stop.set)
+    application = await Application.build(config, material, sockets, ledger=supervised.ledger if supervised else None)
     try:
         await application.start()
         if ready is not None:
             ready()
         await stop.wait()
-        if lifeline is not None:
-            loop.remove_reader(lifeline)
+        if supervised is not None:
+            loop.remove_reader(supervised.lifeline)
     finally:
         await application.stop()
         _log.info("stopped")
@@ -116,7 +130,8 @@ class Supervisor:
         self._workers = [
             _Worker(number, {name: each[number] for name, each in sockets.items()}) for number in range(count)
         ]
-        self._lifeline, self._held = os.pipe()
+        lifeline, self._held = os.pipe()
+        self._supervised = Supervised(lifeline, shared_ledger(config))
 
     def run(self, ready: Callable[[], None]) -> int:
         """Supervise until SIGINT or SIGTERM, or until a worker finds the configuration wrong.
@@ -133,7 +148,7 @@ class Supervisor:
             return self._stop() or status
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(self._lifeline)
+            os.close(self._supervised.lifeline)
             os.close(self._held)
 
     def _start(self, worker: _Worker) -> None:
@@ -154,7 +169,7 @@ class Supervisor:
         structlog.contextvars.bind_contextvars(worker=worker.number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, signal.SIGCHLD})
         try:
-            return serve_here(self._config, self._material, worker.sockets, lifeline=self._lifeline)
+            return serve_here(self._config, self._material, worker.sockets, supervised=self._supervised)
         except BaseException:  # noqa: BLE001 - the last resort of a process
             _log.exception("the worker fails")
             return FAILED

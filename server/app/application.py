@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
-import operator
 import secrets
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ from cryptography import x509
 
 from ca.lint import Linter
 from policies.document import DocumentErrors, DocumentProblem
+from server.acme.nonces import forget, open_nonces
 from server.app import protocols
 from server.app.protocols import Services
 from server.clock import system_clock
@@ -24,13 +23,16 @@ from server.enrollment import Enrollment
 from server.http import create_app
 from server.listener import Listener, bind
 from server.store import Store, StoreUnavailable
+from server.store.database import database_file
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
+    from pathlib import Path
 
     from aiohttp import web
 
+    from server.acme.nonces import Nonces
     from server.app.material import Material
     from server.clock import Clock
     from server.config import Config
@@ -61,7 +63,7 @@ def bind_listeners(config: Config, processes: int = 1) -> Mapping[str, list[sock
             message = f"{name}: can't listen on {settings.address} port {settings.port}: {reason}"
             problems.append(config.problem(("listeners", name, key), message))
     if problems:
-        for sock in functools.reduce(operator.iadd, sockets.values(), []):
+        for sock in (sock for each in sockets.values() for sock in each):
             sock.close()
         raise DocumentErrors(problems)
     return sockets
@@ -90,7 +92,6 @@ class Application:
     def __init__(self, services: Services, listeners: Mapping[str, Listener]) -> None:
         self.services = services
         self._listeners = listeners
-        self._background = protocols.Background(services)
 
     @classmethod
     async def build(
@@ -99,6 +100,7 @@ class Application:
         material: Material,
         sockets: Mapping[str, socket.socket],
         *,
+        ledger: Path | None = None,
         clock: Clock = system_clock,
     ) -> Application:
         """Open the store and wire the parts.
@@ -107,6 +109,7 @@ class Application:
             config: the configuration.
             material: what it names, loaded.
             sockets: a bound socket for each configured listener.
+            ledger: the file of redeemed nonces that several processes share; None for a single one.
             clock: tells the time.
 
         Raises:
@@ -116,7 +119,7 @@ class Application:
             store = await Store.open(config.database_url)
         except (StoreUnavailable, ValueError, sa.exc.DBAPIError) as error:
             raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
-        services = _services(config, material, store, clock)
+        services = _services(config, material, store, open_nonces(ledger, lambda: int(clock().timestamp())), clock)
         return cls(services, _listeners(services, sockets))
 
     async def start(self) -> None:
@@ -124,20 +127,18 @@ class Application:
         left = await self.services.enrollment.recover()
         if left:
             _log.warning("finished what an earlier process left half-done", requests=left)
-        await self._background.start()
         for listener in self._listeners.values():
             await listener.start()
 
     async def stop(self) -> None:
         """Finish the requests in flight within the configured time, then close everything."""
         await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
-        await self._background.stop()
         await self.services.enrollment.drain()
         self.services.credentials.close()
         await self.services.store.close()
 
 
-def _services(config: Config, material: Material, store: Store, clock: Clock) -> Services:
+def _services(config: Config, material: Material, store: Store, nonces: Nonces, clock: Clock) -> Services:
     enrollment = Enrollment(
         store=store,
         decide=material.policies.decide,
@@ -155,7 +156,7 @@ def _services(config: Config, material: Material, store: Store, clock: Clock) ->
         seconds=monotonic,
         key=secrets.token_bytes(32),
     )
-    return Services(config, material, store, enrollment, credentials, clock)
+    return Services(config, material, store, enrollment, credentials, nonces, clock)
 
 
 def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapping[str, Listener]:
@@ -175,6 +176,14 @@ def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapp
         context = services.material.tls if name == "https" else None
         listeners[name] = Listener(name, app, limits, sock, context)
     return listeners
+
+
+def shared_ledger(config: Config) -> Path:
+    """Return where the processes of one server share what nonces were redeemed, new for each start."""
+    file = database_file(config.database_url)
+    ledger = file.with_name(f"{file.name}-nonces")
+    forget(ledger)
+    return ledger
 
 
 def _request_id() -> str:

@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from server.acme import routes as acme
+from server.acme.challenges.http01 import http01
 from server.est import routes as est
 from server.scep import routes as scep
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from cryptography import x509
 
+    from server.acme.nonces import Nonces
     from server.app.material import Material
     from server.clock import Clock
     from server.config import Config
@@ -33,6 +36,7 @@ class Services:
         store: the record.
         enrollment: the one door to the signer.
         credentials: judges evidence.
+        nonces: those of ACME.
         clock: tells the time.
     """
 
@@ -41,6 +45,7 @@ class Services:
     store: Store
     enrollment: Enrollment
     credentials: Credentials
+    nonces: Nonces
     clock: Clock
 
     def chain(self, issuer: str | None) -> Callable[[], tuple[x509.Certificate, ...]]:
@@ -52,7 +57,9 @@ class Services:
 def mount(listener: str, app: web.Application, services: Services) -> None:
     """Mount what belongs on a listener."""
     if listener == "https":
+        https = services.config.listeners.https
         _mount_est(app, services)
+        _mount_acme(app, services, https.origins() if https is not None else ())
     elif listener == "http":
         _mount_scep(app, services)
 
@@ -92,14 +99,19 @@ def _mount_scep(app: web.Application, services: Services) -> None:
         scep.mount(app, endpoints)
 
 
-class Background:
-    """What runs besides requests."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def start(self) -> None:
-        """Begin."""
-
-    async def stop(self) -> None:
-        """End, with what is under way finished."""
+def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ...]) -> None:
+    endpoints = {
+        name.label: acme.AcmeEndpoint(
+            label=name.label,
+            external_urls=origins,
+            store=services.store,
+            enrollment=services.enrollment,
+            nonces=services.nonces,
+            challenges=(http01(config.http01),),
+            clock=services.clock,
+            decide=services.material.policies.decide,
+        )
+        for name, config in services.config.endpoints.acme.items()
+    }
+    if endpoints:
+        acme.mount(app, endpoints)

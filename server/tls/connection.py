@@ -31,10 +31,11 @@ _HINTS = {
     "unsupported protocol": "the client offers nothing newer than TLS 1.1",
     "no shared cipher": "the client offers no cipher with forward secrecy and authenticated encryption",
 }
+_PLAIN_HTTP_TEXT = b"this is an HTTPS port: use https://\n"
 _PLAIN_HTTP_ANSWER = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 36\r\nConnection: close\r\n\r\n"
-    b"this is an HTTPS port: use https://\r\n"
-)[:-1]
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+    % (len(_PLAIN_HTTP_TEXT), _PLAIN_HTTP_TEXT)
+)
 
 
 @dataclass(frozen=True, slots=True)
