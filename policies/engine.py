@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ca.names import DistinguishedName
 from ca.plan import CertificatePlan
-from policies.decision import Approved, Check, Deferred, Denied, Finding, Trace, Verdict
+from policies.decision import Approved, Deferred, Denied, Finding, Trace
 from policies.rules import evidence, identity, key, names, order, renewal, subject, unused, usages, validity
-from policies.ruling import Draft, Question, Rule, Ruling, joined
+from policies.ruling import Draft, Report, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ca.names import GeneralName
     from ca.plan import KeyUsage
     from policies.decision import Decision
+    from policies.ruling import Question
 
 RULES: tuple[Rule, ...] = (
     Rule("evidence", evidence.judge),
@@ -46,12 +47,17 @@ def decide(question: Question, rules: Sequence[Rule] = RULES) -> Decision:
         Denied when there is any finding; Deferred when there is none and the profile wants a person to approve; else
         Approved. The plan of the last two is built from what the profile allows.
     """
-    draft, built = _draft(question)
-    verdict = joined((built, *(_judge(rule, question, draft) for rule in rules)))
+    report = Report()
+    draft = _draft(question, report)
+    for rule in rules:
+        try:
+            rule.judge(question, draft, report)
+        except Exception as error:  # noqa: BLE001 - any fault of a rule denies
+            report.faulty(rule.id, question.profile.place(rule.id), error)
     profile = question.profile
-    trace = Trace(profile.name, profile.digest, verdict.checks, verdict.ignored)
-    if verdict.findings:
-        return Denied(verdict.findings, trace)
+    trace = Trace(profile.name, profile.digest, tuple(report.checks), tuple(report.ignored))
+    if report.findings:
+        return Denied(tuple(report.findings), trace)
     plan = _plan(question, draft)
     if profile.sections.approval == "manual":
         message = "a person must approve this request"
@@ -59,36 +65,24 @@ def decide(question: Question, rules: Sequence[Rule] = RULES) -> Decision:
     return Approved(plan, trace)
 
 
-def _draft(question: Question) -> tuple[Draft, Ruling]:
+def _draft(question: Question, report: Report) -> Draft:
     """Build each part of the certificate; a part that can't be built denies and is empty."""
     now = question.request.now.astimezone(UTC)
-    subject_, of_subject = _part("subject", question, subject.build, DistinguishedName())
-    names_, of_names = _part("names", question, names.build, _NO_NAMES)
-    key_usage, of_key_usage = _part("key_usage", question, usages.build_key_usage, _NO_USAGE)
-    purposes, of_purposes = _part("extended_key_usage", question, usages.build_purposes, _NO_PURPOSES)
-    period, of_period = _part("validity", question, validity.build, (now, now))
-    draft = Draft(subject_, names_, key_usage, purposes, *period)
-    return draft, joined((of_subject, of_names, of_key_usage, of_purposes, of_period))
+    return Draft(
+        _part("subject", question, subject.build, DistinguishedName(), report),
+        _part("names", question, names.build, _NO_NAMES, report),
+        _part("key_usage", question, usages.build_key_usage, _NO_USAGE, report),
+        _part("extended_key_usage", question, usages.build_purposes, _NO_PURPOSES, report),
+        *_part("validity", question, validity.build, (now, now), report),
+    )
 
 
-def _part(rule: str, question: Question, build: Callable[[Question], tuple[T, Ruling]], empty: T) -> tuple[T, Ruling]:
+def _part(rule: str, question: Question, build: Callable[[Question, Report], T], empty: T, report: Report) -> T:
     try:
-        return build(question)
+        return build(question, report)
     except Exception as error:  # noqa: BLE001 - any fault of a rule denies
-        return empty, _fault(rule, question, error)
-
-
-def _judge(rule: Rule, question: Question, draft: Draft) -> Ruling:
-    try:
-        return rule.judge(question, draft)
-    except Exception as error:  # noqa: BLE001 - any fault of a rule denies
-        return _fault(rule.id, question, error)
-
-
-def _fault(rule: str, question: Question, error: Exception) -> Ruling:
-    place, cause = question.profile.place(rule), repr(error)
-    finding = Finding(rule, "the policy could not be evaluated; its administrator knows more", place, cause)
-    return Ruling((Check(rule, Verdict.ERROR, place, cause),), (finding,))
+        report.faulty(rule, question.profile.place(rule), error)
+        return empty
 
 
 def _plan(question: Question, draft: Draft) -> CertificatePlan:

@@ -132,8 +132,9 @@ class EmailPattern:
     def __str__(self) -> str:
         return self.text
 
-    def matches(self, value: str, requester: str) -> bool:
+    def matches(self, value: str, requester: str, *, covering: bool = False) -> bool:
         """Compare; case matters before the @ (RFC 5280 section 4.2.1.6)."""
+        del covering
         local, at, domain = value.rpartition("@")
         return bool(at) and self.local.matches(local, requester) and self.domain.matches(domain, requester)
 
@@ -163,8 +164,9 @@ class UriPattern:
     def __str__(self) -> str:
         return self.text
 
-    def matches(self, value: str, requester: str) -> bool:
+    def matches(self, value: str, requester: str, *, covering: bool = False) -> bool:
         """Compare segment by segment. A value with ``.`` or ``..`` segments is never below anything."""
+        del covering
         segments = value.split("/")
         if len(segments) < len(self.segments) + self.deep or (len(segments) > len(self.segments) and not self.deep):
             return False
@@ -196,8 +198,11 @@ class Network:
     def __str__(self) -> str:
         return self.text
 
-    def contains(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    def matches(
+        self, address: ipaddress.IPv4Address | ipaddress.IPv6Address, requester: str, *, covering: bool = False
+    ) -> bool:
         """Whether the address is in the network; IPv4 and IPv6 are never mixed."""
+        del requester, covering
         return address.version == self.version and int(address) >> self.shift == self.prefix
 
 

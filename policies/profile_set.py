@@ -6,6 +6,7 @@ import hashlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from policies.asked import read_request
 from policies.decision import Denied, Finding, Location, Trace
 from policies.document import DocumentErrors, DocumentProblem, did_you_mean
 from policies.engine import decide
@@ -70,6 +71,7 @@ class ProfileSet:
         self._endpoints = None if endpoints is None else dict(endpoints)
         for endpoint, names in (self._endpoints or {}).items():
             self._require(endpoint, names)
+        self._chosen: dict[tuple[EndpointName, str | None], Profile] = {}  # as many as there are right answers
         digests = sorted({profile.digest for profile in every})
         self.digest = hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -81,11 +83,14 @@ class ProfileSet:
     def decide(self, request: EnrollmentRequest) -> Decision:
         """Judge a request. Never raises: what goes wrong denies."""
         try:
-            chosen = self._choose(request)
-            if isinstance(chosen, Denied):
-                return chosen
+            chosen = self._chosen.get((request.endpoint, request.profile))
+            if chosen is None:
+                found = self._choose(request)
+                if isinstance(found, Denied):
+                    return found
+                self._chosen[request.endpoint, request.profile] = chosen = found
             issuer = self._issuers[chosen.sections.issuer]
-            return decide(Question(chosen, request, issuer, self._ceilings))
+            return decide(Question(chosen, request, issuer, self._ceilings, read_request(request)))
         except Exception as error:  # noqa: BLE001 - a decision is always reached, and a fault denies
             finding = Finding("engine", "the policy could not be evaluated", NOWHERE, repr(error))
             return Denied((finding,), Trace("", self.digest))

@@ -1,30 +1,37 @@
-"""What a rule is given and what it answers."""
+"""What a rule is given and how it answers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from policies.decision import Check, Finding, Location, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from datetime import datetime
 
     from ca.names import DistinguishedName, GeneralName
     from ca.plan import KeyUsage
+    from policies.asked import Asked
     from policies.profile import Ceilings, IssuerFacts, Profile
     from policies.request import EnrollmentRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What there is to be judged: a request under a profile, within what issuer and ceilings let through."""
+    """What there is to be judged: a request under a profile, within what issuer and ceilings let through.
+
+    Attributes:
+        profile, request, issuer, ceilings: the givens.
+        asked: what the request asks for, read out of it once.
+    """
 
     profile: Profile
     request: EnrollmentRequest
     issuer: IssuerFacts
     ceilings: Ceilings
+    asked: Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,50 +52,38 @@ class Draft:
     not_after: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What a rule found; findings deny."""
+@dataclass(slots=True)
+class Report:
+    """Where rules write what they found; they can't read it. A finding denies."""
 
-    checks: tuple[Check, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    ignored: tuple[str, ...] = ()
+    checks: list[Check] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
+    def passed(self, rule: str, location: Location, value: str = "", limit: str = "") -> None:
+        """Say that a rule has nothing against the request."""
+        self.checks.append(Check(rule, Verdict.PASS, location, value, limit))
 
-SILENT = Ruling()
+    def failed(self, rule: str, location: Location, message: str, value: str = "", limit: str = "") -> None:
+        """Deny; `message` is for the requester, the rest for administrators."""
+        self.checks.append(Check(rule, Verdict.FAIL, location, value, limit))
+        self.findings.append(Finding(rule, message, location, value, limit))
+
+    def faulty(self, rule: str, location: Location, error: Exception) -> None:
+        """Deny, because the rule itself went wrong."""
+        cause = repr(error)
+        self.checks.append(Check(rule, Verdict.ERROR, location, cause))
+        message = "the policy could not be evaluated; its administrator knows more"
+        self.findings.append(Finding(rule, message, location, cause))
+
+    def unused(self, phrase: str) -> None:
+        """Say that something of the request has no influence."""
+        self.ignored.append(phrase)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule over question and draft; a pure function with the identifier under which it reports."""
+    """One rule over question and draft, and the identifier of its faults; it changes nothing but the report."""
 
     id: str
-    judge: Callable[[Question, Draft], Ruling]
-
-
-def passed(rule: str, location: Location, value: str = "", limit: str = "") -> Ruling:
-    """Return the ruling of a rule that has nothing against the request."""
-    return Ruling((Check(rule, Verdict.PASS, location, value, limit),))
-
-
-def failed(rule: str, location: Location, message: str, value: str = "", limit: str = "") -> Ruling:
-    """Return the ruling of a rule that denies; `message` is for the requester, the rest for administrators."""
-    return Ruling(
-        (Check(rule, Verdict.FAIL, location, value, limit),), (Finding(rule, message, location, value, limit),)
-    )
-
-
-def ignored(*phrases: str) -> Ruling:
-    """Return the ruling that something of the request has no influence."""
-    return Ruling(ignored=phrases)
-
-
-def joined(rulings: Iterable[Ruling]) -> Ruling:
-    """Return all rulings as one."""
-    checks: list[Check] = []
-    findings: list[Finding] = []
-    phrases: list[str] = []
-    for ruling in rulings:
-        checks += ruling.checks
-        findings += ruling.findings
-        phrases += ruling.ignored
-    return Ruling(tuple(checks), tuple(findings), tuple(phrases))
+    judge: Callable[[Question, Draft, Report], None]

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -34,11 +35,18 @@ from policies.request import EVIDENCE_WORDS
 from policies.words import CA_USAGES, NEVER_REQUESTED_PURPOSES, PURPOSES, SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
-    from ca.csr import KeyShape
+    from collections.abc import Iterable
 
+    from ca.keys import KeyShape
+
+KEY_KINDS = ("rsa", "ec", "ed25519")
 _CURVES = ("P-256", "P-384", "P-521")
 _RSA = re.compile(r"rsa:([0-9]{3,5})(?:-([0-9]{3,5}))?")
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,9})){1,20}")
+
+
+def _list(patterns: Iterable[object]) -> str:
+    return ", ".join(map(str, patterns))
 
 
 def _known(word: str, known: dict[str, str] | tuple[str, ...], what: str) -> str:
@@ -56,7 +64,7 @@ def _evidence(word: str) -> str:
 
 
 def _key_kind(word: str) -> str:
-    return _known(word, ("rsa", "ec", "ed25519"), "kind of key")
+    return _known(word, KEY_KINDS, "kind of key")
 
 
 def _purpose(word: str) -> str:
@@ -134,11 +142,25 @@ class Evidence(Strict):
             raise ValueError("write either any: [...] or all: [...], with at least one kind of evidence")
         return self
 
+    @cached_property
+    def limit(self) -> str:
+        """The demand in words."""
+        return f"any of {', '.join(self.any)}" if self.any else f"all of {', '.join(self.all)}"
+
+    def is_met_by(self, present: frozenset[str]) -> bool:
+        """Whether these kinds of evidence are enough."""
+        return not present.isdisjoint(self.any) if self.any else present.issuperset(self.all)
+
 
 class Keys(Strict):
     """Which public keys may be certified."""
 
     allowed: Annotated[tuple[KeyPatternField, ...], Field(min_length=1)]
+
+    @cached_property
+    def limit(self) -> str:
+        """The list in words."""
+        return _list(self.allowed)
 
 
 class Text(Strict):
@@ -150,6 +172,11 @@ class Text(Strict):
     required: bool = False
     max: Annotated[int, Field(ge=1, le=16)] = 1
     among_names: bool = False
+
+    @cached_property
+    def limit(self) -> str:
+        """The patterns in words."""
+        return _list(self.like)
 
 
 class Subject(Strict):
@@ -169,8 +196,14 @@ class Subject(Strict):
 
 
 class _Kind(Strict):
+    allowed: tuple[object, ...] = ()
     min: Annotated[int, Field(ge=0)] = 0
     max: Annotated[int, Field(ge=1, le=100)] = 1
+
+    @cached_property
+    def limit(self) -> str:
+        """The allowed patterns in words."""
+        return _list(self.allowed)
 
     @model_validator(mode="after")
     def _range(self) -> _Kind:
@@ -240,6 +273,12 @@ class Names(Strict):
     email: EmailAddresses | None = None
     uri: Uris | None = None
 
+    @cached_property
+    def kinds(self) -> tuple[tuple[str, DnsNames | IpAddresses | EmailAddresses | Uris], ...]:
+        """The kinds that there are, by their words."""
+        every = (("dns", self.dns), ("ip", self.ip), ("email", self.email), ("uri", self.uri))
+        return tuple((word, kind) for word, kind in every if kind is not None)
+
 
 class KeyUsages(Strict):
     """The bits of keyUsage."""
@@ -254,6 +293,18 @@ class KeyUsages(Strict):
         if every & CA_USAGES:
             raise ValueError("keyCertSign and cRLSign make a CA; a profile never has them")
         return self
+
+    @cached_property
+    def _granted(self) -> dict[str, tuple[frozenset[KeyUsage], str]]:
+        granted = {}
+        for kind in KEY_KINDS:
+            bits = frozenset((*self.forced, *self.forced_for.get(kind, ())))
+            granted[kind] = (bits, ", ".join(sorted(bits)))
+        return granted
+
+    def granted(self, kind: str) -> tuple[frozenset[KeyUsage], str]:
+        """Return what a key of this kind always gets, as bits and in words."""
+        return self._granted[kind]
 
 
 class Purposes(Strict):
@@ -285,7 +336,7 @@ class Validity(Strict):
     backdate: Duration = timedelta(minutes=5)
     issuer_end: Literal["refuse", "shorten"] = "refuse"
 
-    @property
+    @cached_property
     def limit(self) -> timedelta:
         """The longest whole period, backdating included."""
         return self.max or self.default + self.backdate

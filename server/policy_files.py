@@ -21,7 +21,7 @@ SUFFIXES = frozenset({".yaml", ".yml"})
 
 
 def policy_paths(folder: Path) -> tuple[Path, ...]:
-    """Return the policy files of a folder, sorted; hidden files are left out. Raises DocumentErrors if there is none."""
+    """Return the policy files of a folder, sorted, without hidden ones. Raises DocumentErrors if there is none."""
     try:
         every = sorted(folder.iterdir())
     except OSError as error:

@@ -6,31 +6,36 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from ca.names import IpAddress, MalformedName, dns_name
-from policies.request import AccountEvidence
-from policies.ruling import SILENT, Ruling, failed, passed
 
 if TYPE_CHECKING:
     from ca.names import GeneralName
-    from policies.ruling import Draft, Question
+    from policies.ruling import Draft, Question, Report
 
 
-def judge(question: Question, draft: Draft) -> Ruling:
+def judge(question: Question, draft: Draft, report: Report) -> None:
     """Compare subjectAltName and every commonName of the CSR with the authorized names of the order."""
     del draft
-    accounts = [e for e in question.request.requester.evidence if isinstance(e, AccountEvidence)]
-    if not accounts:
-        return SILENT
-    place = question.profile.place("names")
-    ordered = set(accounts[0].authorized)
-    limit = ", ".join(sorted(map(str, ordered)))
-    csr = question.request.csr
-    common = [_as_name(text) for text in csr.subject.common_names]
-    value = ", ".join([*map(str, csr.names), *(f"CN={text}" for text in csr.subject.common_names)])
-    if not ordered or any(name not in ordered for name in common):
-        return failed("order.names", place, "the common name is not one of the order's identifiers", value, limit)
-    if {*csr.names, *common} != ordered:
-        return failed("order.names", place, "the names in the CSR are not those of the order", value, limit)
-    return passed("order.names", place, value, limit)
+    if "account" not in question.asked.evidence:
+        return
+    place, csr = question.profile.place("names"), question.request.csr
+    ordered, names = set(question.asked.names), set(csr.names)
+    foreign = False
+    for text in csr.subject.common_names:
+        name = _as_name(text)
+        foreign = foreign or name not in ordered
+        if name is not None:
+            names.add(name)
+    if ordered and names == ordered and not foreign:
+        report.passed("order.names", place)
+        return
+    message = "the names in the CSR are not those of the order"
+    if foreign:
+        message = "the common name in the CSR is not one of the order's identifiers"
+    report.failed("order.names", place, message, _words(names), _words(ordered))
+
+
+def _words(names: set[GeneralName]) -> str:
+    return ", ".join(sorted(map(str, names)))
 
 
 def _as_name(text: str) -> GeneralName | None:

@@ -5,111 +5,110 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ca.names import Attribute, DistinguishedName
-from policies.rules.names import asked_names
-from policies.rules.requester import UnusableRequester, expand, requester_name
-from policies.ruling import Ruling, failed, ignored, joined, passed
+from policies.asked import UnusableRequester
 from policies.words import ATTRIBUTE_BOUNDS, ATTRIBUTE_NAMES, DEFAULT_BOUND, SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from policies.ruling import Question
+    from policies.ruling import Question, Report
     from policies.sections import Text
 
 
-def build(question: Question) -> tuple[DistinguishedName, Ruling]:
-    """Return the subject and what was found on the way."""
-    section = question.profile.sections.subject
-    asked = question.request.csr.subject
-    rulings: list[Ruling] = []
+def build(question: Question, report: Report) -> DistinguishedName:
+    """Return the subject: what is forced or default in the order of the file, then what is kept of the request."""
     kept: list[tuple[Attribute, ...]] = []
-    for rdn in asked.rdns:
-        attributes = []
-        for attribute in rdn:
-            word = ATTRIBUTE_NAMES.get(attribute.oid, attribute.oid)
-            if word in section.forced:
-                rulings.append(ignored(f"subject {word} (the profile forces another)"))
-            elif word in section.allowed:
-                rulings.append(_judge(question, word, section.allowed[word], attribute.value))
-                attributes.append(attribute)
-            elif section.others == "ignore":
-                rulings.append(ignored(f"subject {word}"))
-            else:
-                place = question.profile.place("subject", "allowed")
-                message = f"the subject attribute {word} is not allowed here"
-                rulings.append(failed(f"subject.{word}", place, message, attribute.value, "absent"))
+    for rdn in question.request.csr.subject.rdns:
+        attributes = tuple([attribute for attribute in rdn if _is_kept(question, attribute, report)])
         if attributes:
-            kept.append(tuple(attributes))
-    added, ruling = _added(question, kept)
+            kept.append(attributes)
+    section = question.profile.sections.subject
+    added = _added(question, kept, report) if section.forced or section.default else []
     subject = DistinguishedName((*added, *kept))
-    rulings += (ruling, _counts(question, subject))
-    return subject, joined(rulings)
+    _counts(question, subject, report)
+    return subject
 
 
-def _judge(question: Question, word: str, rule: Text, value: str) -> Ruling:
+def _is_kept(question: Question, attribute: Attribute, report: Report) -> bool:
+    section = question.profile.sections.subject
+    word = ATTRIBUTE_NAMES.get(attribute.oid, attribute.oid)
+    rule = section.allowed.get(word)
+    if rule is not None:
+        _judge(question, word, rule, attribute.value, report)
+        return True
+    if word in section.forced:
+        report.unused(f"subject {word} (the profile forces another)")
+    elif section.others == "ignore":
+        report.unused(f"subject {word}")
+    else:
+        place = question.profile.place("subject", "allowed")
+        message = f"the subject attribute {word} is not allowed here"
+        report.failed(f"subject.{word}", place, message, attribute.value, "absent")
+    return False
+
+
+def _judge(question: Question, word: str, rule: Text, value: str, report: Report) -> None:
     place = question.profile.place("subject", "allowed", word)
-    name = requester_name(question.request)
     bound = rule.length or ATTRIBUTE_BOUNDS.get(word, DEFAULT_BOUND)
-    identifier = f"subject.{word}"
-    if not 0 < _length(value) <= bound:
-        message = f"the subject attribute {word} must have 1 to {bound} characters"
-        return failed(identifier, place, message, value, str(bound))
     fits = value.isprintable() if rule.characters is None else rule.characters.contain(value)
-    if not fits or (word == "C" and not (len(value) == 2 and value.isascii() and value.isalpha())):
+    requester = question.asked.requester
+    if not 0 < _length(value) <= bound:
+        message, limit = f"the subject attribute {word} must have 1 to {bound} characters", str(bound)
+    elif not fits or (word == "C" and not (len(value) == 2 and value.isascii() and value.isalpha())):
         message = f"the subject attribute {word} has characters that are not allowed here"
-        return failed(identifier, place, message, value, str(rule.characters or "printable"))
-    limit = ", ".join(pattern.text for pattern in rule.like)
-    if not any(pattern.matches(value, name) for pattern in rule.like):
-        return failed(identifier, place, f"this value of the subject attribute {word} is not allowed", value, limit)
-    if rule.among_names and not _is_among(value, question):
-        message = f"the subject attribute {word} must be one of the names asked for"
-        return failed(identifier, place, message, value, "among_names")
-    return passed(identifier, place, value, limit)
+        limit = str(rule.characters or "printable")
+    elif not any(pattern.matches(value, requester) for pattern in rule.like):
+        message, limit = f"this value of the subject attribute {word} is not allowed", rule.limit
+    elif rule.among_names and not _is_among(value, question):
+        message, limit = f"the subject attribute {word} must be one of the names asked for", "among_names"
+    else:
+        report.passed(f"subject.{word}", place, value, rule.limit)
+        return
+    report.failed(f"subject.{word}", place, message, value, limit)
 
 
 def _length(value: str) -> int:
     """Return the length in octets of UTF-8: the bounds of X.520 count characters, many readers count these."""
-    return len(value.encode("utf-8", "surrogatepass"))
+    return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
 
 
 def _is_among(value: str, question: Question) -> bool:
-    texts = {str(name.value).lower() for name in asked_names(question.request) if hasattr(name, "value")}
-    return value.lower() in texts
+    return value.lower() in {str(name.value).lower() for name in question.asked.names}
 
 
-def _added(question: Question, kept: Iterable[tuple[Attribute, ...]]) -> tuple[list[tuple[Attribute, ...]], Ruling]:
+def _added(question: Question, kept: Iterable[tuple[Attribute, ...]], report: Report) -> list[tuple[Attribute, ...]]:
     """Return what is forced, and the defaults of what is missing, in the order of the file."""
     section = question.profile.sections.subject
     present = {attribute.oid for rdn in kept for attribute in rdn}
     wanted = dict(section.forced)
     wanted.update({word: text for word, text in section.default.items() if SUBJECT_ATTRIBUTES[word] not in present})
     added: list[tuple[Attribute, ...]] = []
-    rulings: list[Ruling] = []
     for word, template in wanted.items():
         place = question.profile.place("subject", "forced" if word in section.forced else "default", word)
         bound = ATTRIBUTE_BOUNDS.get(word, DEFAULT_BOUND)
         try:
-            value = expand(template, requester_name(question.request))
+            value = question.asked.fill(template)
         except UnusableRequester as error:
-            rulings.append(failed(f"subject.{word}", place, str(error), question.request.requester.identity))
+            report.failed(f"subject.{word}", place, str(error), question.request.requester.identity, template)
             continue
         if _length(value) > bound:
             message = f"the subject attribute {word} would be longer than {bound} characters"
-            rulings.append(failed(f"subject.{word}", place, message, value, str(bound)))
+            report.failed(f"subject.{word}", place, message, value, str(bound))
+            continue
         added.append((Attribute(SUBJECT_ATTRIBUTES[word], value),))
-        rulings.append(passed(f"subject.{word}", place, value, template))
-    return added, joined(rulings)
+        report.passed(f"subject.{word}", place, value, template)
+    return added
 
 
-def _counts(question: Question, subject: DistinguishedName) -> Ruling:
-    rulings = []
+def _counts(question: Question, subject: DistinguishedName, report: Report) -> None:
+    oids = [attribute.oid for rdn in subject.rdns for attribute in rdn]
     for word, rule in question.profile.sections.subject.allowed.items():
-        number = len(subject.values(SUBJECT_ATTRIBUTES[word]))
-        place = question.profile.place("subject", "allowed", word)
+        number = oids.count(SUBJECT_ATTRIBUTES[word])
         if number > rule.max:
             message = f"the subject attribute {word} is there {number} times; allowed: {rule.max}"
-            rulings.append(failed(f"subject.{word}", place, message, str(number), str(rule.max)))
         elif rule.required and not number:
             message = f"the subject attribute {word} is missing"
-            rulings.append(failed(f"subject.{word}", place, message, "absent", "required"))
-    return joined(rulings)
+        else:
+            continue
+        place = question.profile.place("subject", "allowed", word)
+        report.failed(f"subject.{word}", place, message, str(number), f"{int(rule.required)} to {rule.max}")

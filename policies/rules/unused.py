@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from policies.rules.usages import UnreadableExtension, asked, readable
-from policies.ruling import Ruling, failed, ignored, joined, passed
 from policies.words import (
     BASIC_CONSTRAINTS,
     CA_USAGES,
@@ -25,41 +23,37 @@ from policies.words import (
 
 if TYPE_CHECKING:
     from ca.csr import RequestedExtension
-    from policies.ruling import Draft, Question
+    from policies.ruling import Draft, Question, Report
 
 _MODELLED = frozenset({SUBJECT_ALT_NAME, KEY_USAGE, EXTENDED_KEY_USAGE, BASIC_CONSTRAINTS})
 
 
-def judge(question: Question, draft: Draft) -> Ruling:
+def judge(question: Question, draft: Draft, report: Report) -> None:
     """Look at every extension and attribute that has no influence."""
     csr = question.request.csr
-    rulings = [_readable(question), _powers(question, draft)]
-    rulings += [
-        _extension(question, extension)
-        for extension in csr.extensions
-        if extension.oid not in _MODELLED and extension.oid not in POWERFUL_EXTENSIONS
-    ]
-    rulings += [_attribute(question, name_of(a.oid, REQUEST_ATTRIBUTE_NAMES)) for a in csr.attributes]
+    for word in question.asked.unreadable:
+        place = question.profile.place("unused")
+        report.failed("unused.unreadable", place, f"the requested extension {word} can't be read", word)
+    powers = _powers(question, draft)
+    if powers:
+        _refuse_powers(question, powers, report)
+    for extension in csr.extensions:
+        if extension.oid not in _MODELLED and extension.oid not in POWERFUL_EXTENSIONS:
+            _extension(question, extension, report)
+    for attribute in csr.attributes:
+        _attribute(question, name_of(attribute.oid, REQUEST_ATTRIBUTE_NAMES), report)
     if csr.challenge_password is not None:
-        rulings.append(ignored("attribute challengePassword (it is for authentication, not for the certificate)"))
-    return joined(rulings)
+        report.unused("attribute challengePassword (for authentication only)")
 
 
-def _readable(question: Question) -> Ruling:
-    try:
-        asked(question.request.csr)
-    except UnreadableExtension as error:
-        return failed("unused.unreadable", question.profile.place("unused"), str(error))
-    return Ruling()
-
-
-def _powers(question: Question, draft: Draft) -> Ruling:
-    wanted = readable(question.request.csr)
-    words = ["basicConstraints CA:TRUE"] if wanted.ca else []
-    words += [f"key usage {bit}" for bit in sorted(wanted.key_usage & CA_USAGES)]
+def _powers(question: Question, draft: Draft) -> list[str]:
+    """Return in words what would give power over others."""
+    asked = question.asked
+    words = ["basicConstraints CA:TRUE"] if asked.ca else []
+    words += [f"key usage {bit}" for bit in sorted(asked.key_usage & CA_USAGES)]
     words += [
         f"extended key usage {name_of(purpose, PURPOSE_NAMES)}"
-        for purpose in wanted.purposes
+        for purpose in asked.purposes
         if purpose in NEVER_REQUESTED_PURPOSES and purpose not in draft.purposes
     ]
     words += [
@@ -67,28 +61,34 @@ def _powers(question: Question, draft: Draft) -> Ruling:
         for extension in question.request.csr.extensions
         if extension.oid in POWERFUL_EXTENSIONS
     ]
-    treatment, place = question.profile.sections.unused.powers, question.profile.place("unused", "powers")
-    if not words:
-        return passed("unused.powers", place, "none", treatment)
-    if treatment == "ignore":
-        return ignored(*words)
-    message = f"this can't be asked for: {', '.join(words)}"
-    return failed("unused.powers", place, message, ", ".join(words), "refuse")
+    return words
 
 
-def _extension(question: Question, extension: RequestedExtension) -> Ruling:
-    key = "critical_extensions" if extension.critical else "extensions"
+def _refuse_powers(question: Question, words: list[str], report: Report) -> None:
+    text = ", ".join(words)
+    if question.profile.sections.unused.powers == "ignore":
+        report.unused(text)
+    else:
+        place = question.profile.place("unused", "powers")
+        report.failed("unused.powers", place, f"this can't be asked for: {text}", text, "refuse")
+
+
+def _extension(question: Question, extension: RequestedExtension, report: Report) -> None:
     section = question.profile.sections.unused
-    treatment = section.critical_extensions if extension.critical else section.extensions
     word = name_of(extension.oid, EXTENSION_NAMES)
+    key, treatment = "extensions", section.extensions
+    if extension.critical:
+        key, treatment = "critical_extensions", section.critical_extensions
     if treatment == "ignore":
-        return ignored(f"extension {word}{' (critical)' if extension.critical else ''}")
-    place = question.profile.place("unused", key)
-    return failed(f"unused.{key}", place, f"the extension {word} is not known here", word, "refuse")
+        report.unused(f"extension {word}{' (critical)' if extension.critical else ''}")
+    else:
+        place = question.profile.place("unused", key)
+        report.failed(f"unused.{key}", place, f"the extension {word} is not used here", word, "refuse")
 
 
-def _attribute(question: Question, word: str) -> Ruling:
+def _attribute(question: Question, word: str, report: Report) -> None:
     if question.profile.sections.unused.attributes == "ignore":
-        return ignored(f"attribute {word}")
-    place = question.profile.place("unused", "attributes")
-    return failed("unused.attributes", place, f"the attribute {word} is not known here", word, "refuse")
+        report.unused(f"attribute {word}")
+    else:
+        place = question.profile.place("unused", "attributes")
+        report.failed("unused.attributes", place, f"the attribute {word} is not used here", word, "refuse")

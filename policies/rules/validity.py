@@ -6,46 +6,41 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from policies.durations import duration_text
-from policies.ruling import Ruling, failed, joined, passed
 
 if TYPE_CHECKING:
-    from policies.ruling import Question
+    from policies.ruling import Question, Report
 
 _SECOND = timedelta(seconds=1)
 
 
-def build(question: Question) -> tuple[tuple[datetime, datetime], Ruling]:
-    """Return notBefore with notAfter, and what was found on the way.
+def build(question: Question, report: Report) -> tuple[datetime, datetime]:
+    """Return notBefore and notAfter.
 
     Both are inclusive (RFC 5280 section 4.1.2.5), so that a certificate of one day ends a second before the same time
     of the next day.
     """
-    section, issuer = question.profile.sections.validity, question.issuer
+    section, issuer, profile = question.profile.sections.validity, question.issuer, question.profile
     now = question.request.now.astimezone(UTC).replace(microsecond=0)
-    place = question.profile.place("validity", "default")
     not_before = max(now - section.backdate, issuer.not_before)
-    not_after = wanted = now + section.default - _SECOND
-    value = f"{now.isoformat()} + {duration_text(section.default)}"
-    limit = f"the issuer ends {issuer.not_after.isoformat()}"
+    not_after = now + section.default - _SECOND
+    place = profile.place("validity", "default")
     if not issuer.not_before <= now < issuer.not_after:
         message = "the issuing CA's certificate is not valid at this time"
-        return (not_before, not_after), failed("validity.issuer", place, message, now.isoformat(), limit)
-    ruling = passed("validity.issuer", place, value, limit)
-    if wanted > issuer.not_after:
-        place = question.profile.place("validity", "issuer_end")
+        limit = f"{issuer.not_before.isoformat()} to {issuer.not_after.isoformat()}"
+        report.failed("validity.issuer", place, message, now.isoformat(), limit)
+    elif not_after > issuer.not_after:
+        place, limit = profile.place("validity", "issuer_end"), f"the issuer ends {issuer.not_after.isoformat()}"
         if section.issuer_end == "refuse":
             message = "the certificate would outlive the issuing CA's certificate"
-            return (not_before, not_after), failed("validity.issuer", place, message, value, limit)
-        not_after = issuer.not_after
-        ruling = passed("validity.issuer", place, value, f"shortened: {limit}")
-    return (not_before, not_after), joined((ruling, _period(question, not_after - not_before + _SECOND)))
-
-
-def _period(question: Question, period: timedelta) -> Ruling:
-    limit = min(question.profile.sections.validity.limit, question.ceilings.max_validity)
-    place = question.profile.place("validity", "max")
-    value, most = duration_text(period), duration_text(limit)
-    if period > limit:
-        message = f"the certificate would be valid for longer than {most}"
-        return failed("validity.max", place, message, value, most)
-    return passed("validity.max", place, value, most)
+            report.failed("validity.issuer", place, message, not_after.isoformat(), limit)
+        else:
+            report.passed("validity.issuer", place, f"shortened from {not_after.isoformat()}", limit)
+            not_after = issuer.not_after
+    period, limit_ = not_after - not_before + _SECOND, min(section.limit, question.ceilings.max_validity)
+    place = profile.place("validity", "max")
+    if period > limit_:
+        message = f"the certificate would be valid for longer than {duration_text(limit_)}"
+        report.failed("validity.max", place, message, str(period), str(limit_))
+    else:
+        report.passed("validity.max", place, str(period), str(limit_))
+    return not_before, not_after
