@@ -65,7 +65,7 @@ class Replies:
             sealed: its envelope, which says whom to encrypt to; None when it was not read, and nothing is issued then.
             outcome: what became of it.
         """
-        notes: dict[str, object] = {"transaction": message.transaction, "request": outcome.request_id}
+        notes: dict[str, object] = {"transaction": message.transaction, "request_id": outcome.request_id}
         reply: CertRep
         match outcome:
             case Issued():
