@@ -1,0 +1,222 @@
+"""What ``certwright doctor`` looks at; each check gives its diagnoses, each with the way out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from cryptography import x509
+
+from policies.document import DocumentErrors
+from server.app import bind_listeners
+from server.store import current_revision, head_revision
+from server.store.database import database_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from server.app import Material
+    from server.config import Config
+
+_SOON = timedelta(days=30)
+_SOON_FOR_CA = timedelta(days=180)
+_LEAST_FREE_BYTES = 100 * 1024 * 1024
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a check found.
+
+    Attributes:
+        level: how bad it is.
+        subject: what was looked at.
+        message: what was found.
+        way_out: what to do; empty when there is nothing to do.
+    """
+
+    level: Level
+    subject: str
+    message: str
+    way_out: str = ""
+
+
+def check_files(config: Config) -> Iterator[Diagnosis]:
+    """Look whether others than the owner can read what is secret."""
+    secret = list(_secret_files(config))
+    for path in secret:
+        if not path.exists():
+            continue  # that it is missing is said where it is loaded
+        status = path.stat()
+        if stat.S_IMODE(status.st_mode) & (stat.S_IRWXG | stat.S_IRWXO) and not _within_private_folder(path):
+            yield Diagnosis(
+                Level.ERROR, "files", f"{path} can be read by other users of this machine", f"chmod 600 {path}"
+            )
+        elif status.st_uid != os.getuid():
+            yield Diagnosis(
+                Level.WARNING,
+                "files",
+                f"{path} belongs to another user than the one who runs this",
+                "run the server and the doctor as the owner of its files",
+            )
+    root_key = config.file.absolute().parent / "ca" / "root.key"
+    if root_key.exists():
+        yield Diagnosis(
+            Level.WARNING,
+            "files",
+            f"{root_key} is on the server, which never needs it",
+            "for production, keep the root's key and its passphrase offline",
+        )
+    yield Diagnosis(Level.OK, "files", f"{len(secret)} secret files looked at")
+
+
+def _within_private_folder(path: Path) -> bool:
+    return not stat.S_IMODE(path.parent.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
+
+
+def _secret_files(config: Config) -> Iterator[Path]:
+    https = config.listeners.https
+    keyed: list[tuple[Path, Path | None]] = [(issuer.key, issuer.passphrase_file) for issuer in config.issuers.values()]
+    keyed += [(endpoint.ra.key, endpoint.ra.passphrase_file) for endpoint in config.endpoints.scep.values()]
+    keyed += [(https.key, https.passphrase_file)] if https is not None else []
+    for key, passphrase in keyed:
+        yield key
+        if passphrase is not None:
+            yield passphrase
+    for est in config.endpoints.est.values():
+        if est.authenticate.passwords is not None:
+            yield est.authenticate.passwords
+    for scep in config.endpoints.scep.values():
+        if scep.challenge is not None:
+            yield scep.challenge.static
+
+
+def check_certificates(config: Config, material: Material, now: datetime) -> Iterator[Diagnosis]:
+    """Look at the validity of every certificate that the server works with, and at the names in its own."""
+    for name, issuer in material.issuers.items():
+        for certificate in issuer.chain():
+            yield _validity(f"issuer {name}", certificate, now, _SOON_FOR_CA, "make a new CA certificate in time")
+    for endpoint, ra in material.ra_keys.items():
+        yield _validity(f"RA of {endpoint}", ra.certificate, now, _SOON, "make a new RA certificate")
+    for certificate in material.tls_chain:
+        yield _validity("TLS", certificate, now, _SOON, "get a new certificate for the https listener and restart")
+    if config.listeners.https is not None and material.tls_chain:
+        yield from _names(material.tls_chain[0], config.listeners.https.origins())
+
+
+def _validity(subject: str, certificate: x509.Certificate, now: datetime, soon: timedelta, way_out: str) -> Diagnosis:
+    name = certificate.subject.rfc4514_string()
+    end = certificate.not_valid_after_utc
+    if now < certificate.not_valid_before_utc:
+        begin = certificate.not_valid_before_utc
+        return Diagnosis(
+            Level.ERROR, subject, f"{name} is valid only from {begin:%Y-%m-%d %H:%M} UTC", "check the clock"
+        )
+    if now > end:
+        return Diagnosis(Level.ERROR, subject, f"{name} expired on {end:%Y-%m-%d}", way_out)
+    if now > end - soon:
+        return Diagnosis(Level.WARNING, subject, f"{name} ends on {end:%Y-%m-%d}, in {(end - now).days} days", way_out)
+    return Diagnosis(Level.OK, subject, f"{name} is valid until {end:%Y-%m-%d}")
+
+
+def _names(certificate: x509.Certificate, origins: tuple[str, ...]) -> Iterator[Diagnosis]:
+    try:
+        san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        yield Diagnosis(
+            Level.ERROR, "TLS", "the certificate has no subjectAltName", "no client accepts that: get another"
+        )
+        return
+    dns = {name.lower() for name in san.get_values_for_type(x509.DNSName)}
+    addresses = set(san.get_values_for_type(x509.IPAddress))
+    for origin in origins:
+        host = urlsplit(origin).hostname or ""
+        try:
+            covered = ip_address(host) in addresses
+        except ValueError:
+            covered = host in dns or f"*.{host.partition('.')[2]}" in dns
+        if not covered:
+            yield Diagnosis(
+                Level.ERROR,
+                "TLS",
+                f"the certificate is not for {host}, which external_urls names",
+                "get a certificate with that name, or correct external_urls",
+            )
+
+
+def check_database(config: Config) -> Iterator[Diagnosis]:
+    """Look whether the database is there, whole, of this version and has room to grow."""
+    try:
+        file = database_file(config.database_url)
+        found = current_revision(config.database_url)
+    except (ValueError, sa.exc.SQLAlchemyError) as error:
+        cause = str(getattr(error, "orig", error))
+        yield Diagnosis(Level.ERROR, "database", f"{config.database}: {cause}", "restore it from a copy")
+        return
+    if found is None:
+        yield Diagnosis(Level.OK, "database", f"{file} is not there yet; the first start makes it")
+    elif found != head_revision():
+        yield Diagnosis(
+            Level.ERROR, "database", f"{file} has schema {found}, not {head_revision()}", "certwright db upgrade"
+        )
+    else:
+        yield _integrity(file)
+    free = shutil.disk_usage(file.parent if file.parent.exists() else config.file.parent).free
+    if free < _LEAST_FREE_BYTES:
+        yield Diagnosis(
+            Level.WARNING,
+            "database",
+            f"only {free // 2**20} MiB are free on its disk",
+            "make room: nothing is issued when it is full",
+        )
+
+
+def _integrity(file: Path) -> Diagnosis:
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        result = str(error)
+    if result != "ok":
+        return Diagnosis(Level.ERROR, "database", f"{file} is damaged: {result}", "restore it from a copy")
+    return Diagnosis(Level.OK, "database", f"{file} is whole and of this version")
+
+
+def check_ports(config: Config) -> Iterator[Diagnosis]:
+    """Look whether the addresses can be had."""
+    try:
+        sockets = bind_listeners(config)
+    except DocumentErrors as errors:
+        for problem in errors.problems:
+            yield Diagnosis(
+                Level.WARNING, "listeners", str(problem), "nothing to do if that is this server, already running"
+            )
+        return
+    for each in sockets.values():
+        each[0].close()
+    yield Diagnosis(Level.OK, "listeners", "all addresses are free")
+
+
+def check_user() -> Iterator[Diagnosis]:
+    """Look who runs this."""
+    if os.getuid() == 0:
+        yield Diagnosis(Level.WARNING, "user", "this runs as root", "run the server as a user of its own")
