@@ -56,17 +56,24 @@ class AcmeClient:
     async def __aenter__(self) -> Self:
         """Serve http-01 answers and make an account."""
         self._connection = Connection(self._root)
-        directory = (await self._connection.request("GET", self._directory_url)).expect(HTTPStatus.OK)
-        self._urls: Mapping[str, str] = json.loads(directory.body)
-        self._account = Account(self._connection, self._urls["newNonce"])
         self._responder = await self._respond()
-        await self._account.register(self._urls["newAccount"])
+        try:
+            directory = (await self._connection.request("GET", self._directory_url)).expect(HTTPStatus.OK)
+            self._urls: Mapping[str, str] = _json(directory)
+            self._account = Account(self._connection, self._urls["newNonce"])
+            await self._account.register(self._urls["newAccount"])
+        except (EnrollmentFailed, KeyError) as error:
+            await self._close()
+            raise EnrollmentFailed(f"no account: {error}") from error
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop answering and close connections."""
+        await self._close()
+
+    async def _close(self) -> None:
         await self._responder.cleanup()
         await self._connection.close()
 

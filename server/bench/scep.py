@@ -56,8 +56,12 @@ class ScepClient:
     async def __aenter__(self) -> Self:
         """Ask for the RA's certificate (RFC 8894 section 4.2)."""
         self._connection = Connection()
-        reply = await self._connection.request("GET", f"{self._url}?operation=GetCACert")
-        self._recipient = _recipient(reply.expect(HTTPStatus.OK).body)
+        try:
+            reply = await self._connection.request("GET", f"{self._url}?operation=GetCACert")
+            self._recipient = _recipient(reply.expect(HTTPStatus.OK).body)
+        except EnrollmentFailed:
+            await self._connection.close()
+            raise
         return self
 
     async def __aexit__(
@@ -96,10 +100,9 @@ class ScepClient:
         """Decrypt the reply and return the certificate for the job's key."""
         try:
             content = pkcs7.pkcs7_decrypt_der(scep_message.cert_rep(reply).content, job.signer, job.key, [])
-            certificates = pkcs7.load_der_pkcs7_certificates(content)
         except ValueError as error:
             raise EnrollmentFailed("the CertRep holds no certificate") from error
-        for certificate in certificates:
+        for certificate in scep_message.certificates(content):
             if certificate.public_key() == job.key.public_key():
                 return certificate
         raise EnrollmentFailed("the certificate is for another key")
@@ -124,10 +127,10 @@ def _self_signed(key: rsa.RSAPrivateKey, clock: Clock) -> x509.Certificate:
 def _recipient(body: bytes) -> x509.Certificate:
     """Return the certificate to encrypt for: the RA's, which may encipher keys and is no CA."""
     try:
-        for certificate in pkcs7.load_der_pkcs7_certificates(body):
+        for certificate in scep_message.certificates(body):
             usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
             if usage.key_encipherment and not usage.key_cert_sign:
                 return certificate
-    except (ValueError, x509.ExtensionNotFound) as error:
-        raise EnrollmentFailed("GetCACert gave no certificates that can be read") from error
+    except x509.ExtensionNotFound as error:
+        raise EnrollmentFailed("GetCACert gave a certificate that says nothing of its key's usage") from error
     raise EnrollmentFailed("GetCACert gave no RA certificate that may encipher keys")

@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
@@ -18,7 +19,6 @@ from ca import der
 from server.bench.load import EnrollmentFailed
 
 if TYPE_CHECKING:
-    from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import rsa
 
 _DATA = der.oid("1.2.840.113549.1.7.1")
@@ -84,17 +84,34 @@ def pkcs_req(content: bytes, key: rsa.RSAPrivateKey, signer: x509.Certificate, *
     return der.sequence(_SIGNED_DATA, der.tlv(der.context(0), signed_data))
 
 
+def certificates(message: bytes) -> list[x509.Certificate]:
+    """Return the certificates of a certs-only message, in its order. Raises EnrollmentFailed.
+
+    By hand, because the issued one stands first (RFC 8894 section 3.3.2.1), which is no DER, and readers for DER mind.
+    """
+    try:
+        sets = [each for each in _signed_data(message) if each.tag == der.context(0)]
+        return [x509.load_der_x509_certificate(each.raw) for found in sets for each in der.children(found, ber=True)]
+    except (ValueError, IndexError) as error:
+        raise EnrollmentFailed("no certificates that can be read") from error
+
+
 def cert_rep(message: bytes) -> CertRep:
     """Read a reply. Raises EnrollmentFailed. The signature is left to the tests with other clients."""
     try:
-        explicit = der.children(der.read(message, ber=True), ber=True)[1]
-        signed_data = der.children(der.children(explicit, ber=True)[0], ber=True)
+        signed_data = _signed_data(message)
         content_info = der.children(signed_data[2], ber=True)
         signer_info = der.children(der.children(signed_data[-1], ber=True)[0], ber=True)
         content = der.octets(der.children(content_info[1], ber=True)[0], ber=True) if len(content_info) > 1 else b""
         return CertRep(dict(_texts(signer_info[3])), content)
     except (der.MalformedDer, IndexError, ValueError) as error:
         raise EnrollmentFailed("the reply is no CertRep") from error
+
+
+def _signed_data(message: bytes) -> list[der.Tlv]:
+    """Return the elements of a ContentInfo's SignedData. Raises MalformedDer or IndexError."""
+    explicit = der.children(der.read(message, ber=True), ber=True)[1]
+    return der.children(der.children(explicit, ber=True)[0], ber=True)
 
 
 def _attribute(kind: str, value: bytes) -> bytes:

@@ -24,8 +24,8 @@ def first_steps(deployment: Deployment) -> str:
 Made {_shown(deployment.folder)}. The root's SHA-256 fingerprint, to compare when it is installed:
   {fingerprint}
 Next:
-  certwright doctor --config {config}
-  certwright serve --config {config}
+  {_program("certwright")} doctor --config {config}
+  {_program("certwright")} serve --config {config}
 Clients trust {_shown(deployment.root_pem)}; what they authenticate with is in \
 {_shown(deployment.folder / "credentials.json")}.
 The server never needs {_shown(deployment.folder / "ca" / "root.key")} and its passphrase: \
@@ -91,11 +91,12 @@ def _acme(folder: Path, ports: Ports) -> str:
 
 
 def _program(name: str) -> str:
-    """Return how to call a client: by its name, or by where `make` put it beside this environment."""
+    """Return how to call a program: by its name, or by where it is in this environment or in its own beside it."""
     if shutil.which(name) is None:
-        beside = Path(sys.prefix).with_name(f".venv-{name}") / "bin" / name
-        if beside.exists():
-            return _shown(beside)
+        environment = Path(sys.prefix)
+        for each in (environment, environment.with_name(f".venv-{name}")):
+            if (each / "bin" / name).exists():
+                return _shown(each / "bin" / name)
     return name
 
 

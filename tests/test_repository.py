@@ -1,0 +1,87 @@
+"""What holds for the repository as a whole."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ca", "policies", "server")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+# Schema versions are tested as a series, by the tests of migrations.
+TESTED_TOGETHER = {"server/store/migrations/versions"}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def lines(path: Path) -> int:
+    return path.read_text("utf-8").count("\n")
+
+
+def functions() -> dict[str, int]:
+    """Every function and method with its number of lines."""
+    sizes = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                sizes[f"{relative(path)}:{node.lineno} {node.name}"] = (node.end_lineno or 0) - node.lineno + 1
+    return sizes
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_other_distribution_installs_a_package_of_this_name(package: str) -> None:
+    assert set(importlib.metadata.packages_distributions().get(package, ())) <= {"certwright"}
+
+
+def test_every_make_target_in_the_documents_is_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    documents = [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("server/*/README.md")]
+    named = {name for path in documents for name in re.findall(r"`?make ([a-z-]+)(?:`|$)", path.read_text("utf-8"))}
+    assert {"run", "test"} <= named <= targets
+
+
+def test_every_file_that_the_readme_links_is_there() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert linked
+    assert [name for name in linked if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_a_lock_pins_by_hash_and_names_no_address(lock: Path) -> None:
+    text = lock.read_text("utf-8")
+    assert "://" not in text
+    assert "--index" not in text
+    pinned = re.findall(
+        r"^\S+==\S+(?: ; [^\\]+)? \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE
+    )
+    assert "".join(pinned) == text
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if path.name != "__init__.py"], ids=relative)
+def test_every_module_has_its_test_module(module: Path) -> None:
+    if relative(module.parent) in TESTED_TOGETHER:
+        return
+    folder = ROOT / "tests" / module.parent.relative_to(ROOT)
+    name = module.stem.strip("_")
+    assert [*folder.glob(f"test_{name}.py"), *folder.glob(f"test_{name}_*.py")]
+
+
+def test_modules_stay_small() -> None:
+    sizes = {relative(path): lines(path) for path in MODULES}
+    assert statistics.median(sizes.values()) <= 120
+    assert statistics.quantiles(sizes.values(), n=10)[-1] <= 350
+    assert {name: size for name, size in sizes.items() if size > 600} == {}
+
+
+def test_functions_stay_small() -> None:
+    sizes = functions()
+    assert statistics.quantiles(sizes.values(), n=10)[-1] <= 35
+    assert {name: size for name, size in sizes.items() if size > 60} == {}
