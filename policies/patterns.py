@@ -263,6 +263,8 @@ class EndpointPattern:
         return self.glob.matches(endpoint, "")
 
 
+Pattern = DnsPattern | EmailPattern | Network | UriPattern
+
 P = TypeVar("P")
 
 

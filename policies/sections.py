@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -23,11 +23,13 @@ from policies.durations import Duration, parse_duration
 from policies.patterns import (
     REQUESTER,
     CharactersField,
+    DnsPattern,
     DnsPatternField,
     EmailPatternField,
     EndpointPatternField,
     GlobField,
     NetworkField,
+    Pattern,
     UriPatternField,
     known_placeholders,
 )
@@ -178,6 +180,11 @@ class Text(Strict):
         """The patterns in words."""
         return _list(self.like)
 
+    @cached_property
+    def is_free(self) -> bool:
+        """Whether one of the patterns matches everything."""
+        return any(pattern.text == "*" for pattern in self.like)
+
 
 class Subject(Strict):
     """The subject of the certificate."""
@@ -186,6 +193,11 @@ class Subject(Strict):
     allowed: dict[AttributeWord, Text] = Field(default_factory=dict)
     default: dict[AttributeWord, Template] = Field(default_factory=dict)
     others: Literal["refuse", "ignore"] = "refuse"
+
+    @cached_property
+    def counted(self) -> tuple[tuple[str, str, Text], ...]:
+        """The allowed attributes with their dotted numbers."""
+        return tuple((SUBJECT_ATTRIBUTES[word], word, rule) for word, rule in self.allowed.items())
 
     @model_validator(mode="after")
     def _once(self) -> Subject:
@@ -196,7 +208,7 @@ class Subject(Strict):
 
 
 class _Kind(Strict):
-    allowed: tuple[object, ...] = ()
+    allowed: tuple[Pattern, ...] = ()
     min: Annotated[int, Field(ge=0)] = 0
     max: Annotated[int, Field(ge=1, le=100)] = 1
 
@@ -204,6 +216,10 @@ class _Kind(Strict):
     def limit(self) -> str:
         """The allowed patterns in words."""
         return _list(self.allowed)
+
+    def permits(self, value: Any, requester: str) -> bool:
+        """Whether a name's value matches one of the allowed patterns."""
+        return any(pattern.matches(value, requester) for pattern in self.allowed)
 
     @model_validator(mode="after")
     def _range(self) -> _Kind:
@@ -236,6 +252,24 @@ class DnsNames(_Kind):
     default: tuple[Annotated[str, AfterValidator(_dns_template)], ...] = ()
     forbidden: tuple[DnsPatternField, ...] = ()
     wildcards: Literal["forbidden", "allowed"] = "forbidden"
+
+    @cached_property
+    def _sorted(self) -> tuple[frozenset[str], frozenset[str], tuple[str, ...], tuple[DnsPattern, ...]]:
+        """The allowed patterns by kind: whole names, what follows one label, endings, and those with a placeholder."""
+        plain = [pattern for pattern in self.allowed if REQUESTER not in pattern.text]
+        return (
+            frozenset(pattern.fixed for pattern in plain if not pattern.stars),
+            frozenset(pattern.fixed for pattern in plain if pattern.stars == "*"),
+            tuple("." + pattern.fixed for pattern in plain if pattern.stars == "**"),
+            tuple(pattern for pattern in self.allowed if REQUESTER in pattern.text),
+        )
+
+    def permits(self, value: Any, requester: str) -> bool:
+        """Whether a normalised DNS name matches one of the allowed patterns; as the patterns say, for many at once."""
+        whole, below, endings, personal = self._sorted
+        if value in whole or value.endswith(endings) or value.partition(".")[2] in below:
+            return True
+        return any(pattern.matches(value, requester) for pattern in personal)
 
 
 class IpAddresses(_Kind):

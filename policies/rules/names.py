@@ -74,19 +74,19 @@ def _judge(question: Question, word: str, kind: Kind, name: GeneralName, report:
     if getattr(kind, "wildcards", "") == "forbidden" and text.startswith("dns:*."):
         message = f"a wildcard name is not allowed here: {text:.80}"
         report.failed(rule, profile.place("names", word, "wildcards"), message, text, "no wildcards")
-    elif kind.forbidden and _matches(kind.forbidden, name, question, covering=True):
+    elif kind.forbidden and _is_forbidden(kind, name, question.asked.requester):
         message = f"this {_TITLES[word]} is not allowed: {text:.80}"
         report.failed(rule, profile.place("names", word, "forbidden"), message, text, "forbidden")
-    elif not _matches(kind.allowed, name, question, covering=False):
+    elif not kind.permits(name.value, question.asked.requester):
         message = f"this {_TITLES[word]} is not allowed: {text:.80}"
         report.failed(rule, profile.place("names", word, "allowed"), message, text, kind.limit)
     else:
         report.passed(rule, profile.place("names", word, "allowed"), text, kind.limit)
 
 
-def _matches(patterns: Sequence[Any], name: GeneralName, question: Question, *, covering: bool) -> bool:
-    value, requester = name.value, question.asked.requester
-    return any(pattern.matches(value, requester, covering=covering) for pattern in patterns)
+def _is_forbidden(kind: Kind, name: GeneralName, requester: str) -> bool:
+    patterns: Sequence[Any] = kind.forbidden
+    return any(pattern.matches(name.value, requester, covering=True) for pattern in patterns)
 
 
 def _added(question: Question, word: str, kind: Kind, report: Report, *, given: bool) -> list[GeneralName]:

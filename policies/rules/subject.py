@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ca.names import Attribute, DistinguishedName
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 def build(question: Question, report: Report) -> DistinguishedName:
     """Return the subject: what is forced or default in the order of the file, then what is kept of the request."""
     kept: list[tuple[Attribute, ...]] = []
-    for rdn in question.request.csr.subject.rdns:
+    asked, section = question.request.csr.subject, question.profile.sections.subject
+    for rdn in asked.rdns:
         attributes = tuple([attribute for attribute in rdn if _is_kept(question, attribute, report)])
         if attributes:
             kept.append(attributes)
-    section = question.profile.sections.subject
     added = _added(question, kept, report) if section.forced or section.default else []
     subject = DistinguishedName((*added, *kept))
     _counts(question, subject, report)
@@ -57,7 +58,7 @@ def _judge(question: Question, word: str, rule: Text, value: str, report: Report
     elif not fits or (word == "C" and not (len(value) == 2 and value.isascii() and value.isalpha())):
         message = f"the subject attribute {word} has characters that are not allowed here"
         limit = str(rule.characters or "printable")
-    elif not any(pattern.matches(value, requester) for pattern in rule.like):
+    elif not (rule.is_free or any(pattern.matches(value, requester) for pattern in rule.like)):
         message, limit = f"this value of the subject attribute {word} is not allowed", rule.limit
     elif rule.among_names and not _is_among(value, question):
         message, limit = f"the subject attribute {word} must be one of the names asked for", "among_names"
@@ -101,9 +102,9 @@ def _added(question: Question, kept: Iterable[tuple[Attribute, ...]], report: Re
 
 
 def _counts(question: Question, subject: DistinguishedName, report: Report) -> None:
-    oids = [attribute.oid for rdn in subject.rdns for attribute in rdn]
-    for word, rule in question.profile.sections.subject.allowed.items():
-        number = oids.count(SUBJECT_ATTRIBUTES[word])
+    numbers = Counter([attribute.oid for rdn in subject.rdns for attribute in rdn])
+    for oid, word, rule in question.profile.sections.subject.counted:
+        number = numbers[oid]
         if number > rule.max:
             message = f"the subject attribute {word} is there {number} times; allowed: {rule.max}"
         elif rule.required and not number:
