@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,12 @@ from tests.fakes.issuer import NOW, FakeIssuer, make_issuer
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from ipaddress import IPv4Network
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
 ORIGIN = "https://acme.test:8443"
 PROFILE = Path("policies/profiles/tls-server.yaml")
+PROFILE_TEXT = PROFILE.read_text()
 QUICK = Timing(retries=(0.05, 0.05), sweep=0.1, attempt_lease=timedelta(seconds=2), settle=2.0, finalize=5.0)
 
 
@@ -105,11 +106,12 @@ class Client:
             assert (await self.until(url, "valid")).body["status"] == "valid"
 
     async def until(self, url: str, *wanted: str) -> Answer:
+        answer = await self.post(url)
         for _ in range(100):
-            answer = await self.post(url)
             if answer.body["status"] in wanted:
                 return answer
             await asyncio.sleep(0.02)
+            answer = await self.post(url)
         raise AssertionError(f"{url} stays {answer.body}")
 
     async def finalize(self, order: Answer, csr: bytes) -> Answer:
@@ -210,7 +212,7 @@ async def make_lab(folder: Path) -> Lab:
     issuer = FakeIssuer(make_issuer())
     own = issuer.chain()[0]
     facts = IssuerFacts(own.not_valid_before_utc, own.not_valid_after_utc)
-    profiles = parse_profiles(PROFILE.read_text(), str(PROFILE))
+    profiles = parse_profiles(PROFILE_TEXT, str(PROFILE))
     policies = ProfileSet(profiles, ceilings=Ceilings(timedelta(days=400), 2048), issuers={"issuing": facts})
     now = [NOW]
     enrollment = Enrollment(
@@ -230,8 +232,6 @@ async def make_lab(folder: Path) -> Lab:
 
 
 async def _serve_challenges(lab: Lab) -> None:
-    from ipaddress import ip_network
-
     async def answer(request: web.Request) -> web.Response:
         token = request.match_info["token"]
         if token not in lab.served:
@@ -244,9 +244,7 @@ async def _serve_challenges(lab: Lab) -> None:
     await responder.start_server()
     lab.stack.push_async_callback(responder.close)
     lab.http01_port = responder.port or 0
-    network = ip_network("127.0.0.0/8")
-    assert network.version == 4
-    lab.networks = (network,)
+    lab.networks = (IPv4Network("127.0.0.0/8"),)
 
 
 async def tear(lab: Lab) -> None:

@@ -1,0 +1,138 @@
+"""Nonces are good once, for an hour, for their endpoint (RFC 8555 section 6.5)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.acme.nonces import LIFETIME, LedgerUnavailable, MemoryLedger, Nonces, SqliteLedger, forget, open_nonces
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START = 1_795_000_000
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture(params=["memory", "file"])
+def nonces(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> Nonces:
+    return open_nonces(tmp_path / "nonces.db" if request.param == "file" else None, time)
+
+
+def test_a_nonce_is_good_once(nonces: Nonces) -> None:
+    nonce = nonces.issue("acme/default")
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", nonce)
+    assert nonces.redeem(nonce, "acme/default")
+    assert not nonces.redeem(nonce, "acme/default")
+
+
+def test_nonces_differ(nonces: Nonces) -> None:
+    assert len({nonces.issue("acme/default") for _ in range(1000)}) == 1000
+
+
+def test_a_nonce_of_another_endpoint_is_not_good(nonces: Nonces) -> None:
+    nonce = nonces.issue("acme/other")
+    assert not nonces.redeem(nonce, "acme/default")
+    assert nonces.redeem(nonce, "acme/other")
+
+
+def test_a_nonce_is_good_for_an_hour(nonces: Nonces, time: Time) -> None:
+    early, late = nonces.issue("x"), nonces.issue("x")
+    time.now += LIFETIME - 1
+    assert nonces.redeem(early, "x")
+    time.now += 1
+    assert not nonces.redeem(late, "x")
+
+
+def test_a_redeemed_nonce_stays_redeemed_for_its_whole_life(nonces: Nonces, time: Time) -> None:
+    nonce = nonces.issue("x")
+    for _ in range(8):
+        nonces.redeem(nonce, "x")
+        time.now += LIFETIME // 8 + 1
+        assert not nonces.redeem(nonce, "x")
+        assert nonces.redeem(nonces.issue("x"), "x")
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda octets: octets.decode("latin-1")))
+def test_any_text_is_no_nonce(text: str) -> None:
+    nonces = open_nonces(None, lambda: START)
+    assert not nonces.redeem(text, "x")
+
+
+def test_a_changed_nonce_is_not_good(nonces: Nonces) -> None:
+    nonce = nonces.issue("x")
+    for position in range(42):  # the last character carries unused bits
+        changed = nonce[:position] + ("A" if nonce[position] != "A" else "B") + nonce[position + 1 :]
+        assert not nonces.redeem(changed, "x")
+    assert nonces.redeem(nonce, "x")
+
+
+def test_after_a_restart_old_nonces_are_not_good(time: Time) -> None:
+    before, after = open_nonces(None, time), open_nonces(None, time)
+    assert not after.redeem(before.issue("x"), "x")
+
+
+def test_memory_is_bounded_and_forgets_only_what_is_refused_then(time: Time) -> None:
+    nonces = Nonces(bytes(32), MemoryLedger(generation=10), time)
+    redeemed = []
+    for _ in range(100):
+        time.now += 1
+        nonce = nonces.issue("x")
+        assert nonces.redeem(nonce, "x")
+        redeemed.append(nonce)
+    assert not any(nonces.redeem(nonce, "x") for nonce in redeemed)
+
+
+def test_a_nonce_older_than_what_was_forgotten_is_not_good(time: Time) -> None:
+    nonces = Nonces(bytes(32), MemoryLedger(generation=2), time)
+    old = nonces.issue("x")
+    for _ in range(6):
+        time.now += 1
+        assert nonces.redeem(nonces.issue("x"), "x")
+    assert not nonces.redeem(old, "x")
+
+
+def test_processes_share_key_and_ledger(tmp_path: Path, time: Time) -> None:
+    one, two = open_nonces(tmp_path / "nonces.db", time), open_nonces(tmp_path / "nonces.db", time)
+    nonce = one.issue("x")
+    assert two.redeem(nonce, "x")
+    assert not one.redeem(nonce, "x")
+
+
+def test_a_new_start_forgets_key_and_ledger(tmp_path: Path, time: Time) -> None:
+    nonce = open_nonces(tmp_path / "nonces.db", time).issue("x")
+    forget(tmp_path / "nonces.db")
+    forget(tmp_path / "nonces.db")
+    assert not open_nonces(tmp_path / "nonces.db", time).redeem(nonce, "x")
+
+
+def test_the_file_forgets_what_nobody_could_redeem(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "nonces.db")
+    assert ledger.redeem(b"a", START, START)
+    later = START + LIFETIME + 1
+    assert ledger.redeem(b"b", later, later)
+    assert ledger.redeem(b"a", START, later)
+    ledger.close()
+
+
+def test_a_failing_ledger_says_so(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "nonces.db")
+    ledger.close()
+    with pytest.raises(LedgerUnavailable):
+        ledger.redeem(b"a", START, START)
