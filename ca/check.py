@@ -120,12 +120,12 @@ def _extensions(plan: CertificatePlan, certificate: x509.Certificate, issuer: x5
         if oid in expected:
             if expected[oid] != (extension.critical, value.public_bytes()):
                 yield from _difference(plan, extension, expected[oid])
-        elif oid == SUBJECT_ALT_NAME and plan.names:
+        elif oid in _IDENTIFIERS and not extension.critical:
+            yield from _identifier(value, issuer)
+        elif isinstance(value, x509.SubjectAlternativeName) and plan.names:
             if extension.critical is not (not plan.subject):
                 yield "subjectAltName: wrong criticality"
             yield from _names(plan, value)
-        elif oid in _IDENTIFIERS and not extension.critical:
-            yield from _identifier(value, issuer)
         else:
             yield f"extension {oid}: not planned, or critical where it should not be"
     wanted = expected.keys() | {SUBJECT_ALT_NAME} if plan.names else expected.keys()
@@ -171,9 +171,7 @@ def _identifier(value: x509.ExtensionType, issuer: x509.Certificate) -> Iterator
             yield "authorityKeyIdentifier: of another key"
 
 
-def _names(plan: CertificatePlan, value: x509.ExtensionType) -> Iterator[str]:
-    if not isinstance(value, x509.SubjectAlternativeName):
-        raise TypeError  # cryptography knows it by its object identifier
+def _names(plan: CertificatePlan, value: x509.SubjectAlternativeName) -> Iterator[str]:
     try:
         found = [names.from_x509(name) for name in value]
     except MalformedName as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -157,12 +157,9 @@ def _ec_key(element: der.Tlv, parameters: der.Tlv | None, octets: bytes) -> Publ
 
 def _loaded(spki: bytes) -> SubjectKey:
     try:
-        key = serialization.load_der_public_key(spki)
+        return cast("SubjectKey", serialization.load_der_public_key(spki))  # its object identifier was looked at
     except (ValueError, UnsupportedAlgorithm) as error:
         raise UnusableKey("a public key that is no valid one") from error
-    if not isinstance(key, SubjectKey):
-        raise UnusableKey("a kind of key that is not known here")
-    return key
 
 
 def verify(key: SubjectKey, algorithm: der.Tlv, signature: bytes, data: bytes, *, allow_sha1: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from ca import der
 from ca.names import (
@@ -160,7 +160,6 @@ def write_general_name(name: GeneralName) -> bytes:  # noqa: PLR0911 - one for e
             return der.tlv(0x88, der.read(der.oid(value)).content)
         case OtherName(type_id, octets):
             return der.tlv(0xA0, der.oid(type_id), der.tlv(0xA0, octets))
-    assert_never(name)
 
 
 def _ascii(value: str) -> bytes:

@@ -9,7 +9,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import assert_never
 
 from cryptography import x509
 
@@ -289,7 +288,6 @@ def to_x509(name: GeneralName) -> x509.GeneralName:  # noqa: PLR0911 - one for e
             return x509.RegisteredID(x509.ObjectIdentifier(value))
         case OtherName(type_id, octets):
             return x509.OtherName(x509.ObjectIdentifier(type_id), octets)
-    assert_never(name)
 
 
 def _rfc4514(attribute: Attribute) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Self, assert_never
+from typing import TYPE_CHECKING, Self, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from ca import der
-from ca.keys import SubjectKey, UnusableKey, key_shape
+from ca.keys import key_shape
 from ca.name_codec import write_general_names, write_name
 from ca.names import MalformedName
 from ca.plan import KeyUsage
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from ca.keys import SubjectKey
     from ca.plan import CertificatePlan, PlannedExtension
 
 BASIC_CONSTRAINTS = "2.5.29.19"
@@ -99,10 +100,7 @@ class IssuerProfile:
     @classmethod
     def of(cls, certificate: x509.Certificate) -> Self:
         """Take what is needed from an issuing CA's certificate. Raises UnusableKey."""
-        key = certificate.public_key()
-        shape = key_shape(key)
-        if not isinstance(key, SubjectKey):
-            raise UnusableKey("a kind of key that is not known here")
+        shape = key_shape(certificate.public_key())
         # Behind version, serial number, signature, issuer and validity (RFC 5280 section 4.1).
         _, _, _, _, _, subject, spki, *_ = der.children(der.read(certificate.tbs_certificate_bytes))
         try:
@@ -111,7 +109,7 @@ class IssuerProfile:
             identifier = key_identifier(spki.raw)
         return cls(
             certificate=certificate,
-            key=key,
+            key=cast("SubjectKey", certificate.public_key()),  # or key_shape had refused it
             name=subject.raw,
             spki=spki.raw,
             key_identifier=identifier,
@@ -144,7 +142,6 @@ def signer(key: SigningKey) -> Callable[[bytes], bytes]:
             return lambda octets: key.sign(octets, padding.PKCS1v15(), hashes.SHA256())
         case ed25519.Ed25519PrivateKey():
             return key.sign
-    assert_never(key)
 
 
 def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> bytes:

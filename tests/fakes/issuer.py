@@ -1,4 +1,4 @@
-"""A CA for tests, plans for it to sign, and an issuer that fails when it is told to."""
+"""A CA for tests, plans for it to sign, and an issuer that fails when told to."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 def make_issuer(kind: str = "P-256", now: datetime = NOW) -> LocalIssuer:
     root = ceremony.make_root(DistinguishedName.from_text("CN=Test Root"), now=now, key=ceremony.generate_key(kind))
-    subject, key = DistinguishedName.from_text("CN=Test Issuing CA,O=Test"), ceremony.generate_key(kind)
-    issuing = ceremony.make_issuing_ca(root, subject, now=now, key=key)
+    subject = DistinguishedName.from_text("CN=Test Issuing CA,O=Test")
+    issuing = ceremony.make_issuing_ca(root, subject, now=now, key=ceremony.generate_key(kind))
     return LocalIssuer(issuing.key, issuing.certificate, (root.certificate,))
 
 
@@ -51,7 +51,7 @@ def make_plan(**changes: object) -> CertificatePlan:
 
 
 class FakeIssuer:
-    """Signs like the issuer inside of it, but first raises each of `failures` once; `issued` counts signatures."""
+    """Signs like the issuer inside, but first raises each of `failures` once; `issued` lists the requests signed."""
 
     def __init__(self, inner: LocalIssuer) -> None:
         self.inner = inner

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca import der
+from ca.check import PlanMismatch, check
+from ca.issuer import Permit
+from ca.name_codec import write_general_names
+from ca.names import DirectoryName, DistinguishedName, dns_name
+from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
+from ca.tbs import IssuerProfile, write_certificate
+from tests.ca.strategies import DISTINGUISHED, GENERAL
+from tests.fakes.issuer import NOW, make_issuer, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ISSUER = make_issuer()
+CERTIFICATE = ISSUER.chain()[0]
+PLAN = make_plan(extensions=(PlannedExtension("1.2.3.4", critical=True, value=b"\x05\x00"),))
+
+
+async def issued(plan: CertificatePlan, serial: int = 7) -> x509.Certificate:
+    return await ISSUER.issue(Permit("request", plan, serial), plan, serial)
+
+
+def resigned(tbs: bytes, sign: Callable[[bytes], bytes] | None = None) -> x509.Certificate:
+    profile = IssuerProfile.of(CERTIFICATE)
+    signature = (sign or ISSUER._sign)(tbs)
+    return x509.load_der_x509_certificate(write_certificate(tbs, profile, signature))
+
+
+def differences(plan: CertificatePlan, certificate: x509.Certificate, serial: int = 7) -> str:
+    with pytest.raises(PlanMismatch) as mismatch:
+        check(plan, serial, certificate, CERTIFICATE)
+    assert str(mismatch.value) == "; ".join(mismatch.value.differences)
+    return str(mismatch.value)
+
+
+USAGES = st.sets(st.sampled_from([usage for usage in KeyUsage if "Sign" not in usage or usage == "digitalSignature"]))
+PLANS = st.builds(
+    lambda subject, names, usage, purposes, serial: (
+        make_plan(
+            spki=PLAN.spki, subject=subject, names=tuple(names), key_usage=usage, extended_key_usage=tuple(purposes)
+        ),
+        serial,
+    ),
+    DISTINGUISHED,
+    st.lists(GENERAL, unique=True, max_size=4),
+    USAGES.map(lambda usage: frozenset(usage | {KeyUsage.KEY_AGREEMENT} if usage else usage)),
+    st.lists(st.sampled_from(["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2", "1.2.3"]), unique=True, min_size=1),
+    st.integers(1, (1 << 159) - 1),
+).filter(lambda drawn: bool(drawn[0].subject or drawn[0].names))
+
+
+@given(PLANS)
+async def test_what_is_written_is_what_another_reader_reads(drawn: tuple[CertificatePlan, int]) -> None:
+    plan, serial = drawn
+    check(plan, serial, await issued(plan, serial), CERTIFICATE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"subject": DistinguishedName.from_text("CN=Pump 18,O=Test")}, "subject: planned CN=Pump 18,O=Test"),
+        ({"subject": DistinguishedName.from_text("CN=pump 17,O=Test")}, "subject"),
+        ({"names": (dns_name("pump-17.test"),)}, "subjectAltName: planned dns:pump-17.test, is"),
+        ({"names": ()}, "extension 2.5.29.17: not planned"),
+        ({"names": (dns_name("other.test"), dns_name("pump.test"))}, "subjectAltName"),
+        ({"spki": make_plan().spki}, "public key"),
+        ({"not_before": NOW - timedelta(seconds=1)}, "validity"),
+        ({"not_after": NOW}, "validity"),
+        ({"key_usage": frozenset({KeyUsage.KEY_ENCIPHERMENT})}, "extension 2.5.29.15: planned"),
+        ({"key_usage": frozenset()}, "extension 2.5.29.15: not planned"),
+        ({"extended_key_usage": ("1.2.3",)}, "extendedKeyUsage: planned 1.2.3, is"),
+        ({"extensions": ()}, "extension 1.2.3.4: not planned"),
+        ({"extensions": (PlannedExtension("1.2.3.4", critical=False, value=b"\x05\x00"),)}, "wrong criticality"),
+        ({"extensions": (PlannedExtension("1.2.3.4", critical=True, value=b"\x30\x00"),)}, "planned 3000, is 0500"),
+        ({"extensions": (*PLAN.extensions, PlannedExtension("1.2.3.5", critical=True, value=b"\x05\x00"))}, "missing"),
+    ],
+)
+async def test_every_difference_is_found(changes: dict[str, object], text: str) -> None:
+    certificate = await issued(PLAN)
+    check(PLAN, 7, certificate, CERTIFICATE)
+    assert text in differences(make_plan(**({"spki": PLAN.spki, "extensions": PLAN.extensions} | changes)), certificate)
+
+
+async def test_all_differences_are_told_at_once() -> None:
+    certificate = await issued(PLAN)
+    told = differences(make_plan(spki=PLAN.spki, subject=DistinguishedName()), certificate, serial=8)
+    for part in ("serial number: planned 8, is 7", "subject", "subjectAltName: wrong criticality", "1.2.3.4"):
+        assert part in told
+
+
+async def test_names_that_are_missing_are_told() -> None:
+    without = replace(PLAN, names=())
+    assert "extension 2.5.29.17: missing" in differences(PLAN, await issued(without))
+
+
+async def test_the_order_of_names_and_purposes_is_free() -> None:
+    plan = replace(PLAN, names=PLAN.names[::-1], extended_key_usage=PLAN.extended_key_usage[::-1])
+    check(PLAN, 7, await issued(plan), CERTIFICATE)
+
+
+async def test_a_signature_by_another_key_is_found() -> None:
+    certificate = await issued(PLAN)
+    other = make_issuer()
+    assert "signature" in differences(PLAN, resigned(certificate.tbs_certificate_bytes, other._sign))
+    with pytest.raises(PlanMismatch, match="signature"):
+        check(PLAN, 7, certificate, other.chain()[0])
+
+
+def fields(certificate: x509.Certificate) -> list[bytes]:
+    return [field.raw for field in der.children(der.read(certificate.tbs_certificate_bytes))]
+
+
+def with_extensions(certificate: x509.Certificate, change: Callable[[list[bytes]], list[bytes]]) -> x509.Certificate:
+    *others, extensions = fields(certificate)
+    own = [extension.raw for extension in der.children(der.children(der.read(extensions))[0])]
+    return resigned(der.sequence(*others, der.tlv(0xA3, der.sequence(*change(own)))))
+
+
+def extension(kind: str, value: bytes, *, critical: bool = False) -> bytes:
+    return der.sequence(der.oid(kind), *([der.boolean(True)] if critical else []), der.octet_string(value))  # noqa: FBT003
+
+
+async def test_a_certificate_of_version_1_is_found() -> None:
+    version_1 = resigned(der.sequence(*fields(await issued(PLAN))[1:7]))
+    assert "version: v1" in differences(PLAN, version_1)
+
+
+async def test_an_extension_that_slipped_in_is_found() -> None:
+    tampered = with_extensions(await issued(PLAN), lambda own: [*own, extension("1.2.3.9", b"\x05\x00")])
+    assert "extension 1.2.3.9: not planned" in differences(PLAN, tampered)
+
+
+async def test_a_ca_certificate_is_found() -> None:
+    leaf = extension("2.5.29.19", b"\x30\x00", critical=True)
+    ca = extension("2.5.29.19", b"\x30\x03\x01\x01\xff", critical=True)
+    tampered = with_extensions(await issued(PLAN), lambda own: [ca if one == leaf else one for one in own])
+    assert "extension 2.5.29.19: planned 3000, is 30030101ff" in differences(PLAN, tampered)
+
+
+async def test_an_extension_that_is_there_twice_is_found() -> None:
+    tampered = with_extensions(await issued(PLAN), lambda own: [*own, own[-1]])
+    assert "can't be read" in differences(PLAN, tampered)
+
+
+async def test_a_key_identifier_may_not_be_critical() -> None:
+    identifier = extension("2.5.29.14", der.octet_string(bytes(20)), critical=True)
+    tampered = with_extensions(await issued(PLAN), lambda own: [one for one in own if der.oid("2.5.29.14") not in one])
+    check(PLAN, 7, tampered, CERTIFICATE)
+    tampered = with_extensions(tampered, lambda own: [*own, identifier])
+    assert "extension 2.5.29.14" in differences(PLAN, tampered)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (der.sequence(der.tlv(0xA5, b"\x05\x00")), "can't be read"),
+        (der.sequence(der.tlv(0x82, b"a b")), "not a DNS name"),
+        (write_general_names([DirectoryName(DistinguishedName())]), "is dirname:"),
+    ],
+)
+async def test_names_that_nobody_planned_are_found(value: bytes, text: str) -> None:
+    certificate = await issued(replace(PLAN, names=()))
+    tampered = with_extensions(certificate, lambda own: [*own, extension("2.5.29.17", value)])
+    assert text in differences(PLAN, tampered)
+
+
+async def test_a_key_identifier_of_another_issuer_is_found() -> None:
+    tbs = (await issued(PLAN)).tbs_certificate_bytes
+    tampered = resigned(tbs.replace(IssuerProfile.of(CERTIFICATE).key_identifier, bytes(20)))
+    assert "authorityKeyIdentifier" in differences(PLAN, tampered)
+
+
+async def test_an_issuer_may_name_itself_by_other_means_than_its_key() -> None:
+    empty = extension("2.5.29.35", der.sequence())
+    certificate = with_extensions(
+        await issued(PLAN), lambda own: [*(one for one in own if der.oid("2.5.29.35") not in one), empty]
+    )
+    check(PLAN, 7, certificate, CERTIFICATE)
+
+
+async def test_a_validity_beyond_the_issuers_is_found() -> None:
+    plan = replace(PLAN, not_after=CERTIFICATE.not_valid_after_utc + timedelta(days=1))
+    tbs = (await issued(PLAN)).tbs_certificate_bytes
+    tampered = resigned(tbs.replace(der.time(PLAN.not_after), der.time(plan.not_after)))
+    assert differences(plan, tampered) == "validity: ends after the issuing CA's"
+
+
+async def test_a_subject_is_compared_whatever_its_string_types() -> None:
+    tbs = (await issued(PLAN)).tbs_certificate_bytes
+    check(PLAN, 7, resigned(tbs.replace(der.utf8("Pump 17"), der.printable("Pump 17"))), CERTIFICATE)
+
+
+async def test_a_key_that_cannot_be_read_is_found() -> None:
+    tbs = (await issued(PLAN)).tbs_certificate_bytes
+    tampered = resigned(tbs.replace(PLAN.spki[-64:], bytes(64)))
+    assert "can't be read" in differences(PLAN, tampered)
