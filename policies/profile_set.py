@@ -83,46 +83,45 @@ class ProfileSet:
     def decide(self, request: EnrollmentRequest) -> Decision:
         """Judge a request. Never raises: what goes wrong denies."""
         try:
-            chosen = self._chosen.get((request.endpoint, request.profile))
+            chosen = self.select(request.endpoint, request.profile)
             if chosen is None:
-                found = self._choose(request)
-                if isinstance(found, Denied):
-                    return found
-                self._chosen[request.endpoint, request.profile] = chosen = found
+                return self._nothing(request)
             issuer = self._issuers[chosen.sections.issuer]
             return decide(Question(chosen, request, issuer, self._ceilings, read_request(request)))
         except Exception as error:  # noqa: BLE001 - a decision is always reached, and a fault denies
             finding = Finding("engine", "the policy could not be evaluated", NOWHERE, repr(error))
             return Denied((finding,), Trace("", self.digest))
 
-    def _choose(self, request: EnrollmentRequest) -> Profile | Denied:
-        """Return the one profile that judges, or the denial that says which were considered and why none applies."""
-        endpoint = str(request.endpoint)
-        considered: list[str] = []
-        candidates: list[Profile] = []
-        usable = None if self._endpoints is None else self._endpoints.get(request.endpoint, ())
-        for profile in self._ordered(usable):
-            if request.profile is not None and profile.name != request.profile:
-                considered.append(f"{profile.name}: {request.profile} was asked for")
-            elif usable is not None and profile.name not in usable:
-                considered.append(f"{profile.name}: the configuration does not give it to {endpoint}")
-            elif not any(pattern.matches(endpoint) for pattern in profile.sections.endpoints):
-                considered.append(f"{profile.name}: its endpoints do not include {endpoint}")
-            else:
-                candidates.append(profile)
-        if candidates and (usable is not None or len(candidates) == 1):
-            return candidates[0]
-        considered += [f"{profile.name}: one of several, and none was asked for" for profile in candidates]
-        message = "no certificate profile applies to this request"
-        place = candidates[0].place("endpoints") if candidates else NOWHERE
-        finding = Finding("profile", message, place, request.profile or "", "; ".join(considered))
-        return Denied((finding,), Trace("", self.digest, considered=tuple(considered)))
+    def select(self, endpoint: EndpointName, name: str | None) -> Profile | None:
+        """Return the one profile that judges what comes in at `endpoint` and asks for `name`, None when there is none.
 
-    def _ordered(self, usable: tuple[str, ...] | None) -> Iterator[Profile]:
-        """Yield all profiles, those of the endpoint first and in its order."""
-        for name in usable or ():
-            yield self._profiles[name]
-        yield from (profile for name, profile in self._profiles.items() if name not in (usable or ()))
+        Nothing is chosen among several but by the order of the endpoint's configuration.
+        """
+        chosen = self._chosen.get((endpoint, name))
+        if chosen is None:
+            usable = self._profiles if self._endpoints is None else self._endpoints.get(endpoint, ())
+            taking = [self._profiles[each] for each in usable if _takes(self._profiles[each], endpoint)]
+            candidates = [profile for profile in taking if name in {None, profile.name}]
+            if not candidates or (self._endpoints is None and len(candidates) > 1):
+                return None
+            self._chosen[endpoint, name] = chosen = candidates[0]
+        return chosen
+
+    def _nothing(self, request: EnrollmentRequest) -> Denied:
+        """Return the denial that says which profiles were considered and why each does not apply."""
+        considered = tuple(f"{profile.name}: {self._obstacle(profile, request)}" for profile in self._profiles.values())
+        message = "no certificate profile applies to this request"
+        finding = Finding("profile", message, NOWHERE, request.profile or "", "; ".join(considered))
+        return Denied((finding,), Trace("", self.digest, considered=considered))
+
+    def _obstacle(self, profile: Profile, request: EnrollmentRequest) -> str:
+        if request.profile not in {None, profile.name}:
+            return f"{request.profile} was asked for"
+        if not _takes(profile, request.endpoint):
+            return f"its endpoints do not include {request.endpoint}"
+        if self._endpoints is not None:
+            return f"the configuration does not give it to {request.endpoint}"
+        return "one of several, and none was asked for"
 
     def _require(self, endpoint: EndpointName, names: tuple[str, ...]) -> None:
         for name in names:
@@ -130,9 +129,13 @@ class ProfileSet:
             if profile is None:
                 hint = did_you_mean(name, self._profiles)
                 raise UnknownProfile(endpoint, name, f'there is no profile "{name}"{hint}')
-            if not any(pattern.matches(str(endpoint)) for pattern in profile.sections.endpoints):
+            if not _takes(profile, endpoint):
                 place = profile.place("endpoints")
                 raise UnknownProfile(endpoint, name, f'profile "{name}" does not take it; see {place}')
+
+
+def _takes(profile: Profile, endpoint: EndpointName) -> bool:
+    return any(pattern.matches(str(endpoint)) for pattern in profile.sections.endpoints)
 
 
 def _problems(

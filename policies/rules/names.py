@@ -72,16 +72,20 @@ def _of_one_kind(
 def _judge(question: Question, word: str, kind: Kind, name: GeneralName, report: Report) -> None:
     profile, rule, text = question.profile, f"names.{word}", str(name)
     if getattr(kind, "wildcards", "") == "forbidden" and text.startswith("dns:*."):
-        message = f"a wildcard name is not allowed here: {text:.80}"
+        message = f"a wildcard name is not allowed here: {_shown(name)}"
         report.failed(rule, profile.place("names", word, "wildcards"), message, text, "no wildcards")
     elif kind.forbidden and _is_forbidden(kind, name, question.asked.requester):
-        message = f"this {_TITLES[word]} is not allowed: {text:.80}"
+        message = f"this {_TITLES[word]} is not allowed: {_shown(name)}"
         report.failed(rule, profile.place("names", word, "forbidden"), message, text, "forbidden")
     elif not kind.permits(name.value, question.asked.requester):
-        message = f"this {_TITLES[word]} is not allowed: {text:.80}"
+        message = f"this {_TITLES[word]} is not allowed: {_shown(name)}"
         report.failed(rule, profile.place("names", word, "allowed"), message, text, kind.limit)
     else:
         report.passed(rule, profile.place("names", word, "allowed"), text, kind.limit)
+
+
+def _shown(name: GeneralName) -> str:
+    return f"{str(name.value)!r:.80}"
 
 
 def _is_forbidden(kind: Kind, name: GeneralName, requester: str) -> bool:
