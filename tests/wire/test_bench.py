@@ -39,12 +39,6 @@ def test_a_running_server_is_enrolled_at_without_figures_of_its_cost(server: Run
     assert "server CPU" not in done.stdout
 
 
-def test_a_running_server_needs_its_credentials(server: RunningServer) -> None:
-    done = server.certwright("bench", "est", "--url", server.est_url, check=False)
-    assert done.returncode == 2
-    assert "--deployment" in done.stderr
-
-
 def test_no_certificates_means_no_figures(server: RunningServer) -> None:
     done = server.certwright(
         "bench", "est", "--url", f"{server.est_url}/nowhere", "--deployment", str(server.folder), check=False

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import base64
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+
+from server.bench.acme import AcmeClient
+from server.bench.connection import Reply
+from server.bench.load import EnrollmentFailed
+from server.bench.process import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ca.ceremony import Credential
+
+
+class Scripted:
+    """An account for which the server's answers are written down: by URL, one after the other, the last for ever."""
+
+    thumbprint = "thumbprint"
+
+    def __init__(self, answers: dict[str, list[Any]]) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, Mapping[str, Any] | None]] = []
+
+    async def post(self, url: str, payload: Mapping[str, Any] | None) -> Reply:
+        self.asked.append((url, payload))
+        left = self.answers[url]
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return Reply(HTTPStatus.OK, {"Location": "order"} if url == "new" else {}, body)
+
+
+ORDER = {"authorizations": ["authorization"], "finalize": "finalize", "certificate": "certificate"}
+AUTHORIZATION = {"challenges": [{"type": "dns-01", "url": "no"}, {"type": "http-01", "url": "challenge"}]}
+
+
+@pytest.fixture
+def client(root_pem: Path) -> AcmeClient:
+    return AcmeClient("https://localhost/directory", root_pem, http01_port=free_ports(1)[0])
+
+
+def scripted(client: AcmeClient, **answers: list[Any]) -> Scripted:
+    everything: dict[str, list[Any]] = {
+        "new": [{}],
+        "order": [ORDER | {"status": status} for status in ("pending", "ready", "processing", "valid")],
+        "authorization": [AUTHORIZATION | {"status": status} for status in ("pending", "pending", "valid")],
+        "challenge": [{}],
+        "finalize": [{}],
+        "certificate": [b"the chain"],
+    }
+    account = Scripted(everything | answers)
+    client._account = account  # type: ignore[assignment]  # a fake
+    client._urls = {"newOrder": "new"}
+    return account
+
+
+async def test_an_order_goes_through_every_step(client: AcmeClient) -> None:
+    account = scripted(client)
+    job = client.prepare()
+    assert await client.send(job) == b"the chain"
+    assert ("new", {"identifiers": [{"type": "dns", "value": job.name}]}) in account.asked
+    assert ("challenge", {}) in account.asked
+    assert ("finalize", {"csr": job.csr}) in account.asked
+
+
+async def test_an_order_that_is_valid_is_only_fetched(client: AcmeClient) -> None:
+    account = scripted(client, order=[ORDER | {"status": "valid"}])
+    await client.finish(client.prepare(), "order")
+    assert [url for url, _ in account.asked] == ["order", "certificate"]
+
+
+async def test_an_authorization_that_is_valid_is_not_proven_again(client: AcmeClient) -> None:
+    account = scripted(client, authorization=[AUTHORIZATION | {"status": "valid"}])
+    await client.send(client.prepare())
+    assert "challenge" not in [url for url, _ in account.asked]
+
+
+async def test_an_order_that_becomes_invalid_is_a_failure(client: AcmeClient) -> None:
+    scripted(client, order=[ORDER | {"status": "pending"}, ORDER | {"status": "invalid"}])
+    with pytest.raises(EnrollmentFailed, match="invalid"):
+        await client.send(client.prepare())
+
+
+async def test_an_order_that_never_moves_is_a_failure(client: AcmeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.bench.acme._PATIENCE", 2)
+    scripted(client, order=[ORDER | {"status": "pending"}])
+    with pytest.raises(EnrollmentFailed, match="still not ready or processing or valid: order"):
+        await client.send(client.prepare())
+
+
+@pytest.mark.parametrize("answer", [{}, b"no JSON", {"status": "ready"}])
+async def test_an_object_without_what_it_must_have_is_a_failure(client: AcmeClient, answer: object) -> None:
+    scripted(client, order=[answer])
+    with pytest.raises(EnrollmentFailed, match=r"lacks|no JSON"):
+        await client.send(client.prepare())
+
+
+async def test_an_order_without_a_location_is_a_failure(client: AcmeClient) -> None:
+    scripted(client, other=[{}])
+    client._urls = {"newOrder": "other"}
+    with pytest.raises(EnrollmentFailed, match="no location"):
+        await client.send(client.prepare())
+
+
+async def test_no_server_is_a_failure_that_leaves_nothing_open(client: AcmeClient) -> None:
+    with pytest.raises(EnrollmentFailed, match="no account"):
+        async with client:
+            pass
+
+
+def test_every_request_is_for_a_name_of_its_own(client: AcmeClient) -> None:
+    first, second = client.prepare(), client.prepare()
+    assert first.name != second.name
+    csr = x509.load_der_x509_csr(base64.urlsafe_b64decode(first.csr + "=" * (-len(first.csr) % 4)))
+    names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [first.name]
+
+
+def test_a_certificate_for_another_key_is_a_failure(client: AcmeClient, root: Credential) -> None:
+    with pytest.raises(EnrollmentFailed, match="another key"):
+        client.certificate(client.prepare(), root.certificate_pem())
+    with pytest.raises(EnrollmentFailed, match="no certificate"):
+        client.certificate(client.prepare(), b"")
