@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from server.scep.records import Candidate
     from server.store import Store
 
+_SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
+
 
 def _fresh_nonce() -> bytes:
     return secrets.token_bytes(16)
@@ -302,9 +304,11 @@ def _idempotency_key(
 
     Many clients make the transactionID from their key alone, so that a renewal with the same key and even the same
     octets has the same one: without "renewal of N" it would get the old certificate again. The self-signed
-    certificate, the challenge and the signature are left out: clients make them anew for each retry.
+    certificate, the challenge, the subject key identifier (certmonger: random) and the signature are left out: clients
+    make them anew for each retry.
     """
     signer = sha256(authentic.signer.spki).hexdigest()
     occasion = f"renewal:{renewed.serial:x}" if renewed else "initial"
-    asked = sha256(repr((csr.subject, csr.spki, csr.extensions, csr.attributes)).encode()).hexdigest()
+    extensions = [extension for extension in csr.extensions if extension.oid != _SUBJECT_KEY_IDENTIFIER]
+    asked = sha256(repr((csr.subject, csr.spki, extensions)).encode()).hexdigest()
     return f"{endpoint} {signer} {occasion} {asked} {transaction}"
