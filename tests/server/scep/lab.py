@@ -24,7 +24,7 @@ from server.scep.service import ScepEndpoint
 from server.store import Store, upgrade
 from server.store.requests import StoredRequest, list_requests
 from server.store.tables import certificates
-from tests.fakes.policy import ScriptedPolicy
+from tests.fakes.scripted_policy import ScriptedPolicy
 from tests.server.scep.device import NOW, enrollment, read_reply, rsa_key
 
 if TYPE_CHECKING:

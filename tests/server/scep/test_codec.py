@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca import der
+from server.scep.codec import Malformed, read_message_parameter, read_pki_message, write_capabilities
+from tests.server.scep.device import enrollment, rsa_key, self_signed
+
+RA = self_signed(rsa_key("ra"), "RA")
+GOOD = enrollment(RA).encode()
+
+
+@given(
+    st.binary(), st.sampled_from(["plain", "unpadded", "lines", "spaces for plus", "urlsafe", "tabs", "spaced lines"])
+)
+def test_base64_is_read_in_every_form_that_clients_send(data: bytes, form: str) -> None:
+    encoded = base64.b64encode(data)
+    match form:
+        case "unpadded":
+            encoded = encoded.rstrip(b"=")
+        case "lines":
+            encoded = b"\r\n".join(encoded[i : i + 64] for i in range(0, len(encoded), 64)) + b"\n"
+        case "spaces for plus":
+            encoded = encoded.replace(b"+", b" ")
+        case "urlsafe":
+            encoded = base64.urlsafe_b64encode(data)
+        case "tabs":
+            encoded = b"\t" + encoded
+        case "spaced lines":
+            encoded = b" ".join(encoded[i : i + 63] for i in range(0, len(encoded), 63))
+    if form == "spaces for plus" and encoded.strip() != encoded:
+        return
+    if form == "spaced lines" and read_or_none(encoded.replace(b" ", b"+")) is not None:
+        return
+    assert read_message_parameter(encoded) == data
+
+
+def read_or_none(encoded: bytes) -> bytes | None:
+    try:
+        return read_message_parameter(encoded)
+    except Malformed:
+        return None
+
+
+@pytest.mark.parametrize("value", [b"A", b"AAAA=A", b"AA%", b"A\xff==", b"{}"])
+def test_what_is_not_base64_is_malformed(value: bytes) -> None:
+    with pytest.raises(Malformed, match="base64"):
+        read_message_parameter(value)
+
+
+@given(st.binary(max_size=100))
+def test_any_parameter_is_read_or_malformed(value: bytes) -> None:
+    read_or_none(value)
+
+
+def indefinite(element: bytes, depth: int) -> bytes:
+    """Return the element with indefinite lengths, and octet strings in pieces, down to a depth."""
+    whole = der.read(element)
+    if depth == 0:
+        return element
+    if whole.tag == der.OCTET_STRING:
+        pieces = (der.octet_string(whole.content[i : i + 100]) for i in range(0, len(whole.content), 100))
+        return b"\x24\x80" + b"".join(pieces) + b"\x00\x00"
+    if not whole.constructed:
+        return element
+    inside = b"".join(indefinite(child.raw, depth - 1) for child in der.children(whole))
+    return bytes((whole.tag, 0x80)) + inside + b"\x00\x00"
+
+
+@pytest.mark.parametrize("depth", range(1, 5))
+def test_a_message_with_indefinite_lengths_is_the_same_message(depth: int) -> None:
+    # deeper down are certificates and signed attributes, which every client writes in DER
+    plain, odd = read_pki_message(GOOD), read_pki_message(indefinite(GOOD, depth))
+    assert odd.signed.content == plain.signed.content
+    assert (odd.transaction, odd.message_type, odd.sender_nonce) == ("transaction-1", "19", bytes(range(16)))
+    assert odd.signer == plain.signer
+
+
+@given(st.binary(max_size=300))
+def test_any_octets_are_malformed(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        read_pki_message(data)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
+def test_any_change_of_an_octet_is_read_or_malformed(position: int, octet: int) -> None:
+    try:
+        read_pki_message(GOOD[:position] + bytes((octet,)) + GOOD[position + 1 :])
+    except Malformed:
+        return
+
+
+def test_capabilities_say_what_works_and_no_more() -> None:
+    words = write_capabilities(compatible=False, renewal=True).decode().splitlines()
+    assert words == ["AES", "POSTPKIOperation", "Renewal", "SCEPStandard", "SHA-256", "SHA-384", "SHA-512"]
+    assert "Renewal" not in write_capabilities(compatible=False, renewal=False).decode()
+    assert {"DES3", "SHA-1"} < set(write_capabilities(compatible=True, renewal=True).decode().splitlines())
+
+
+def test_capabilities_fit_into_certmongers_buffer() -> None:
+    assert len(write_capabilities(compatible=True, renewal=True)) < 1024
