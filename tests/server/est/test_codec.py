@@ -172,7 +172,7 @@ def test_a_body_without_a_request_is_malformed_with_a_telling_text(body: bytes, 
     assert caught.value.reason is Reason.MALFORMED
 
 
-@pytest.mark.parametrize("junk", [b"\x00", b"\n\x00\n", b"=", b"-"])
+@pytest.mark.parametrize("junk", [b"\x00", b"\n\x00\n", b"-", b"!"])
 def test_junk_behind_the_base64_is_malformed(csr_der: bytes, junk: bytes) -> None:
     with pytest.raises(Malformed):
         codec.decode_enrollment(encodebytes(csr_der) + junk)
