@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from server.clock import Clock
 
-KEYS = 16
-"""RSA keys take long to make, so this many serve all requests; each request is a transaction of its own."""
-
 
 @dataclass(frozen=True, slots=True)
 class ScepJob:
@@ -44,13 +41,14 @@ class ScepClient:
         url: the SCEP endpoint.
         challenge: the challenge password.
         clock: for the validity of the self-signed certificates that sign requests.
+        keys: RSA keys take long to make, so this many serve all requests; each request is a transaction of its own.
     """
 
-    def __init__(self, url: str, challenge: str, *, clock: Clock) -> None:
+    def __init__(self, url: str, challenge: str, *, clock: Clock, keys: int = 16) -> None:
         self._url = url
         self._challenge = challenge
-        keys = [rsa.generate_private_key(65537, 2048) for _ in range(KEYS)]
-        self._signers = itertools.cycle([(key, _self_signed(key, clock)) for key in keys])
+        made = (rsa.generate_private_key(65537, 2048) for _ in range(keys))
+        self._signers = itertools.cycle((key, _self_signed(key, clock)) for key in made)
         self._recipient: x509.Certificate | None = None
 
     async def __aenter__(self) -> Self:

@@ -59,7 +59,7 @@ def est(server: RunningServer) -> Enroller[Any]:
 
 
 def scep(server: RunningServer) -> Enroller[Any]:
-    return ScepClient(server.scep_url, server.scep_challenge, clock=system_clock)
+    return ScepClient(server.scep_url, server.scep_challenge, clock=system_clock, keys=4)
 
 
 def acme(server: RunningServer) -> Enroller[Any]:

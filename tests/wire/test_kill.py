@@ -80,7 +80,7 @@ def victim(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningSe
 def clients(server: RunningServer) -> list[Enroller[Any]]:
     return [
         EstClient(server.est_url, server.root_pem, server.est_username, server.est_password),
-        ScepClient(server.scep_url, server.scep_challenge, clock=system_clock),
+        ScepClient(server.scep_url, server.scep_challenge, clock=system_clock, keys=4),
         OrderingAcmeClient(server),
     ]
 

@@ -36,7 +36,7 @@ async def serve() -> AsyncIterator[Serve]:
         servers.append(TestServer(app))
         await servers[-1].start_server()
         clock = lambda: datetime(2026, 3, 1, tzinfo=UTC)  # noqa: E731 - it is one
-        return ScepClient(str(servers[-1].make_url("/scep")), "challenge", clock=clock)
+        return ScepClient(str(servers[-1].make_url("/scep")), "challenge", clock=clock, keys=1)
 
     yield start
     for server in servers:
