@@ -19,7 +19,7 @@ __all__ = ["ScepEndpoint", "mount"]
 
 DEFAULT_LABEL = "default"
 # Clients put their own segments in front of or behind the configured ones, and double slashes between them.
-_PATHS = ("/{lead:/*}scep{tail:.*}", "/{lead:/*}cgi-bin/pkiclient.exe{tail:.*}", "/{lead:/*}certsrv/mscep/{tail:.*}")
+_PATHS = ("/{lead:/*}scep{tail:.*}", "/{lead:/*}cgi-bin/pkiclient.exe{tail:.*}", "/{lead:/*}certsrv/mscep{tail:.*}")
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 
 
