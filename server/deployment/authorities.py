@@ -26,7 +26,7 @@ def make(folder: Path, hosts: Sequence[DnsName | IpAddress], clock: Clock) -> x5
 
     Args:
         folder: where those folders are.
-        hosts: what the server's TLS certificate is for, the first one in its subject too.
+        hosts: what the server's TLS certificate is for, the first name in its subject too.
         clock: for the validity of certificates.
 
     Returns:
@@ -38,7 +38,8 @@ def make(folder: Path, hosts: Sequence[DnsName | IpAddress], clock: Clock) -> x5
     root = make_root(_named(f"Certwright Root {deployment}"), now=now)
     issuing = make_issuing_ca(root, _named(f"Certwright Issuing CA {deployment}"), now=now)
     ra = make_ra_certificate(issuing, _named(f"Certwright SCEP RA {deployment}"), now=now)
-    tls = make_tls_certificate(issuing, _named(str(hosts[0].value)), hosts, now=now)
+    first = next((host for host in hosts if isinstance(host, DnsName)), hosts[0])
+    tls = make_tls_certificate(issuing, _named(str(first.value)), hosts, now=now)
 
     chain = issuing.certificate_pem() + root.certificate_pem()
     write_public(folder / "root.pem", root.certificate_pem())

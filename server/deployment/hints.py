@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from server.config import Config
     from server.deployment.folder import Deployment
 
+_PKI_SOURCE = "apt-get install strongswan-pki libstrongswan-extra-plugins"
+
 
 def first_steps(deployment: Deployment) -> str:
     """Return what is said when a deployment was made."""
@@ -48,14 +50,12 @@ def client_lines(config: Config) -> str:
     if https is None or http is None or acme is None:
         return ""
     ports = Ports(https=https.port, http=http.port, http01=acme.http01.port)
-    return "\n".join(
-        f"{title}\n  {line}\n"
-        for title, line in (
-            ("EST with openssl and curl:", _est(folder, ports, secrets)),
-            ("SCEP with strongSwan:", _scep(folder, ports, secrets)),
-            ("ACME with certbot:", _acme(folder, ports)),
-        )
-    )
+    lines = {
+        "EST with openssl and curl": _est(folder, ports, secrets),
+        f"SCEP with strongSwan{'' if shutil.which('pki') else f' ({_PKI_SOURCE})'}": _scep(folder, ports, secrets),
+        "ACME with certbot": _acme(folder, ports),
+    }
+    return "\n".join(f"{title}:\n  {line}\n" for title, line in lines.items())
 
 
 def _est(folder: Path, ports: Ports, secrets: Secrets) -> str:
@@ -82,8 +82,14 @@ def _scep(folder: Path, ports: Ports, secrets: Secrets) -> str:
 
 
 def _acme(folder: Path, ports: Ports) -> str:
+    certbot = _program("certbot")
+    repository = Path(sys.prefix).parent
+    if shutil.which("certbot") is None and certbot == "certbot" and Path.cwd() == repository:
+        certbot = ".venv-certbot/bin/certbot"
+    # `make run` is called in the repository, where `make certbot` does its part without root.
+    make = "make certbot && " if certbot.startswith(".venv-certbot") else ""
     return (
-        f"REQUESTS_CA_BUNDLE={_shown(folder / 'root.pem')} {_program('certbot')} certonly --standalone"
+        f"{make}REQUESTS_CA_BUNDLE={_shown(folder / 'root.pem')} {certbot} certonly --standalone"
         " --non-interactive --agree-tos --register-unsafely-without-email"
         f" --server https://127.0.0.1:{ports.https}/acme/directory --http-01-port {ports.http01}"
         " -d first.localhost --config-dir certbot --work-dir certbot --logs-dir certbot"

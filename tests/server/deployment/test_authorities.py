@@ -51,6 +51,7 @@ def test_the_tls_certificate_is_for_every_host_and_comes_with_its_issuer(made: D
     names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["ca.example.com", "localhost"]
     assert names.get_values_for_type(x509.IPAddress) == [ip_address("127.0.0.1")]
+    assert server.subject.rfc4514_string() == "CN=ca.example.com"
     usages = server.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert set(usages) == {ExtendedKeyUsageOID.SERVER_AUTH, CMC_RA}
 

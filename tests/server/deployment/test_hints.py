@@ -47,6 +47,21 @@ def test_a_client_that_make_installed_is_called_where_it_is(
     assert str(certbot) in shlex.split(lines(made)[2])
 
 
+def test_in_the_repository_make_gets_certbot_first(
+    made: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.prefix", str(tmp_path / ".venv"))
+    monkeypatch.chdir(tmp_path)
+    assert lines(made)[2].startswith("make certbot && REQUESTS_CA_BUNDLE=")
+    assert " .venv-certbot/bin/certbot certonly" in lines(made)[2]
+
+
+def test_a_client_that_is_missing_comes_with_its_source(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "SCEP with strongSwan (apt-get install" in client_lines(load_config(made.config))
+
+
 @pytest.mark.parametrize("text", [None, "{}"])
 def test_without_credentials_there_are_no_lines(made: Deployment, tmp_path: Path, text: str | None) -> None:
     (tmp_path / "server.yaml").write_bytes(made.config.read_bytes())
