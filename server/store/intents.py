@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
+from server.store.bulk import BulkInsert
 from server.store.tables import certificates, requests
 from server.store.values import read_plan, write_plan, write_question
 
@@ -134,7 +135,27 @@ _FOUND = (
 )
 _BY_KEYS = sa.select(*_FOUND).where(_table.key.in_(sa.bindparam("keys", expanding=True))).with_for_update()
 BY_ID = sa.select(*_FOUND).where(_table.id == sa.bindparam("wanted")).with_for_update()
-_INSERT = sa.insert(requests)
+_insert = BulkInsert(
+    requests,
+    "id",
+    "key",
+    "state",
+    "endpoint",
+    "kind",
+    "profile",
+    "requester",
+    "address",
+    "transaction_id",
+    "csr",
+    "renews",
+    "received_at",
+    "plan",
+    "serial",
+    "owner",
+    "leased_until",
+    "question",
+    unless="key",
+)
 _UPDATE = sa.update(requests).where(_table.id == sa.bindparam("wanted"))
 ANSWER = sa.select(certificates.c.der, certificates.c.issuer, certificates.c.revoked_at).where(
     certificates.c.request_id == sa.bindparam("wanted")
@@ -148,19 +169,16 @@ def change(connection: sa.Connection, request_id: str, **values: object) -> None
 
 def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
     """Write the intents of a group, one answer for each; what is on record under a key already comes back instead."""
+    if _insert(connection, [_row(one) for one in claims]) == len(claims):
+        return [_new(one) for one in claims]
     found = {row.key: row for row in connection.execute(_BY_KEYS, {"keys": [one.key for one in claims]})}
-    answers: list[Claimed] = []
-    fresh: list[dict[str, object]] = []
-    for one in claims:
-        row = found.get(one.key)
-        answer = None if row is None else _join(connection, one, row)
-        if answer is None:
-            fresh.append(_row(one))
-            answer = AwaitsApproval(one.request_id) if one.deferred else _granted(one)
-        answers.append(answer)
-    if fresh:
-        connection.execute(_INSERT, fresh)
-    return answers
+    return [
+        _new(one) if found[one.key].id == one.request_id else _join(connection, one, found[one.key]) for one in claims
+    ]
+
+
+def _new(one: Claim) -> Granted | AwaitsApproval:
+    return AwaitsApproval(one.request_id) if one.deferred else _granted(one)
 
 
 def _granted(one: Claim) -> Granted:
@@ -192,8 +210,8 @@ def _row(one: Claim) -> dict[str, object]:
     }
 
 
-def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed | None:
-    """Answer from the record; None when the record does not answer this key any more, which frees the key."""
+def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
+    """Answer from the record, or take the key away from a record that does not answer it any more."""
     lease = one.lease
     if row.state == "pending":
         if one.deferred and row.approved_by is None:
@@ -203,12 +221,13 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed | None:
         if row.received_at >= lease.replay_from:
             return _resume(connection, row, lease)
         change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
-        return None
-    answer = connection.execute(ANSWER, {"wanted": row.id}).one()
-    if answer.revoked_at is None and row.finished_at >= lease.replay_from:
-        return AlreadyIssued(row.id, answer.der, answer.issuer)
-    change(connection, row.id, key=None)
-    return None
+    else:
+        answer = connection.execute(ANSWER, {"wanted": row.id}).one()
+        if answer.revoked_at is None and row.finished_at >= lease.replay_from:
+            return AlreadyIssued(row.id, answer.der, answer.issuer)
+        change(connection, row.id, key=None)
+    _insert(connection, [_row(one)])
+    return _new(one)
 
 
 def _resume(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:

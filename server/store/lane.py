@@ -100,7 +100,9 @@ class Lane:
         """Connect to the file (it must exist). Raises StoreUnavailable."""
 
         def connect() -> sqlite3.Connection:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", isolation_level=None, uri=True)
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw", isolation_level=None, uri=True, cached_statements=512
+            )
             connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout * 1000)}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")  # the default of WAL may lose the last commits

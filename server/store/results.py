@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.store.bulk import BulkInsert
 from server.store.intents import ANSWER, BY_ID, AlreadyIssued, Gone, Granted, change
 from server.store.tables import audit_events, certificates, requests
 
@@ -15,18 +16,33 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _table = requests.c
-_HELD = (
-    sa.select(_table.id, _table.owner)
-    .where(_table.id.in_(sa.bindparam("ids", expanding=True)), _table.state == "intended")
-    .with_for_update()
-)
 _ISSUED = (
     sa.update(requests)
-    .where(_table.id == sa.bindparam("wanted"))
+    .where(
+        _table.id.in_(sa.bindparam("ids", expanding=True)),
+        _table.state == "intended",
+        _table.owner == sa.bindparam("worker"),
+    )
     .values(state="issued", finished_at=sa.bindparam("at"), owner=None, leased_until=None)
 )
-_RECORD = sa.insert(certificates)
-_AUDIT = sa.insert(audit_events)
+_insert = BulkInsert(
+    certificates,
+    "serial",
+    "issuer",
+    "der",
+    "fingerprint",
+    "endpoint",
+    "profile",
+    "requester",
+    "subject",
+    "names",
+    "not_before",
+    "not_after",
+    "issued_at",
+    "request_id",
+    "renews",
+)
+_audit = BulkInsert(audit_events, "at", "action", "actor", "request_id", "serial", "detail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +66,30 @@ class Result:
     event: Mapping[str, object]
 
 
+class _TakenOver(Exception):
+    """An intent of the group is another process's now."""
+
+
 def record(connection: sa.Connection, results: Sequence[Result]) -> list[AlreadyIssued | Gone]:
     """Write certificates, outcomes and audit events of a group; answer with what is on record for each.
 
     Where another process took the intent over and was first, its certificate is the answer and this one is dropped:
     it has the same content and has gone nowhere.
     """
-    held = {(row.id, row.owner) for row in connection.execute(_HELD, {"ids": [r.granted.request_id for r in results]})}
-    mine = [result for result in results if (result.granted.request_id, result.owner) in held]
-    if mine:
-        connection.execute(_ISSUED, [{"wanted": result.granted.request_id, "at": result.at} for result in mine])
-        connection.execute(_RECORD, [_certificate(result) for result in mine])
-        connection.execute(_AUDIT, [dict(result.event) for result in mine])
-    if len(mine) == len(results):
-        return [AlreadyIssued(r.granted.request_id, r.der, r.granted.plan.issuer) for r in results]
-    return [_on_record(connection, result.granted.request_id) for result in results]
+    ids: dict[str, list[str]] = {}
+    for result in results:
+        ids.setdefault(result.owner, []).append(result.granted.request_id)
+    at = max(result.at for result in results)
+    closed = sum(
+        connection.execute(_ISSUED, {"ids": held, "worker": owner, "at": at}).rowcount for owner, held in ids.items()
+    )
+    if closed != len(results):
+        if len(results) > 1:
+            raise _TakenOver  # the store asks again, for each alone
+        return [_on_record(connection, results[0].granted.request_id)]
+    _insert(connection, [_certificate(result) for result in results])
+    _audit(connection, [result.event for result in results])
+    return [AlreadyIssued(r.granted.request_id, r.der, r.granted.plan.issuer) for r in results]
 
 
 def _on_record(connection: sa.Connection, request_id: str) -> AlreadyIssued | Gone:
@@ -132,4 +157,4 @@ def fail(connection: sa.Connection, failure: Failure) -> None:
         detail=failure.detail,
         quarantined=failure.quarantined,
     )
-    connection.execute(_AUDIT, dict(failure.event))
+    _audit(connection, [failure.event])

@@ -25,25 +25,31 @@ metadata = sa.MetaData(
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
-    """An aware UTC time. SQLite keeps it as sortable text without zone, so the zone is put back on reading."""
+    """An aware UTC time. SQLite keeps it as text that sorts: ``2026-11-21 10:00:00.000000+00:00``."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - given
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        """Choose text where there is no type for times; SQLAlchemy's own text form costs five times as much."""
+        return dialect.type_descriptor(sa.String(32) if dialect.name == "sqlite" else self.impl_instance)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         """Refuse naive times, bring others to UTC."""
-        if value is not None and value.tzinfo is not UTC:
+        if value is None:
+            return None
+        if value.tzinfo is not UTC:
             if value.tzinfo is None:
                 raise ValueError("a time without zone can't be stored")
-            return value.astimezone(UTC)
-        return value
+            value = value.astimezone(UTC)
+        return value.isoformat(" ", "microseconds") if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - given
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         """Give an aware time."""
         if value is None:
             return None
-        time: datetime = value
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        time: datetime = datetime.fromisoformat(value) if dialect.name == "sqlite" else value.astimezone(UTC)
+        return time
 
 
 class Serial(sa.types.TypeDecorator[int]):
@@ -62,6 +68,8 @@ class Serial(sa.types.TypeDecorator[int]):
 
 
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER PRIMARY KEY counts by itself in SQLite
+
+_NOT_ISSUED = sa.text("state <> 'issued'")
 
 requests = sa.Table(
     "requests",
@@ -92,7 +100,8 @@ requests = sa.Table(
     sa.Column("findings", sa.Text()),
     sa.Column("quarantined", sa.LargeBinary()),  # a certificate that is not what was planned; it never left
     sa.CheckConstraint("state IN ('pending', 'intended', 'issued', 'refused', 'failed')", name="state"),
-    sa.Index("ix_requests_state", "state", "number"),
+    # What is issued is found by other ways, and keeping it out keeps this index small.
+    sa.Index("ix_requests_state", "state", "number", sqlite_where=_NOT_ISSUED, postgresql_where=_NOT_ISSUED),
     sa.Index("ix_requests_transaction_id", "transaction_id"),  # SCEP clients poll by it, people search by it
 )
 """Every request with its outcome, refusals included."""

@@ -6,10 +6,11 @@ Only the classes listed here are ever written or made; text from elsewhere can't
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
+from binascii import a2b_base64, b2a_base64
 from dataclasses import fields
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ca import names
@@ -46,17 +47,25 @@ _CLASSES: dict[str, type[Any]] = {
         vocabulary.Renewed,
     )
 }
-_FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _CLASSES.values()}
+
+
+def _writer(cls: type[Any]) -> Callable[[Any], object]:
+    """Return how to write a class: its name under the empty key, then its fields."""
+    keys = ("", *(field.name for field in fields(cls)))
+    values = attrgetter("__class__.__name__", *keys[1:])
+    return lambda value: dict(zip(keys, values(value), strict=True))
+
 
 _WRITERS: dict[type, Callable[[Any], object]] = {
-    bytes: lambda value: {"bytes": b64encode(value).decode()},
+    bytes: lambda value: {"bytes": b2a_base64(value, newline=False).decode()},
     datetime: lambda value: {"time": value.astimezone(UTC).isoformat()},
     frozenset: lambda value: {"set": sorted(value)},
     IPv4Address: lambda value: {"ip": str(value)},
     IPv6Address: lambda value: {"ip": str(value)},
+    **{cls: _writer(cls) for cls in _CLASSES.values()},
 }
 _READERS: dict[str, Callable[[Any], object]] = {
-    "bytes": b64decode,
+    "bytes": a2b_base64,
     "time": datetime.fromisoformat,
     "set": frozenset,
     "ip": ip_address,
@@ -69,11 +78,7 @@ _WORDS: dict[type, tuple[str, Callable[[Any], object]]] = {
 
 
 def _write(value: object) -> object:
-    kind = type(value)
-    known = _FIELDS.get(kind)
-    if known is not None:
-        return {"": kind.__name__, **{name: getattr(value, name) for name in known}}
-    return _WRITERS[kind](value)
+    return _WRITERS[type(value)](value)
 
 
 def _read(value: dict[str, Any]) -> object:
@@ -95,7 +100,7 @@ def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-_ENCODER = json.JSONEncoder(default=_write, ensure_ascii=False, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(default=_write, ensure_ascii=False, separators=(",", ":"), check_circular=False)
 _DECODER = json.JSONDecoder(object_hook=_read)
 
 

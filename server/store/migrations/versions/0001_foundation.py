@@ -11,7 +11,8 @@ branch_labels = None
 depends_on = None
 
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_TIME = sa.DateTime(timezone=True)
+_TIME = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
+_NOT_ISSUED = sa.text("state <> 'issued'")
 _SERIAL = sa.String(40)
 
 
@@ -51,7 +52,9 @@ def upgrade() -> None:
             "state IN ('pending', 'intended', 'issued', 'refused', 'failed')", name=op.f("ck_requests_state")
         ),
     )
-    op.create_index("ix_requests_state", "requests", ["state", "number"])
+    op.create_index(
+        "ix_requests_state", "requests", ["state", "number"], sqlite_where=_NOT_ISSUED, postgresql_where=_NOT_ISSUED
+    )
     op.create_index("ix_requests_transaction_id", "requests", ["transaction_id"])
     op.create_table(
         "certificates",
