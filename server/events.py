@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -10,9 +12,13 @@ import structlog
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
     from server.config import Log
+
+_PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)
+_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+_process: dict[str, object] = {}
 
 
 def configure(log: Log, stream: TextIO | None = None) -> None:
@@ -26,10 +32,11 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
     level = logging.getLevelNamesMapping()[log.level.upper()]
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _add_process,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_rendering(log, stream),
+            structlog.processors.format_exc_info,
+            _json if log.format == "json" else _readable(colours=stream.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
@@ -38,14 +45,39 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[_ToEvents()], force=True)
 
 
-def _rendering(log: Log, stream: TextIO) -> list[Processor]:
-    if log.format == "json":
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [
-        structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
-        )
-    ]
+def identify(worker: int) -> None:
+    """Let every event of this process tell which worker it is."""
+    _process["worker"] = worker
+
+
+def _add_process(_logger: object, _method: str, event: EventDict) -> EventDict:
+    event.update(_process)
+    return event
+
+
+def _json(_logger: object, _method: str, event: EventDict) -> str:
+    return json.dumps(event, default=str)
+
+
+def _readable(*, colours: bool) -> Processor:
+    """Return what writes an event for people; structlog's own takes ten times as long, for every request."""
+
+    def render(_logger: object, _method: str, event: EventDict) -> str:
+        stamp, level, text = event.pop("timestamp"), event.pop("level"), event.pop("event")
+        exception = event.pop("exception", None)
+        fields = "".join(f" {name}={_shown(value)}" for name, value in event.items())
+        line = f"{stamp[:19]} {level:<7} {text}{fields}"
+        if colours and level in _COLOURS:
+            line = f"{_COLOURS[level]}{line}\x1b[0m"
+        return f"{line}\n{exception}" if exception else line
+
+    return render
+
+
+def _shown(value: object) -> str:
+    """Return a value so that it can't be taken for anything else: what comes from outside may hold line ends."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 class _ToEvents(logging.Handler):

@@ -14,6 +14,7 @@ import structlog
 import uvloop
 
 from policies.document import DocumentErrors
+from server import events
 from server.app import Application, shared_ledger
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Supervisor:
             if other is not worker:
                 for sock in other.sockets.values():
                     sock.close()
-        structlog.contextvars.bind_contextvars(worker=worker.number)
+        events.identify(worker.number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, signal.SIGCHLD})
         try:
             return serve_here(self._config, self._material, worker.sockets, supervised=self._supervised)

@@ -110,11 +110,13 @@ class TlsConnection(asyncio.Protocol):
             _flush(ssl, tcp)
             self._refuse(error)
             return
-        _flush(ssl, tcp)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._begin(ssl, tcp, identity_of(ssl))
+        identity = identity_of(ssl)
+        if identity.tls_version != "TLSv1.3":  # there the client waits for nothing: what is left goes with the answer
+            _flush(ssl, tcp)
+        self._begin(ssl, tcp, identity)
 
     def _begin(self, ssl: SSL.Connection, tcp: asyncio.Transport, identity: PeerIdentity) -> None:
         self._transport = TlsTransport(self, ssl, tcp, identity)
@@ -126,13 +128,16 @@ class TlsConnection(asyncio.Protocol):
         ssl, app, transport = self._ssl, self._app, self._transport
         if ssl is None or app is None or transport is None or self._reading:
             return
-        self._reading = True
+        self._reading, idle = True, True
         try:
             _lib.ERR_clear_error()  # what another connection left in this thread's queue is not this one's error
             while not transport.reading_paused and not transport.is_closing():
-                app.data_received(ssl.recv(RECORD_BYTES))
+                data = ssl.recv(RECORD_BYTES)
+                idle = False
+                app.data_received(data)
         except SSL.WantReadError:
-            _flush(ssl, transport.tcp)  # an answer to what was no data: an alert, a key update
+            if idle:
+                _flush(ssl, transport.tcp)  # it was no data: TLS itself may have to answer
         except SSL.ZeroReturnError:
             self._end_of_input(app, transport)
         except SSL.Error as error:
@@ -217,7 +222,10 @@ def _flush(ssl: SSL.Connection, tcp: asyncio.Transport) -> None:
     """Send what TLS itself has to say."""
     try:
         while True:
-            tcp.write(ssl.bio_read(RECORD_BYTES))
+            encrypted = ssl.bio_read(RECORD_BYTES)
+            tcp.write(encrypted)
+            if len(encrypted) < RECORD_BYTES:
+                return
     except SSL.WantReadError:
         pass
 

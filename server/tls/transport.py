@@ -82,15 +82,18 @@ class TlsTransport(asyncio.Transport):
         if self._closing or not data:
             return
         size = len(data)
-        if size <= RECORD_BYTES:
-            self._ssl.send(data)
-            encrypted = self._ssl.bio_read(size + _ROOM)
-            self.tcp.write(encrypted)
-            if len(encrypted) < size + _ROOM:
-                return
-        else:
-            self._ssl.sendall(data)
-        self._drain(max(size, 65536))
+        try:
+            if size <= RECORD_BYTES:
+                self._ssl.send(data)
+                encrypted = self._ssl.bio_read(size + _ROOM)
+                self.tcp.write(encrypted)
+                if len(encrypted) < size + _ROOM:
+                    return
+            else:
+                self._ssl.sendall(data)
+            self._drain(max(size, 65536))
+        except SSL.Error:  # the connection is broken already; who reads is told
+            self.abort()
 
     def _drain(self, size: int) -> None:
         try:
