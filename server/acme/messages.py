@@ -260,6 +260,19 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Who signed a request: what belongs to an account is found only with both.
+
+    Attributes:
+        account: the account.
+        thumbprint: the key that signed; the account must still have it.
+    """
+
+    account: str
+    thumbprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Challenge:
     """A challenge as it is stored (RFC 8555 section 8).
 

@@ -6,15 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from server.acme.messages import Account, AccountStatus, AuthorizationStatus, OrderStatus
+from server.acme.messages import Account, AccountStatus, AuthorizationStatus, OrderStatus, Owner
 from server.acme.records.tables import accounts, authorizations, orders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-_ACTIVE = sa.select(accounts.c.status).where(
-    accounts.c.id == sa.bindparam("account"), accounts.c.thumbprint == sa.bindparam("thumbprint")
+OWNED = sa.and_(
+    accounts.c.id == sa.bindparam("account"),
+    accounts.c.thumbprint == sa.bindparam("thumbprint"),
+    accounts.c.status == AccountStatus.VALID,
+)
+"""The condition that a request's account is valid and still has the key that signed."""
+
+_ACTIVE = sa.select(accounts.c.id).where(OWNED)
+_KEYS = sa.select(accounts.c.id, accounts.c.thumbprint).where(
+    accounts.c.id.in_(sa.bindparam("accounts", expanding=True)), accounts.c.status == AccountStatus.VALID
 )
 
 
@@ -63,10 +71,17 @@ def update_account(connection: sa.Connection, account: Account) -> None:
     )
 
 
-def is_active(connection: sa.Connection, account: str, thumbprint: str) -> bool:
+def is_active(connection: sa.Connection, owner: Owner) -> bool:
     """Say whether the account is valid and still has the key that signed."""
-    status = connection.execute(_ACTIVE, {"account": account, "thumbprint": thumbprint}).scalar()
-    return status == AccountStatus.VALID
+    parameters = {"account": owner.account, "thumbprint": owner.thumbprint}
+    return connection.execute(_ACTIVE, parameters).first() is not None
+
+
+def active_among(connection: sa.Connection, owners: Sequence[Owner]) -> list[bool]:
+    """Say of each whether it `is_active`."""
+    rows = connection.execute(_KEYS, {"accounts": list({owner.account for owner in owners})})
+    keys = {row.id: row.thumbprint for row in rows}
+    return [keys.get(owner.account) == owner.thumbprint for owner in owners]
 
 
 def abandon(

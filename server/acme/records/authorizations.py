@@ -15,17 +15,20 @@ from server.acme.messages import (
     Identifier,
     authorization_status,
 )
-from server.acme.records.tables import authorizations
+from server.acme.records.accounts import OWNED
+from server.acme.records.tables import accounts, authorizations
+from server.store.bulk import BulkInsert
 from server.store.tables import UtcTime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OWNED = sa.select(authorizations).where(
-    authorizations.c.id == sa.bindparam("authorization"), authorizations.c.account_id == sa.bindparam("account")
-)
-_STATUSES = sa.select(authorizations.c.status, authorizations.c.expires).where(
-    authorizations.c.order_id == sa.bindparam("order")
+    from server.acme.messages import Owner
+
+_OWNED = (
+    sa.select(authorizations)
+    .join(accounts, OWNED)
+    .where(authorizations.c.id == sa.bindparam("authorization"), authorizations.c.account_id == accounts.c.id)
 )
 _DUE = (
     sa.select(authorizations)
@@ -38,6 +41,27 @@ _DUE = (
     .limit(sa.bindparam("limit", type_=sa.Integer()))
 )
 _UPDATE = authorizations.update().where(authorizations.c.id == sa.bindparam("authorization"))
+_CHANGE = _UPDATE.where(authorizations.c.status.in_(sa.bindparam("sources", expanding=True))).values(
+    status=sa.bindparam("new_status"),
+    challenges=sa.bindparam("new_challenges"),
+    attempts=sa.bindparam("new_attempts"),
+    thumbprint=sa.bindparam("new_thumbprint"),
+    next_attempt=sa.bindparam("new_next_attempt"),
+)
+_INSERT = BulkInsert(
+    authorizations,
+    "id",
+    "account_id",
+    "order_id",
+    "endpoint",
+    "type",
+    "value",
+    "wildcard",
+    "status",
+    "expires",
+    "challenges",
+    "attempts",
+)
 
 
 def authorized_names(connection: sa.Connection, account: str, now: datetime) -> frozenset[Identifier]:
@@ -91,10 +115,10 @@ def _authorization(row: sa.Row[Any], now: datetime) -> Authorization:
     )
 
 
-def insert_authorizations(connection: sa.Connection, endpoint: str, parts: Sequence[Authorization]) -> None:
-    """Record the authorizations of a new order."""
-    connection.execute(
-        authorizations.insert(),
+def insert_authorizations(connection: sa.Connection, parts: Sequence[tuple[str, Authorization]]) -> None:
+    """Record new authorizations, each with its endpoint."""
+    _INSERT(
+        connection,
         [
             {
                 "id": each.id,
@@ -109,24 +133,18 @@ def insert_authorizations(connection: sa.Connection, endpoint: str, parts: Seque
                 "challenges": _write_challenges(each.challenges),
                 "attempts": each.attempts,
             }
-            for each in parts
+            for endpoint, each in parts
         ],
     )
 
 
 def find_authorization(
-    connection: sa.Connection, account: str, authorization: str, now: datetime
+    connection: sa.Connection, owner: Owner, authorization: str, now: datetime
 ) -> Authorization | None:
-    """Return an authorization of the account."""
-    parameters = {"authorization": authorization, "account": account}
+    """Return an authorization of the owner, None also when the owner is not valid any more."""
+    parameters = {"authorization": authorization, "account": owner.account, "thumbprint": owner.thumbprint}
     row = connection.execute(_OWNED, parameters).one_or_none()
     return _authorization(row, now) if row else None
-
-
-def statuses_of(connection: sa.Connection, order: str, now: datetime) -> tuple[AuthorizationStatus, ...]:
-    """Return where the authorizations of an order stand."""
-    found = connection.execute(_STATUSES, {"order": order})
-    return tuple(authorization_status(AuthorizationStatus(row.status), row.expires, now) for row in found)
 
 
 def any_due(connection: sa.Connection, endpoint: str, now: datetime) -> bool:
@@ -134,20 +152,29 @@ def any_due(connection: sa.Connection, endpoint: str, now: datetime) -> bool:
     return connection.execute(_DUE, {"endpoint": endpoint, "now": now, "limit": 1}).first() is not None
 
 
-def update_authorization(
-    connection: sa.Connection, authorization: Authorization, next_attempt: datetime | None = None
-) -> None:
-    """Record status, challenges, attempts, the key that answered, and when to try next."""
-    connection.execute(
-        _UPDATE.values(
-            status=authorization.status,
-            challenges=_write_challenges(authorization.challenges),
-            attempts=authorization.attempts,
-            thumbprint=authorization.thumbprint,
-            next_attempt=next_attempt,
-        ),
-        {"authorization": authorization.id},
+def change_authorization(
+    connection: sa.Connection,
+    authorization: Authorization,
+    sources: Sequence[AuthorizationStatus],
+    next_attempt: datetime | None = None,
+) -> bool:
+    """Record status, challenges, attempts, the key that answered, and when to try next.
+
+    Only if the stored status is one of ``sources``; returns whether it was.
+    """
+    changed = connection.execute(
+        _CHANGE,
+        {
+            "authorization": authorization.id,
+            "sources": list(sources),
+            "new_status": authorization.status,
+            "new_challenges": _write_challenges(authorization.challenges),
+            "new_attempts": authorization.attempts,
+            "new_thumbprint": authorization.thumbprint,
+            "new_next_attempt": next_attempt,
+        },
     )
+    return changed.rowcount == 1
 
 
 def claim_due(

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from server.acme.messages import Identifier, Order, OrderStatus, order_status
-from server.acme.records.tables import chains, orders
+from server.acme.messages import AuthorizationStatus, Identifier, Order, OrderStatus, order_status
+from server.acme.records.accounts import OWNED, active_among
+from server.acme.records.authorizations import insert_authorizations
+from server.acme.records.tables import accounts, authorizations, chains, orders
+from server.store.bulk import BulkInsert
 from server.store.tables import certificates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-_ORDER = sa.select(orders, certificates.c.serial).select_from(
-    orders.outerjoin(certificates, certificates.c.request_id == orders.c.request_id)
+    from server.acme.messages import Authorization, Owner
+
+_OWNED = (
+    sa.select(orders)
+    .join(accounts, OWNED)
+    .where(orders.c.id == sa.bindparam("order"), orders.c.account_id == accounts.c.id)
 )
-_OWNED = _ORDER.where(orders.c.id == sa.bindparam("order"), orders.c.account_id == sa.bindparam("account"))
+_CERTIFICATE = (
+    sa.select(certificates.c.der, chains.c.pem)
+    .select_from(orders)
+    .join(accounts, OWNED)
+    .join(certificates, certificates.c.request_id == orders.c.request_id)
+    .join(chains, chains.c.digest == orders.c.chain)
+    .where(orders.c.id == sa.bindparam("order"), orders.c.account_id == accounts.c.id)
+)
 _UPDATE = orders.update().where(orders.c.id == sa.bindparam("order"))
+_BEGIN = _UPDATE.values(status=sa.bindparam("new_status"), csr=sa.bindparam("new_csr"), error=None)
 _END = _UPDATE.where(orders.c.status == OrderStatus.PROCESSING)
+_ISSUED = _END.values(
+    status=sa.bindparam("new_status"), request_id=sa.bindparam("new_request"), chain=sa.bindparam("new_chain")
+)
+_AUTHORIZED = _UPDATE.where(
+    orders.c.status.in_(sa.bindparam("sources", expanding=True)),
+    ~sa.exists().where(
+        authorizations.c.order_id == sa.bindparam("order"), authorizations.c.status != AuthorizationStatus.VALID
+    ),
+).values(status=sa.bindparam("new_status"))
+_INSERT = BulkInsert(
+    orders, "id", "account_id", "endpoint", "status", "created_at", "expires", "identifiers", "authorizations"
+)
 
 
 def _order(row: sa.Row[Any], now: datetime) -> Order:
@@ -33,30 +61,50 @@ def _order(row: sa.Row[Any], now: datetime) -> Order:
         error=row.error,
         csr=row.csr,
         request_id=row.request_id,
-        certificate=row.serial is not None,
+        certificate=row.chain is not None,
     )
 
 
-def insert_order(connection: sa.Connection, endpoint: str, order: Order, now: datetime) -> None:
-    """Record a new order."""
-    connection.execute(
-        orders.insert(),
-        {
-            "id": order.id,
-            "account_id": order.account,
-            "endpoint": endpoint,
-            "status": order.status,
-            "created_at": now,
-            "expires": order.expires,
-            "identifiers": [[each.type, each.value] for each in order.identifiers],
-            "authorizations": list(order.authorizations),
-        },
-    )
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A new order to be recorded: whose it is, its authorizations, the endpoint and the time."""
+
+    owner: Owner
+    order: Order
+    parts: tuple[Authorization, ...]
+    endpoint: str
+    now: datetime
 
 
-def find_order(connection: sa.Connection, account: str, order: str, now: datetime) -> Order | None:
-    """Return an order of the account."""
-    row = connection.execute(_OWNED, {"order": order, "account": account}).one_or_none()
+def place(connection: sa.Connection, placements: Sequence[Placement]) -> list[bool]:
+    """Record new orders with their authorizations. Says of each whether its owner is valid; if not, it is not there."""
+    good = active_among(connection, [each.owner for each in placements])
+    taken = [each for each, valid in zip(placements, good, strict=True) if valid]
+    if taken:
+        _INSERT(connection, [_row(each) for each in taken])
+        insert_authorizations(connection, [(each.endpoint, part) for each in taken for part in each.parts])
+    return good
+
+
+def _row(placement: Placement) -> dict[str, object]:
+    order = placement.order
+    return {
+        "id": order.id,
+        "account_id": order.account,
+        "endpoint": placement.endpoint,
+        "status": order.status,
+        "created_at": placement.now,
+        "expires": order.expires,
+        "identifiers": [[each.type, each.value] for each in order.identifiers],
+        "authorizations": list(order.authorizations),
+    }
+
+
+def find_order(connection: sa.Connection, owner: Owner, order: str, now: datetime) -> Order | None:
+    """Return an order of the owner, None also when the owner is not valid any more."""
+    row = connection.execute(
+        _OWNED, {"order": order, "account": owner.account, "thumbprint": owner.thumbprint}
+    ).one_or_none()
     return _order(row, now) if row else None
 
 
@@ -81,18 +129,24 @@ def list_orders(
 
 def processing_orders(connection: sa.Connection, endpoint: str, now: datetime) -> tuple[Order, ...]:
     """Return the orders of an endpoint that wait for their certificate."""
-    query = _ORDER.where(orders.c.endpoint == endpoint, orders.c.status == OrderStatus.PROCESSING)
+    query = sa.select(orders).where(orders.c.endpoint == endpoint, orders.c.status == OrderStatus.PROCESSING)
     return tuple(_order(row, now) for row in connection.execute(query))
+
+
+def authorized(connection: sa.Connection, order: str, sources: Sequence[OrderStatus], status: OrderStatus) -> None:
+    """Move an order that is in one of these states if every one of its authorizations is valid."""
+    connection.execute(_AUTHORIZED, {"order": order, "sources": list(sources), "new_status": status})
 
 
 def begin_processing(connection: sa.Connection, order: str, status: OrderStatus, csr: bytes) -> None:
     """Move an order on, with its CSR."""
-    connection.execute(_UPDATE.values(status=status, csr=csr, error=None), {"order": order})
+    connection.execute(_BEGIN, {"order": order, "new_status": status, "new_csr": csr})
 
 
 def end_issued(connection: sa.Connection, order: str, status: OrderStatus, request_id: str, chain: str) -> None:
     """Move a processing order on, with the request at the door that was answered and the chain's digest."""
-    connection.execute(_END.values(status=status, request_id=request_id, chain=chain), {"order": order})
+    parameters = {"order": order, "new_status": status, "new_request": request_id, "new_chain": chain}
+    connection.execute(_ISSUED, parameters)
 
 
 def end_refused(connection: sa.Connection, order: str, status: OrderStatus, error: dict[str, object] | None) -> None:
@@ -112,14 +166,10 @@ def keep_chain(connection: sa.Connection, digest: str, pem: str) -> None:
         connection.execute(chains.insert().values(digest=digest, pem=pem))
 
 
-def find_certificate(connection: sa.Connection, account: str, order: str) -> tuple[bytes, str] | None:
-    """Return DER of the certificate of an order of the account, and its chain in PEM."""
+def find_certificate(connection: sa.Connection, owner: Owner, order: str) -> tuple[bytes, str] | None:
+    """Return DER of the certificate of an order of the owner, and its chain in PEM."""
     row = connection.execute(
-        sa.select(certificates.c.der, chains.c.pem)
-        .select_from(orders)
-        .join(certificates, certificates.c.request_id == orders.c.request_id)
-        .join(chains, chains.c.digest == orders.c.chain)
-        .where(orders.c.id == order, orders.c.account_id == account, orders.c.status == OrderStatus.VALID)
+        _CERTIFICATE, {"order": order, "account": owner.account, "thumbprint": owner.thumbprint}
     ).one_or_none()
     return (row.der, row.pem) if row else None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from server.acme import jws
 from server.acme.codec.envelope import decode_jwk, decode_jws, encode_jwk
-from server.acme.messages import AccountStatus, ErrorType, ProblemDocument, Rejected, Urls, rejected
+from server.acme.messages import AccountStatus, ErrorType, Owner, ProblemDocument, Rejected, Urls, rejected
 from server.acme.nonces import LedgerUnavailable
 from server.acme.records import accounts
 
@@ -63,6 +63,11 @@ class Signed:
     account: str
 
     @property
+    def owner(self) -> Owner:
+        """The account with its key, as look-ups need them."""
+        return Owner(self.account, self.key.thumbprint)
+
+    @property
     def payload(self) -> bytes:
         """The payload; empty for POST-as-GET."""
         return self.message.payload
@@ -79,10 +84,15 @@ def deactivated() -> Rejected:
 
 
 def active(connection: sa.Connection, signed: Signed) -> Rejected | None:
-    """Return why the account may not act now, None when it may; first thing in every work."""
-    if accounts.is_active(connection, signed.account, signed.key.thumbprint):
+    """Return why the account may not act now, None when it may."""
+    if accounts.is_active(connection, signed.owner):
         return None
     return deactivated()
+
+
+def missing(connection: sa.Connection, signed: Signed) -> Rejected:
+    """Return why a look-up by the signer found nothing: the account may not act, or there is no such thing of it."""
+    return active(connection, signed) or rejected(ErrorType.MALFORMED, "there is no such resource", 404)
 
 
 class Authentication:

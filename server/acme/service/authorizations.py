@@ -12,12 +12,14 @@ from server.acme.messages import (
     Authorization,
     AuthorizationStatus,
     ChallengeStatus,
+    ErrorType,
     Rejected,
     Reply,
+    rejected,
 )
 from server.acme.records import authorizations
-from server.acme.service.authentication import active
-from server.acme.service.orders import lost, not_found
+from server.acme.service.authentication import missing
+from server.acme.service.orders import lost
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -68,7 +70,7 @@ class Authorizations:
         call.transaction = found.order
         challenge = _challenge(found, type_)
         if challenge is None:
-            raise not_found()
+            raise rejected(ErrorType.MALFORMED, "there is no such resource", 404)
         url = signed.urls.challenge(authorization, type_)
         return Reply(
             200,
@@ -78,11 +80,9 @@ class Authorizations:
         )
 
     def _owned(self, connection: sa.Connection, signed: Signed, authorization: str) -> Authorization | Rejected:
-        refusal = active(connection, signed)
-        if refusal:
-            return refusal
         now = self._endpoint.clock()
-        return authorizations.find_authorization(connection, signed.account, authorization, now) or not_found()
+        found = authorizations.find_authorization(connection, signed.owner, authorization, now)
+        return found or missing(connection, signed)
 
     def _begin(
         self, connection: sa.Connection, signed: Signed, authorization: str, type_: str
@@ -93,7 +93,7 @@ class Authorizations:
             return found
         challenge = _challenge(found, type_)
         if challenge is None:
-            return not_found()
+            return missing(connection, signed)
         event = states.ChallengeEvent.ANSWERED
         answered = any(each.status != ChallengeStatus.PENDING for each in found.challenges)
         if found.status != AuthorizationStatus.PENDING or answered:
@@ -105,7 +105,7 @@ class Authorizations:
             thumbprint=signed.key.thumbprint,
         )
         lease = self._endpoint.clock() + self._endpoint.timing.attempt_lease
-        authorizations.update_authorization(connection, found, next_attempt=lease)
+        authorizations.change_authorization(connection, found, (AuthorizationStatus.PENDING,), next_attempt=lease)
         return found, True
 
     def _deactivate(self, connection: sa.Connection, signed: Signed, authorization: str) -> Authorization | Rejected:
@@ -116,7 +116,7 @@ class Authorizations:
         if not states.allows(states.AUTHORIZATION, found.status, event):
             return found  # it can't be used any more as it is
         found = replace(found, status=states.advance(states.AUTHORIZATION, found.status, event))
-        authorizations.update_authorization(connection, found)
+        authorizations.change_authorization(connection, found, states.sources(states.AUTHORIZATION, event))
         lost(connection, found.order)
         return found
 

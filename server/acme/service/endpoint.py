@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from policies.request import EndpointName, Protocol
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Urls
+from server.acme.records.orders import place
 from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from policies.request import EnrollmentRequest
     from server.acme.challenges import ChallengeType
     from server.acme.nonces import Nonces
+    from server.acme.records.orders import Placement
     from server.clock import Clock
     from server.enrollment import Enrollment
     from server.store import Store
@@ -106,6 +108,13 @@ class AcmeEndpoint:
         """Run a writing work. Raises Rejected: what the work returned as such, or 503 when the store has trouble."""
         try:
             return _accepted(await self.store.write(work))
+        except StoreUnavailable:
+            raise _unavailable() from None
+
+    async def place(self, placement: Placement) -> bool:
+        """Record a new order together with those that come at the same time. Returns False for an invalid owner."""
+        try:
+            return await self.store.write_together(place, placement)
         except StoreUnavailable:
             raise _unavailable() from None
 

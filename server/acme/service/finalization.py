@@ -16,7 +16,6 @@ from server.acme import problems, states
 from server.acme.codec.replies import problem_object
 from server.acme.codec.requests import decode_finalize
 from server.acme.messages import (
-    AuthorizationStatus,
     ErrorType,
     Order,
     OrderStatus,
@@ -24,9 +23,9 @@ from server.acme.messages import (
     Reply,
     rejected,
 )
-from server.acme.records import authorizations, orders
-from server.acme.service.authentication import active
-from server.acme.service.orders import lost, names_of, not_found, order_reply, requester
+from server.acme.records import orders
+from server.acme.service.authentication import missing
+from server.acme.service.orders import names_of, order_reply, requester
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Refused
 
 if TYPE_CHECKING:
@@ -95,16 +94,12 @@ class Finalization:
     def _begin(self, connection: sa.Connection, signed: Signed, order: str, csr: Csr) -> Order | Rejected:
         """Take the order from ready to processing, with the CSR, if all is as it must be."""
         now = self._endpoint.clock()
-        found = active(connection, signed) or orders.find_order(connection, signed.account, order, now) or not_found()
+        found = orders.find_order(connection, signed.owner, order, now) or missing(connection, signed)
         if isinstance(found, Rejected):
             return found
         if found.status in {OrderStatus.PROCESSING, OrderStatus.VALID} and found.csr == csr.der:
             return found  # FortiOS polls by finalizing again; others repeat what got lost
         if not states.allows(states.ORDER, found.status, states.OrderEvent.FINALIZED):
-            return rejected(ErrorType.ORDER_NOT_READY, _NOT_READY)
-        statuses = authorizations.statuses_of(connection, order, now)
-        if any(each != AuthorizationStatus.VALID for each in statuses):
-            lost(connection, order)
             return rejected(ErrorType.ORDER_NOT_READY, _NOT_READY)
         fault = _names_fault(csr, found)
         if fault:

@@ -23,10 +23,10 @@ from server.acme.messages import (
     Rejected,
     Reply,
     Subproblem,
-    rejected,
 )
-from server.acme.records import authorizations, orders
-from server.acme.service.authentication import active
+from server.acme.records import orders
+from server.acme.records.orders import Placement
+from server.acme.service.authentication import deactivated, missing
 from server.acme.service.forbidden_names import ForbiddenNames
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ if TYPE_CHECKING:
     from server.acme.service.finalization import Finalization
 
 _NO_WILDCARDS = "no challenge offered here can prove control over a wildcard name"
-
-
-def not_found() -> Rejected:
-    """Return the refusal for what does not exist or belongs to somebody else."""
-    return rejected(ErrorType.MALFORMED, "there is no such resource", 404)
 
 
 def names_of(identifiers: tuple[Identifier, ...]) -> tuple[DnsName, ...]:
@@ -71,18 +66,12 @@ class Orders:
         request = decode_new_order(signed.payload)
         self._judge(call, signed, request)
         order, parts = self._made(signed.account, request)
-        now = self._endpoint.clock()
-
-        def work(connection: sa.Connection) -> Order | Rejected:
-            refusal = active(connection, signed)
-            if refusal:
-                return refusal
-            orders.insert_order(connection, str(self._endpoint.name), order, now)
-            authorizations.insert_authorizations(connection, str(self._endpoint.name), parts)
-            return order
-
         call.transaction = order.id
-        return order_reply(await self._endpoint.write(work), signed, 201)
+        endpoint = self._endpoint
+        placement = Placement(signed.owner, order, parts, str(endpoint.name), endpoint.clock())
+        if not await endpoint.place(placement):
+            raise deactivated()
+        return order_reply(order, signed, 201)
 
     def _judge(self, call: Call, signed: Signed, request: NewOrder) -> None:
         """Refuse now what could never be issued, naming each identifier at fault."""
@@ -124,9 +113,7 @@ class Orders:
         now = self._endpoint.clock()
 
         def work(connection: sa.Connection) -> Order | Rejected:
-            return (
-                active(connection, signed) or orders.find_order(connection, signed.account, order, now) or not_found()
-            )
+            return orders.find_order(connection, signed.owner, order, now) or missing(connection, signed)
 
         found = await self._endpoint.read(work)
         if found.status == OrderStatus.PROCESSING:
@@ -138,8 +125,7 @@ class Orders:
         signed = await self._reader(call, order)
 
         def work(connection: sa.Connection) -> tuple[bytes, str] | Rejected:
-            refusal = active(connection, signed)
-            return refusal or orders.find_certificate(connection, signed.account, order) or not_found()
+            return orders.find_certificate(connection, signed.owner, order) or missing(connection, signed)
 
         der, chain = await self._endpoint.read(work)
         pem = ssl.DER_cert_to_PEM_cert(der) + chain

@@ -20,7 +20,6 @@ from server.acme.messages import (
     Authorization,
     AuthorizationStatus,
     ChallengeStatus,
-    OrderStatus,
     ProblemDocument,
     Rejected,
     Subproblem,
@@ -32,8 +31,6 @@ from server.enrollment import RefusedAttempt
 from server.outcome import Problem
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import sqlalchemy as sa
 
     from server.acme.messages import Challenge
@@ -189,41 +186,24 @@ class Validation:
             return None
         seconds = self._retry_after(tried)
         until = self._endpoint.clock() + timedelta(seconds=seconds) + self._endpoint.timing.attempt_lease
-        await self._endpoint.write(lambda c: self._postponed(c, tried, until))
+        pending = (AuthorizationStatus.PENDING,)
+        await self._endpoint.write(lambda c: authorizations.change_authorization(c, tried, pending, until))
         return tried
-
-    def _still_pending(self, connection: sa.Connection, authorization: Authorization) -> bool:
-        now = self._endpoint.clock()
-        stored = authorizations.find_authorization(connection, authorization.account, authorization.id, now)
-        return stored is not None and stored.status == AuthorizationStatus.PENDING
-
-    def _postponed(self, connection: sa.Connection, tried: Authorization, until: datetime) -> None:
-        if self._still_pending(connection, tried):
-            authorizations.update_authorization(connection, tried, next_attempt=until)
 
     def _validated(self, connection: sa.Connection, authorization: Authorization, challenge: Challenge) -> None:
         """Move challenge, authorization and, with the last one, the order: clients finalize the instant they see it."""
-        if not self._still_pending(connection, authorization):
-            return
-        now = self._endpoint.clock()
-        event = states.ChallengeEvent.VALIDATED
-        valid = replace(
-            challenge,
-            status=states.advance(states.CHALLENGE, challenge.status, event),
-            validated=now,
-            error=None,
-        )
-        moved = states.advance(states.AUTHORIZATION, authorization.status, states.AuthorizationEvent.VALIDATED)
+        status = states.advance(states.CHALLENGE, challenge.status, states.ChallengeEvent.VALIDATED)
+        valid = replace(challenge, status=status, validated=self._endpoint.clock(), error=None)
+        event = states.AuthorizationEvent.VALIDATED
+        moved = states.advance(states.AUTHORIZATION, authorization.status, event)
         done = replace(authorization, status=moved, challenges=_with(authorization, valid))
-        authorizations.update_authorization(connection, done)
-        siblings = authorizations.statuses_of(connection, done.order, now)
-        if all(status == AuthorizationStatus.VALID for status in siblings):
-            sources = states.sources(states.ORDER, states.OrderEvent.AUTHORIZED)
-            orders.move_order(connection, done.order, sources, OrderStatus.READY)
+        if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, event)):
+            return  # given back meanwhile
+        ready = states.OrderEvent.AUTHORIZED
+        sources = states.sources(states.ORDER, ready)
+        orders.authorized(connection, done.order, sources, states.advance(states.ORDER, sources[0], ready))
 
     def _failed(self, connection: sa.Connection, tried: Authorization, problem: ProblemDocument) -> None:
-        if not self._still_pending(connection, tried):
-            return
         event = states.ChallengeEvent.FAILED
         challenges = tuple(
             replace(each, status=states.advance(states.CHALLENGE, each.status, event))
@@ -231,8 +211,11 @@ class Validation:
             else each
             for each in tried.challenges
         )
-        status = states.advance(states.AUTHORIZATION, tried.status, states.AuthorizationEvent.FAILED)
-        authorizations.update_authorization(connection, replace(tried, status=status, challenges=challenges))
+        failed = states.AuthorizationEvent.FAILED
+        status = states.advance(states.AUTHORIZATION, tried.status, failed)
+        done = replace(tried, status=status, challenges=challenges)
+        if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, failed)):
+            return  # given back meanwhile
         subproblem = Subproblem(problem.type, problem.detail, tried.identifier)
         lost(connection, tried.order, problem_object(replace(problem, subproblems=(subproblem,))))
 
