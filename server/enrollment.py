@@ -181,7 +181,7 @@ class Enrollment:
     async def reject(self, request_id: str, by: str, why: str) -> Outcome:
         """Refuse a pending request. `why` is for administrators; the requester gets a constant."""
         now = self._clock()
-        problem = Problem(Reason.POLICY, "An administrator has rejected the request.", detail=f"{by}: {why}")
+        problem = Problem(Reason.POLICY, requests.REJECTED, detail=f"{by}: {why}")
         event = AuditEvent(now, Action.REJECTED, by, request_id, detail=why).row()
         try:
             done = await self._store.write(lambda c: requests.refuse_pending(c, request_id, problem, now, event))

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 REFUSALS_KEPT = 50_000
 """Older refusals are forgotten, so that nobody can fill the disk with them."""
 
+REJECTED = "An administrator has rejected the request."
+"""What the requester is told then."""
+
 _table = requests.c
 
 

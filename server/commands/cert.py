@@ -1,0 +1,133 @@
+"""``certwright cert``: what was issued."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from server.audit import Action, AuditEvent
+from server.clock import system_clock
+from server.commands import record
+from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
+from server.store.certificates import CertificateFilter, RevocationOutcome, find_by_serial, list_certificates
+from server.store.certificates import revoke as revoke_stored
+
+if TYPE_CHECKING:
+    from server.store.certificates import StoredCertificate
+
+app = typer.Typer(no_args_is_help=True, help="List, show and revoke certificates.")
+
+SerialArgument = Annotated[str, typer.Argument(help="The serial number in hex.")]
+
+
+class RevocationReason(StrEnum):
+    """The reasons of RFC 5280 section 5.3.1 that a person may give."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "keyCompromise"
+    CA_COMPROMISE = "cACompromise"
+    AFFILIATION_CHANGED = "affiliationChanged"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessationOfOperation"
+    CERTIFICATE_HOLD = "certificateHold"
+    PRIVILEGE_WITHDRAWN = "privilegeWithdrawn"
+
+
+@app.command("list")
+def list_(
+    *,
+    text: Annotated[
+        str | None, typer.Option(help="Part of the subject, a name, the requester or the serial number.")
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Issued through it, like est/default.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Issued under it.")] = None,
+    revoked: Annotated[bool | None, typer.Option("--revoked/--good", help="Only these.")] = None,
+    days: Annotated[int | None, typer.Option("--expires-within", help="Only those that end in so many days.")] = None,
+    limit: LimitOption = 100,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List certificates, the newest first."""
+    before = None if days is None else system_clock() + timedelta(days=days)
+    where = record.endpoint(endpoint)
+    wanted = CertificateFilter(text, where, profile, revoked, before, limit)
+    found = record.read(config, lambda connection: list_certificates(connection, wanted))
+    if as_json:
+        record.print_json([_fields(one) for one in found])
+        return
+    headings = ("serial", "subject", "names", "profile", "endpoint", "requester", "not after", "revoked")
+    rows = (
+        (
+            format(one.serial, "x"),
+            one.subject,
+            " ".join(one.names),
+            one.profile,
+            one.endpoint,
+            one.requester,
+            one.not_after,
+            one.revocation_reason,
+        )
+        for one in found
+    )
+    record.print_table(headings, rows)
+
+
+@app.command()
+def show(serial: SerialArgument, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show one certificate and print it as PEM."""
+    number = record.serial_number(serial)
+    found = record.read(config, lambda connection: find_by_serial(connection, number))
+    if found is None:
+        record.stop(f"no certificate has the serial number {number:x}")
+    pem = x509.load_der_x509_certificate(found.der).public_bytes(Encoding.PEM).decode()
+    if as_json:
+        record.print_json({**_fields(found), "pem": pem})
+        return
+    record.print_fields({**_fields(found), "names": "\n".join(found.names)})
+    typer.echo(pem, nl=False)
+
+
+@app.command()
+def revoke(
+    serial: SerialArgument,
+    *,
+    reason: Annotated[RevocationReason, typer.Option(help="Why.")] = RevocationReason.UNSPECIFIED,
+    by: ByOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Revoke a certificate, from now on."""
+    number, now = record.serial_number(serial), system_clock()
+    event = AuditEvent(now, Action.REVOKED, record.person(by), serial=number, detail=reason).row()
+    outcome = record.write(config, lambda connection: revoke_stored(connection, number, reason, now, event))
+    match outcome:
+        case RevocationOutcome.REVOKED:
+            typer.echo(f"{number:x} is revoked: {reason}")
+        case RevocationOutcome.ALREADY_REVOKED:
+            record.stop(f"{number:x} was revoked before; nothing is changed")
+        case RevocationOutcome.UNKNOWN:
+            record.stop(f"no certificate has the serial number {number:x}")
+
+
+def _fields(one: StoredCertificate) -> dict[str, object]:
+    return {
+        "serial": format(one.serial, "x"),
+        "subject": one.subject,
+        "names": list(one.names),
+        "issuer": one.issuer,
+        "profile": one.profile,
+        "endpoint": str(one.endpoint),
+        "requester": one.requester,
+        "not_before": one.not_before,
+        "not_after": one.not_after,
+        "issued_at": one.issued_at,
+        "revoked_at": one.revoked_at,
+        "revocation_reason": one.revocation_reason,
+        "request_id": one.request_id,
+        "renews": None if one.renews is None else format(one.renews, "x"),
+        "sha256": one.fingerprint.hex(),
+    }

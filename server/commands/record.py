@@ -1,0 +1,133 @@
+"""What the commands on the record share: opening the database beside a running server, and showing what is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from policies.document import DocumentErrors
+from policies.request import EndpointName
+from server.commands.surroundings import USUAL_PLACES
+from server.config import load_config
+from server.store import SchemaOutdated, Store, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from server.store.lane import Work
+
+T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="The server's configuration; ./server.yaml or ./certs-dev/server.yaml when not given."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+LimitOption = Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")]
+ByOption = Annotated[str | None, typer.Option(help="Who does this, for the record; the login name when not given.")]
+
+
+def stop(message: str) -> NoReturn:
+    """Say what is wrong on stderr and end with status 1."""
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def database_url(config: Path | None) -> str:
+    """Return the database that the configuration names; stop when there is no usable configuration."""
+    path = config or next((place for place in USUAL_PLACES if place.is_file()), USUAL_PLACES[0])
+    try:
+        return load_config(path).database_url
+    except DocumentErrors as errors:
+        stop(str(errors))
+
+
+def read(config: Path | None, work: Work[T]) -> T:
+    """Run a reading work on the database; stop when it can't be opened."""
+    return _run(config, work, writing=False)
+
+
+def write(config: Path | None, work: Work[T]) -> T:
+    """Run a writing work on the database, also while a server is running; stop when it can't be done."""
+    return _run(config, work, writing=True)
+
+
+def _run(config: Path | None, work: Work[T], *, writing: bool) -> T:
+    url = database_url(config)
+
+    async def run() -> T:
+        store = await Store.open(url)
+        try:
+            return await (store.write(work) if writing else store.read(work))
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(run())
+    except (SchemaOutdated, StoreUnavailable, ValueError) as error:
+        stop(str(error))
+
+
+def person(by: str | None) -> str:
+    """Return who acts, as audit events name it."""
+    return f"admin:{by or getpass.getuser()}"
+
+
+def endpoint(text: str | None) -> EndpointName | None:
+    """Read an endpoint's name; stop when it is none."""
+    try:
+        return None if text is None else EndpointName.parse(text)
+    except ValueError as error:
+        stop(str(error))
+
+
+def serial_number(text: str) -> int:
+    """Read a serial number in hex as any program shows it: colons, spaces, 0x, upper case; stop when it is none."""
+    try:
+        return int(text.replace(":", "").replace(" ", ""), 16)
+    except ValueError:
+        stop(f"not a serial number in hex: {text}")
+
+
+def text_of(value: object) -> str:
+    """Return a value for people; what came from outside can't steer the terminal."""
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S")
+        case _:
+            return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+
+
+def print_json(value: object) -> None:
+    """Print JSON; times in ISO 8601, everything else that JSON does not know as text."""
+    typer.echo(json.dumps(value, indent=2, default=lambda v: v.isoformat() if isinstance(v, datetime) else str(v)))
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print one line a row, or as many as the width needs."""
+    table = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(text_of(value), overflow="fold") for value in row))
+    Console(highlight=False).print(table)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Print one line a field, leaving out those that are empty."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in fields.items():
+        if value not in {None, ""}:
+            table.add_row(Text(name.replace("_", " "), style="bold"), Text(text_of(value), overflow="fold"))
+    Console(highlight=False).print(table)

@@ -1,0 +1,153 @@
+"""``certwright request``: what was asked for, and what became of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ca.csr import MalformedCsr, parse_csr
+from server.audit import Action, AuditEvent
+from server.clock import system_clock
+from server.commands import record
+from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
+from server.outcome import Problem, Reason
+from server.store import requests
+from server.store.requests import RequestFilter, State
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from server.store.requests import StoredRequest
+
+app = typer.Typer(no_args_is_help=True, help="List, show, approve and reject requests.")
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's identifier.")]
+
+
+@app.command("list")
+def list_(
+    *,
+    refused: Annotated[bool, typer.Option("--refused", help="Those that were refused or failed.")] = False,
+    pending: Annotated[bool, typer.Option("--pending", help="Those that a person must decide.")] = False,
+    state: Annotated[list[State] | None, typer.Option(help="In this state; may be repeated.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Came in there, like est/default.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Part of the requester, address, transaction, message or cause.")
+    ] = None,
+    limit: LimitOption = 100,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List requests, the newest first."""
+    states = [
+        *(state or []),
+        *([State.REFUSED, State.FAILED] if refused else []),
+        *([State.PENDING] if pending else []),
+    ]
+    wanted = RequestFilter(tuple(states) or None, record.endpoint(endpoint), text, limit)
+    found = record.read(config, lambda connection: requests.list_requests(connection, wanted))
+    if as_json:
+        record.print_json([_fields(one) for one in found])
+        return
+    headings = ("id", "received", "state", "endpoint", "requester", "from", "why not")
+    rows = ((one.id, one.received_at, one.state, one.endpoint, one.requester, one.address, _why(one)) for one in found)
+    record.print_table(headings, rows)
+
+
+@app.command()
+def show(request_id: IdArgument, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show one request: who asked for what, what was answered and why, and what was done about it."""
+
+    def look_up(connection: sa.Connection) -> tuple[StoredRequest | None, tuple[sa.Row[Any], ...]]:
+        return requests.find_request(connection, request_id), requests.list_events(connection, request_id)
+
+    found, events = record.read(config, look_up)
+    if found is None:
+        record.stop(f"nothing is known of a request {request_id}")
+    happened = [{"at": e.at, "action": e.action, "by": e.actor, "detail": e.detail} for e in events]
+    if as_json:
+        record.print_json({**_fields(found), "events": happened})
+        return
+    fields = _fields(found)
+    del fields["findings"]
+    record.print_fields({**fields, "names": "\n".join(map(str, fields["names"]))})
+    if found.findings:
+        typer.echo()
+        headings = ("rule", "where", "finding", "asked for", "allowed")
+        record.print_table(headings, ((f.rule, f.location, f.message, f.value, f.limit) for f in found.findings))
+    if events:
+        typer.echo()
+        record.print_table(("at", "action", "by", "detail"), (tuple(event.values()) for event in happened))
+
+
+@app.command()
+def approve(request_id: IdArgument, *, by: ByOption = None, config: ConfigOption = None) -> None:
+    """Approve a pending request: its requester gets the certificate when asking again, if the policy still agrees."""
+    who = record.person(by)
+    event = AuditEvent(system_clock(), Action.APPROVED, who, request_id).row()
+    if not record.write(config, lambda connection: requests.approve(connection, request_id, who, event)):
+        record.stop(f"no request {request_id} waits for approval")
+    typer.echo(f"{request_id} is approved; its certificate is issued when the requester asks again")
+
+
+@app.command()
+def reject(
+    request_id: IdArgument,
+    *,
+    why: Annotated[str, typer.Option(help="Why, for the record; the requester does not see it.")],
+    by: ByOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Reject a pending request."""
+    who, now = record.person(by), system_clock()
+    problem = Problem(Reason.POLICY, requests.REJECTED, detail=f"{who}: {why}")
+    event = AuditEvent(now, Action.REJECTED, who, request_id, detail=why).row()
+    if not record.write(config, lambda c: requests.refuse_pending(c, request_id, problem, now, event)):
+        record.stop(f"no request {request_id} waits for approval")
+    typer.echo(f"{request_id} is rejected")
+
+
+def _why(one: StoredRequest) -> str:
+    if one.reason is None:
+        return ""
+    return f"{one.reason}: {one.message}" + (f" ({one.detail})" if one.detail else "")
+
+
+def _fields(one: StoredRequest) -> dict[str, Any]:
+    subject, names = _asked_for(one)
+    return {
+        "id": one.id,
+        "state": one.state,
+        "endpoint": str(one.endpoint),
+        "kind": one.kind,
+        "profile": one.profile,
+        "requester": one.requester,
+        "address": one.address,
+        "transaction": one.transaction,
+        "subject": subject,
+        "names": names,
+        "renews": None if one.renews is None else format(one.renews, "x"),
+        "received_at": one.received_at,
+        "finished_at": one.finished_at,
+        "serial": None if one.serial is None else format(one.serial, "x"),
+        "approved_by": one.approved_by,
+        "reason": one.reason,
+        "message": one.message,
+        "detail": one.detail,
+        "findings": [
+            {"rule": f.rule, "where": str(f.location), "message": f.message, "value": f.value, "limit": f.limit}
+            for f in one.findings
+        ],
+    }
+
+
+def _asked_for(one: StoredRequest) -> tuple[str, list[str]]:
+    """Return subject and names of the certification request, as far as it can be read."""
+    if one.csr is None:
+        return "", []
+    try:
+        csr = parse_csr(one.csr, allow_sha1=True)
+    except MalformedCsr as error:
+        return f"can't be read: {error}", []
+    return str(csr.subject), [str(name) for name in csr.names]
