@@ -154,14 +154,14 @@ class _Front:
         return self._endpoint.urls(f"https://{request.host}")
 
     async def _post_directory(self, call: Call, _ids: Mapping[str, str]) -> Reply:
-        signed = await self._service.authentication.by_account(call)
+        signed = await self._service.authentication.by_active_account(call)
         return Reply(200, encode_directory(signed.urls))
 
     async def _get_nonce(self, request: web.Request) -> web.StreamResponse:
         return self._response(request, Reply(200 if request.method == hdrs.METH_HEAD else 204))
 
     async def _post_nonce(self, call: Call, _ids: Mapping[str, str]) -> Reply:
-        await self._service.authentication.by_account(call)
+        await self._service.authentication.by_active_account(call)
         return Reply(204)
 
     def _response(self, request: web.Request, reply: Reply, *, index: bool = True) -> web.Response:

@@ -104,11 +104,17 @@ class Authentication:
         self._scope = str(endpoint.name)
 
     async def by_account(self, call: Call) -> Signed:
-        """Return the message of an existing account. Raises Rejected."""
+        """Return the message of an account; whether it may act now is for the look-up to find. Raises Rejected."""
         message, urls = self._opened(call)
         if message.kid is None:
             raise rejected(ErrorType.MALFORMED, "this resource takes messages with kid, not with jwk")
         return await self._verified_by_account(call, message, urls, message.kid)
+
+    async def by_active_account(self, call: Call) -> Signed:
+        """Return the message of an account that may act, for resources that look nothing up. Raises Rejected."""
+        signed = await self.by_account(call)
+        await self._endpoint.read(lambda c: active(c, signed))
+        return signed
 
     async def by_key(self, call: Call) -> Signed:
         """Return a message that brings its own key. Raises Rejected."""
@@ -180,12 +186,12 @@ class Authentication:
         found = await self._endpoint.read(lambda c: accounts.find_account(c, self._scope, account))
         if found is None:
             raise rejected(ErrorType.ACCOUNT_DOES_NOT_EXIST, _UNKNOWN_ACCOUNT)
+        if found.status != AccountStatus.VALID:
+            raise deactivated()
         key = stored_key(found)
         self._keys[account] = key
         if len(self._keys) > _CACHED_KEYS:
             self._keys.popitem(last=False)
-        if found.status != AccountStatus.VALID:
-            raise deactivated()
         return key
 
 

@@ -90,8 +90,14 @@ async def test_the_key_authorization_is_fetched_from_the_name() -> None:
         GOOD.replace(b"Content-Length", b"content-length"),
         b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD,
         b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + GOOD,
-        body(b"5\r\n" + KEY_AUTHORIZATION[:5].encode() + b"\r\n52;x=y\r\n" + KEY_AUTHORIZATION[5:].encode()
-             + b"\r\n0\r\n\r\n", "Transfer-Encoding: chunked"),
+        body(
+            b"5\r\n"
+            + KEY_AUTHORIZATION[:5].encode()
+            + b"\r\n52;x=y\r\n"
+            + KEY_AUTHORIZATION[5:].encode()
+            + b"\r\n0\r\n\r\n",
+            "Transfer-Encoding: chunked",
+        ),
     ],
     ids=["newline", "white space", "until close", "HTTP/1.0", "lower case", "continue", "hints", "chunked"],
 )
