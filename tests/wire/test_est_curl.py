@@ -187,10 +187,10 @@ def test_a_weak_key_is_refused_with_the_rule_and_on_record(server: RunningServer
 def test_garbage_is_refused_with_400_and_on_record(server: RunningServer, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage"
     garbage.write_bytes(b"garbage\x00\xff" * 30)
-    before = len(refusals(server, "malformed"))
+    before = refusals(server, "malformed")
 
     assert "neither base64" in refused(server, garbage, 400, *password(server))
-    assert len(refusals(server, "malformed")) == before + 1
+    assert refusals(server, "malformed")[0] not in before
 
 
 def test_a_request_that_was_tampered_with_is_refused_with_400(server: RunningServer, pump: Device) -> None:
@@ -205,10 +205,10 @@ def test_a_request_that_was_tampered_with_is_refused_with_400(server: RunningSer
 def test_an_oversized_body_is_refused_with_413_and_on_record(server: RunningServer, tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.write_bytes(b"A" * 1_000_000)
-    before = len(refusals(server, "too-large"))
+    before = refusals(server, "too-large")
 
     assert "larger" in refused(server, large, 413, *password(server))
-    assert len(refusals(server, "too-large")) == before + 1
+    assert refusals(server, "too-large")[0] not in before
 
 
 def test_a_body_posted_as_a_form_is_refused_with_the_field_that_is_missing(server: RunningServer, pump: Device) -> None:
