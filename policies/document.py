@@ -94,9 +94,18 @@ def read_document(text: str, file: str, model: type[M]) -> Document[M]:
     try:
         value = model.model_validate(root.plain())
     except ValidationError as error:
-        problems = [_problem(file, root, model, detail) for detail in error.errors(include_url=False)]
-        raise DocumentErrors(problems) from error
+        details = _telling(error.errors(include_url=False))
+        raise DocumentErrors(_problem(file, root, model, detail) for detail in details) from error
     return Document(value, file, root)
+
+
+def _telling(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Leave out that a list is too short when that is because items in it are wrong."""
+    for detail in details:
+        path = detail["loc"]
+        within = (other["loc"] for other in details if len(other["loc"]) > len(path))
+        if detail["type"] != "too_short" or all(other[: len(path)] != path for other in within):
+            yield detail
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -183,7 +183,7 @@ class _Reader:
                 if self.documents > 1:
                     self._stop(event, "a second document begins here; one file holds one document")
             case ScalarEvent():
-                self._tag(event)
+                self._inspect(event)
                 self._take_scalar(event)
             case AliasEvent():
                 target = self.anchors.get(event.anchor)
@@ -191,7 +191,7 @@ class _Reader:
                     self._stop(event, f'there is no finished value called "&{event.anchor}" before this place')
                 self._add(event, target, None)
             case MappingStartEvent() | SequenceStartEvent():
-                self._tag(event)
+                self._inspect(event)
                 self._begin(event, is_list=isinstance(event, SequenceStartEvent))
             case MappingEndEvent() | SequenceEndEvent():
                 done = self.stack.pop()
@@ -202,7 +202,10 @@ class _Reader:
     def _stop(self, event: Event, message: str) -> NoReturn:
         raise MalformedText([*self.flaws, Flaw(_mark(event), message)])
 
-    def _tag(self, event: Event) -> None:
+    def _inspect(self, event: Event) -> None:
+        """Refuse what is no plain value: a tag, or escapes that make no Unicode text."""
+        if any("\ud800" <= character <= "\udfff" for character in getattr(event, "value", "")):
+            self.flaws.append(Flaw(_mark(event), "not Unicode text: half of a surrogate pair is no character"))
         if getattr(event, "ctag", None) is not None:
             self.flaws.append(Flaw(_mark(event), "tags (!name) are not used here; leave the tag out"))
 

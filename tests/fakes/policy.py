@@ -1,47 +1,73 @@
-"""A policy on a script: it approves what is asked, or what a name asks it to."""
+"""Profiles and requests in a few words: a minimal profile with changes, judged on a minimal request with changes."""
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from ca.plan import CertificatePlan, KeyUsage
-from policies.decision import Approved, Decision, Deferred, Denied, Finding, Location, Trace
+from policies.asked import read_request
+from policies.cases import Given
+from policies.decision import Approved, Denied
+from policies.engine import decide
+from policies.profile import Ceilings, IssuerFacts, parse_profiles
+from policies.ruling import Question
+from policies.trial import TEST_NOW, request_of
 
 if TYPE_CHECKING:
-    from policies.request import EnrollmentRequest
+    from ca.plan import CertificatePlan
+    from policies.decision import Decision
+    from policies.profile import Profile
 
-RULE = Location("script.yaml", 7, 3)
-DAY = timedelta(days=1)
+MINIMAL: dict[str, Any] = {
+    "endpoints": ["est/*", "scep/*", "acme/*"],
+    "issuer": "issuing",
+    "evidence": {"any": ["password", "challenge", "account", "certificate"]},
+    "key": {"allowed": ["ec:P-256", "rsa:2048-4096"]},
+    "subject": {"allowed": {"CN": {"like": ["*"]}}},
+    "names": {"dns": {"allowed": ["**.test"], "max": 4}},
+    "key_usage": {"forced": ["digitalSignature"]},
+    "extended_key_usage": {"forced": ["clientAuth"]},
+    "validity": {"default": "90d"},
+    "renewal": {},
+}
+REQUEST: dict[str, Any] = {"endpoint": "est/default", "subject": "CN=device", "names": ["dns:device.test"]}
+CEILINGS = Ceilings(timedelta(days=825))
+ISSUER = IssuerFacts(TEST_NOW - timedelta(days=365), TEST_NOW + timedelta(days=3650))
 
 
-class ScriptedPolicy:
-    """Denies the common name ``denied``, defers ``deferred``, approves all else for `days`; keeps what it saw."""
+def profile(**sections: object) -> Profile:
+    """Return a profile that takes device.test, with these sections instead of its own; None leaves one out."""
+    every = {key: value for key, value in {**MINIMAL, **sections}.items() if value is not None}
+    text = json.dumps({"version": 1, "profiles": {"device": every}}, indent=1)  # JSON is YAML
+    return _parsed(text)
 
-    def __init__(self, issuer: str = "issuing", days: int = 30) -> None:
-        self.issuer = issuer
-        self.days = days
-        self.seen: list[EnrollmentRequest] = []
 
-    def decide(self, request: EnrollmentRequest) -> Decision:
-        self.seen.append(request)
-        trace = Trace("scripted", "0" * 64)
-        names = request.csr.subject.common_names
-        if "denied" in names:
-            return Denied((Finding("subject.cn", "this name is not allowed", RULE, "denied", "another"),), trace)
-        now = request.now.replace(microsecond=0)
-        plan = CertificatePlan(
-            issuer=self.issuer,
-            profile="scripted",
-            policy_digest="0" * 64,
-            subject=request.csr.subject,
-            names=request.csr.names,
-            spki=request.csr.spki,
-            not_before=now - timedelta(hours=1),
-            not_after=now + self.days * DAY,
-            key_usage=frozenset({KeyUsage.DIGITAL_SIGNATURE}),
-            extended_key_usage=("1.3.6.1.5.5.7.3.2",),
-        )
-        if "deferred" in names:
-            return Deferred((Finding("approval", "a person must approve", RULE),), plan, trace)
-        return Approved(plan, trace)
+@cache
+def _parsed(text: str) -> Profile:
+    return parse_profiles(text, "device.yaml")[0]
+
+
+def question(sections: dict[str, Any], **given: object) -> Question:
+    request = request_of(Given.model_validate({**REQUEST, **given}), "device")
+    return Question(profile(**sections), request, ISSUER, CEILINGS, read_request(request))
+
+
+def judge(sections: dict[str, Any] | None = None, **given: object) -> Decision:
+    """Judge the minimal request, with changes, under the minimal profile, with changes."""
+    return decide(question(sections or {}, **given))
+
+
+def approved(decision: Decision) -> bool:
+    return isinstance(decision, Approved)
+
+
+def plan(decision: Decision) -> CertificatePlan:
+    assert isinstance(decision, Approved), decision
+    return decision.plan
+
+
+def rules(decision: Decision) -> set[str]:
+    assert isinstance(decision, Denied), decision
+    return {finding.rule for finding in decision.findings}

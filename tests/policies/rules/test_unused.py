@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from policies.words import POWERFUL_EXTENSIONS
+from tests.fakes.policy import approved, judge, plan, rules
+
+UNKNOWN = {"oid": "1.2.3.4", "value": "0500"}
+
+
+def test_an_unknown_extension_is_listed_and_never_copied() -> None:
+    decision = judge(extensions=[UNKNOWN])
+    assert plan(decision).extensions == ()
+    assert decision.trace.ignored == ("extension 1.2.3.4",)
+
+
+def test_an_unknown_critical_extension_is_refused() -> None:
+    assert rules(judge(extensions=[{**UNKNOWN, "critical": True}])) == {"unused.critical_extensions"}
+
+
+def test_a_profile_says_otherwise_for_both() -> None:
+    sections = {"unused": {"extensions": "refuse", "critical_extensions": "ignore"}}
+    assert rules(judge(sections, extensions=[UNKNOWN])) == {"unused.extensions"}
+    decision = judge(sections, extensions=[{**UNKNOWN, "critical": True}])
+    assert decision.trace.ignored == ("extension 1.2.3.4 (critical)",)
+
+
+def test_attributes_are_listed_or_refused() -> None:
+    decision = judge(attributes=["1.3.6.1.4.1.311.13.2.3", "1.2.3"], challenge_password=True)
+    assert decision.trace.ignored == (
+        "attribute microsoftOsVersion",
+        "attribute 1.2.3",
+        "attribute challengePassword (for authentication only)",
+    )
+    assert rules(judge({"unused": {"attributes": "refuse"}}, attributes=["1.2.3"])) == {"unused.attributes"}
+
+
+def test_a_challenge_password_is_never_in_the_trace() -> None:
+    decision = judge(challenge_password=True)
+    assert not any("test" in phrase for phrase in decision.trace.ignored)
+
+
+def test_an_extension_that_can_not_be_read_is_denied() -> None:
+    assert rules(judge(extensions=[{"oid": "2.5.29.15", "value": "0500"}])) == {"unused.unreadable"}
+
+
+@pytest.mark.parametrize("oid", sorted(POWERFUL_EXTENSIONS))
+def test_extensions_that_give_power_are_refused(oid: str) -> None:
+    assert rules(judge(extensions=[{"oid": oid, "value": "0500"}])) == {"unused.powers"}
+
+
+def test_a_power_that_the_profile_itself_forces_may_be_asked_for() -> None:
+    sections = {"extended_key_usage": {"forced": ["OCSPSigning"]}}
+    assert approved(judge(sections, extended_key_usage=["OCSPSigning"]))
