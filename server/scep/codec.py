@@ -46,7 +46,7 @@ def read_message_parameter(value: bytes) -> bytes:
     Raises:
         Malformed: it is not base64.
     """
-    joined = b"".join(value.translate(None, b"\r\n\t").split(b"\x00"))
+    joined = value.translate(None, b"\r\n\t")
     for candidate in (joined.strip(b" ").translate(_UNDO_FORM_ENCODING), joined.replace(b" ", b"")):
         bare = candidate.rstrip(b"=")
         try:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ca import der
 from server.cms.algorithms import RSASSA_PSS, AlgorithmIdentifier, Digest, MalformedCms, UnsupportedAlgorithm
+from server.cms.certificates import DATA, SIGNED_DATA, content_info
 from server.cms.signed import BadSignature, load_signer_key, read_signed, verify
 from server.cms.signing import signed_attributes, write_signed
 from tests.server.scep.device import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 KEY = rsa_key()
 CERTIFICATE = self_signed(KEY)
+GOOD = Message(b"hello", KEY, CERTIFICATE).encode()
 
 
 def message(**changes: Any) -> Message:
@@ -175,6 +177,64 @@ def test_a_signature_algorithm_of_another_kind_than_the_key_is_unsupported() -> 
         check(message(key=key, certificate=self_signed(key), algorithm=der.sequence(der.oid("1.2.3"))).encode())
 
 
+def structure(*parts: bytes) -> bytes:
+    return content_info(SIGNED_DATA, der.sequence(*parts))
+
+
+ONE, EMPTY, NOTHING = der.integer(1), der.tlv(der.SET), der.sequence(der.oid(DATA))
+
+
+def parts_of_a_signer() -> list[bytes]:
+    signed = der.children(der.children(der.read(GOOD))[1])[0]
+    return [field.raw for field in der.children(der.children(der.children(signed)[4])[0])]
+
+
+def with_signer(*fields: bytes) -> bytes:
+    return structure(ONE, EMPTY, NOTHING, der.tlv(der.SET, der.sequence(*fields)))
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        structure(ONE, EMPTY, NOTHING),
+        structure(ONE, EMPTY, NOTHING, der.tlv(0xA5), EMPTY),
+        structure(ONE, EMPTY, der.sequence(), der.tlv(der.SET, der.sequence())),
+        with_signer(ONE),
+        with_signer(*parts_of_a_signer()[:3], *parts_of_a_signer()[4:]),
+        with_signer(ONE, der.sequence(), *parts_of_a_signer()[2:]),
+        with_signer(*parts_of_a_signer()[:3], der.tlv(0xA0, der.sequence()), *parts_of_a_signer()[4:]),
+    ],
+)
+def test_structures_that_are_no_signed_message_are_malformed(encoded: bytes) -> None:
+    with pytest.raises(MalformedCms):
+        read_signed(encoded)
+
+
+def test_crls_and_unsigned_attributes_are_passed_over() -> None:
+    signer = der.sequence(*parts_of_a_signer(), der.tlv(0xA1))
+    assert read_signed(structure(ONE, EMPTY, NOTHING, der.tlv(0xA1), der.tlv(der.SET, signer))).certificates == ()
+
+
+def verify_attributes(*attributes: bytes) -> None:
+    fields = parts_of_a_signer()
+    signed = read_signed(with_signer(*fields[:3], der.tlv(0xA0, *attributes), *fields[4:]))
+    verify(signed, load_signer_key(spki(KEY)))
+
+
+@pytest.mark.parametrize("value", [der.tlv(der.SET), der.set_of(der.null(), der.null()), der.set_of(der.null())])
+def test_an_attribute_with_other_values_than_one_of_its_kind_is_a_bad_signature(value: bytes) -> None:
+    with pytest.raises(BadSignature, match="can't be read"):
+        verify_attributes(der.sequence(der.oid(CONTENT_TYPE), value), der.sequence(der.oid(MESSAGE_DIGEST), value))
+
+
+def test_signed_attributes_that_can_not_be_encoded_anew_are_a_bad_signature() -> None:
+    content_type = der.sequence(der.oid(CONTENT_TYPE), der.set_of(der.oid(DATA)))
+    digest = der.sequence(der.oid(MESSAGE_DIGEST), der.set_of(der.octet_string(Digest.SHA256.digest(b""))))
+    odd = der.sequence(der.oid("1.2.3"), der.tlv(der.SET, der.tlv(0xA0, b"\x1f\x00")))
+    with pytest.raises(BadSignature, match="can't be read"):
+        verify_attributes(content_type, digest, odd)
+
+
 def big_key(bits: int, exponent: int = 65537) -> bytes:
     number = der.sequence(der.integer((1 << (bits - 1)) + 1), der.integer(exponent))
     algorithm = der.sequence(der.oid("1.2.840.113549.1.1.1"), der.null())
@@ -249,9 +309,6 @@ def test_an_algorithm_identifier_is_a_pair() -> None:
     assert read_signed(message().encode()).signer.signature_algorithm == AlgorithmIdentifier(
         "1.2.840.113549.1.1.1", b"\x05\x00"
     )
-
-
-GOOD = message().encode()
 
 
 @given(st.binary(max_size=300))

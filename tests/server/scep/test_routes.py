@@ -19,7 +19,7 @@ from server.scep.routes import mount
 from tests.server.scep.device import csr, enrollment, envelope, read_reply, rsa_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tests.server.scep.lab import Lab
 
@@ -162,7 +162,7 @@ def wrapped(text: str, line_end: str) -> str:
     return line_end.join(text[i : i + 64] for i in range(0, len(text), 64))
 
 
-FORMS = {
+FORMS: dict[str, Callable[[str], str]] = {
     "percent-encoded": lambda text: quote(text, safe=""),
     "raw": lambda text: text,
     "only padding encoded": lambda text: text.replace("=", "%3D"),
