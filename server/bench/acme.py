@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from server.bench.connection import Reply
 
-_PATIENCE = 300
-_PAUSE = 0.03
+_PAUSES = [min(1.0, 0.03 * 1.2**number) for number in range(110)]
+"""Seconds before each look at what is not valid yet: at first often, for a minute and a half in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +91,29 @@ class AcmeClient:
 
     async def send(self, job: AcmeJob) -> bytes:
         """Order, prove control, finalize, fetch; the reply is the PEM chain."""
-        return await self.finish(job, await self.order(job))
-
-    async def order(self, job: AcmeJob) -> str:
-        """Make the order and return its URL (RFC 8555 section 7.4)."""
-        identifiers = {"identifiers": [{"type": "dns", "value": job.name}]}
-        return _location(await self._account.post(self._urls["newOrder"], identifiers))
-
-    async def finish(self, job: AcmeJob, order_url: str) -> bytes:
-        """Take an order from whatever state it is in to its certificate. Raises EnrollmentFailed."""
         try:
-            return await self._finish(job, order_url)
+            return await self._finish(job, *await self.order(job))
         except KeyError as error:
             raise EnrollmentFailed(f"the server's object lacks {error}") from error
 
-    async def _finish(self, job: AcmeJob, order_url: str) -> bytes:
-        order = await self._poll(order_url, "pending", "ready", "processing", "valid")
+    async def order(self, job: AcmeJob) -> tuple[str, dict[str, Any]]:
+        """Make the order and return its URL and object (RFC 8555 section 7.4)."""
+        identifiers = {"identifiers": [{"type": "dns", "value": job.name}]}
+        reply = await self._account.post(self._urls["newOrder"], identifiers)
+        return reply.headers["Location"], _json(reply)
+
+    async def resume(self, order_url: str) -> tuple[str, dict[str, Any]]:
+        """Return an order that was made before, with its object as it is now."""
+        return order_url, _json(await self._account.post(order_url, None))
+
+    async def _finish(self, job: AcmeJob, order_url: str, order: dict[str, Any]) -> bytes:
+        """Take an order from whatever state it is in to its certificate."""
         if order["status"] == "pending":
             await asyncio.gather(*(self._prove(url) for url in order["authorizations"]))
-            order = await self._poll(order_url, "ready", "processing", "valid")
-        if order["status"] == "ready":
-            await self._account.post(order["finalize"], {"csr": job.csr})
+        if order["status"] in {"pending", "ready"}:
+            order = _json(await self._account.post(order["finalize"], {"csr": job.csr}))
         if order["status"] != "valid":
-            order = await self._poll(order_url, "valid")
+            order = await self._poll(order_url)
         return (await self._account.post(order["certificate"], None)).body
 
     def certificate(self, job: AcmeJob, reply: bytes) -> x509.Certificate:
@@ -132,17 +132,18 @@ class AcmeClient:
         if authorization["status"] == "pending":
             challenges = {each["type"]: each["url"] for each in authorization["challenges"]}
             await self._account.post(challenges["http-01"], {})
-            await self._poll(url, "valid")
+            await self._poll(url)
 
-    async def _poll(self, url: str, *wanted: str) -> dict[str, Any]:
-        for _ in range(_PATIENCE):
+    async def _poll(self, url: str) -> dict[str, Any]:
+        """Return the object when it is valid; before each look there is a pause, which is what clients make."""
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
             found = _json(await self._account.post(url, None))
-            if found["status"] in wanted:
+            if found["status"] == "valid":
                 return found
             if found["status"] == "invalid":
                 raise EnrollmentFailed(f"invalid: {json.dumps(found)[:500]}")
-            await asyncio.sleep(_PAUSE)
-        raise EnrollmentFailed(f"still not {' or '.join(wanted)}: {url}")
+        raise EnrollmentFailed(f"still not valid: {url}")
 
     async def _respond(self) -> web.AppRunner:
         async def answer(request: web.Request) -> web.Response:
@@ -158,14 +159,9 @@ class AcmeClient:
 
 def _json(reply: Reply) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(reply.body)
+        found = json.loads(reply.body)
     except ValueError as error:
-        raise EnrollmentFailed("the reply is no JSON") from error
+        raise EnrollmentFailed("the reply is no JSON object") from error
+    if not isinstance(found, dict):
+        raise EnrollmentFailed("the reply is no JSON object")
     return found
-
-
-def _location(reply: Reply) -> str:
-    try:
-        return reply.headers["Location"]
-    except KeyError:
-        raise EnrollmentFailed("the reply names no location") from None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.bench.load import EnrollmentFailed, run_load
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
 Job = TypeVar("Job")
 
+_YARDSTICK = 500
 WARM_UP = 64
 """Enrollments before counting starts: caches fill, connections open, code is loaded."""
 
@@ -26,10 +31,12 @@ class Cost:
     Attributes:
         cpu_milliseconds: user plus system time of all its processes for each enrollment.
         peak_memory: of all its processes since they started, in bytes.
+        yardstick: what a P-256 verification cost on this machine right after.
     """
 
     cpu_milliseconds: float
     peak_memory: int
+    yardstick: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,17 @@ class Measurement:
 
     load: Load
     cost: Cost | None
+
+
+def yardstick() -> float:
+    """Return what a P-256 verification costs here now, in CPU milliseconds: how fast this machine is, and how busy."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    algorithm = ec.ECDSA(hashes.SHA256())
+    signature, verifier = key.sign(b"yardstick", algorithm), key.public_key()
+    began = time.process_time()
+    for _ in range(_YARDSTICK):
+        verifier.verify(signature, b"yardstick", algorithm)
+    return (time.process_time() - began) * 1000 / _YARDSTICK
 
 
 async def measure(
@@ -75,7 +93,7 @@ async def measure(
         cost = None
         if server and load.latencies:
             spent = server.cpu_seconds() - before
-            cost = Cost(spent * 1000 / len(load.latencies), server.peak_memory())
+            cost = Cost(spent * 1000 / len(load.latencies), server.peak_memory(), yardstick())
         for job, reply in zip(jobs, load.replies, strict=True):
             if reply is not None:
                 client.certificate(job, reply)

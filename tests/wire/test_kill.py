@@ -38,10 +38,12 @@ class OrderingAcmeClient(AcmeClient):
         super().__init__(server.acme_directory, server.root_pem, http01_port=server.http01_port)
         self._orders: dict[str, str] = {}
 
-    async def order(self, job: AcmeJob) -> str:
-        if job.name not in self._orders:
-            self._orders[job.name] = await super().order(job)
-        return self._orders[job.name]
+    async def order(self, job: AcmeJob) -> tuple[str, dict[str, Any]]:
+        if job.name in self._orders:
+            return await self.resume(self._orders[job.name])
+        url, order = await super().order(job)
+        self._orders[job.name] = url
+        return url, order
 
 
 @dataclass
@@ -66,8 +68,8 @@ class Round:
                 self.received.append(self.client.certificate(job, reply))
 
     async def retry(self) -> None:
-        for job in self.interrupted:
-            self.received.append(self.client.certificate(job, await self.client.send(job)))
+        replies = await asyncio.gather(*(self.client.send(job) for job in self.interrupted))
+        self.received += [self.client.certificate(*each) for each in zip(self.interrupted, replies, strict=True)]
 
 
 @pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
@@ -115,9 +117,8 @@ async def test_after_kill_9_no_received_certificate_is_lost_and_a_retry_gives_ex
 
         restarted = serve(victim.deployment)
         try:
-            for each in rounds:
-                assert each.interrupted, "the kill came while requests were under way"
-                await each.retry()
+            assert all(each.interrupted for each in rounds), "the kill came while requests were under way"
+            await asyncio.gather(*(each.retry() for each in rounds))
             final = restarted.stored_certificates()
         finally:
             assert restarted.process.stop() == 0, restarted.process.tail()

@@ -48,11 +48,11 @@ def client(root_pem: Path) -> AcmeClient:
 
 def scripted(client: AcmeClient, **answers: list[Any]) -> Scripted:
     everything: dict[str, list[Any]] = {
-        "new": [{}],
-        "order": [ORDER | {"status": status} for status in ("pending", "ready", "processing", "valid")],
+        "new": [ORDER | {"status": "pending"}],
+        "order": [ORDER | {"status": status} for status in ("processing", "valid")],
         "authorization": [AUTHORIZATION | {"status": status} for status in ("pending", "pending", "valid")],
         "challenge": [{}],
-        "finalize": [{}],
+        "finalize": [ORDER | {"status": "processing"}],
         "certificate": [b"the chain"],
     }
     account = Scripted(everything | answers)
@@ -70,10 +70,22 @@ async def test_an_order_goes_through_every_step(client: AcmeClient) -> None:
     assert ("finalize", {"csr": job.csr}) in account.asked
 
 
+async def test_an_order_that_finalizes_at_once_is_not_asked_for_again(client: AcmeClient) -> None:
+    account = scripted(client, finalize=[ORDER | {"status": "valid"}])
+    await client.send(client.prepare())
+    urls = ["new", "authorization", "challenge", "authorization", "authorization", "finalize", "certificate"]
+    assert [url for url, _ in account.asked] == urls
+
+
+async def test_an_order_is_resumed_as_it_is(client: AcmeClient) -> None:
+    scripted(client)
+    assert await client.resume("order") == ("order", ORDER | {"status": "processing"})
+
+
 async def test_an_order_that_is_valid_is_only_fetched(client: AcmeClient) -> None:
-    account = scripted(client, order=[ORDER | {"status": "valid"}])
-    await client.finish(client.prepare(), "order")
-    assert [url for url, _ in account.asked] == ["order", "certificate"]
+    account = scripted(client, new=[ORDER | {"status": "valid"}])
+    await client.send(client.prepare())
+    assert [url for url, _ in account.asked] == ["new", "certificate"]
 
 
 async def test_an_authorization_that_is_valid_is_not_proven_again(client: AcmeClient) -> None:
@@ -83,29 +95,29 @@ async def test_an_authorization_that_is_valid_is_not_proven_again(client: AcmeCl
 
 
 async def test_an_order_that_becomes_invalid_is_a_failure(client: AcmeClient) -> None:
-    scripted(client, order=[ORDER | {"status": "pending"}, ORDER | {"status": "invalid"}])
+    scripted(client, order=[ORDER | {"status": "processing"}, ORDER | {"status": "invalid"}])
     with pytest.raises(EnrollmentFailed, match="invalid"):
         await client.send(client.prepare())
 
 
 async def test_an_order_that_never_moves_is_a_failure(client: AcmeClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.bench.acme._PATIENCE", 2)
-    scripted(client, order=[ORDER | {"status": "pending"}])
-    with pytest.raises(EnrollmentFailed, match="still not ready or processing or valid: order"):
+    monkeypatch.setattr("server.bench.acme._PAUSES", [0.0, 0.0])
+    scripted(client, order=[ORDER | {"status": "processing"}])
+    with pytest.raises(EnrollmentFailed, match="still not valid: order"):
         await client.send(client.prepare())
 
 
-@pytest.mark.parametrize("answer", [{}, b"no JSON", {"status": "ready"}])
+@pytest.mark.parametrize("answer", [{}, b"no JSON", b"[]", {"status": "ready"}])
 async def test_an_object_without_what_it_must_have_is_a_failure(client: AcmeClient, answer: object) -> None:
-    scripted(client, order=[answer])
-    with pytest.raises(EnrollmentFailed, match=r"lacks|no JSON"):
+    scripted(client, new=[answer])
+    with pytest.raises(EnrollmentFailed, match=r"lacks|no JSON object"):
         await client.send(client.prepare())
 
 
 async def test_an_order_without_a_location_is_a_failure(client: AcmeClient) -> None:
     scripted(client, other=[{}])
     client._urls = {"newOrder": "other"}
-    with pytest.raises(EnrollmentFailed, match="no location"):
+    with pytest.raises(EnrollmentFailed, match="lacks 'Location'"):
         await client.send(client.prepare())
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from server.bench.load import EnrollmentFailed
-from server.bench.measure import WARM_UP, measure
+from server.bench.measure import WARM_UP, measure, yardstick
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -90,3 +90,7 @@ async def test_what_is_prepared_and_done_is_told() -> None:
         done=lambda: done.append(None),
     )
     assert (len(prepared), len(done)) == (3, 3)
+
+
+def test_the_yardstick_is_a_time_that_a_verification_can_take() -> None:
+    assert 0.001 < yardstick() < 100

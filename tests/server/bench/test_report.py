@@ -22,14 +22,16 @@ LOAD = Load((b"", b""), (0.010, 0.020), (), 0.5)
 
 
 def test_rate_latencies_cost_and_budget_stand_side_by_side() -> None:
-    text = printed(Measurement(LOAD, Cost(1.234, 80 * 2**20)))
-    for expected in ("2, 8 at once", "4 /s", "20.0 ms", "1.23 ms", "2.0 ms", "80 MiB"):
+    text = printed(Measurement(LOAD, Cost(1.234, 80 * 2**20, 0.123)))
+    for expected in ("2, 8 at once", "4 /s", "20.0 ms", "1.23 ms", "2.0 ms", "80 MiB", "0.123 ms", "0.080 ms"):
         assert expected in text
 
 
 @pytest.mark.parametrize(("milliseconds", "color"), [(1.0, "[32m"), (2.0, "[32m"), (2.1, "[31m")])
 def test_a_cost_over_budget_is_red(milliseconds: float, color: str) -> None:
-    line = next(line for line in printed(Measurement(LOAD, Cost(milliseconds, 0))).splitlines() if "server CPU" in line)
+    line = next(
+        line for line in printed(Measurement(LOAD, Cost(milliseconds, 0, 0.08))).splitlines() if "server CPU" in line
+    )
     assert color in line
 
 
@@ -46,4 +48,4 @@ def test_a_server_elsewhere_has_no_line_of_cost() -> None:
 
 @pytest.mark.parametrize("title", BUDGETS)
 def test_every_title_has_a_budget(title: str) -> None:
-    assert f"{BUDGETS[title]:.1f} ms" in printed(Measurement(LOAD, Cost(0.1, 0)), title)
+    assert f"{BUDGETS[title]:.1f} ms" in printed(Measurement(LOAD, Cost(0.1, 0, 0.08)), title)
