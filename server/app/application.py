@@ -22,7 +22,7 @@ from server.credentials import Credentials
 from server.enrollment import Enrollment
 from server.http import create_app
 from server.listener import Listener, bind
-from server.store import Store, StoreUnavailable
+from server.store import SchemaOutdated, Store, StoreUnavailable
 from server.store.database import database_file
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Application:
         """
         try:
             store = await Store.open(config.database_url)
-        except (StoreUnavailable, ValueError, sa.exc.DBAPIError) as error:
+        except (SchemaOutdated, StoreUnavailable, ValueError, sa.exc.DBAPIError) as error:
             raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
         services = _services(config, material, store, open_nonces(ledger, lambda: int(clock().timestamp())), clock)
         return cls(services, _listeners(services, sockets))

@@ -1,0 +1,95 @@
+"""The application as a whole, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from policies.document import DocumentErrors
+from server.app import Application, bind_listeners, load_material, shared_ledger
+from server.config import load_config
+from tests.fakes.running import enrolled, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.config import Config
+
+
+async def _get(port: int, path: str, root: Path | None = None) -> bytes:
+    context = ssl.create_default_context(cafile=root) if root else None
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=context, server_hostname="localhost" if root else None
+    )
+    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+async def test_each_protocol_answers_on_its_listener_and_on_no_other(config: Config, folder: Path) -> None:
+    root = folder / "root.pem"
+    async with running(config) as (_, ports):
+        for path in ("/.well-known/est/cacerts", "/acme/directory", "/healthz"):
+            assert b" 200 OK" in await _get(ports["https"], path, root)
+        for path in ("/scep?operation=GetCACaps", "/readyz"):
+            assert b" 200 OK" in await _get(ports["http"], path)
+        assert b"/acme/new-nonce" in await _get(ports["https"], "/acme/directory", root)
+        assert b" 404 " in await _get(ports["https"], "/scep?operation=GetCACaps", root)
+        for path in ("/.well-known/est/cacerts", "/acme/directory"):
+            assert b" 404 " in await _get(ports["http"], path)
+            assert b" 404 " in await _get(ports["admin"], path)
+
+
+async def test_readiness_tells_details_to_the_admin_listener_alone(config: Config) -> None:
+    async with running(config) as (application, ports):
+        await application.services.store.read(lambda connection: None)
+        assert b'{"ready": true, "parts": {"store": "ok"}}' in await _get(ports["admin"], "/readyz")
+        assert (await _get(ports["http"], "/readyz")).endswith(b"\r\n\r\nok\n")
+
+
+async def test_a_restart_keeps_what_was_issued(config: Config) -> None:
+    async with running(config) as (application, _):
+        first = await enrolled(application)
+    async with running(config) as (application, _):
+        again = await enrolled(application)
+    assert first == again
+
+
+async def test_a_database_of_another_schema_says_what_to_run(folder: Path) -> None:
+    (folder / "certwright.db").unlink()
+    (folder / "certwright.db").touch()
+    config = load_config(folder / "server.yaml")
+    sockets = {name: each[0] for name, each in bind_listeners(config).items()}
+    with pytest.raises(DocumentErrors, match="certwright db upgrade"):
+        await Application.build(config, load_material(config), sockets)
+    for sock in sockets.values():
+        sock.close()
+
+
+def test_addresses_that_can_not_be_had_are_told_at_once_with_the_way_out(folder: Path) -> None:
+    path = folder / "server.yaml"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        text = path.read_text()
+        http = text.index("  http: ")
+        text = text[:http] + text[http:].replace("port: 0", f"port: {taken.getsockname()[1]}", 1)
+        path.write_text(text.replace("address: 127.0.0.1", "address: 192.0.2.1", 1))
+        with pytest.raises(DocumentErrors) as caught:
+            bind_listeners(load_config(path))
+    first, second = caught.value.problems
+    assert "https: can't listen on 192.0.2.1" in first.message
+    assert "does not have that address" in first.message
+    assert "another program listens there; stop it or choose another port" in second.message
+
+
+def test_the_shared_ledger_is_new_for_each_start(config: Config) -> None:
+    ledger = shared_ledger(config)
+    ledger.write_text("old")
+    assert shared_ledger(config) == ledger
+    assert not ledger.exists()

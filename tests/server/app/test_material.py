@@ -1,0 +1,107 @@
+"""What the configuration names, loaded; and what is said when it can't be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from policies.document import DocumentErrors
+from server.app import load_material
+from server.config import load_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.config import Config
+
+
+def test_a_whole_deployment_is_loaded(config: Config) -> None:
+    material = load_material(config)
+    assert list(material.issuers) == ["issuing"]
+    assert {str(name) for name in material.authenticators} == {"est/default", "scep/default", "acme/default"}
+    assert {str(name) for name in material.ra_keys} == {"scep/default"}
+    assert material.tls is not None
+    assert set(material.policies.profiles) == {"iot-device", "network-device", "tls-server"}
+
+
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        ("ca/issuing.pem", "certificate"),
+        ("ca/issuing.key", "key"),
+        ("ca/issuing.passphrase", "passphrase_file"),
+        ("chain.pem", "chain"),
+        ("ra/ra.pem", "certificate"),
+        ("ra/ra.key", "key"),
+        ("tls/server.pem", "certificate"),
+        ("tls/server.key", "key"),
+        ("secrets/est-passwords.yaml", "passwords"),
+        ("secrets/scep-challenge", "static"),
+    ],
+)
+def test_a_missing_file_is_told_where_the_configuration_names_it(folder: Path, file: str, key: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(DocumentErrors) as caught:
+        load_material(load_config(folder / "server.yaml"))
+    (problem,) = caught.value.problems
+    lines = (folder / "server.yaml").read_text().splitlines()
+    assert f"{key}: {file}" in lines[problem.location.line - 1]
+    assert problem.message == f"{key}: {folder / file} can't be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("ca/issuing.passphrase", "wrong", "the passphrase is wrong"),
+        ("ra/ra.passphrase", "wrong", "another passphrase"),
+        ("tls/server.pem", "nothing", "holds no PEM certificate"),
+        ("tls/server.key", "nothing", "it is no PEM private key"),
+        ("secrets/est-passwords.yaml", "a: b\n", "certwright hash"),
+        ("secrets/scep-challenge", "plain\n", "certwright hash"),
+        ("policies/iot-device.yaml", "version: 1\n", "missing"),
+    ],
+)
+def test_a_file_with_something_else_in_it_is_told(folder: Path, file: str, content: str, message: str) -> None:
+    (folder / file).write_text(content)
+    with pytest.raises(DocumentErrors, match=message):
+        load_material(load_config(folder / "server.yaml"))
+
+
+def test_the_key_of_another_certificate_is_told(folder: Path) -> None:
+    (folder / "tls" / "server.pem").write_bytes((folder / "root.pem").read_bytes())
+    with pytest.raises(DocumentErrors, match=r"server.yaml:\d+:3: the private key does not belong"):
+        load_material(load_config(folder / "server.yaml"))
+
+
+def test_everything_that_is_wrong_is_told_at_once(folder: Path) -> None:
+    (folder / "ca" / "issuing.passphrase").write_text("wrong")
+    (folder / "ra" / "ra.key").unlink()
+    (folder / "tls" / "server.key").unlink()
+    (folder / "secrets" / "scep-challenge").write_text("plain")
+    with pytest.raises(DocumentErrors) as caught:
+        load_material(load_config(folder / "server.yaml"))
+    assert len(caught.value.problems) == 4
+
+
+def test_an_unknown_profile_is_told_at_its_endpoint_with_the_nearest_name(folder: Path) -> None:
+    path = folder / "server.yaml"
+    path.write_text(path.read_text().replace("[iot-device]", "[iot-devise]"))
+    with pytest.raises(DocumentErrors, match=r'server.yaml:.*"iot-devise".*did you mean "iot-device"') as caught:
+        load_material(load_config(path))
+    line = path.read_text().splitlines()[caught.value.problems[0].location.line - 1]
+    assert "iot-devise" in line
+
+
+def test_endpoints_without_passwords_or_challenge_or_renewal_have_none(folder: Path) -> None:
+    path = folder / "server.yaml"
+    text = path.read_text()
+    text = text.replace("      passwords: secrets/est-passwords.yaml", "      # passwords: secrets/est-passwords.yaml")
+    text = text.replace("    challenge:\n      static: secrets/scep-challenge", "    renewal: true #")
+    path.write_text(text)
+    found = {str(name): each for name, each in load_material(load_config(path)).authenticators.items()}
+    assert not found["est/default"].passwords
+    assert {str(name) for name in found["est/default"].certificates} == {"est/default"}
+    assert found["scep/default"].challenge is None
+    assert {str(name) for name in found["scep/default"].certificates} == {"scep/default"}
+    assert not found["acme/default"].certificates

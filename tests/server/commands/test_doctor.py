@@ -1,0 +1,136 @@
+"""What the doctor finds, and the way out that it shows."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from ca.ceremony import make_root, make_tls_certificate
+from ca.names import DistinguishedName, dns_name
+from server.__main__ import _app
+from server.app import load_material
+from server.clock import system_clock
+from server.commands.checks import Diagnosis, Level, check_certificates, check_database
+from server.commands.doctor import examine
+from server.config import load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from server.clock import Clock
+
+
+def _found(folder: Path, level: Level, clock: Clock = system_clock) -> list[Diagnosis]:
+    return [each for each in examine(folder / "server.yaml", clock) if each.level is level]
+
+
+def test_a_new_deployment_has_no_errors(folder: Path) -> None:
+    assert _found(folder, Level.ERROR) == []
+    assert "root.key" in _found(folder, Level.WARNING)[0].message
+
+
+def test_every_warning_and_error_has_a_way_out(folder: Path) -> None:
+    (folder / "secrets").chmod(0o755)
+    for path in (folder / "secrets").iterdir():
+        path.chmod(0o644)
+    for diagnosis in _found(folder, Level.WARNING) + _found(folder, Level.ERROR):
+        assert diagnosis.way_out
+
+
+def test_secret_files_that_others_can_read_are_told(folder: Path) -> None:
+    (folder / "ca").chmod(0o755)
+    (folder / "ca" / "issuing.key").chmod(0o640)
+    (diagnosis,) = _found(folder, Level.ERROR)
+    assert "issuing.key can be read by other users" in diagnosis.message
+    assert diagnosis.way_out.startswith("chmod 600 ")
+
+
+def test_a_broken_configuration_is_told_with_file_and_line(folder: Path) -> None:
+    path = folder / "server.yaml"
+    path.write_text(path.read_text().replace("policies: policies", "polices: policies"))
+    (first, *_) = _found(folder, Level.ERROR)
+    assert "policies" in first.message
+    assert f"{path}:" in first.way_out
+
+
+def test_what_the_configuration_names_and_is_missing_is_told_and_the_rest_is_looked_at(folder: Path) -> None:
+    (folder / "ra" / "ra.key").unlink()
+    (diagnosis,) = _found(folder, Level.ERROR)
+    assert "ra.key can't be read" in diagnosis.message
+    assert any(each.subject == "database" for each in _found(folder, Level.OK))
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "subjects"),
+    [
+        (380, Level.WARNING, {"TLS"}),
+        (400, Level.ERROR, {"TLS"}),
+        (1700, Level.WARNING, {"issuer issuing"}),
+        (4000, Level.ERROR, {"TLS", "issuer issuing", "RA of scep/default"}),
+        (-2, Level.ERROR, {"TLS", "issuer issuing", "RA of scep/default"}),
+    ],
+)
+def test_certificates_that_end_soon_are_warned_of_and_those_that_do_not_hold_are_errors(
+    folder: Path, days: int, level: Level, subjects: set[str]
+) -> None:
+    found = _found(folder, level, lambda: system_clock() + timedelta(days=days))
+    assert {each.subject for each in found} - {"files", "user", "listeners", "policy"} >= subjects
+
+
+def test_names_that_the_tls_certificate_lacks_are_told(folder: Path) -> None:
+    path = folder / "server.yaml"
+    path.write_text(path.read_text().replace("https://localhost:", "https://ca.example.com:"))
+    (diagnosis,) = _found(folder, Level.ERROR)
+    assert "not for ca.example.com" in diagnosis.message
+
+
+def test_a_wildcard_covers_one_label_and_a_certificate_without_names_covers_nothing(folder: Path) -> None:
+    path = folder / "server.yaml"
+    path.write_text(path.read_text().replace("https://localhost:", "https://ca.example.com:"))
+    config = load_config(path)
+    material = load_material(config)
+    ca = make_root(DistinguishedName.from_text("CN=other"), now=system_clock())
+    wildcard = make_tls_certificate(ca, DistinguishedName(), [dns_name("*.example.com")], now=system_clock())
+    found = _errors(check_certificates(config, replace(material, tls_chain=(wildcard.certificate,)), system_clock()))
+    assert found == ["the certificate is not for 127.0.0.1, which external_urls names"]
+    found = _errors(check_certificates(config, replace(material, tls_chain=(ca.certificate,)), system_clock()))
+    assert found == ["the certificate has no subjectAltName"]
+
+
+def _errors(diagnoses: Iterable[Diagnosis]) -> list[str]:
+    return [each.message for each in diagnoses if each.level is Level.ERROR]
+
+
+def test_the_database_is_looked_at(folder: Path) -> None:
+    config = load_config(folder / "server.yaml")
+    database = folder / "certwright.db"
+    assert [each.level for each in check_database(config)] == [Level.OK]
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+    (outdated,) = check_database(config)
+    assert (outdated.level, outdated.way_out) == (Level.ERROR, "certwright db upgrade")
+    database.unlink()
+    (absent,) = check_database(config)
+    assert "the first start makes it" in absent.message
+    database.write_bytes(b"not a database" * 100)
+    (damaged,) = check_database(config)
+    assert (damaged.level, damaged.way_out) == (Level.ERROR, "restore it from a copy")
+
+
+def test_the_command_prints_a_line_for_each_and_its_status_says_whether_something_must_be_done(folder: Path) -> None:
+    runner, arguments = CliRunner(), ["doctor", "--config", str(folder / "server.yaml")]
+    good = runner.invoke(_app("doctor"), arguments)
+    assert good.exit_code == 0, good.output
+    assert "✓ configuration" in good.output
+    (folder / "tls" / "server.key").unlink()
+    bad = runner.invoke(_app("doctor"), arguments)
+    assert bad.exit_code == 1
+    assert "1 errors" in bad.output

@@ -1,0 +1,197 @@
+"""Evidence judged by an application with a real store and real issuers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from argon2 import PasswordHasher
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from policies.request import CertificateEvidence, ChallengeEvidence, EndpointName, PasswordEvidence
+from server.credentials import Authenticators, Credentials
+from server.outcome import Problem, Reason
+from server.store import StoreUnavailable
+from tests.fakes.running import EST, enrolled, running
+
+if TYPE_CHECKING:
+    from server.app import Application
+    from server.config import Config
+
+HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+SCEP, NOBODY = EndpointName.parse("scep/default"), EndpointName.parse("est/nobody")
+NO_GRACE = timedelta(0)
+
+
+class _Time:
+    """A clock of both kinds that tests turn."""
+
+    now = datetime.now(UTC)  # noqa: TID251 - near the validity of what is issued
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def seconds(self) -> float:
+        return self.now.timestamp()
+
+
+class _FailingStore:
+    async def read(self, work: object) -> object:
+        raise StoreUnavailable("the disk is gone")
+
+
+def _credentials(application: Application, time: _Time, **changes: object) -> Credentials:
+    material = application.services.material
+    arguments = {
+        "store": application.services.store,
+        "endpoints": {
+            EST: Authenticators({"pump": HASHER.hash("right")}, None, frozenset({EST})),
+            SCEP: Authenticators({}, HASHER.hash("challenge"), frozenset({SCEP})),
+            NOBODY: Authenticators({}, None, frozenset()),
+        },
+        "issuers": {name: issuer.chain()[0] for name, issuer in material.issuers.items()},
+        "clock": time,
+        "seconds": time.seconds,
+        "key": b"k" * 32,
+    }
+    return Credentials(**{**arguments, **changes})  # type: ignore[arg-type] # what the test changes is of the kind
+
+
+def _reason(found: object) -> Reason:
+    assert isinstance(found, Problem), found
+    return found.reason
+
+
+async def test_a_right_password_is_evidence_and_a_wrong_one_or_an_unknown_user_is_not(config: Config) -> None:
+    async with running(config) as (application, _):
+        credentials = _credentials(application, _Time())
+        assert await credentials.password(EST, "pump", "right") == PasswordEvidence("pump")
+        wrong = await credentials.password(EST, "pump", "wrong")
+        unknown = await credentials.password(EST, "nobody", "right")
+        assert _reason(wrong) == Reason.BAD_CREDENTIALS
+        assert wrong == unknown
+        assert _reason(await credentials.password(SCEP, "pump", "right")) == Reason.BAD_CREDENTIALS
+        credentials.close()
+
+
+async def test_a_right_challenge_is_evidence_and_a_wrong_one_is_not(config: Config) -> None:
+    async with running(config) as (application, _):
+        credentials = _credentials(application, _Time())
+        assert await credentials.challenge(SCEP, "challenge") == ChallengeEvidence("static")
+        assert _reason(await credentials.challenge(SCEP, "wrong")) == Reason.BAD_CREDENTIALS
+        assert _reason(await credentials.challenge(EST, "challenge")) == Reason.BAD_CREDENTIALS
+        credentials.close()
+
+
+async def test_who_fails_too_often_must_wait_even_with_the_right_password_and_nobody_else_must(config: Config) -> None:
+    time = _Time()
+    async with running(config) as (application, _):
+        credentials = _credentials(application, time)
+        for _ in range(10):
+            await credentials.password(EST, "pump", "wrong", address="192.0.2.1")
+        refused = await credentials.password(EST, "pump", "right", address="192.0.2.1")
+        assert _reason(refused) == Reason.RATE_LIMITED
+        assert isinstance(refused, Problem)
+        assert refused.retry_after == 1
+        assert isinstance(await credentials.password(EST, "pump", "right", address="192.0.2.2"), PasswordEvidence)
+        time.now += timedelta(seconds=1)
+        assert isinstance(await credentials.password(EST, "pump", "right", address="192.0.2.1"), PasswordEvidence)
+        credentials.close()
+
+
+async def test_a_certificate_issued_here_is_evidence(config: Config) -> None:
+    async with running(config) as (application, _):
+        credentials = _credentials(application, _Time())
+        certificate = await enrolled(application)
+        for _ in range(2):  # the second time its signature is remembered
+            found = await credentials.certificate(EST, (certificate,), grace=NO_GRACE)
+            assert not isinstance(found, Problem)
+            evidence, stored = found
+            assert isinstance(evidence, CertificateEvidence)
+            assert (evidence.serial, evidence.anchor, evidence.endpoint) == (certificate.serial_number, "own", EST)
+            assert str(evidence.subject) == "CN=device-1"
+            assert stored.serial == certificate.serial_number
+        credentials.close()
+
+
+async def test_a_certificate_for_another_endpoint_is_rejected_and_so_is_any_where_none_are_taken(
+    config: Config,
+) -> None:
+    async with running(config) as (application, _):
+        credentials = _credentials(application, _Time())
+        presented = (await enrolled(application),)
+        for endpoint in (SCEP, NOBODY):
+            found = await credentials.certificate(endpoint, presented, grace=NO_GRACE)
+            assert _reason(found) == Reason.CERTIFICATE_REJECTED
+        credentials.close()
+
+
+async def test_validity_is_judged_to_the_second_and_grace_is_for_the_end_alone(config: Config) -> None:
+    time = _Time()
+    async with running(config) as (application, _):
+        credentials = _credentials(application, time)
+        certificate = await enrolled(application)
+        end, begin, second = certificate.not_valid_after_utc, certificate.not_valid_before_utc, timedelta(seconds=1)
+        day = timedelta(days=1)
+        for now, grace, good in [
+            (end, NO_GRACE, True), (end + second, NO_GRACE, False), (end + day, day, True),
+            (end + day + second, day, False), (begin, NO_GRACE, True), (begin - second, day, False),
+        ]:  # fmt: skip
+            time.now = now
+            found = await credentials.certificate(EST, (certificate,), grace=grace)
+            assert isinstance(found, Problem) is not good, (now, found)
+        credentials.close()
+
+
+async def test_a_revoked_certificate_is_rejected_from_the_next_request_on(config: Config) -> None:
+    async with running(config) as (application, _):
+        credentials = _credentials(application, _Time())
+        presented = (await enrolled(application),)
+        assert not isinstance(await credentials.certificate(EST, presented, grace=NO_GRACE), Problem)
+        reason = x509.ReasonFlags.key_compromise
+        await application.services.enrollment.revoke(presented[0].serial_number, reason, by="admin:test")
+        found = await credentials.certificate(EST, presented, grace=NO_GRACE)
+        assert isinstance(found, Problem)
+        assert (found.reason, "revoked" in found.message) == (Reason.CERTIFICATE_REJECTED, True)
+        credentials.close()
+
+
+async def test_a_certificate_that_only_looks_like_ours_is_rejected(config: Config) -> None:
+    async with running(config) as (application, _):
+        credentials = _credentials(application, _Time())
+        real = await enrolled(application)
+        key = ec.generate_private_key(ec.SECP256R1())
+        forged = (
+            x509.CertificateBuilder()
+            .subject_name(real.subject)
+            .issuer_name(real.issuer)
+            .public_key(key.public_key())
+            .serial_number(real.serial_number)
+            .not_valid_before(real.not_valid_before_utc)
+            .not_valid_after(real.not_valid_after_utc)
+            .sign(key, hashes.SHA256())
+        )
+        assert _reason(await credentials.certificate(EST, (forged,), grace=NO_GRACE)) == Reason.CERTIFICATE_REJECTED
+        credentials.close()
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_recorded_certificate_whose_issuer_did_not_sign_it_is_rejected(config: Config, *, known: bool) -> None:
+    async with running(config) as (application, _):
+        issuers = {name: issuer.chain()[-1] for name, issuer in application.services.material.issuers.items()}
+        credentials = _credentials(application, _Time(), issuers=issuers if known else {})
+        presented = (await enrolled(application),)
+        found = await credentials.certificate(EST, presented, grace=NO_GRACE)
+        assert _reason(found) == Reason.CERTIFICATE_REJECTED
+        credentials.close()
+
+
+async def test_a_store_that_fails_is_a_temporary_problem(config: Config) -> None:
+    async with running(config) as (application, _):
+        credentials = _credentials(application, _Time(), store=_FailingStore())
+        presented = (await enrolled(application),)
+        assert _reason(await credentials.certificate(EST, presented, grace=NO_GRACE)) == Reason.STORE_UNAVAILABLE
+        credentials.close()

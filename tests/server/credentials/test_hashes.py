@@ -1,0 +1,67 @@
+"""Secrets against argon2 hashes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from argon2 import PasswordHasher
+
+from server.credentials.hashes import SecretVerifier, TooManyVerifications
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+STORED = HASHER.hash("right")
+
+
+@pytest.fixture
+def verifier() -> Iterator[SecretVerifier]:
+    verifier = SecretVerifier(b"k" * 32)
+    yield verifier
+    verifier.close()
+
+
+async def test_only_the_right_secret_verifies(verifier: SecretVerifier) -> None:
+    assert await verifier.verify(STORED, "right")
+    assert not await verifier.verify(STORED, "wrong")
+    assert not await verifier.verify("not a hash", "right")
+    assert not await verifier.verify(STORED, "\udc80")
+
+
+async def test_a_right_secret_is_remembered_for_this_hash_alone(verifier: SecretVerifier) -> None:
+    await verifier.verify(STORED, "right")
+    verifier.close()  # no thread computes any more
+    assert await verifier.verify(STORED, "right")
+    with pytest.raises(RuntimeError):
+        await verifier.verify(HASHER.hash("right"), "right")
+    with pytest.raises(RuntimeError):
+        await verifier.verify(STORED, "wrong")
+
+
+async def test_what_is_remembered_is_bounded() -> None:
+    verifier = SecretVerifier(b"k" * 32, capacity=1)
+    other = HASHER.hash("right")
+    assert await verifier.verify(STORED, "right")
+    assert await verifier.verify(other, "right")
+    verifier.close()
+    assert await verifier.verify(other, "right")
+    with pytest.raises(RuntimeError):
+        await verifier.verify(STORED, "right")
+
+
+async def test_the_same_question_at_the_same_time_is_computed_once_and_others_are_bounded() -> None:
+    verifier = SecretVerifier(b"k" * 32, waiting=1)
+    same = [asyncio.create_task(verifier.verify(STORED, "right")) for _ in range(50)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyVerifications):
+        await verifier.verify(STORED, "another")
+    assert await asyncio.gather(*same) == [True] * 50
+    verifier.close()
+
+
+async def test_nothing_can_be_verified_at_the_same_cost(verifier: SecretVerifier) -> None:
+    await verifier.verify_nothing(STORED, "right")
+    assert not await verifier.verify(HASHER.hash("other"), "right")

@@ -1,0 +1,78 @@
+"""How events are written."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from server import events
+from server.config import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    structlog.reset_defaults()
+    events._process.clear()
+    logging.root.handlers[:], logging.root.level = handlers, level
+
+
+def _lines(log: Log, stream: io.StringIO) -> list[str]:
+    events.configure(log, stream)
+    logger = structlog.get_logger("test")
+    logger.debug("unseen")
+    logger.info("request", path="/a b\nX", status=200, ms=0.5, peer="127.0.0.1", nothing=None)
+    logger.error("failed", exc_info=RuntimeError("cause"))
+    return stream.getvalue().splitlines()
+
+
+def test_a_readable_event_is_one_line_that_outside_bytes_can_not_break() -> None:
+    lines = _lines(Log(), io.StringIO())
+    assert lines[0][19:] == ' info    request path="/a b\\nX" status=200 ms=0.5 peer=127.0.0.1 nothing=None'
+    assert lines[1][19:] == " error   failed"
+    assert lines[2] == "RuntimeError: cause"
+
+
+def test_warnings_and_errors_are_coloured_on_a_terminal() -> None:
+    assert _lines(Log(), _Terminal())[1].startswith("\x1b[31m")
+
+
+def test_a_json_event_is_one_object_a_line() -> None:
+    stream = io.StringIO()
+    events.configure(Log(format="json"), stream)
+    events.identify(3)
+    structlog.get_logger("test").info("request", path="/a\n", at=object)
+    event = json.loads(stream.getvalue())
+    assert (event["event"], event["path"], event["level"], event["worker"]) == ("request", "/a\n", "info", 3)
+    assert event["timestamp"].endswith("Z")
+
+
+def test_the_level_holds_back_what_is_below() -> None:
+    assert len(_lines(Log(level="error", format="json"), io.StringIO())) == 1
+    stream = io.StringIO()
+    events.configure(Log(level="debug"), stream)
+    structlog.get_logger("test").debug("seen")
+    assert "debug   seen" in stream.getvalue()
+
+
+def test_what_libraries_log_becomes_an_event() -> None:
+    stream = io.StringIO()
+    events.configure(Log(format="json"), stream)
+    logging.getLogger("asyncio").info("unseen")
+    logging.getLogger("asyncio").error("Task %s", "failed")
+    event = json.loads(stream.getvalue())
+    assert (event["event"], event["logger"], event["level"]) == ("Task failed", "asyncio", "error")
