@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca.names import to_x509
-from ca.tbs import SigningKey, key_identifier
+from ca.tbs import MlDsaPrivateKey, SigningKey, key_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +31,11 @@ CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 """id-kp-cmcRA: an EST server that is not the CA itself shows it in its TLS certificate (RFC 7030 section 3.6.1)."""
 
 _CURVES: dict[str, type[ec.EllipticCurve]] = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1}
+_MLDSA: dict[str, type[MlDsaPrivateKey]] = {
+    "ml-dsa-44": mldsa.MLDSA44PrivateKey,
+    "ml-dsa-65": mldsa.MLDSA65PrivateKey,
+    "ml-dsa-87": mldsa.MLDSA87PrivateKey,
+}
 _HASHES: dict[int, hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {
     256: hashes.SHA256(),
     384: hashes.SHA384(),
@@ -58,7 +63,14 @@ class Credential:
 
 
 def generate_key(kind: str) -> SigningKey:
-    """Return a new key: ``P-256``, ``P-384``, ``P-521``, ``ed25519``, or ``rsa:`` with its bits. Raises ValueError."""
+    """Return a new key. Raises ValueError for a kind that is not known.
+
+    Args:
+        kind: ``P-256``, ``P-384``, ``P-521``, ``ed25519``, ``ml-dsa-44``, ``ml-dsa-65``, ``ml-dsa-87``, or ``rsa:``
+            with its bits.
+    """
+    if kind in _MLDSA:
+        return _MLDSA[kind].generate()
     if kind in _CURVES:
         return ec.generate_private_key(_CURVES[kind]())
     if kind == "ed25519":
@@ -200,6 +212,6 @@ def _identifier(key: SigningKey) -> x509.SubjectKeyIdentifier:
 
 
 def _hash(key: SigningKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
-    if isinstance(key, ed25519.Ed25519PrivateKey):
+    if isinstance(key, ed25519.Ed25519PrivateKey | MlDsaPrivateKey):
         return None
     return _HASHES[key.key_size if isinstance(key, ec.EllipticCurvePrivateKey) else 256]

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 
 from ca import der
 
@@ -53,6 +53,9 @@ _CURVES = {
 }
 _CURVE_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
+MlDsaPublicKey = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
+"""The keys of FIPS 204; those of issuing CAs only."""
+
 
 class UnusableKey(ValueError):
     """A public key of a kind or size that nothing here can work with. The text is safe to show to the requester."""
@@ -68,11 +71,11 @@ class BadSignature(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class KeyShape:
-    """What a policy may know of a public key: ``rsa`` with its bits, ``ec`` with its curve, or ``ed25519``.
+    """What a policy may know of a public key: ``rsa`` with its bits, ``ec`` with its curve, or a kind of one size.
 
     Attributes:
-        kind: ``rsa``, ``ec`` or ``ed25519``.
-        bits: modulus or field size.
+        kind: ``rsa``, ``ec`` or ``ed25519``; for issuing CAs also ``ml-dsa-44``, ``ml-dsa-65`` and ``ml-dsa-87``.
+        bits: modulus or field size; of ML-DSA the size of the public key.
         curve: ``P-256``, ``P-384``, ``P-521`` for ``ec``, else None.
     """
 
@@ -101,6 +104,12 @@ def key_shape(key: object) -> KeyShape:
             return KeyShape("ec", key.key_size, _CURVE_NAMES[key.curve.name])
         case ed25519.Ed25519PublicKey():
             return KeyShape("ed25519", 256)
+        case mldsa.MLDSA44PublicKey():  # FIPS 204 table 2 gives the sizes
+            return KeyShape("ml-dsa-44", 8 * 1312)
+        case mldsa.MLDSA65PublicKey():
+            return KeyShape("ml-dsa-65", 8 * 1952)
+        case mldsa.MLDSA87PublicKey():
+            return KeyShape("ml-dsa-87", 8 * 2592)
         case _:
             raise UnusableKey("a kind of key that is not known here")
 

@@ -119,7 +119,7 @@ def _no_signature(issuer: IssuerProfile) -> bytes:
     """Return octets in the form of a signature that no key verifies: the twin must never pass for a certificate."""
     if isinstance(issuer.key, ec.EllipticCurvePublicKey):
         return der.sequence(der.integer(0), der.integer(0))
-    return bytes(256)
+    return bytes(256)  # of another length than some algorithms have, which no rule looks at
 
 
 def _shape(plan: CertificatePlan, issuer_certificate: x509.Certificate) -> Hashable | None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Self, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 
 from ca import der
-from ca.keys import key_shape
+from ca.keys import UnusableKey, key_shape
 from ca.name_codec import write_general_names, write_name
 from ca.names import MalformedName
 from ca.plan import KeyUsage
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from ca.keys import SubjectKey
+    from ca.keys import MlDsaPublicKey, SubjectKey
     from ca.plan import CertificatePlan, PlannedExtension
 
 BASIC_CONSTRAINTS = "2.5.29.19"
@@ -60,8 +60,24 @@ _SIGNATURE_ALGORITHMS = {
     "P-256": der.sequence(der.oid("1.2.840.10045.4.3.2")),
     "P-384": der.sequence(der.oid("1.2.840.10045.4.3.3")),
     "P-521": der.sequence(der.oid("1.2.840.10045.4.3.4")),
+    # RFC 9881 section 2; no parameters
+    "ml-dsa-44": der.sequence(der.oid("2.16.840.1.101.3.4.3.17")),
+    "ml-dsa-65": der.sequence(der.oid("2.16.840.1.101.3.4.3.18")),
+    "ml-dsa-87": der.sequence(der.oid("2.16.840.1.101.3.4.3.19")),
 }
-SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+_SHA256 = der.sequence(der.oid("2.16.840.1.101.3.4.2.1"), der.null())
+_PSS_SALT = 32
+# RSASSA-PSS with SHA-256 throughout (RFC 4055 section 3.1): hash, mask, salt, each under its tag
+_PSS_SHA256 = der.sequence(
+    der.oid("1.2.840.113549.1.1.10"),
+    der.sequence(
+        der.tlv(der.context(0), _SHA256),
+        der.tlv(der.context(1), der.sequence(der.oid("1.2.840.113549.1.1.8"), _SHA256)),
+        der.tlv(der.context(2), der.integer(_PSS_SALT)),
+    ),
+)
+MlDsaPrivateKey = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | MlDsaPrivateKey
 
 _CURVE_HASHES: dict[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 
@@ -85,7 +101,7 @@ class IssuerProfile:
     """
 
     certificate: x509.Certificate
-    key: SubjectKey
+    key: SubjectKey | MlDsaPublicKey
     name: bytes
     spki: bytes
     key_identifier: bytes
@@ -98,9 +114,14 @@ class IssuerProfile:
         object.__setattr__(self, "authority_key_identifier", _extension(AUTHORITY_KEY_IDENTIFIER, value))
 
     @classmethod
-    def of(cls, certificate: x509.Certificate) -> Self:
-        """Take what is needed from an issuing CA's certificate. Raises UnusableKey."""
+    def of(cls, certificate: x509.Certificate, *, pss: bool = False) -> Self:
+        """Take what is needed from an issuing CA's certificate; with `pss` its RSA key signs with RSASSA-PSS.
+
+        Raises UnusableKey, also for `pss` with a key that is not RSA.
+        """
         shape = key_shape(certificate.public_key())
+        if pss and shape.kind != "rsa":
+            raise UnusableKey("RSASSA-PSS is for RSA keys")
         # Behind version, serial number, signature, issuer and validity (RFC 5280 section 4.1).
         _, _, _, _, _, subject, spki, *_ = der.children(der.read(certificate.tbs_certificate_bytes))
         try:
@@ -109,11 +130,11 @@ class IssuerProfile:
             identifier = key_identifier(spki.raw)
         return cls(
             certificate=certificate,
-            key=cast("SubjectKey", certificate.public_key()),  # or key_shape had refused it
+            key=cast("SubjectKey | MlDsaPublicKey", certificate.public_key()),  # or key_shape had refused it
             name=subject.raw,
             spki=spki.raw,
             key_identifier=identifier,
-            algorithm=_SIGNATURE_ALGORITHMS[shape.curve or shape.kind],
+            algorithm=_PSS_SHA256 if pss else _SIGNATURE_ALGORITHMS[shape.curve or shape.kind],
             not_after=certificate.not_valid_after_utc,
         )
 
@@ -129,18 +150,19 @@ def key_identifier(spki: bytes) -> bytes:
     return sha256(parts[1].content[1:]).digest()[:20]
 
 
-def signer(key: SigningKey) -> Callable[[bytes], bytes]:
+def signer(key: SigningKey, *, pss: bool = False) -> Callable[[bytes], bytes]:
     """Return the function that signs with the algorithm that certificates of this key's CA name.
 
-    RSA PKCS #1 v1.5 and P-256 go with SHA-256, P-384 with SHA-384, P-521 with SHA-512.
+    RSA (PKCS #1 v1.5, or PSS with `pss`) and P-256 go with SHA-256, P-384 with SHA-384, P-521 with SHA-512.
     """
     match key:
         case ec.EllipticCurvePrivateKey():
             algorithm = ec.ECDSA(_CURVE_HASHES[key.key_size])
             return lambda octets: key.sign(octets, algorithm)
         case rsa.RSAPrivateKey():
-            return lambda octets: key.sign(octets, padding.PKCS1v15(), hashes.SHA256())
-        case ed25519.Ed25519PrivateKey():
+            scheme = padding.PSS(padding.MGF1(hashes.SHA256()), _PSS_SALT) if pss else padding.PKCS1v15()
+            return lambda octets: key.sign(octets, scheme, hashes.SHA256())
+        case _:
             return key.sign
 
 

@@ -9,11 +9,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ca.backends.local import LocalIssuer, load_local_issuer
 from ca.issuer import IssuerConfigurationError
 from policies.document import DocumentErrors, DocumentProblem
 from policies.profile import Ceilings, IssuerFacts
 from policies.profile_set import UnknownProfile
+from server.app.issuers import load_issuer
+from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
 from server.policy_files import load_policies
 from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from OpenSSL import SSL
 
+    from ca.issuer import Issuer
     from policies.profile_set import ProfileSet
     from policies.request import EndpointName
     from server.config import Config, EstEndpointConfig, HttpsListener, ScepEndpointConfig
@@ -46,7 +48,7 @@ class Material:
         tls: its context, None without that listener.
     """
 
-    issuers: Mapping[str, LocalIssuer]
+    issuers: Mapping[str, Issuer]
     policies: ProfileSet
     authenticators: Mapping[EndpointName, Authenticators]
     ra_keys: Mapping[EndpointName, RaKey]
@@ -68,6 +70,7 @@ class _Loader:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._reader = Reader(config)
         self._problems: list[DocumentProblem] = []
 
     def load(self) -> Material:
@@ -105,24 +108,13 @@ class _Loader:
         return None
 
     def _read(self, path: KeyPath, file: Path) -> bytes:
-        """Return a file's bytes. Raises DocumentErrors that point at the key by which the configuration names it."""
-        try:
-            return file.read_bytes()
-        except OSError as error:
-            message = f"{path[-1]}: {file} can't be read: {error.strerror}"
-            raise DocumentErrors([self._config.problem(path, message)]) from error
+        return self._reader.file(path, file)
 
     def _passphrase(self, path: KeyPath, file: Path | None) -> bytes:
         return self._read((*path, "passphrase_file"), file).rstrip(b"\r\n") if file is not None else b""
 
-    def _issuer(self, name: str) -> LocalIssuer:
-        settings, here = self._config.issuers[name], ("issuers", name)
-        return load_local_issuer(
-            self._read((*here, "certificate"), settings.certificate),
-            self._read((*here, "key"), settings.key),
-            self._passphrase(here, settings.passphrase_file),
-            self._read((*here, "chain"), settings.chain),
-        )
+    def _issuer(self, name: str) -> Issuer:
+        return load_issuer(name, self._config.issuers[name], self._reader)
 
     def _ra(self, name: EndpointName, endpoint: ScepEndpointConfig) -> RaKey:
         here = ("endpoints", str(name), "ra")
@@ -173,7 +165,7 @@ class _Loader:
         self._read((*here, "authenticate", "passwords"), ways.passwords)
         return Authenticators(load_passwords(ways.passwords), None, accepted)
 
-    def _policies(self, issuers: Mapping[str, LocalIssuer]) -> ProfileSet:
+    def _policies(self, issuers: Mapping[str, Issuer]) -> ProfileSet:
         config = self._config
         facts = {
             name: IssuerFacts(issuer.chain()[0].not_valid_before_utc, issuer.chain()[0].not_valid_after_utc)

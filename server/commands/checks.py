@@ -95,7 +95,8 @@ def _within_private_folder(path: Path) -> bool:
 
 def _secret_files(config: Config) -> Iterator[Path]:
     https = config.listeners.https
-    keyed: list[tuple[Path, Path | None]] = [(issuer.key, issuer.passphrase_file) for issuer in config.issuers.values()]
+    yield from (file for issuer in config.issuers.values() for file in issuer.secret_files())
+    keyed: list[tuple[Path, Path | None]] = []
     keyed += [(endpoint.ra.key, endpoint.ra.passphrase_file) for endpoint in config.endpoints.scep.values()]
     keyed += [(https.key, https.passphrase_file)] if https is not None else []
     for key, passphrase in keyed:

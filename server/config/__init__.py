@@ -9,8 +9,10 @@ from server.config.endpoints import (
     KeyFiles,
     ScepEndpointConfig,
 )
-from server.config.file import CeilingsConfig, Config, LocalIssuerConfig, load_config
+from server.config.file import CeilingsConfig, Config, load_config
+from server.config.issuers import IssuerConfig, LocalIssuerConfig
 from server.config.listeners import AdminListener, HttpListener, HttpsListener, Limits, Listeners, Log
+from server.config.secret_sources import SecretSource
 
 __all__ = [
     "AcmeEndpointConfig",
@@ -23,11 +25,13 @@ __all__ = [
     "Http01",
     "HttpListener",
     "HttpsListener",
+    "IssuerConfig",
     "KeyFiles",
     "Limits",
     "Listeners",
     "LocalIssuerConfig",
     "Log",
     "ScepEndpointConfig",
+    "SecretSource",
     "load_config",
 ]

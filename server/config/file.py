@@ -12,26 +12,10 @@ from policies.decision import Location
 from policies.document import Document, DocumentErrors, DocumentProblem, Strict, did_you_mean, read_document
 from policies.durations import Duration
 from server.config.endpoints import Endpoints
+from server.config.issuers import IssuerConfig
 from server.config.listeners import Limits, Listeners, Log
 
 KeyPath = tuple[str | int, ...]
-
-
-class LocalIssuerConfig(Strict):
-    """A CA whose key is a file here.
-
-    Attributes:
-        certificate: PEM of the issuing CA's certificate.
-        key: PEM of its encrypted private key.
-        passphrase_file: holds the key's passphrase.
-        chain: PEM of the issuing CA's certificate and those above it, root last.
-    """
-
-    type: Literal["local"]
-    certificate: Path
-    key: Path
-    passphrase_file: Path
-    chain: Path
 
 
 class CeilingsConfig(Strict):
@@ -54,7 +38,7 @@ class Config(Strict):
     log: Log = Log()
     listeners: Listeners
     limits: Limits = Limits()
-    issuers: Annotated[Mapping[str, LocalIssuerConfig], Field(min_length=1)]
+    issuers: Annotated[Mapping[str, IssuerConfig], Field(min_length=1)]
     policies: Path
     ceilings: CeilingsConfig = Field(default_factory=CeilingsConfig)
     endpoints: Endpoints

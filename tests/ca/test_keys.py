@@ -119,6 +119,7 @@ def test_the_shape_of_an_unknown_key_is_refused() -> None:
 
 def verify(algorithm: bytes, signature: bytes, *, allow_sha1: bool = False) -> None:
     key = RSA_KEY.public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
     keys.verify(key, der.read(algorithm), signature, b"data", allow_sha1=allow_sha1)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, padding, x25519
 
 from ca import ceremony
 from ca.backends.local import LocalIssuer, load_local_issuer
@@ -18,10 +18,11 @@ from tests.fakes.issuer import NOW, FakeIssuer, make_issuer, make_plan
 if TYPE_CHECKING:
     from ca.issuer import Issuer
 
-KINDS = ["P-256", "P-384", "P-521", "ed25519", "rsa:2048"]
+KINDS = ["P-256", "P-384", "P-521", "ed25519", "rsa:2048", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"]
 ROOT = ceremony.make_root(DistinguishedName.from_text("CN=Root"), now=NOW)
 ISSUING = ceremony.make_issuing_ca(ROOT, DistinguishedName.from_text("CN=Issuing"), now=NOW)
 OTHER = ceremony.make_root(DistinguishedName.from_text("CN=Other"), now=NOW)
+PSS = ceremony.make_root(DistinguishedName.from_text("CN=PSS"), now=NOW, key=ceremony.generate_key("rsa:2048"))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -98,7 +99,7 @@ def test_a_key_that_cannot_sign_is_refused() -> None:
     key = x25519.X25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with pytest.raises(IssuerConfigurationError, match="neither RSA, EC nor Ed25519"):
+    with pytest.raises(IssuerConfigurationError, match="neither RSA, EC, Ed25519 nor ML-DSA"):
         load(key=key)
 
 
@@ -189,3 +190,28 @@ async def test_a_failing_fake_raises_each_failure_once() -> None:
     await issue(fake, make_plan())
     assert fake.issued == ["request"]
     assert cast("Issuer", fake).chain() == fake.inner.chain()
+
+
+class TestLocalIssuerWithPss(IssuerContract):
+    @pytest.fixture
+    def issuer(self) -> Issuer:
+        return LocalIssuer(PSS.key, PSS.certificate, pss=True)
+
+    async def test_certificates_name_pss_with_sha_256(self, issuer: Issuer) -> None:
+        certificate = await issue(issuer, make_plan())
+        assert certificate.signature_algorithm_oid == x509.SignatureAlgorithmOID.RSASSA_PSS
+        parameters = certificate.signature_algorithm_parameters
+        assert isinstance(parameters, padding.PSS)
+        assert isinstance(certificate.signature_hash_algorithm, hashes.SHA256)
+
+
+def test_pss_with_a_key_that_is_not_rsa_is_refused() -> None:
+    with pytest.raises(IssuerConfigurationError, match="RSASSA-PSS is for RSA keys"):
+        LocalIssuer(ISSUING.key, ISSUING.certificate, pss=True)
+
+
+def test_an_rsa_key_that_is_too_small_to_sign_certificates_is_refused() -> None:
+    key = ceremony.generate_key("rsa:1024")
+    root = ceremony.make_root(DistinguishedName.from_text("CN=Small"), now=NOW, key=key)
+    with pytest.raises(IssuerConfigurationError, match="1024 bits; 2048 to 4096 are possible"):
+        LocalIssuer(key, root.certificate)

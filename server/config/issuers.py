@@ -1,0 +1,54 @@
+"""The issuing CAs: each names its kind, its certificate, and where its key is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import model_validator
+
+from policies.document import Strict
+from server.config.secret_sources import SecretSource
+
+
+class _Issuing(Strict):
+    """What every issuer says.
+
+    Attributes:
+        certificate: PEM of the issuing CA's certificate.
+        chain: PEM of the certificates above it, root last; its own may be among them.
+    """
+
+    certificate: Path
+    chain: Path
+
+
+class LocalIssuerConfig(_Issuing):
+    """A CA whose key is a file here.
+
+    Attributes:
+        key: PEM of its encrypted private key.
+        passphrase_file: holds the key's passphrase; short for ``passphrase: {file: FILE}``.
+        passphrase: where the key's passphrase comes from.
+        signature: how an RSA key signs: ``pkcs1`` or ``pss``.
+    """
+
+    type: Literal["local"]
+    key: Path
+    passphrase_file: Path | None = None
+    passphrase: SecretSource | None = None
+    signature: Literal["pkcs1", "pss"] = "pkcs1"
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> LocalIssuerConfig:
+        if (self.passphrase_file is None) is (self.passphrase is None):
+            raise ValueError("the key must be encrypted: give either passphrase_file: FILE or passphrase: {…}")
+        return self
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        passphrase = self.passphrase_file or (self.passphrase.file if self.passphrase else None)
+        return (self.key, passphrase) if passphrase else (self.key,)
+
+
+IssuerConfig = LocalIssuerConfig

@@ -1,0 +1,70 @@
+"""Deployments with several issuing CAs, each behind an EST endpoint of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ca import ceremony
+from ca.names import DistinguishedName
+from server.bench.process import free_ports
+from server.clock import system_clock
+from server.deployment.folder import Ports
+from server.deployment.making import create
+from tests.wire.devices import openssl
+from tests.wire.running import require_program, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ca.ceremony import Credential
+    from ca.tbs import SigningKey
+    from server.deployment.folder import Deployment
+    from tests.wire.devices import Device
+    from tests.wire.running import RunningServer
+
+PASSPHRASE = "correct horse"
+
+
+def make_deployment(folder: Path) -> Deployment:
+    """Make a deployment on free ports whose endpoints name their issuer."""
+    https, http, admin, http01 = free_ports(4)
+    deployment = create(folder, ports=Ports(https, http, admin, http01), clock=system_clock)
+    text = deployment.config.read_text()
+    deployment.config.write_text(re.sub(r"(?m)^  (est|scep|acme)/default:$", r"\g<0>\n    issuer: issuing", text))
+    return deployment
+
+
+def add_issuer(deployment: Deployment, name: str, settings: str) -> None:
+    """Add an issuer, the endpoint ``est/NAME`` that hands out its chain, and a profile that it signs."""
+    text = deployment.config.read_text()
+    text = text.replace("\nissuers:\n", f"\nissuers:\n  {name}: {settings}\n")
+    endpoint = f"{{profiles: [{name}], issuer: {name}, authenticate: {{passwords: secrets/est-passwords.yaml}}}}"
+    deployment.config.write_text(text.replace("\nendpoints:\n", f"\nendpoints:\n  est/{name}: {endpoint}\n"))
+    profile, _, _ = (deployment.folder / "policies" / "iot-device.yaml").read_text().partition("\ntests:")
+    profile = profile.replace("  iot-device:\n", f"  {name}:\n").replace("issuer: issuing", f"issuer: {name}")
+    (deployment.folder / "policies" / f"{name}.yaml").write_text(profile.replace("365d, max: 366d", "90d, max: 91d"))
+
+
+def make_ca(folder: Path, name: str, key: SigningKey) -> Credential:
+    """Make a self-standing CA; its certificate is ``NAME.pem`` and its encrypted key ``NAME.key``."""
+    ca = ceremony.make_root(DistinguishedName.from_text(f"CN={name} CA"), now=system_clock(), key=key)
+    (folder / f"{name}.pem").write_bytes(ca.certificate_pem())
+    (folder / f"{name}.key").write_bytes(ca.key_pem(PASSPHRASE.encode()))
+    return ca
+
+
+def enroll(server: RunningServer, pump: Device, label: str) -> tuple[int, str]:
+    """Enroll at an endpoint with curl; return status and body, with the certificate in the device's file on 200."""
+    curl = require_program("curl", "apt-get install curl")
+    reply = pump.folder / "reply"
+    done = run(
+        *(curl, "--silent", "--show-error", "--cacert", server.root_pem, "--output", reply),
+        *("--user", f"{server.est_username}:{server.est_password}", "-H", "Content-Type: application/pkcs10"),
+        *("--data-binary", f"@{pump.csr}", "--write-out", "%{http_code}", f"{server.est_url}/{label}/simpleenroll"),
+    )
+    if done.stdout == "200":
+        openssl("base64", "-d", "-in", reply, "-out", reply.with_suffix(".der"))
+        certificates = openssl("pkcs7", "-inform", "DER", "-in", reply.with_suffix(".der"), "-print_certs")
+        pump.certificate.write_text(certificates)
+    return int(done.stdout), reply.read_text()
