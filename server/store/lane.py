@@ -140,7 +140,9 @@ class Lane:
         return await job.done
 
     async def close(self) -> None:
-        """Finish what waits, then disconnect."""
+        """Finish what waits, then disconnect; once is enough."""
+        if self._closed:
+            return
         self._closed = True
         if self._running is not None:
             await self._running
@@ -152,7 +154,11 @@ class Lane:
             while self._waiting:
                 await asyncio.sleep(0)  # let everything that is ready in this turn of the loop join the group
                 jobs, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
-                await _visit(self._thread, self._run_group, jobs)
+                try:
+                    await _visit(self._thread, self._run_group, jobs)
+                except Exception as error:  # noqa: BLE001 - handed to those who wait
+                    for job in jobs:
+                        job.error = StoreUnavailable(f"the connection is gone: {error}")
                 for job in jobs:
                     if job.done.done():  # the caller has gone; its work is done all the same
                         continue

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ca import names
-from ca.csr import parse_csr
+from ca.csr import read_recorded_csr
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
 from policies import request as vocabulary
 from policies.decision import Finding, Location
@@ -154,8 +154,7 @@ def read_question(text: str, key: str, now: datetime) -> vocabulary.EnrollmentRe
         kind=vocabulary.Kind(values["kind"]),
         endpoint=values["endpoint"],
         profile=values["profile"],
-        # Its proof was taken when it came, by the rules of its endpoint; what is known to be weak was let in there.
-        csr=parse_csr(values["csr"], allow_sha1=True),
+        csr=read_recorded_csr(values["csr"]),
         requester=values["requester"],
         now=now,
         renewed=values["renewed"],

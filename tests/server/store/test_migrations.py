@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+import server.acme.records.tables  # noqa: F401 - its tables are part of the metadata
+from server.store import current_revision, head_revision, upgrade
+from server.store.migrations import _scripts
+from server.store.tables import metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_migrations_leave_what_the_program_works_with(url: str) -> None:
+    engine = sa.create_engine(url.replace("+aiosqlite", ""))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, metadata) == []
+        found = {
+            table: {c["name"] for c in sa.inspect(connection).get_unique_constraints(table)}
+            for table in metadata.tables
+        }
+    engine.dispose()
+    for name, table in metadata.tables.items():
+        declared = {c.name for c in table.constraints if isinstance(c, sa.UniqueConstraint)}
+        assert found[name] >= declared, name
+
+
+def test_an_absent_database_has_no_revision_and_is_made(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'new.db'}"
+    assert current_revision(url) is None
+    upgrade(url)
+    assert current_revision(url) == head_revision()
+
+
+def test_an_empty_file_has_no_revision(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    assert current_revision(f"sqlite:///{tmp_path / 'empty.db'}") is None
+
+
+def test_processes_that_upgrade_at_once_take_turns(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'new.db'}"
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(upgrade, [url] * 4))
+    assert current_revision(url) == head_revision()
+
+
+def test_the_versions_form_one_line() -> None:
+    assert len(_scripts().get_heads()) == 1
