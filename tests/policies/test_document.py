@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import pytest
@@ -35,7 +36,6 @@ class Server(Strict):
     pair: tuple[Listener, int] | None = None
     listeners: dict[str, Listener] = Field(default_factory=dict)
     issuers: dict[str, Annotated[Local | Remote, Field(discriminator="type")]] = Field(default_factory=dict)
-    odd: Annotated[object, PlainValidator(lambda value: value)] = None
 
 
 def problems(text: str) -> list[str]:
@@ -123,6 +123,17 @@ def test_the_same_problem_is_reported_once() -> None:
 
 def test_nothing_is_suggested_when_nothing_is_known() -> None:
     assert not did_you_mean("word", [])
+
+
+class Odd(Strict):
+    hook: Callable[[], None] | None = None
+    other: Annotated[object, PlainValidator(lambda value: value)] = object()
+    name: str = ""
+
+
+def test_a_model_that_no_schema_describes_still_has_suggestions() -> None:
+    with pytest.raises(DocumentErrors, match=r'did you mean "name"\?'):
+        read_document("nmae: x", "f.yaml", Odd)
 
 
 @given(st.one_of(st.text(), st.text(alphabet="ab:-[]{}&*!\"'|>#%?, \n\t0\\xU~<", max_size=60)))
