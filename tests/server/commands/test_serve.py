@@ -1,0 +1,180 @@
+"""``certwright serve`` as a process: how it starts, refuses to start, and stops."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SERVE = (sys.executable, "-P", "-m", "server", "serve")
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def port(folder: Path) -> int:
+    """The port of the http listener."""
+    port, path = _free_port(), folder / "server.yaml"
+    text = path.read_text()
+    http_ = text.index("  http: ")
+    path.write_text(text[:http_] + text[http_:].replace("port: 0", f"port: {port}", 1))
+    return port
+
+
+@contextmanager
+def _serving(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*SERVE, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _get(port: int, path: str = "/healthz") -> int:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().status
+
+
+def _until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return _get(port) == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _refused(folder: Path, *options: str) -> tuple[int, str]:
+    done = subprocess.run([*SERVE, *options], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:  # noqa: PTH123 - procfs
+        return [int(child) for child in children.read().split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_says_where_it_listens_and_stops_cleanly_on_a_signal(
+    folder: Path, port: int, number: signal.Signals, workers: str
+) -> None:
+    with _serving(folder, "--workers", workers) as process:
+        _until(lambda: _answers(port))
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert f"http   http://127.0.0.1:{port}" in output
+    assert "one static challenge password admits every device" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_request_in_flight_is_finished_before_it_stops(folder: Path, port: int, workers: str) -> None:
+    with _serving(folder, "--workers", workers) as process:
+        _until(lambda: _answers(port))
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            sock.sendall(b"POST /scep?operation=PKIOperation HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+            time.sleep(0.5)
+            process.terminate()
+            time.sleep(0.5)
+            assert process.poll() is None
+            sock.sendall(b"cd")
+            answer = sock.recv(4096)
+        output, _ = process.communicate(timeout=30)
+    assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200")), answer
+    assert b"Connection: close" in answer
+    assert process.returncode == 0, output
+
+
+def test_a_worker_that_dies_is_replaced(folder: Path, port: int) -> None:
+    with _serving(folder, "--workers", "2") as process:
+        _until(lambda: _answers(port))
+        before = _children(process.pid)
+        assert len(before) == 2
+        os.kill(before[0], signal.SIGKILL)
+        _until(lambda: len(_children(process.pid)) == 2 and before[0] not in _children(process.pid))
+        for _ in range(20):
+            assert _get(port) == 200
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "a worker died" in output
+
+
+def test_workers_stop_when_the_supervisor_is_gone(folder: Path, port: int) -> None:
+    with _serving(folder, "--workers", "2") as process:
+        _until(lambda: _answers(port))
+        process.kill()
+        process.wait()
+        _until(lambda: not _answers(port))
+
+
+def test_a_port_in_use_is_one_message_with_its_place(folder: Path, port: int) -> None:
+    for workers in ("1", "2"):
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            status, output = _refused(folder, "--workers", workers)
+        assert status == 2
+        assert output.count("\n") == 1
+        assert output.startswith("server.yaml:")
+        assert f"port {port}: another program listens there" in output
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "server.yaml").unlink(), "server.yaml:1:1: can't be read"),
+        (lambda folder: (folder / "ca/issuing.key").unlink(), "issuing.key"),
+        (lambda folder: (folder / "ca/issuing.passphrase").write_text("wrong"), "passphrase"),
+        (lambda folder: (folder / "certwright.db").write_bytes(b"garbage" * 100), "not a database"),
+    ],
+)
+def test_what_prevents_serving_is_told_without_a_traceback(
+    folder: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(folder)
+    status, output = _refused(folder)
+    assert status == 2
+    assert message in output
+    assert "Traceback" not in output
+    assert all(line.startswith("server.yaml:") for line in output.splitlines())
+
+
+def test_a_new_database_is_made_at_start(folder: Path, port: int) -> None:
+    for path in folder.glob("certwright.db*"):
+        path.unlink()
+    with _serving(folder) as process:
+        _until(lambda: _answers(port))
+        assert _get(port, "/readyz") == 200
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
