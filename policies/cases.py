@@ -23,8 +23,8 @@ from ca.names import (
 from ca.plan import KeyUsage
 from policies.document import Strict
 from policies.durations import Duration
+from policies.fields import EvidenceWord, Purpose
 from policies.request import EndpointName, Kind, Protocol
-from policies.sections import EvidenceWord, Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Callable

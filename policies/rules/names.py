@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ca.names import GeneralName
+    from policies.alternative_names import DnsNames, EmailAddresses, IpAddresses, Uris
     from policies.ruling import Question, Report
-    from policies.sections import DnsNames, EmailAddresses, IpAddresses, Uris
 
     Kind = DnsNames | IpAddresses | EmailAddresses | Uris
 
