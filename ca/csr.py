@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +39,7 @@ EXTENSION_REQUESTS = frozenset(
     }
 )
 _ATTRIBUTES = der.context(0)
+_CHALLENGE_PASSWORD_OID = der.oid(CHALLENGE_PASSWORD)
 
 
 class MalformedCsr(ValueError):
@@ -132,10 +133,37 @@ def parse_csr(data: bytes, *, allow_sha1: bool = False) -> Csr:
         BadProof: the signature is not by the key in the request.
         MalformedCsr: everything else.
     """
+    return _guarded(data, verify=True, allow_sha1=allow_sha1)
+
+
+def read_recorded_csr(data: bytes) -> Csr:
+    """Return a certification request of our own record, where its proof was taken before it was written.
+
+    Its signature is not verified again: `without_challenge` may have taken out something that it covers. Never for
+    octets that came from outside. Raises what `parse_csr` raises but BadProof and UnsupportedSignature.
+    """
+    return _guarded(data, verify=False, allow_sha1=True)
+
+
+def without_challenge(csr: Csr) -> Csr:
+    """Return the request without its challenge password, which is a secret, for policies and the record.
+
+    The signature stays as it was and fits no longer: only `read_recorded_csr` reads the result.
+    """
+    if csr.challenge_password is None:
+        return csr
+    info, *proof = der.children(der.read(csr.der))
+    *fields, attributes = der.children(info)
+    kept = (each.raw for each in der.children(attributes) if der.children(each)[0].raw != _CHALLENGE_PASSWORD_OID)
+    redacted = der.sequence(*(field.raw for field in fields), der.tlv(_ATTRIBUTES, *kept))
+    return replace(csr, der=der.sequence(redacted, *(part.raw for part in proof)), challenge_password=None)
+
+
+def _guarded(data: bytes, *, verify: bool, allow_sha1: bool) -> Csr:
     if len(data) > SIZE_LIMIT:
         raise MalformedCsr("the certification request is longer than 64 KiB")
     try:
-        return _parse(data, allow_sha1=allow_sha1)
+        return _parse(data, verify=verify, allow_sha1=allow_sha1)
     except (der.MalformedDer, MalformedName) as error:
         raise MalformedCsr(f"not a certification request that can be read: {error}") from error
     except UnusableKey as error:
@@ -146,7 +174,7 @@ def parse_csr(data: bytes, *, allow_sha1: bool = False) -> Csr:
         raise BadProof("the certification request is not signed with its own key") from error
 
 
-def _parse(data: bytes, *, allow_sha1: bool) -> Csr:
+def _parse(data: bytes, *, verify: bool, allow_sha1: bool) -> Csr:
     info, algorithm, signature = _parts(der.read(data), 3, 3)
     version, subject, spki, *rest = _parts(info, 3, 4)
     if der.expect(version, der.INTEGER).content != b"\x00":
@@ -158,7 +186,8 @@ def _parse(data: bytes, *, allow_sha1: bool) -> Csr:
     attributes = _read_attributes(der.children(der.expect(rest[0], _ATTRIBUTES)) if rest else [])
     name = read_name(subject)
     # The dearest step comes last: nothing is verified that would be refused anyway.
-    keys.verify(key.public, algorithm, octets, info.raw, allow_sha1=allow_sha1)
+    if verify:
+        keys.verify(key.public, algorithm, octets, info.raw, allow_sha1=allow_sha1)
     return Csr(
         der=data,
         subject=name,

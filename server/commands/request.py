@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ca.csr import MalformedCsr, parse_csr
+from ca.csr import MalformedCsr, read_recorded_csr
 from server.audit import Action, AuditEvent
 from server.clock import system_clock
 from server.commands import record
@@ -147,7 +147,7 @@ def _asked_for(one: StoredRequest) -> tuple[str, list[str]]:
     if one.csr is None:
         return "", []
     try:
-        csr = parse_csr(one.csr, allow_sha1=True)
+        csr = read_recorded_csr(one.csr)
     except MalformedCsr as error:
         return f"can't be read: {error}", []
     return str(csr.subject), [str(name) for name in csr.names]

@@ -50,11 +50,13 @@ class Sealed:
     """An envelope that may be opened.
 
     Attributes:
+        authentic: the message that it came in.
         envelope: the encrypted content.
         wrapped: the content key, wrapped for our key.
         reply_to: whom a reply is encrypted to, with the algorithms of this envelope.
     """
 
+    authentic: Authentic
     envelope: Envelope
     wrapped: KeyTransRecipient
     reply_to: Recipient
@@ -107,4 +109,4 @@ def sealed(authentic: Authentic, ra: BagCertificate, accepted: Accepted) -> Seal
         raise Rejected(Problem(Reason.BAD_ALGORITHM, str(error))) from error
     if envelope.cipher not in accepted.ciphers:
         raise Rejected(not_accepted(envelope.cipher.label))
-    return Sealed(envelope, wrapped, Recipient(authentic.signer, authentic.key, envelope.cipher, transport))
+    return Sealed(authentic, envelope, wrapped, Recipient(authentic.signer, authentic.key, envelope.cipher, transport))

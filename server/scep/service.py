@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca.csr import MalformedCsr, parse_csr
+from ca.csr import MalformedCsr, parse_csr, read_recorded_csr, without_challenge
 from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
 from server.cms.certificates import degenerate
 from server.cms.enveloped import Undecipherable, decipher
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ca.csr import Csr
     from policies.request import Renewed
     from server.clock import Clock
+    from server.cms.certificates import BagCertificate
     from server.config import ScepEndpointConfig
     from server.credentials import Credentials
     from server.enrollment import Enrollment
@@ -62,10 +63,6 @@ if TYPE_CHECKING:
     from server.store import Store
 
 _SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
-
-
-def _fresh_nonce() -> bytes:
-    return secrets.token_bytes(16)
 
 
 @dataclass(slots=True)
@@ -105,7 +102,7 @@ class ScepEndpoint:
         ra: RaKey,
         chain: Callable[[], tuple[x509.Certificate, ...]],
         clock: Clock,
-        nonce: Callable[[], bytes] = _fresh_nonce,
+        nonce: Callable[[], bytes],
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.name = EndpointName(Protocol.SCEP, label)
@@ -121,7 +118,7 @@ class ScepEndpoint:
         self._replies = Replies(
             ra, accepted=self._accepted, status_content=config.status_content, clock=clock, nonce=nonce, random=random
         )
-        self._dispatch: Mapping[MessageType, Callable[[_Exchange, Authentic], Awaitable[Outcome]]] = {
+        self._dispatch: Mapping[MessageType, Callable[[_Exchange, Sealed], Awaitable[Outcome]]] = {
             MessageType.PKCS_REQ: self._pkcs_req,
             MessageType.RENEWAL_REQ: self._renewal_req,
             MessageType.CERT_POLL: self._cert_poll,
@@ -182,33 +179,35 @@ class ScepEndpoint:
         handler = self._dispatch.get(message.message_type) if message.message_type else None
         if handler is None:
             raise Rejected(unsupported_type(message.type_text))
-        exchange.sealed = sealed(authentic, self._ra.addressed, self._accepted)
-        return await handler(exchange, authentic)
+        request = exchange.sealed = sealed(authentic, self._ra.addressed, self._accepted)
+        return await handler(exchange, request)
 
-    async def _pkcs_req(self, exchange: _Exchange, authentic: Authentic) -> Outcome:
+    async def _pkcs_req(self, exchange: _Exchange, request: Sealed) -> Outcome:
         """PKCSReq (section 3.3.1): a first enrollment, or a renewal where a certificate of ours signed it.
 
         Renewals by PKCSReq are what most clients send; the challenge that some repeat in them is long spent, and is
         ignored.
         """
-        if self._config.renewal and self._issued_by_us(authentic):
-            return await self._renewal_req(exchange, authentic)
-        csr = await self._open(exchange)
+        authentic = request.authentic
+        if self._config.renewal and self._issued_by_us(authentic.signer):
+            return await self._renewal_req(exchange, request)
+        csr, challenge = await self._open(exchange, request)
         if csr.key != authentic.key:
             raise Rejected(KEY_MISMATCH)
-        if not csr.challenge_password:
+        if not challenge:
             raise Rejected(NO_CHALLENGE)
-        evidence = await self._credentials.challenge(self.name, csr.challenge_password, address=exchange.address)
+        evidence = await self._credentials.challenge(self.name, challenge, address=exchange.address)
         if isinstance(evidence, Problem):
             raise Rejected(evidence)
         requester = Requester(f"challenge:{evidence.source}", (evidence,), exchange.address)
         return await self._submit(exchange, authentic, csr, requester)
 
-    async def _renewal_req(self, exchange: _Exchange, authentic: Authentic) -> Outcome:
+    async def _renewal_req(self, exchange: _Exchange, request: Sealed) -> Outcome:
         """RenewalReq (section 3.3.1): the signer's certificate is the authentication."""
         if not self._config.renewal:
             raise Rejected(NO_RENEWAL)
-        csr = await self._open(exchange)
+        authentic = request.authentic
+        csr, _challenge = await self._open(exchange, request)
         try:
             signer = x509.load_der_x509_certificate(authentic.signer.der)
         except ValueError as error:
@@ -220,50 +219,42 @@ class ScepEndpoint:
         requester = Requester(f"certificate:{stored.serial:x}", (evidence,), exchange.address)
         return await self._submit(exchange, authentic, csr, requester, renewed_from(stored))
 
-    async def _cert_poll(self, _exchange: _Exchange, authentic: Authentic) -> Outcome:
+    async def _cert_poll(self, _exchange: _Exchange, request: Sealed) -> Outcome:
         """CertPoll (section 3.3.3): the transaction and the signer's key say which request is meant.
 
         The enveloped IssuerAndSubject is informational, so the RA key is not put to work for it. A request of another
         key looks like none at all: transaction identifiers can be guessed.
         """
+        authentic = request.authentic
         transaction = authentic.message.transaction
         try:
             candidates = await self._store.read(lambda c: find_candidates(c, self.name, transaction))
         except StoreUnavailable as error:
             raise Rejected(replace(STORE_UNAVAILABLE, detail=str(error))) from error
         for candidate in candidates:
-            if self._asked_by(candidate, authentic.key):
+            if _asked_by(candidate, authentic.key):
                 return await self._enrollment.poll(candidate.request_id)
         raise Rejected(UNKNOWN_TRANSACTION)
 
-    def _asked_by(self, candidate: Candidate, key: rsa.RSAPublicKey) -> bool:
-        """Whether the request of the record was signed with this key: the certificate's for a renewal, else its own."""
-        if candidate.renews is not None:
-            return x509.load_der_x509_certificate(candidate.renews).public_key() == key
-        return self._parse_csr(candidate.csr).key == key
-
-    def _parse_csr(self, octets: bytes) -> Csr:
-        return parse_csr(octets, allow_sha1=self._config.compatibility == "compatible")
-
-    def _issued_by_us(self, authentic: Authentic) -> bool:
-        """Whether the signer's certificate names our CA as its issuer; whether that is true is judged later."""
-        signer = authentic.signer
+    def _issued_by_us(self, signer: BagCertificate) -> bool:
+        """Whether a certificate names our CA as its issuer; whether that is true is judged later."""
         return not signer.self_issued and signer.issuer == self._chain()[0].subject.public_bytes()
 
-    async def _open(self, exchange: _Exchange) -> Csr:
-        """Open the envelope and parse what is in it; every way to fail gives the same answer."""
-        if exchange.sealed is None:
-            raise Rejected(UNREADABLE)
-        envelope, wrapped, reply_to = exchange.sealed.envelope, exchange.sealed.wrapped, exchange.sealed.reply_to
-        key = await self._ra.unwrap(wrapped.encrypted_key, reply_to.transport)
+    async def _open(self, exchange: _Exchange, request: Sealed) -> tuple[Csr, str | None]:
+        """Return the enveloped request and its challenge password; every way to fail gives the same answer.
+
+        From here on the request is without the challenge, so that no record and no backup has it in the clear.
+        """
+        key = await self._ra.unwrap(request.wrapped.encrypted_key, request.reply_to.transport)
         try:
-            content = decipher(envelope, key, self._random)
-            csr = exchange.csr = self._parse_csr(content)
+            content = decipher(request.envelope, key, self._random)
+            csr = parse_csr(content, allow_sha1=self._config.compatibility == "compatible")
         except Undecipherable as error:
             raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered")) from error
         except MalformedCsr as error:
             raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
-        return csr
+        exchange.csr = without_challenge(csr)
+        return exchange.csr, csr.challenge_password
 
     async def _submit(
         self, exchange: _Exchange, authentic: Authentic, csr: Csr, requester: Requester, renewed: Renewed | None = None
@@ -295,6 +286,13 @@ class ScepEndpoint:
                 csr=exchange.csr if exchange else None,
             )
         )
+
+
+def _asked_by(candidate: Candidate, key: rsa.RSAPublicKey) -> bool:
+    """Whether the request of the record was signed with this key: the certificate's for a renewal, else its own."""
+    if candidate.renews is not None:
+        return x509.load_der_x509_certificate(candidate.renews).public_key() == key
+    return read_recorded_csr(candidate.csr).key == key
 
 
 def _idempotency_key(

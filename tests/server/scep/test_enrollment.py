@@ -12,9 +12,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca import der
+from ca.csr import read_recorded_csr
 from server.cms.algorithms import PKCS1, Cipher, Digest, KeyTransport
 from server.cms.enveloped import read_envelope
 from server.outcome import Reason
+from server.store import Store
 from server.store.requests import State
 from tests.server.scep.device import (
     NONCE,
@@ -94,6 +96,19 @@ async def test_a_wrong_challenge_gets_a_failure_and_is_on_record(lab: Lab, chall
     assert (request.transaction, request.requester) == ("transaction-1", "self-signed:1")
     assert request.csr is not None
     assert await lab.issued() == 0
+
+
+@pytest.mark.parametrize("name", ["device-1.test", "deferred", "denied"])
+@pytest.mark.parametrize("challenge", ["sesame", "opensesame"])
+async def test_no_challenge_password_is_ever_in_the_database(lab: Lab, name: str, challenge: str) -> None:
+    content = envelope(csr(rsa_key(), name, challenge, "device-1.test"), lab.ra_der)
+    await lab.send(enrollment(lab.ra_der, content=content))
+    (request,) = await lab.requests()
+    assert request.csr is not None
+    assert read_recorded_csr(request.csr).challenge_password is None
+    await lab.store.close()
+    assert not [path for path in lab.database.parent.iterdir() if b"sesame" in path.read_bytes()]
+    lab.store = await Store.open(f"sqlite+aiosqlite:///{lab.database}")
 
 
 @pytest.mark.parametrize("challenge", [None, ""])

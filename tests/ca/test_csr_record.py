@@ -1,0 +1,53 @@
+"""Requests of our own record: without their challenge passwords, and without a second proof."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import AttributeOID, NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca.csr import BadProof, MalformedCsr, parse_csr, read_recorded_csr, without_challenge
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def csr(challenge: str | None) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "device-1")])
+    builder = x509.CertificateSigningRequestBuilder(name)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("a.test")]), critical=False)
+    builder = builder.add_attribute(AttributeOID.UNSTRUCTURED_NAME, b"kept")
+    if challenge is not None:
+        builder = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, challenge.encode())
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def test_a_request_without_a_challenge_stays_as_it_is() -> None:
+    parsed = parse_csr(csr(None))
+    assert without_challenge(parsed) is parsed
+    assert read_recorded_csr(parsed.der) == parsed
+
+
+def test_the_challenge_is_gone_and_everything_else_is_there() -> None:
+    parsed = parse_csr(csr("sesame"))
+    redacted = without_challenge(parsed)
+    assert b"sesame" not in redacted.der
+    assert redacted.challenge_password is None
+    assert read_recorded_csr(redacted.der) == redacted
+    assert (redacted.subject, redacted.names, redacted.spki) == (parsed.subject, parsed.names, parsed.spki)
+    assert redacted.attributes == parsed.attributes
+
+
+def test_what_went_on_record_is_no_request_for_anybody_else() -> None:
+    with pytest.raises(BadProof):
+        parse_csr(without_challenge(parse_csr(csr("sesame"))).der)
+
+
+@given(st.binary(max_size=200))
+def test_any_octets_of_the_record_are_read_or_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedCsr):
+        read_recorded_csr(data)
