@@ -52,7 +52,7 @@ class Timing:
     """
 
     order_lifetime: timedelta = timedelta(hours=24)
-    retries: Sequence[float] = (3.0, 7.0, 15.0)
+    retries: Sequence[float] = (5.0, 10.0)
     attempt_lease: timedelta = timedelta(seconds=20)
     sweep: float = 5.0
     settle: float = 1.0
