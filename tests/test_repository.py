@@ -6,6 +6,8 @@ import ast
 import importlib.metadata
 import re
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,17 @@ def test_every_make_target_in_the_documents_is_in_the_makefile() -> None:
     documents = [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("server/*/README.md")]
     named = {name for path in documents for name in re.findall(r"`?make ([a-z-]+)(?:`|$)", path.read_text("utf-8"))}
     assert {"run", "test"} <= named <= targets
+
+
+def test_the_readme_names_every_command_and_no_other() -> None:
+    table = (ROOT / "README.md").read_text("utf-8").partition("| `certwright …` | does |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    described = {command.split()[0] for row in rows for command in re.findall(r"`([^`]+)`", row)}
+    help_text = subprocess.run(
+        [Path(sys.executable).with_name("certwright"), "--help"], capture_output=True, text=True, check=True
+    )
+    offered = re.findall(r"^│ ([a-z]+) {2,}", help_text.stdout.partition("Commands")[2], re.MULTILINE)
+    assert set(offered) == described
 
 
 def test_every_file_that_the_readme_links_is_there() -> None:
