@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from cryptography import x509
 from cryptography.hazmat.bindings.openssl.binding import Binding
 
 from server.peer import PeerIdentity
 
 if TYPE_CHECKING:
-    from cryptography import x509
     from OpenSSL import SSL
 
 _lib: Any = Binding().lib
@@ -47,5 +47,5 @@ def _presented(connection: SSL.Connection) -> tuple[x509.Certificate, ...] | Non
     try:
         rest = connection.get_peer_cert_chain(as_cryptography=True) or []
         return (leaf.to_cryptography(), *rest[:MAX_CERTIFICATES])
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
