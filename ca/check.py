@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from ca import names
+from ca.issuer import NO_LATITUDE
 from ca.names import DistinguishedName, MalformedName
 from ca.plan import KeyUsage
 from ca.tbs import (
@@ -20,6 +21,7 @@ from ca.tbs import (
     BASIC_CONSTRAINTS,
     EXTENDED_KEY_USAGE,
     KEY_USAGE,
+    SERIAL_LIMIT,
     SUBJECT_ALT_NAME,
     SUBJECT_KEY_IDENTIFIER,
     IssuerProfile,
@@ -28,6 +30,7 @@ from ca.tbs import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ca.issuer import Latitude
     from ca.plan import CertificatePlan, PlannedExtension
 
 _USAGES = {
@@ -58,20 +61,25 @@ class PlanMismatch(Exception):
 
 
 def check(
-    plan: CertificatePlan, serial: int, certificate: x509.Certificate, issuer_certificate: x509.Certificate
+    plan: CertificatePlan,
+    serial: int,
+    certificate: x509.Certificate,
+    issuer_certificate: x509.Certificate,
+    latitude: Latitude = NO_LATITUDE,
 ) -> None:
     """Compare every field and extension of a certificate with its plan, and verify its signature.
 
-    The order of names and purposes is free, for the sake of remote CAs. Key identifiers are the issuer's choice, but
-    may not contradict its certificate.
+    The order of names and purposes is free, for the sake of remote CAs; `latitude` says what else they may choose. Key
+    identifiers are the issuer's choice, but may not contradict its certificate.
 
     Raises:
         PlanMismatch: with all differences.
     """
     try:
         differences = (
-            *_fields(plan, serial, certificate, issuer_certificate),
-            *_extensions(plan, certificate, issuer_certificate),
+            *_fields(plan, serial, certificate, latitude),
+            *_validity(plan, certificate, issuer_certificate, latitude),
+            *_extensions(plan, certificate, issuer_certificate, latitude),
             *_signature(certificate, issuer_certificate),
         )
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm) as error:
@@ -83,24 +91,40 @@ def check(
 _issuer_profile = lru_cache(maxsize=32)(IssuerProfile.of)
 
 
-def _fields(
-    plan: CertificatePlan, serial: int, certificate: x509.Certificate, issuer: x509.Certificate
-) -> Iterator[str]:
+def _fields(plan: CertificatePlan, serial: int, certificate: x509.Certificate, latitude: Latitude) -> Iterator[str]:
     if certificate.version is not x509.Version.v3:
         yield f"version: {certificate.version.name}"
-    if certificate.serial_number != serial:
-        yield f"serial number: planned {serial:x}, is {certificate.serial_number:x}"
-    if certificate.not_valid_before_utc != plan.not_before or certificate.not_valid_after_utc != plan.not_after:
-        yield (
-            f"validity: planned {plan.not_before} to {plan.not_after}, "
-            f"is {certificate.not_valid_before_utc} to {certificate.not_valid_after_utc}"
-        )
+    number = certificate.serial_number
+    if number != serial and not (latitude.serial and 0 < number < SERIAL_LIMIT):
+        yield f"serial number: planned {serial:x}, is {number:x}"
     subject = DistinguishedName.from_x509(certificate.subject)
-    if subject != plan.subject:
+    if subject != plan.subject and not (latitude.subject and _repeats_names(plan, subject)):
         yield f"subject: planned {plan.subject}, is {subject}"
     if certificate.public_key().public_bytes(_DER, _SPKI) != plan.spki:
         yield "public key: another than planned"
-    if certificate.not_valid_after_utc > issuer.not_valid_after_utc:
+
+
+def _repeats_names(plan: CertificatePlan, subject: DistinguishedName) -> bool:
+    """Whether a subject says nothing, or only what a planned name says."""
+    if not plan.names:
+        return False
+    if not subject:
+        return True
+    texts = {str(name.value) for name in plan.names if isinstance(name, names.DnsName | names.IpAddress)}
+    only = subject.rdns[0] if len(subject.rdns) == 1 else ()
+    return len(only) == 1 and len(subject.common_names) == 1 and subject.common_names[0] in texts
+
+
+def _validity(
+    plan: CertificatePlan, certificate: x509.Certificate, issuer: x509.Certificate, latitude: Latitude
+) -> Iterator[str]:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    early, late = plan.not_after - latitude.clock, plan.not_after + latitude.clock
+    if latitude.shorter:
+        early = begin
+    if abs(begin - plan.not_before) > latitude.clock or not early <= end <= late:
+        yield f"validity: planned {plan.not_before} to {plan.not_after}, is {begin} to {end}"
+    if end > issuer.not_valid_after_utc:
         yield "validity: ends after the issuing CA's"
 
 
@@ -111,24 +135,30 @@ def _signature(certificate: x509.Certificate, issuer: x509.Certificate) -> Itera
         yield "signature: not by the issuing CA, or the issuer's name is not its name"
 
 
-def _extensions(plan: CertificatePlan, certificate: x509.Certificate, issuer: x509.Certificate) -> Iterator[str]:
+def _extensions(
+    plan: CertificatePlan, certificate: x509.Certificate, issuer: x509.Certificate, latitude: Latitude
+) -> Iterator[str]:
     expected = _expected(plan.key_usage, plan.extended_key_usage, plan.extensions)
     found = set()
     for extension in certificate.extensions:
         oid, value = extension.oid.dotted_string, extension.value
         found.add(oid)
         if oid in expected:
-            if expected[oid] != (extension.critical, value.public_bytes()):
+            if expected[oid] != (extension.critical, value.public_bytes()) and not (
+                latitude.constraints and oid == BASIC_CONSTRAINTS and value.public_bytes() == expected[oid][1]
+            ):
                 yield from _difference(plan, extension, expected[oid])
         elif oid in _IDENTIFIERS and not extension.critical:
             yield from _identifier(value, issuer)
         elif isinstance(value, x509.SubjectAlternativeName) and plan.names:
-            if extension.critical is not (not plan.subject):
+            if extension.critical is not (not (certificate.subject.rdns if latitude.subject else plan.subject)):
                 yield "subjectAltName: wrong criticality"
             yield from _names(plan, value)
-        else:
+        elif extension.critical or oid not in latitude.extensions:
             yield f"extension {oid}: not planned, or critical where it should not be"
     wanted = expected.keys() | {SUBJECT_ALT_NAME} if plan.names else expected.keys()
+    if latitude.constraints:
+        wanted = wanted - {BASIC_CONSTRAINTS}
     for oid in sorted(wanted - found):
         yield f"extension {oid}: missing"
 

@@ -7,7 +7,8 @@ it was made for; the enrollment door makes permits, after the intent is on disk.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,6 +34,20 @@ class IssuerUnavailable(IssuerError):
     """The CA did not answer, or not in time: the same request may succeed later."""
 
 
+class IssuerPending(IssuerError):
+    """The CA has taken the request and needs time, or a person: ask again with the reference.
+
+    Attributes:
+        retry_after: seconds after which asking again makes sense.
+        reference: what the CA calls the request; it comes back in the next permit for the same plan.
+    """
+
+    def __init__(self, retry_after: int, reference: str) -> None:
+        super().__init__(f"the CA asks to come back in {retry_after} s ({reference})")
+        self.retry_after = retry_after
+        self.reference = reference
+
+
 class PermitSpent(IssuerError):
     """A permit was presented a second time."""
 
@@ -49,11 +64,15 @@ class Permit:
         request_id: the request that this belongs to; remote CAs use it as their idempotency key.
         plan: the approved plan.
         serial: the certificate's serial number, positive, at most 20 octets.
+        csr: DER of the request whose proof of possession was verified, for CAs that want to see it themselves.
+        reference: what the CA called this request when it was pending; None at first.
     """
 
     request_id: str
     plan: CertificatePlan
     serial: int
+    csr: bytes | None = None
+    reference: str | None = None
     _spent: bool = field(default=False, init=False)
 
     def redeem(self, plan: CertificatePlan, serial: int) -> None:
@@ -63,6 +82,30 @@ class Permit:
         self._spent = True
         if plan != self.plan or serial != self.serial:
             raise PermitMismatch(f"the permit of request {self.request_id} is for another plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Latitude:
+    """What a CA that builds certificates itself may choose; one that signs our octets has none.
+
+    Attributes:
+        serial: whether it numbers its certificates itself.
+        clock: by how much the validity may begin and end before or after what was planned.
+        shorter: whether the validity may end earlier than that.
+        extensions: types of non-critical extensions that it may add, in dotted form.
+        subject: whether it may leave the subject empty, or put nothing but one of the names there.
+        constraints: whether it may leave basicConstraints out, or not critical, in what is not a CA certificate.
+    """
+
+    serial: bool = False
+    clock: timedelta = timedelta()
+    shorter: bool = False
+    extensions: frozenset[str] = frozenset()
+    subject: bool = False
+    constraints: bool = False
+
+
+NO_LATITUDE = Latitude()
 
 
 class Issuer(Protocol):
@@ -77,6 +120,7 @@ class Issuer(Protocol):
         Raises:
             IssuerRefused: the CA says no, and would again.
             IssuerUnavailable: the CA can't be asked now.
+            IssuerPending: the CA needs time.
             PermitSpent, PermitMismatch: the caller is at fault; nothing was signed.
         """
         ...
@@ -91,4 +135,22 @@ class Revoker(Protocol):
 
     async def revoke(self, certificate: x509.Certificate, reason: x509.ReasonFlags, at: datetime) -> None:
         """Tell the CA. Idempotent. Raises IssuerRefused or IssuerUnavailable."""
+        ...
+
+
+@runtime_checkable
+class RemoteIssuer(Protocol):
+    """What a CA beyond our octets says besides; a power of its own."""
+
+    def latitude(self) -> Latitude:
+        """Return what it may choose by itself."""
+        ...
+
+
+@runtime_checkable
+class ClosingIssuer(Protocol):
+    """An issuer that holds connections or processes; a power of its own."""
+
+    async def close(self) -> None:
+        """Give them back. The issuer is not used afterwards."""
         ...

@@ -11,21 +11,20 @@ import secrets
 from typing import TYPE_CHECKING, assert_never
 
 import structlog
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.check import PlanMismatch, check
-from ca.issuer import IssuerRefused, IssuerUnavailable, Permit
+from ca.issuer import NO_LATITUDE, IssuerPending, IssuerRefused, IssuerUnavailable, Permit, RemoteIssuer
 from server.audit import Action, AuditEvent
 from server.outcome import Issued, Outcome, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, intents, results
 from server.store.intents import AlreadyIssued, Gone, Granted, Lease, Taken
-from server.store.results import Failure, Result
+from server.store.results import Failure, Result, SerialTaken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
-
-    from cryptography import x509
 
     from ca.issuer import Issuer
     from server.clock import Clock
@@ -107,15 +106,30 @@ class Issuance:
         Raises:
             StoreUnavailable: the certificate, if there is one, has gone nowhere; the intent stays on record.
         """
-        if granted.resumed:
+        if granted.resumed and granted.reference is None:
             log.warning("intent_resumed", request_id=granted.request_id, serial=format(granted.serial, "x"))
         plan, serial = granted.plan, granted.serial
         issuer = self._issuers.get(plan.issuer)
         if issuer is None:
             return await self._fail(granted, internal(f"no issuer {plan.issuer!r} is configured"))
+        certificate = await self._ask(issuer, granted)
+        if not isinstance(certificate, x509.Certificate):
+            return certificate
+        der = certificate.public_bytes(Encoding.DER)
         try:
-            permit = Permit(granted.request_id, plan, serial)
-            certificate = await issuer.issue(permit, plan, serial)
+            latitude = issuer.latitude() if isinstance(issuer, RemoteIssuer) else NO_LATITUDE
+            check(plan, serial, certificate, issuer.chain()[0], latitude)
+        except PlanMismatch as error:
+            return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=der)
+        return await self._record(granted, der, certificate.serial_number)
+
+    async def _ask(self, issuer: Issuer, granted: Granted) -> x509.Certificate | Outcome:
+        plan, serial = granted.plan, granted.serial
+        try:
+            permit = Permit(granted.request_id, plan, serial, granted.csr, granted.reference)
+            return await issuer.issue(permit, plan, serial)
+        except IssuerPending as pending:
+            return await self._wait(granted, pending)
         except IssuerUnavailable as error:
             return await self._postpone(granted, error)
         except IssuerRefused as error:
@@ -124,21 +138,26 @@ class Issuance:
         except Exception as error:
             log.exception("issuer_failed", request_id=granted.request_id)
             return await self._fail(granted, internal(f"issuer {plan.issuer!r}: {error!r}"))
-        der = certificate.public_bytes(Encoding.DER)
-        try:
-            check(plan, serial, certificate, issuer.chain()[0])
-        except PlanMismatch as error:
-            return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=der)
-        return await self._record(granted, der)
 
-    async def _record(self, granted: Granted, der: bytes) -> Outcome:
+    async def _record(self, granted: Granted, der: bytes, serial: int) -> Outcome:
         now = self._clock()
-        event = AuditEvent(now, Action.ISSUED, granted.requester, granted.request_id, granted.serial)
-        result = Result(granted, self._owner, der, hashlib.sha256(der).digest(), now, event.row())
+        event = AuditEvent(now, Action.ISSUED, granted.requester, granted.request_id, serial)
+        result = Result(granted, self._owner, der, hashlib.sha256(der).digest(), now, event.row(), serial)
         recorded = await self._store.write_together(results.record, result)
         if isinstance(recorded, Gone):
             return Refused(internal("the intent was closed while it was signed"), granted.request_id)
+        if isinstance(recorded, SerialTaken):
+            clash = internal(f"another certificate has the serial number {serial:x} that the CA has given")
+            return await self._fail(granted, clash, quarantined=der)
         return self.answer(recorded)
+
+    async def _wait(self, granted: Granted, pending: IssuerPending) -> Pending:
+        """Leave the intent with a CA that needs time; whoever asks again resumes it with the CA's reference."""
+        log.info("issuer_pending", request_id=granted.request_id, reference=pending.reference)
+        await self._store.write(
+            lambda c: intents.leave_with_issuer(c, granted.request_id, self.lease(), pending.reference)
+        )
+        return Pending(granted.request_id, pending.retry_after)
 
     async def _postpone(self, granted: Granted, error: IssuerUnavailable) -> Refused:
         """Leave the intent for the next attempt: the CA may have signed, so the same must be asked again."""

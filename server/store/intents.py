@@ -72,6 +72,8 @@ class Granted:
         plan, serial: what to sign; of the record, when it is resumed.
         endpoint, requester, renews: of the record, for the certificate's row.
         resumed: whether an earlier attempt was left half-done: something may have been signed then.
+        csr: DER of the request.
+        reference: what the CA called this request when it was pending.
     """
 
     request_id: str
@@ -81,6 +83,8 @@ class Granted:
     requester: str
     renews: int | None
     resumed: bool = False
+    csr: bytes | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ _FOUND = (
     _table.owner,
     _table.leased_until,
     _table.approved_by,
+    _table.csr,
+    _table.issuer_reference,
 )
 _BY_KEYS = sa.select(*_FOUND).where(_table.key.in_(sa.bindparam("keys", expanding=True))).with_for_update()
 BY_ID = sa.select(*_FOUND).where(_table.id == sa.bindparam("wanted")).with_for_update()
@@ -184,7 +190,8 @@ def _new(one: Claim) -> Granted | AwaitsApproval:
 def _granted(one: Claim) -> Granted:
     request = one.request
     renews = request.renewed.serial if request.renewed else None
-    return Granted(one.request_id, one.plan, one.serial, str(request.endpoint), request.requester.identity, renews)
+    endpoint, requester = str(request.endpoint), request.requester.identity
+    return Granted(one.request_id, one.plan, one.serial, endpoint, requester, renews, csr=request.csr.der)
 
 
 def _row(one: Claim) -> dict[str, object]:
@@ -234,7 +241,17 @@ def _resume(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Take
     if row.owner != lease.owner and row.leased_until > lease.now:
         return Taken(row.id)
     change(connection, row.id, owner=lease.owner, leased_until=lease.until)
-    return Granted(row.id, read_plan(row.plan), row.serial, row.endpoint, row.requester, row.renews, resumed=True)
+    return Granted(
+        row.id,
+        read_plan(row.plan),
+        row.serial,
+        row.endpoint,
+        row.requester,
+        row.renews,
+        resumed=True,
+        csr=row.csr,
+        reference=row.issuer_reference,
+    )
 
 
 def _start(connection: sa.Connection, row: Row, plan: CertificatePlan, serial: int, lease: Lease) -> Granted:
@@ -247,7 +264,7 @@ def _start(connection: sa.Connection, row: Row, plan: CertificatePlan, serial: i
         owner=lease.owner,
         leased_until=lease.until,
     )
-    return Granted(row.id, plan, serial, row.endpoint, row.requester, row.renews)
+    return Granted(row.id, plan, serial, row.endpoint, row.requester, row.renews, csr=row.csr)
 
 
 def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted | Taken | Gone:
@@ -271,7 +288,14 @@ def let_go(connection: sa.Connection, request_id: str, lease: Lease) -> None:
     connection.execute(sa.update(requests).where(held).values(leased_until=lease.now))
 
 
+def leave_with_issuer(connection: sa.Connection, request_id: str, lease: Lease, reference: str) -> None:
+    """End the lease and keep what the CA calls the request, which it has taken and will answer later."""
+    held = sa.and_(_table.id == request_id, _table.state == "intended", _table.owner == lease.owner)
+    values = {"leased_until": lease.now, "issuer_reference": reference}
+    connection.execute(sa.update(requests).where(held).values(values))
+
+
 def interrupted(connection: sa.Connection, now: datetime) -> list[str]:
-    """Return the identifiers of the intents whose lease is over, the oldest first."""
-    stale = sa.and_(_table.state == "intended", _table.leased_until <= now)
+    """Return the identifiers of the intents whose lease is over, the oldest first; not those that wait for a CA."""
+    stale = sa.and_(_table.state == "intended", _table.leased_until <= now, _table.issuer_reference.is_(None))
     return list(connection.scalars(sa.select(_table.id).where(stale).order_by(_table.number)))

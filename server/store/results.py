@@ -56,6 +56,7 @@ class Result:
         fingerprint: its SHA-256.
         at: when it was signed.
         event: the row for ``audit_events``.
+        serial: the certificate's own number; the granted one unless the CA numbers its certificates itself.
     """
 
     granted: Granted
@@ -64,13 +65,21 @@ class Result:
     fingerprint: bytes
     at: datetime
     event: Mapping[str, object]
+    serial: int
 
 
 class _TakenOver(Exception):
     """An intent of the group is another process's now."""
 
 
-def record(connection: sa.Connection, results: Sequence[Result]) -> list[AlreadyIssued | Gone]:
+@dataclass(frozen=True, slots=True)
+class SerialTaken:
+    """A CA has given a serial number that another certificate of the record has."""
+
+    request_id: str
+
+
+def record(connection: sa.Connection, results: Sequence[Result]) -> list[AlreadyIssued | Gone | SerialTaken]:
     """Write certificates, outcomes and audit events of a group; answer with what is on record for each.
 
     Where another process took the intent over and was first, its certificate is the answer and this one is dropped:
@@ -80,6 +89,13 @@ def record(connection: sa.Connection, results: Sequence[Result]) -> list[Already
     for result in results:
         ids.setdefault(result.owner, []).append(result.granted.request_id)
     at = max(result.at for result in results)
+    foreign = [result for result in results if result.serial != result.granted.serial]
+    if foreign:
+        if len(results) > 1:
+            raise _TakenOver  # each alone: they are rare, and each may clash
+        if _is_taken(connection, foreign[0].serial):
+            return [SerialTaken(foreign[0].granted.request_id)]
+        change(connection, foreign[0].granted.request_id, serial=foreign[0].serial)
     closed = sum(
         connection.execute(_ISSUED, {"ids": held, "worker": owner, "at": at}).rowcount for owner, held in ids.items()
     )
@@ -97,10 +113,15 @@ def _on_record(connection: sa.Connection, request_id: str) -> AlreadyIssued | Go
     return Gone(request_id) if row is None else AlreadyIssued(request_id, row.der, row.issuer)
 
 
+def _is_taken(connection: sa.Connection, serial: int) -> bool:
+    with_it = (sa.select(column).where(column == serial) for column in (certificates.c.serial, _table.serial))
+    return connection.execute(sa.union_all(*with_it)).first() is not None
+
+
 def _certificate(result: Result) -> dict[str, object]:
     granted, plan = result.granted, result.granted.plan
     return {
-        "serial": granted.serial,
+        "serial": result.serial,
         "issuer": plan.issuer,
         "der": result.der,
         "fingerprint": result.fingerprint,

@@ -91,6 +91,7 @@ requests = sa.Table(
     sa.Column("plan", sa.Text()),
     sa.Column("serial", Serial(), unique=True),  # reserved with the intent: no two plans are ever signed under one
     sa.Column("owner", sa.String(32)),
+    sa.Column("issuer_reference", sa.Text()),  # what a CA that needs time calls the request
     sa.Column("leased_until", UtcTime()),
     sa.Column("question", sa.Text()),  # the whole request, while a person is to decide
     sa.Column("approved_by", sa.Text()),

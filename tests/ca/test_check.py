@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ca import der
 from ca.check import PlanMismatch, check
-from ca.issuer import Permit
+from ca.issuer import NO_LATITUDE, Latitude, Permit
 from ca.name_codec import write_general_names
 from ca.names import DirectoryName, DistinguishedName, dns_name
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
@@ -205,3 +205,61 @@ async def test_a_key_that_cannot_be_read_is_found() -> None:
     tbs = (await issued(PLAN)).tbs_certificate_bytes
     tampered = resigned(tbs.replace(PLAN.spki[-64:], bytes(64)))
     assert "can't be read" in differences(PLAN, tampered)
+
+
+DAY = timedelta(days=1)
+FREE = Latitude(serial=True, clock=DAY, shorter=True, extensions=frozenset({"1.2.3.4"}), subject=True, constraints=True)
+
+
+def told(planned: CertificatePlan, certificate: x509.Certificate, latitude: Latitude = FREE, serial: int = 1) -> str:
+    try:
+        check(planned, serial, certificate, ISSUER.chain()[0], latitude)
+    except PlanMismatch as error:
+        return str(error)
+    return ""
+
+
+async def test_a_ca_may_choose_what_its_latitude_says() -> None:
+    bare = make_plan(spki=PLAN.spki)
+    for changes in (
+        {"extensions": (PlannedExtension("1.2.3.4", critical=False, value=b"\x05\x00"),)},
+        {"not_before": PLAN.not_before - DAY, "not_after": PLAN.not_after + DAY},
+        {"not_before": PLAN.not_before + DAY, "not_after": PLAN.not_before + 2 * DAY},
+        {"subject": DistinguishedName()},
+        {"subject": DistinguishedName.from_text("CN=pump.test")},
+    ):
+        certificate = await issued(replace(bare, **changes))
+        assert told(bare, certificate) == ""
+        assert told(bare, certificate, NO_LATITUDE, serial=7) != ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"extensions": (PlannedExtension("1.2.3.4", critical=True, value=b"\x05\x00"),)}, "1.2.3.4"),
+        ({"extensions": (PlannedExtension("1.2.3.5", critical=False, value=b"\x05\x00"),)}, "1.2.3.5"),
+        ({"not_before": PLAN.not_before - 2 * DAY}, "validity"),
+        ({"not_before": PLAN.not_before + 2 * DAY}, "validity"),
+        ({"not_after": PLAN.not_after + 2 * DAY}, "validity"),
+        ({"subject": DistinguishedName.from_text("CN=other.test")}, "subject"),
+        ({"subject": DistinguishedName.from_text("CN=pump.test,O=Test")}, "subject"),
+        ({"subject": DistinguishedName.from_text("O=Test")}, "subject"),
+        ({"names": ()}, "2.5.29.17: missing"),
+        ({"extended_key_usage": ("1.3.6.1.5.5.7.3.2",)}, "extendedKeyUsage"),
+    ],
+)
+async def test_a_ca_may_choose_nothing_beyond_its_latitude(changes: dict[str, object], text: str) -> None:
+    bare = make_plan(spki=PLAN.spki)
+    assert text in told(bare, await issued(replace(bare, **changes)))  # type: ignore[arg-type] # fails if mistyped
+
+
+async def test_a_plan_without_names_leaves_no_choice_of_subject() -> None:
+    bare = make_plan(spki=PLAN.spki, names=())
+    certificate = await issued(replace(bare, subject=DistinguishedName.from_text("CN=other")))
+    assert "subject" in told(bare, certificate)
+
+
+async def test_without_a_shorter_life_in_its_latitude_a_ca_may_not_shorten() -> None:
+    bare = make_plan(spki=PLAN.spki)
+    certificate = await issued(replace(bare, not_after=PLAN.not_after - 2 * DAY))
+    assert "validity" in told(bare, certificate, replace(FREE, shorter=False))

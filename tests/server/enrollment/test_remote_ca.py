@@ -1,0 +1,91 @@
+"""A CA that builds certificates itself: it may need time, it numbers them itself, and it is compared all the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from ca.names import DistinguishedName
+from server.outcome import Issued, Pending, Reason, Refused
+from server.store import certificates, requests
+from tests.fakes.door import ISSUER, Door, ask
+from tests.fakes.slow_ca import SlowCa
+
+if TYPE_CHECKING:
+    from server.store import Store
+    from server.store.requests import StoredRequest
+
+
+def door(store: Store, ca: SlowCa) -> Door:
+    return Door(store, issuers={"issuing": ca})
+
+
+async def on_record(store: Store, request_id: str | None) -> StoredRequest:
+    found = await store.read(lambda c: requests.find_request(c, request_id or ""))
+    assert found is not None
+    return found
+
+
+async def test_a_ca_that_needs_time_makes_the_request_pending(store: Store) -> None:
+    ca = SlowCa(ISSUER, waits=1)
+    outcome = await door(store, ca).submit(ask())
+    assert isinstance(outcome, Pending)
+    assert outcome.retry_after == 7
+    assert (await on_record(store, outcome.request_id)).state == "intended"
+
+
+@pytest.mark.parametrize("way", ["poll", "submit"])
+async def test_asking_again_resumes_with_the_reference_of_the_ca(store: Store, way: str) -> None:
+    ca = SlowCa(ISSUER, waits=2)
+    before, after = door(store, ca), door(store, ca)  # another process may go on
+    first = await before.submit(ask())
+    assert isinstance(first, Pending)
+    outcome: object = first
+    for process in (before, after):
+        outcome = await (process.poll(first.request_id) if way == "poll" else process.submit(ask()))
+    assert isinstance(outcome, Issued)
+    assert [permit.reference for permit in ca.permits] == [None, *[f"ticket/{first.request_id}"] * 2]
+    assert {permit.request_id for permit in ca.permits} == {first.request_id}
+    assert {permit.csr for permit in ca.permits} == {ask().csr.der}
+    assert len({permit.serial for permit in ca.permits}) == 1
+
+
+async def test_a_start_does_not_wait_for_a_slow_ca(store: Store) -> None:
+    ca = SlowCa(ISSUER, waits=9)
+    await door(store, ca).submit(ask())
+    assert await door(store, ca).recover() == 0
+    assert len(ca.permits) == 1
+
+
+async def test_the_serial_number_of_the_ca_is_on_record(store: Store) -> None:
+    outcome = await door(store, SlowCa(ISSUER, number=0xABC)).submit(ask())
+    assert isinstance(outcome, Issued)
+    assert x509.load_der_x509_certificate(outcome.certificate).serial_number == 0xABC
+    stored = await store.read(lambda c: certificates.find_by_serial(c, 0xABC))
+    assert stored is not None
+    assert stored.request_id == outcome.request_id
+    assert (await on_record(store, outcome.request_id)).serial == 0xABC
+
+
+async def test_a_ca_that_gives_a_serial_number_twice_is_found_out(store: Store) -> None:
+    one = door(store, SlowCa(ISSUER))
+    assert isinstance(await one.submit(ask("pump")), Issued)
+    outcome = await one.submit(ask("valve"))
+    assert isinstance(outcome, Refused)
+    assert outcome.problem.reason is Reason.INTERNAL
+    assert "another certificate has the serial number f0" in outcome.problem.detail
+    record = await on_record(store, outcome.request_id)
+    assert record.state == "failed"
+    assert record.quarantined is not None
+
+
+async def test_what_a_ca_changes_is_quarantined(store: Store) -> None:
+    ca = SlowCa(ISSUER)
+    ca.changes = {"subject": DistinguishedName.from_text("CN=somebody else")}
+    outcome = await door(store, ca).submit(ask())
+    assert isinstance(outcome, Refused)
+    record = await on_record(store, outcome.request_id)
+    assert record.quarantined is not None
+    assert "subject" in (record.detail or "")
