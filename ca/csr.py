@@ -154,7 +154,7 @@ def without_challenge(csr: Csr) -> Csr:
         return csr
     info, *proof = der.children(der.read(csr.der))
     *fields, attributes = der.children(info)
-    kept = (each.raw for each in der.children(attributes) if der.children(each)[0].raw != _CHALLENGE_PASSWORD_OID)
+    kept = (each.raw for each in der.children(attributes) if not each.content.startswith(_CHALLENGE_PASSWORD_OID))
     redacted = der.sequence(*(field.raw for field in fields), der.tlv(_ATTRIBUTES, *kept))
     return replace(csr, der=der.sequence(redacted, *(part.raw for part in proof)), challenge_password=None)
 

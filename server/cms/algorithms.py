@@ -21,6 +21,8 @@ RSA_ENCRYPTION = "1.2.840.113549.1.1.1"
 RSAES_OAEP = "1.2.840.113549.1.1.7"
 RSASSA_PSS = "1.2.840.113549.1.1.10"
 EC_PUBLIC_KEY = "1.2.840.10045.2.1"
+RSA_IDENTIFIER = der.sequence(der.oid(RSA_ENCRYPTION), der.null())
+"""The AlgorithmIdentifier of ``rsaEncryption``, encoded."""
 _MGF1 = "1.2.840.113549.1.1.8"
 _P_SPECIFIED = "1.2.840.113549.1.1.9"
 
@@ -67,7 +69,7 @@ class Digest(Enum):
 
     def identifier(self) -> bytes:
         """Return the encoded AlgorithmIdentifier, without parameters (RFC 5754 section 2)."""
-        return der.sequence(der.oid(self.oid))
+        return _IDENTIFIERS[self]
 
 
 _HASHES: dict[Digest, hashes.HashAlgorithm] = {
@@ -76,6 +78,9 @@ _HASHES: dict[Digest, hashes.HashAlgorithm] = {
     Digest.SHA384: hashes.SHA384(),
     Digest.SHA512: hashes.SHA512(),
 }
+
+
+_IDENTIFIERS = {digest: der.sequence(der.oid(digest.oid)) for digest in Digest}
 
 
 class Cipher(Enum):
@@ -117,7 +122,7 @@ class KeyTransport:
     def identifier(self) -> bytes:
         """Return the encoded AlgorithmIdentifier (RFC 8017 appendix A.2.1; defaults are left out)."""
         if self.oaep is None:
-            return der.sequence(der.oid(RSA_ENCRYPTION), der.null())
+            return RSA_IDENTIFIER
         hashed, masked = self.oaep
         parameters = []
         if hashed is not Digest.SHA1:

@@ -32,7 +32,7 @@ class BagCertificate:
         serial: the encoded serial number, an INTEGER.
         issuer, subject: the encoded names.
         spki: the encoded SubjectPublicKeyInfo.
-        key_identifier: the subject key identifier, None when the certificate has none.
+        extensions: the encoded extensions in their explicit tag, None when there are none.
     """
 
     der: bytes
@@ -41,7 +41,15 @@ class BagCertificate:
     issuer: bytes
     subject: bytes
     spki: bytes
-    key_identifier: bytes | None
+    extensions: bytes | None
+
+    @property
+    def key_identifier(self) -> bytes | None:
+        """The subject key identifier; None when the certificate has none that can be read."""
+        try:
+            return None if self.extensions is None else _key_identifier(self.extensions)
+        except der.MalformedDer:
+            return None
 
     @property
     def self_issued(self) -> bool:
@@ -96,16 +104,14 @@ def read_bag_certificate(element: der.Tlv) -> BagCertificate:
         issuer=der.expect(issuer, der.SEQUENCE).raw,
         subject=der.expect(subject, der.SEQUENCE).raw,
         spki=der.expect(spki, der.SEQUENCE).raw,
-        key_identifier=_key_identifier(fields[6:]),
+        extensions=next((field.raw for field in fields[6:] if field.tag == _EXTENSIONS), None),
     )
 
 
-def _key_identifier(fields: list[der.Tlv]) -> bytes | None:
-    for field in fields:
-        if field.tag != _EXTENSIONS:
-            continue
-        for extension in der.children(der.read(field.content, ber=True), ber=True):
-            parts = der.children(extension, ber=True)
-            if parts and parts[0].raw == _SUBJECT_KEY_IDENTIFIER:
-                return der.octets(der.read(der.expect(parts[-1], der.OCTET_STRING).content, ber=True), ber=True)
+def _key_identifier(extensions: bytes) -> bytes | None:
+    listed = der.read(der.read(extensions, ber=True).content, ber=True)
+    for extension in der.children(listed, ber=True):
+        parts = der.children(extension, ber=True)
+        if parts and parts[0].raw == _SUBJECT_KEY_IDENTIFIER:
+            return der.octets(der.read(der.expect(parts[-1], der.OCTET_STRING).content, ber=True), ber=True)
     return None

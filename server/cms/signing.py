@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ca import der
-from server.cms.algorithms import RSA_ENCRYPTION, Digest
+from server.cms.algorithms import RSA_IDENTIFIER, Digest
 from server.cms.certificates import DATA, SIGNED_DATA, BagCertificate, content_info
 from server.cms.signed import CONTENT_TYPE, MESSAGE_DIGEST
 
@@ -16,20 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def signed_attributes(attributes: Sequence[tuple[str, bytes]], content: bytes | None, digest: Digest) -> bytes:
+def attribute(oid: str, value: bytes) -> bytes:
+    """Return an encoded attribute of one encoded value."""
+    return der.sequence(der.oid(oid), der.tlv(der.SET, value))
+
+
+_CONTENT_IS_DATA = attribute(CONTENT_TYPE, der.oid(DATA))
+
+
+def signed_attributes(attributes: Sequence[bytes], content: bytes | None, digest: Digest) -> bytes:
     """Return the SET of attributes to be signed, in DER order, content type and message digest added.
 
     Args:
-        attributes: type in dotted form and encoded value of each.
+        attributes: what `attribute` returned for each.
         content: the content, None when absent: the digest is that of no octets.
         digest: the digest algorithm.
     """
-    whole = (
-        (CONTENT_TYPE, der.oid(DATA)),
-        (MESSAGE_DIGEST, der.octet_string(digest.digest(content or b""))),
-        *attributes,
-    )
-    return der.set_of(*(der.sequence(der.oid(oid), der.set_of(value)) for oid, value in whole))
+    message_digest = attribute(MESSAGE_DIGEST, der.octet_string(digest.digest(content or b"")))
+    return der.set_of(_CONTENT_IS_DATA, message_digest, *attributes)
 
 
 def write_signed(
@@ -52,7 +56,7 @@ def write_signed(
         der.sequence(signer.issuer, signer.serial),
         digest.identifier(),
         bytes((0xA0,)) + attributes[1:],
-        der.sequence(der.oid(RSA_ENCRYPTION), der.null()),
+        RSA_IDENTIFIER,
         der.octet_string(signature),
     )
     octets = b"" if content is None else der.tlv(0xA0, der.octet_string(content))

@@ -10,7 +10,7 @@ from server.cms.algorithms import Digest, MalformedCms
 from server.cms.certificates import DATA, degenerate
 from server.cms.enveloped import seal
 from server.cms.signed import SIGNING_TIME, read_signed
-from server.cms.signing import signed_attributes
+from server.cms.signing import attribute, signed_attributes
 from server.scep.messages import CertRep, Failure, MessageType, PkiMessage, PkiStatus, Success, Waiting
 
 if TYPE_CHECKING:
@@ -108,6 +108,12 @@ def _sender_nonce(signer: SignerInfo) -> bytes | None:
     return element.content
 
 
+_IS_CERT_REP = attribute(MESSAGE_TYPE, der.printable(MessageType.CERT_REP))
+_IS_SUCCESS, _IS_FAILURE, _IS_PENDING = (
+    attribute(PKI_STATUS, der.printable(status)) for status in (PkiStatus.SUCCESS, PkiStatus.FAILURE, PkiStatus.PENDING)
+)
+
+
 def write_success(success: Success, random: Callable[[int], bytes]) -> bytes:
     """Return the pkcsPKIEnvelope of a SUCCESS reply: the leaf alone, encrypted to the requester.
 
@@ -142,28 +148,28 @@ def write_reply_attributes(
         now: the signing time.
     """
     attributes = [
-        (TRANSACTION_ID, message.transaction_id),
-        (MESSAGE_TYPE, der.printable(MessageType.CERT_REP)),
-        (PKI_STATUS, der.printable(_status(reply))),
-        (SENDER_NONCE, der.octet_string(nonce)),
-        (SIGNING_TIME, der.time(now)),
+        attribute(TRANSACTION_ID, message.transaction_id),
+        _IS_CERT_REP,
+        _status(reply),
+        attribute(SENDER_NONCE, der.octet_string(nonce)),
+        attribute(SIGNING_TIME, der.time(now)),
     ]
     if message.sender_nonce is not None:
-        attributes.append((RECIPIENT_NONCE, der.octet_string(message.sender_nonce)))
+        attributes.append(attribute(RECIPIENT_NONCE, der.octet_string(message.sender_nonce)))
     if isinstance(reply, Failure):
-        attributes.append((FAIL_INFO, der.printable(reply.fail_info)))
-        attributes.append((FAIL_INFO_TEXT, der.utf8(reply.text)))
+        attributes.append(attribute(FAIL_INFO, der.printable(reply.fail_info)))
+        attributes.append(attribute(FAIL_INFO_TEXT, der.utf8(reply.text)))
     return signed_attributes(attributes, content, digest)
 
 
-def _status(reply: CertRep) -> PkiStatus:
+def _status(reply: CertRep) -> bytes:
     match reply:
         case Success():
-            return PkiStatus.SUCCESS
+            return _IS_SUCCESS
         case Failure():
-            return PkiStatus.FAILURE
+            return _IS_FAILURE
         case Waiting():
-            return PkiStatus.PENDING
+            return _IS_PENDING
 
 
 def write_capabilities(*, compatible: bool, renewal: bool) -> bytes:

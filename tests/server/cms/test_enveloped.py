@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from ca import der
 from server.cms.algorithms import PKCS1, Cipher, Digest, KeyTransport, MalformedCms, UnsupportedAlgorithm
-from server.cms.certificates import DATA, ENVELOPED_DATA, content_info, read_bag_certificate
+from server.cms.certificates import DATA, ENVELOPED_DATA, content_info
 from server.cms.enveloped import Envelope, KeyTransRecipient, Undecipherable, decipher, read_envelope, seal
 from tests.server.scep.device import bag, envelope, rsa_key, self_signed
 
@@ -101,8 +102,8 @@ def recipient(**changes: bytes | None) -> KeyTransRecipient:
 
 def test_a_recipient_is_found_by_name_or_key_identifier_even_one_wrapped_twice() -> None:
     identifier = bytes(range(20))
-    ours = read_bag_certificate(der.read(CERTIFICATE))
-    ours = type(ours)(ours.der, 3, ours.serial, ours.issuer, ours.subject, ours.spki, identifier)
+    extension = der.sequence(der.oid("2.5.29.14"), der.octet_string(der.octet_string(identifier)))
+    ours = replace(bag(CERTIFICATE), extensions=der.tlv(0xA3, der.sequence(extension)))
     assert recipient(issuer=ours.issuer, serial=ours.serial).names(ours)
     assert recipient(key_identifier=identifier).names(ours)
     assert recipient(key_identifier=b"\x04\x14" + identifier).names(ours)

@@ -16,7 +16,7 @@ from ca import der
 from server.cms.algorithms import RSASSA_PSS, AlgorithmIdentifier, Digest, MalformedCms, UnsupportedAlgorithm
 from server.cms.certificates import DATA, SIGNED_DATA, content_info
 from server.cms.signed import BadSignature, load_signer_key, read_signed, verify
-from server.cms.signing import signed_attributes, write_signed
+from server.cms.signing import attribute, signed_attributes, write_signed
 from tests.server.scep.device import (
     CONTENT_TYPE,
     MESSAGE_DIGEST,
@@ -279,7 +279,7 @@ def ra_certificate() -> bytes:
 
 
 def written(content: bytes | None) -> bytes:
-    attributes = signed_attributes([("1.2.3", der.printable("x"))], content, Digest.SHA256)
+    attributes = signed_attributes([attribute("1.2.3", der.printable("x"))], content, Digest.SHA256)
 
     signature = KEY.sign(attributes, padding.PKCS1v15(), hashes.SHA256())
     return write_signed(content, attributes, signature, Digest.SHA256, bag(CERTIFICATE))
