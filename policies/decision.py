@@ -81,10 +81,17 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """The plan may be signed, once."""
+    """The plan may be signed, once.
+
+    Attributes:
+        plan: what may be signed.
+        trace: how it came about.
+        full_lint: whether the profile wants each certificate linted in full, however many like it were clean.
+    """
 
     plan: CertificatePlan
     trace: Trace
+    full_lint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,7 @@ class Deferred:
     findings: tuple[Finding, ...]
     plan: CertificatePlan
     trace: Trace
+    full_lint: bool = False
 
 
 Decision = Approved | Denied | Deferred

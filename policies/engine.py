@@ -58,11 +58,11 @@ def decide(question: Question, rules: Sequence[Rule] = RULES) -> Decision:
     trace = Trace(profile.name, profile.digest, tuple(report.checks), tuple(report.ignored))
     if report.findings:
         return Denied(tuple(report.findings), trace)
-    plan = _plan(question, draft)
+    plan, full = _plan(question, draft), profile.sections.lint == "always"
     if profile.sections.approval == "manual":
         message = "a person must approve this request"
-        return Deferred((Finding("approval", message, profile.place("approval"), limit="manual"),), plan, trace)
-    return Approved(plan, trace)
+        return Deferred((Finding("approval", message, profile.place("approval"), limit="manual"),), plan, trace, full)
+    return Approved(plan, trace, full)
 
 
 def _draft(question: Question, report: Report) -> Draft:

@@ -285,7 +285,8 @@ class Enrollment:
             if isinstance(decision, Denied):
                 return _No(_denied(decision.findings), decision.trace.profile or None)
             plan = decision.plan
-            found = self._linter.lint(plan, serial, self._issuers[plan.issuer].chain()[0])
+            issuer = self._issuers[plan.issuer].chain()[0]
+            found = self._linter.lint(plan, serial, issuer, full=decision.full_lint)
         except Exception as error:
             log.exception("decision_failed")
             return _No(internal(f"decision: {error!r}"))

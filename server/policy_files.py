@@ -11,11 +11,12 @@ from policies.profile_set import ProfileSet
 from policies.trial import failed_tests
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from policies.profile import Ceilings, IssuerFacts, PolicyFile
     from policies.request import EndpointName
+    from server.config import Config
 
 SUFFIXES = frozenset({".yaml", ".yml"})
 
@@ -81,6 +82,20 @@ def load_policies(
     return (
         loaded if endpoints is None else ProfileSet(profiles, ceilings=ceilings, issuers=issuers, endpoints=endpoints)
     )
+
+
+def foreign_issuers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:
+    """Yield the endpoints that hand out the chain of one issuer while a profile of theirs is signed by another."""
+    for name, endpoint in config.endpoints.all().items():
+        issuer = endpoint.issuer or next(iter(config.issuers))
+        for index, each in enumerate(endpoint.profiles):
+            profile = profiles.profiles.get(each)
+            if profile is not None and profile.sections.issuer != issuer:
+                message = (
+                    f'{name} hands out the chain of issuer "{issuer}", but profile "{each}" is signed by '
+                    f'"{profile.sections.issuer}" ({profile.place("issuer")}): write the same issuer in both'
+                )
+                yield config.problem(("endpoints", str(name), "profiles", index), message)
 
 
 def _at(path: Path, message: str) -> DocumentProblem:

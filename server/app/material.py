@@ -16,7 +16,7 @@ from policies.profile_set import UnknownProfile
 from server.app.issuers import load_issuer
 from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
-from server.policy_files import load_policies
+from server.policy_files import foreign_issuers, load_policies
 from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
 from server.tls import TlsConfigurationError, make_context
 
@@ -174,8 +174,12 @@ class _Loader:
         ceilings = Ceilings(config.ceilings.max_validity, config.ceilings.min_rsa_bits)
         endpoints = {name: endpoint.profiles for name, endpoint in config.endpoints.all().items()}
         try:
-            return load_policies(config.policies, ceilings=ceilings, issuers=facts, endpoints=endpoints)
+            profiles = load_policies(config.policies, ceilings=ceilings, issuers=facts, endpoints=endpoints)
         except UnknownProfile as error:
             named = [name for name in endpoints if str(error).startswith(f"endpoint {name}:")]
             place = ("endpoints", *(str(name) for name in named), "profiles")
             raise DocumentErrors([config.problem(place, str(error))]) from error
+        problems = tuple(foreign_issuers(profiles, config))
+        if problems:
+            raise DocumentErrors(problems)
+        return profiles

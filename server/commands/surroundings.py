@@ -13,7 +13,7 @@ from policies.document import DocumentErrors
 from policies.profile import Ceilings, IssuerFacts
 from policies.profile_set import ProfileSet, UnknownProfile
 from server.config import load_config
-from server.policy_files import policy_paths, read_policy
+from server.policy_files import foreign_issuers, policy_paths, read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ class Surroundings:
         config = self.config
         endpoints = {name: endpoint.profiles for name, endpoint in config.endpoints.all().items()}
         try:
-            return ProfileSet(
+            chosen = ProfileSet(
                 profiles,
                 ceilings=self.ceilings,
                 issuers=_issuers(config),
@@ -73,6 +73,10 @@ class Surroundings:
         except UnknownProfile as error:
             place = ("endpoints", str(error.endpoint), "profiles")
             raise DocumentErrors([config.problem(place, str(error))]) from error
+        mismatches = tuple(foreign_issuers(chosen, config))
+        if mismatches:
+            raise DocumentErrors(mismatches)
+        return chosen
 
 
 def _issuers(config: Config) -> Mapping[str, IssuerFacts]:

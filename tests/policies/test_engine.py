@@ -140,3 +140,11 @@ def test_the_trace_has_every_check_with_its_place_and_value() -> None:
     values = {(check.rule, check.value) for check in trace.checks}
     assert {("names.dns", "dns:device.test"), ("names.dns", "dns:b.test"), ("key.allowed", "ec:P-256")} <= values
     assert all(check.location.file == "device.yaml" and check.location.line > 1 for check in trace.checks)
+
+
+@pytest.mark.parametrize("approval", ["none", "manual"])
+@pytest.mark.parametrize("lint", ["shape", "always"])
+def test_the_decision_says_whether_to_lint_each_certificate(lint: str, approval: str) -> None:
+    decision = judge({"lint": lint, "approval": approval})
+    assert isinstance(decision, Approved | Deferred)
+    assert decision.full_lint == (lint == "always")

@@ -93,6 +93,21 @@ def test_an_unknown_profile_is_told_at_its_endpoint_with_the_nearest_name(folder
     assert "iot-devise" in line
 
 
+def test_a_profile_of_another_issuer_than_its_endpoint_hands_out_is_told_with_both_places(folder: Path) -> None:
+    text = (folder / "server.yaml").read_text(encoding="utf-8")
+    block = text[text.index("  issuing:\n") : text.index("    chain: chain.pem\n") + len("    chain: chain.pem\n")]
+    text = text.replace(block, block + block.replace("  issuing:\n", "  other:\n", 1))
+    for name in ("iot-device", "network-device", "tls-server"):
+        issuer = "other" if name == "iot-device" else "issuing"
+        text = text.replace(f"    profiles: [{name}]\n", f"    profiles: [{name}]\n    issuer: {issuer}\n")
+    (folder / "server.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DocumentErrors) as caught:
+        load_material(load_config(folder / "server.yaml"))
+    (line,) = str(caught.value).splitlines()
+    assert 'est/default hands out the chain of issuer "other", but profile "iot-device" is signed by "issuing"' in line
+    assert "iot-device.yaml:" in line
+
+
 def test_endpoints_without_passwords_or_challenge_or_renewal_have_none(folder: Path) -> None:
     path = folder / "server.yaml"
     text = path.read_text()

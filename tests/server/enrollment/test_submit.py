@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,17 @@ import pytest
 from cryptography import x509
 
 from ca.lint import LintFinding
+from policies.decision import Approved
 from policies.request import Renewed
 from server.outcome import Pending, Reason, Refused
 from server.store.requests import State
 from tests.fakes.door import HERE, Door, FlakyStore, ask, csr_for
 from tests.fakes.issuer import NOW
 from tests.fakes.record import actions, asked, issued, problem, stored
+from tests.fakes.scripted_policy import ScriptedPolicy
 
 if TYPE_CHECKING:
+    from policies.decision import Decision
     from policies.request import EnrollmentRequest
 
 SECOND = timedelta(seconds=1)
@@ -151,7 +155,7 @@ async def test_an_issuer_that_is_not_configured_is_internal(store: FlakyStore) -
 
 async def test_what_lint_finds_is_not_signed(store: FlakyStore) -> None:
     class Strict:
-        def lint(self, *_: object) -> tuple[LintFinding, ...]:
+        def lint(self, *_: object, full: bool) -> tuple[LintFinding, ...]:
             return (LintFinding("pkix.bad", "error", "certificate", "much too bad"),)
 
     door = Door(store, linter=Strict())
@@ -160,6 +164,26 @@ async def test_what_lint_finds_is_not_signed(store: FlakyStore) -> None:
     (request,) = await asked(store)
     assert "pkix.bad" in request.findings[0].value
     assert door.issuer.issued == []
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_profile_that_wants_every_certificate_linted_has_it(store: FlakyStore, *, wanted: bool) -> None:
+    asked_for: list[bool] = []
+
+    class Listening:
+        def lint(self, *_: object, full: bool) -> tuple[LintFinding, ...]:
+            asked_for.append(full)
+            return ()
+
+    scripted = ScriptedPolicy()
+
+    def decide(request: EnrollmentRequest) -> Decision:
+        decision = scripted.decide(request)
+        assert isinstance(decision, Approved)
+        return replace(decision, full_lint=wanted)
+
+    issued(await Door(store, linter=Listening(), decide=decide).submit(ask()))
+    assert asked_for == [wanted]
 
 
 async def test_the_work_goes_on_when_the_caller_is_cancelled(door: Door, store: FlakyStore) -> None:
