@@ -78,6 +78,23 @@ def _shown(error: Exception) -> Exception:
     return error
 
 
+def _connect(path: Path, busy_timeout: float, *, read_only: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", isolation_level=None, uri=True, cached_statements=512
+    )
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout * 1000)}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # the default of WAL may lose the last commits
+        connection.execute("PRAGMA foreign_keys = ON")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
 async def _visit(thread: aiosqlite.Connection, function: Callable[..., T], *arguments: Any) -> T:
     """Run a function on the connection's thread."""
     # The one way in that aiosqlite has for more than a single statement; the lock file pins the version.
@@ -98,23 +115,20 @@ class Lane:
     @classmethod
     async def open(cls, path: Path, *, busy_timeout: float, read_only: bool = False) -> Lane:
         """Connect to the file (it must exist). Raises StoreUnavailable."""
+        failures: list[sqlite3.Error] = []
 
         def connect() -> sqlite3.Connection:
-            connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw", isolation_level=None, uri=True, cached_statements=512
-            )
-            connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout * 1000)}")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # the default of WAL may lose the last commits
-            connection.execute("PRAGMA foreign_keys = ON")
-            if read_only:
-                connection.execute("PRAGMA query_only = ON")
-            return connection
+            # aiosqlite leaves its thread unattended when this raises, so a failure is handed round it.
+            try:
+                return _connect(path, busy_timeout, read_only=read_only)
+            except sqlite3.Error as error:
+                failures.append(error)
+                return sqlite3.connect(":memory:")
 
-        try:
-            thread = await aiosqlite.Connection(connect, iter_chunk_size=64)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"{path}: {error}") from error
+        thread = await aiosqlite.Connection(connect, iter_chunk_size=64)
+        if failures:
+            await thread.close()
+            raise StoreUnavailable(f"{path}: {failures[0]}") from failures[0]
         engine = sa.create_engine(
             "sqlite+pysqlite://",
             creator=lambda: thread._conn,  # noqa: SLF001 - aiosqlite has no public name for its connection

@@ -70,7 +70,7 @@ class Door(Enrollment):
     def __init__(self, store: Store, **changes: Any) -> None:
         self.now, self.policy, self.issuer = NOW, ScriptedPolicy(), FakeIssuer(ISSUER)
         self.record, numbers, word = store, count(1), secrets.token_hex(4)
-        arguments = {
+        arguments: dict[str, Any] = {
             "decide": self.policy.decide,
             "issuers": {"issuing": self.issuer},
             "linter": Linter(),

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from server.store import Store, upgrade
 from tests.fakes.door import Door, FlakyStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator, MutableMapping
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def events() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What was logged; nothing is written, which would take longer than the tests."""
+    with capture_logs() as events:
+        yield events
 
 
 @pytest.fixture

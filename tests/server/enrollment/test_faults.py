@@ -18,6 +18,8 @@ from tests.fakes.issuer import FakeIssuer, make_issuer
 from tests.fakes.record import actions, asked, issued, problem, stored
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from cryptography import x509
 
 LEASE = timedelta(seconds=10)
@@ -136,7 +138,7 @@ async def test_a_disk_that_fills_up_refuses_and_the_retry_gives_one_certificate(
 
     size = await store.read(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one())
     await limit(size)
-    number, reasons = 0, set()
+    number, reasons = 0, set[Reason]()
     while not reasons:
         outcome = await door.submit(ask(key=str(number)))
         if isinstance(outcome, Refused):
@@ -173,7 +175,7 @@ async def hung(store: Store) -> tuple[Door, asyncio.Task[Any], asyncio.Event]:
         await released.wait()
         return await issue(*arguments)
 
-    door.issuer.issue = wait  # type: ignore[method-assign]
+    setattr(door.issuer, "issue", wait)  # noqa: B010 - replaces a method
     task = asyncio.create_task(door.submit(ask()))
     await reached.wait()
     return door, task, released
@@ -194,15 +196,18 @@ async def test_what_a_process_left_half_done_is_finished_with_the_same_plan_and_
     assert len(await stored(store)) == 1
 
 
-async def test_two_late_signatures_in_a_group_with_good_ones_are_told_apart(store: FlakyStore) -> None:
+async def test_a_late_signature_in_a_group_with_good_ones_is_told_apart(store: FlakyStore) -> None:
     slow, task, released = await hung(store)
+    others = [asyncio.create_task(slow.submit(ask(key=str(number)))) for number in range(5)]
+    while len(await asked(store)) < 6:
+        await asyncio.sleep(0.01)
     survivor = Door(store)
     survivor.now += LEASE
     first = issued(await survivor.submit(ask(now=survivor.now)))
     released.set()
-    outcomes = await asyncio.gather(task, *(slow.submit(ask(key=str(number))) for number in range(5)))
+    outcomes = await asyncio.gather(task, *others)
     assert issued(outcomes[0]).certificate == first.certificate
-    assert len(await stored(store)) == 6
+    assert len({issued(outcome).certificate for outcome in outcomes}) == len(await stored(store)) == 6
 
 
 async def test_nobody_takes_over_while_the_lease_holds(store: FlakyStore) -> None:
@@ -272,3 +277,19 @@ async def test_draining_waits_for_what_goes_on(store: FlakyStore) -> None:
     released.set()
     await draining
     assert len(await stored(store)) == 1
+
+
+async def test_what_no_record_can_hold_is_logged(
+    door: Door, store: FlakyStore, events: list[MutableMapping[str, Any]]
+) -> None:
+    store.before.append("claim")
+    await door.submit(ask())
+    assert [(event["event"], event["detail"]) for event in events] == [("store_unavailable", "as told")]
+
+
+async def test_a_resumed_intent_is_logged(store: FlakyStore, events: list[MutableMapping[str, Any]]) -> None:
+    store.before.append("record")
+    door = Door(store)
+    await door.submit(ask())
+    issued(await door.submit(ask()))
+    assert [event["event"] for event in events] == ["store_unavailable", "intent_resumed"]

@@ -32,7 +32,7 @@ class Gate:
     def __init__(self, door: Door) -> None:
         self.reached, self.open = asyncio.Event(), asyncio.Event()
         self._issue = door.issuer.issue
-        door.issuer.issue = self._wait  # type: ignore[method-assign]
+        setattr(door.issuer, "issue", self._wait)  # noqa: B010 - replaces a method
 
     async def _wait(self, *arguments: Any) -> x509.Certificate:
         self.reached.set()
@@ -88,9 +88,8 @@ async def test_a_denied_request_is_refused_with_all_findings_on_record(door: Doo
 
 
 async def test_a_refusal_frees_its_key(door: Door) -> None:
-    for name in ("denied", "pump"):
-        outcome = await door.submit(ask(name, key="same"))
-    issued(outcome)
+    assert isinstance(await door.submit(ask("denied", key="same")), Refused)
+    issued(await door.submit(ask("pump", key="same")))
 
 
 async def test_the_same_key_gives_the_same_certificate(door: Door, store: FlakyStore) -> None:

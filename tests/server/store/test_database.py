@@ -14,6 +14,7 @@ from server.store.database import database_file
 from tests.contract.store import StoreContract, Wrong, note, note_all, note_and_raise, noted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -44,7 +45,7 @@ async def test_a_work_that_raises_costs_its_neighbours_no_commit(store: Store) -
 async def test_a_very_large_group_is_cut(store: Store) -> None:
     sizes: list[int] = []
 
-    def count(connection: sa.Connection, names: list[str]) -> list[None]:
+    def count(connection: sa.Connection, names: Sequence[str]) -> list[None]:
         sizes.append(len(names))
         return [None] * len(names)
 
@@ -103,7 +104,7 @@ async def test_wrong_sql_of_one_work_does_not_hurt_its_neighbours(store: Store) 
 async def test_a_work_set_aside_that_meets_trouble_later_says_so(store: Store) -> None:
     seen: list[int] = []
 
-    def fails_in_company_then_alone(connection: sa.Connection, names: list[str]) -> list[None]:
+    def fails_in_company_then_alone(connection: sa.Connection, names: Sequence[str]) -> list[None]:
         seen.append(len(names))
         if len(names) > 1:
             raise Wrong

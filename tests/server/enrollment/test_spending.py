@@ -1,0 +1,136 @@
+"""One-time secrets are used up with the intent: as often as they may be and not once more, and never in vain."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ca.issuer import IssuerRefused, IssuerUnavailable
+from server.outcome import Issued, Pending, Reason
+from server.store import credentials
+from tests.fakes.credential import credential, keep, kept
+from tests.fakes.door import Door, ask
+from tests.fakes.record import asked, issued, problem, stored
+
+if TYPE_CHECKING:
+    from server.store import Store
+    from tests.fakes.door import FlakyStore
+
+
+async def test_of_fifty_requests_with_one_secret_at_once_one_gets_a_certificate(door: Door, store: FlakyStore) -> None:
+    await keep(store, credential(id="otp"))
+
+    outcomes = await asyncio.gather(*(door.submit(ask(f"pump-{n}", spends=("otp",))) for n in range(50)))
+
+    assert sum(isinstance(outcome, Issued) for outcome in outcomes) == 1
+    assert len(await stored(store)) == 1
+    reasons = [problem(one).reason for one in outcomes if not isinstance(one, Issued)]
+    assert reasons == [Reason.BAD_CREDENTIALS] * 49
+    assert (await kept(store, "otp")).uses_left == 0
+    (use,) = await store.read(lambda connection: credentials.uses_of(connection, "otp"))
+    assert use[0] == next(one.request_id for one in outcomes if isinstance(one, Issued))
+
+
+async def test_processes_share_one_secret_as_tasks_do(store: FlakyStore) -> None:
+    await keep(store, credential(id="otp", uses_left=2))
+    doors = [Door(store) for _ in range(4)]
+
+    outcomes = await asyncio.gather(
+        *(each.submit(ask(f"pump-{n}", spends=("otp",))) for n, each in enumerate(doors * 3))
+    )
+
+    assert sum(isinstance(outcome, Issued) for outcome in outcomes) == 2
+
+
+async def test_a_refused_for_lack_of_the_secret_is_on_record_and_leaves_no_intent(
+    door: Door, store: FlakyStore
+) -> None:
+    await keep(store, credential(id="otp", uses_left=0))
+
+    refused = problem(await door.submit(ask(spends=("otp",))))
+
+    assert refused.reason is Reason.BAD_CREDENTIALS
+    (record,) = await asked(store)
+    assert (record.state, record.reason) == ("refused", Reason.BAD_CREDENTIALS)
+
+
+async def test_a_retry_gets_the_same_certificate_and_spends_nothing(door: Door, store: FlakyStore) -> None:
+    await keep(store, credential(id="otp", uses_left=3))
+
+    first = issued(await door.submit(ask(spends=("otp",))))
+    again = issued(await door.submit(ask(spends=("otp",))))
+
+    assert first.certificate == again.certificate
+    assert (await kept(store, "otp")).uses_left == 2
+
+
+async def test_after_the_time_for_retries_the_same_request_needs_a_new_secret(door: Door, store: FlakyStore) -> None:
+    await keep(store, credential(id="otp"))
+    issued(await door.submit(ask(spends=("otp",))))
+    door.now += timedelta(hours=25)
+
+    assert problem(await door.submit(ask(spends=("otp",), now=door.now))).reason is Reason.BAD_CREDENTIALS
+
+
+async def test_what_the_policy_denies_costs_nothing(door: Door, store: FlakyStore) -> None:
+    await keep(store, credential(id="otp"))
+
+    assert problem(await door.submit(ask("denied", spends=("otp",)))).reason is Reason.POLICY
+    assert (await kept(store, "otp")).uses_left == 1
+
+
+async def test_a_request_that_waits_for_a_person_has_spent_its_secret_once(door: Door, store: FlakyStore) -> None:
+    await keep(store, credential(id="otp", uses_left=2))
+
+    first = await door.submit(ask("deferred", spends=("otp",)))
+    again = await door.submit(ask("deferred", spends=("otp",)))
+    assert isinstance(first, Pending)
+    assert first == again
+    assert isinstance(await door.approve(first.request_id, "admin:eve"), Issued)
+    assert (await kept(store, "otp")).uses_left == 1
+
+
+async def test_an_issuer_that_refuses_gives_the_secret_back(door: Door, store: FlakyStore) -> None:
+    await keep(store, credential(id="otp"))
+    door.issuer.failures.append(IssuerRefused("no"))
+
+    assert problem(await door.submit(ask(spends=("otp",)))).reason is Reason.ISSUER_REFUSED
+    back = await kept(store, "otp")
+    assert (back.uses_left, back.spent_at) == (1, None)
+    issued(await door.submit(ask(spends=("otp",))))
+
+
+async def test_an_issuer_that_is_away_keeps_the_secret_for_the_same_request(door: Door, store: FlakyStore) -> None:
+    await keep(store, credential(id="otp"))
+    door.issuer.failures.append(IssuerUnavailable("away"))
+
+    assert problem(await door.submit(ask(spends=("otp",)))).reason is Reason.ISSUER_UNAVAILABLE
+    assert (await kept(store, "otp")).uses_left == 0
+    issued(await door.submit(ask(spends=("otp",))))
+
+
+async def test_a_secret_of_any_number_of_uses_stays_so(door: Door, store: FlakyStore) -> None:
+    await keep(store, credential(id="static", uses_left=None))
+    door.issuer.failures.append(IssuerRefused("no"))
+    await door.submit(ask(spends=("static",)))
+    issued(await door.submit(ask(spends=("static",))))
+
+    assert (await kept(store, "static")).uses_left is None
+
+
+@pytest.mark.parametrize("spends", [("otp", "gone"), ("otp", "expired"), ("withdrawn",)])
+async def test_all_secrets_of_a_request_must_be_good_or_none_is_spent(
+    door: Door, store: Store, spends: tuple[str, ...]
+) -> None:
+    await keep(
+        store,
+        credential(id="otp"),
+        credential("b", id="expired", expires_at=door.now),
+        credential("c", id="withdrawn", revoked_at=door.now),
+    )
+
+    assert problem(await door.submit(ask(spends=spends))).reason is Reason.BAD_CREDENTIALS
+    assert (await kept(store, "otp")).uses_left == 1
