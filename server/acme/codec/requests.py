@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
 from ca.names import MalformedName, dns_name
@@ -147,12 +148,19 @@ def _fault(name: str) -> str:
 
 
 def _is_a_label(label: str) -> bool:
+    """Say whether an ``xn--`` label is the one encoding of letters, marks and digits, as IDNA2008 has them."""
     encoded = label.removeprefix("xn--")
     try:
         text = encoded.encode("ascii").decode("punycode")
-        return not text.isascii() and text.encode("punycode").decode("ascii") == encoded
+        again = text.encode("punycode").decode("ascii")
     except UnicodeError:
         return False
+    normal = unicodedata.normalize("NFC", text).lower() == text
+    return again == encoded and normal and not text.isascii() and all(map(_is_written, text))
+
+
+def _is_written(character: str) -> bool:
+    return character == "-" or unicodedata.category(character)[0] in "LMN"
 
 
 def decode_finalize(payload: bytes) -> bytes:

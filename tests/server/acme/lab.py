@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    from ca.backends.local import LocalIssuer
+    from ca.issuer import Permit
+    from ca.plan import CertificatePlan
+
 ORIGIN = "https://acme.test:8443"
 PROFILE = Path("policies/profiles/tls-server.yaml")
 PROFILE_TEXT = PROFILE.read_text()
@@ -137,10 +141,23 @@ def make_csr(*names: str, cn: str | None = None, key: Any = None, extra: tuple[x
     return builder.sign(key or new_key(), SHA256()).public_bytes(Encoding.DER)
 
 
+class GatedIssuer(FakeIssuer):
+    """Signs while `open` is set, else waits for it."""
+
+    def __init__(self, inner: LocalIssuer) -> None:
+        super().__init__(inner)
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+        await self.open.wait()
+        return await super().issue(permit, plan, serial)
+
+
 @dataclass
 class Lab:
     store: Store
-    issuer: FakeIssuer
+    issuer: GatedIssuer
     enrollment: Enrollment
     policies: ProfileSet
     served: dict[str, str] = field(default_factory=dict)
@@ -209,7 +226,7 @@ async def make_lab(folder: Path) -> Lab:
     url = f"sqlite+aiosqlite:///{folder / 'acme.db'}"
     upgrade(url)
     store = await Store.open(url)
-    issuer = FakeIssuer(make_issuer())
+    issuer = GatedIssuer(make_issuer())
     own = issuer.chain()[0]
     facts = IssuerFacts(own.not_valid_before_utc, own.not_valid_after_utc)
     profiles = parse_profiles(PROFILE_TEXT, str(PROFILE))

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 
 from server.acme.routes import RESERVED_LABELS, mount
 from tests.fakes.acme import Signer, b64, json_bytes
@@ -270,8 +271,6 @@ async def test_answers_are_compact_json_that_simple_clients_can_grep(lab: Lab) -
 
 
 def test_a_label_can_not_hide_a_resource(lab: Lab) -> None:
-    from aiohttp import web
-
     for label in RESERVED_LABELS:
         with pytest.raises(ValueError, match=label):
             mount(web.Application(), {label: lab.endpoint(label)})

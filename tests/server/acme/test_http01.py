@@ -8,7 +8,6 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 import pytest
-
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ca.ceremony import make_issuing_ca, make_root, make_tls_certificate
@@ -260,7 +259,8 @@ async def test_a_redirect_that_leads_astray_is_refused(target: str, why: str) ->
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "017700000001"])
 async def test_numbers_that_look_like_host_names_are_judged_as_what_they_resolve_to(host: str) -> None:
-    names = Names(**{host.replace(".", "_"): [("10.0.0.9",)]})
+    names = Names()
+    names.table[host.replace(".", "_")] = [("10.0.0.9",)]
     async with raw_server({PATH: redirect(f"http://{host}/")}) as server:
         failed = await failure(server, names=names)
     assert (failed.error, failed.final) == ("unauthorized", True)

@@ -10,7 +10,7 @@ down_revision: str | None = "0001"
 branch_labels = None
 depends_on = None
 
-_TIME = sa.DateTime(timezone=True)
+_TIME = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
 
 
 def upgrade() -> None:

@@ -1,0 +1,36 @@
+"""ACME's tables are those that the migrations leave behind."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from server.acme.records.tables import accounts, authorizations, chains, orders
+from server.store import upgrade
+from server.store.tables import metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    upgrade(f"sqlite+aiosqlite:///{tmp_path / 'migrated.db'}")
+    migrated = sa.create_engine(f"sqlite:///{tmp_path / 'migrated.db'}", poolclass=sa.pool.NullPool)
+    made = sa.create_engine(f"sqlite:///{tmp_path / 'made.db'}", poolclass=sa.pool.NullPool)
+    metadata.create_all(made)
+    for table in (accounts, authorizations, chains, orders):
+        for describe in ("get_indexes", "get_unique_constraints", "get_foreign_keys", "get_pk_constraint"):
+            found, wanted = (str(getattr(sa.inspect(each), describe)(table.name)) for each in (migrated, made))
+            assert _stable(found) == _stable(wanted), (table.name, describe)
+        columns, expected = (
+            [(c["name"], str(c["type"]), c["nullable"]) for c in sa.inspect(each).get_columns(table.name)]
+            for each in (migrated, made)
+        )
+        assert columns == expected
+
+
+def _stable(text: str) -> str:
+    """Drop the addresses of expression objects."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)

@@ -1,0 +1,141 @@
+"""revokeCert: who may, what for, and what is refused (RFC 8555 section 7.6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from server.store.certificates import find_by_serial
+from server.store.tables import certificates
+from tests.fakes.acme import Signer, b64, new_key
+from tests.fakes.issuer import make_issuer
+from tests.server.acme.lab import ORIGIN, Client
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from server.store.certificates import StoredCertificate
+    from tests.server.acme.lab import Answer, Lab
+
+URL = f"{ORIGIN}/acme/revoke-cert"
+
+
+async def revoke(client: Client, certificate: x509.Certificate | bytes, **payload: object) -> Answer:
+    der = certificate if isinstance(certificate, bytes) else certificate.public_bytes(Encoding.DER)
+    return await client.post(URL, {"certificate": b64(der), **payload})
+
+
+async def stored(lab: Lab, certificate: x509.Certificate) -> StoredCertificate:
+    found = await lab.store.read(lambda c: find_by_serial(c, certificate.serial_number))
+    assert found is not None
+    return found
+
+
+async def test_the_account_that_got_it_revokes_a_certificate(lab: Lab) -> None:
+    client = await lab.client()
+    certificate = await client.issue("mine.localhost")
+    done = await revoke(client, certificate)
+    assert (done.status, done.body) == (200, b"")
+    assert (await stored(lab, certificate)).revoked_at is not None
+    again = await revoke(client, certificate)
+    assert (again.status, again.error) == (400, "alreadyRevoked")
+
+
+async def test_the_key_of_the_certificate_revokes_it_without_any_account(lab: Lab) -> None:
+    key = new_key()
+    certificate = await (await lab.client()).issue("key.localhost", key=key)
+    stranger = Client(lab, signer=Signer(key))
+    assert (await revoke(stranger, certificate, reason=1)).status == 200
+    assert (await stored(lab, certificate)).revocation_reason == "keyCompromise"
+
+
+async def test_another_key_revokes_nothing(lab: Lab) -> None:
+    certificate = await (await lab.client()).issue("other.localhost")
+    refused = await revoke(Client(lab), certificate)
+    assert (refused.status, refused.error) == (403, "unauthorized")
+    assert (await stored(lab, certificate)).revoked_at is None
+
+
+async def test_an_account_with_all_names_of_a_certificate_revokes_it(lab: Lab) -> None:
+    certificate = await (await lab.client()).issue("a.localhost", "b.localhost")
+    other = await lab.client()
+    assert (await revoke(other, certificate)).error == "unauthorized"
+    await other.ready("a.localhost")
+    assert (await revoke(other, certificate)).error == "unauthorized"
+    await other.ready("b.localhost", "c.localhost")
+    assert (await revoke(other, certificate)).status == 200
+
+
+async def test_an_authorization_given_back_gives_no_authority(lab: Lab) -> None:
+    certificate = await (await lab.client()).issue("a.localhost")
+    other = await lab.client()
+    order = await other.ready("a.localhost")
+    await other.post(order.body["authorizations"][0], {"status": "deactivated"})
+    assert (await revoke(other, certificate)).error == "unauthorized"
+
+
+async def test_an_authorization_that_expired_gives_no_authority(lab: Lab) -> None:
+    certificate = await (await lab.client()).issue("a.localhost")
+    other = await lab.client()
+    await other.ready("a.localhost")
+    lab.now[0] += lab.endpoint().timing.order_lifetime
+    assert (await revoke(other, certificate)).error == "unauthorized"
+
+
+async def test_a_deactivated_account_revokes_nothing_but_the_key_still_does(lab: Lab) -> None:
+    key = new_key()
+    client = await lab.client()
+    certificate = await client.issue("left.localhost", key=key)
+    await client.post(client.kid or "", {"status": "deactivated"})
+    assert (await revoke(client, certificate)).status == 401
+    assert (await revoke(Client(lab, signer=Signer(key)), certificate)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [(0, 200), (1, 200), (3, 200), (4, 200), (5, 200), (2, 400), (6, 400), (7, 400), (-1, 400)]
+)
+async def test_a_reason_is_one_that_a_subscriber_may_give(lab: Lab, reason: int, status: int) -> None:
+    client = await lab.client()
+    done = await revoke(client, await client.issue("why.localhost"), reason=reason)
+    assert done.status == status
+    if status == 400:
+        assert done.error == "badRevocationReason"
+        assert "0, 1, 3, 4, 5" in done.body["detail"]
+
+
+@pytest.mark.parametrize("reason", ["1", 1.0, True, [1]])
+async def test_a_reason_that_is_not_an_integer_is_malformed(lab: Lab, reason: object) -> None:
+    client = await lab.client()
+    assert (await revoke(client, b"\x30\x00", reason=reason)).error == "malformed"
+
+
+async def test_only_exactly_the_issued_certificate_is_revoked(lab: Lab) -> None:
+    client = await lab.client()
+    certificate = await client.issue("exact.localhost")
+    der = certificate.public_bytes(Encoding.DER)
+    for wrong in (der + b"\0", der[:-1] + bytes([der[-1] ^ 1]), b"", b"\x30\x00"):
+        refused = await revoke(client, wrong)
+        assert (refused.status, refused.error) == (404, "malformed")
+    foreign = make_issuer().chain()[0]
+    assert (await revoke(client, foreign)).status == 404
+    assert (await client.post(URL, {"certificate": b64(der) + "="})).error == "malformed"
+    assert (await client.post(URL, {})).error == "malformed"
+    assert (await stored(lab, certificate)).revoked_at is None
+
+
+async def test_a_certificate_of_another_endpoint_is_not_known_here(lab: Lab) -> None:
+    await lab.serve(lab.endpoint(), lab.endpoint("other"))
+    there = await lab.client(prefix="/acme/other")
+    key = new_key()
+    certificate = await there.issue("there.localhost", key=key)
+    assert (await revoke(Client(lab, signer=Signer(key)), certificate)).status == 404
+
+
+async def test_a_certificate_that_was_revoked_meanwhile_is_already_revoked(lab: Lab) -> None:
+    client = await lab.client()
+    certificate = await client.issue("admin.localhost")
+    now = lab.now[0]
+    await lab.store.write(lambda c: c.execute(certificates.update().values(revoked_at=now)))
+    assert (await revoke(client, certificate)).error == "alreadyRevoked"
