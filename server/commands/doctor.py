@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -22,10 +21,13 @@ from server.commands.checks import (
     check_ports,
     check_user,
 )
+from server.commands.record import ConfigOption
+from server.commands.surroundings import usual
 from server.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from server.clock import Clock
     from server.config import Config
@@ -34,11 +36,11 @@ _STYLES = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.ERR
 
 
 def doctor(
-    config: Annotated[Path, typer.Option(help="The server's configuration.")] = Path("server.yaml"),
+    config: ConfigOption = None,
 ) -> None:
     """Look at configuration, files, certificates, database and policy; exit status 1 when something must be done."""
     console = Console(soft_wrap=True, highlight=False)
-    diagnoses = list(examine(config, system_clock))
+    diagnoses = list(examine(usual(config), system_clock))
     for diagnosis in diagnoses:
         sign, style = _STYLES[diagnosis.level]
         console.print(Text.assemble((f"{sign} ", style), f"{diagnosis.subject}: {diagnosis.message}"))

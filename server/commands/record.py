@@ -16,13 +16,14 @@ from rich.text import Text
 
 from policies.document import DocumentErrors
 from policies.request import EndpointName
-from server.commands.surroundings import USUAL_PLACES
+from server.commands.surroundings import usual
 from server.config import load_config
 from server.store import SchemaOutdated, Store, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from server.config import Config
     from server.store.lane import Work
 
 T = TypeVar("T")
@@ -44,13 +45,17 @@ def stop(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def database_url(config: Path | None) -> str:
-    """Return the database that the configuration names; stop when there is no usable configuration."""
-    path = config or next((place for place in USUAL_PLACES if place.is_file()), USUAL_PLACES[0])
+def configuration(config: Path | None) -> Config:
+    """Return the configuration; stop when there is no usable one."""
     try:
-        return load_config(path).database_url
+        return load_config(usual(config))
     except DocumentErrors as errors:
         stop(str(errors))
+
+
+def database_url(config: Path | None) -> str:
+    """Return the database that the configuration names; stop when there is no usable configuration."""
+    return configuration(config).database_url
 
 
 def read(config: Path | None, work: Work[T]) -> T:

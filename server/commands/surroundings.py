@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from server.config import Config
 
 USUAL_PLACES = (Path("server.yaml"), Path("certs-dev/server.yaml"))
+
+
+def usual(given: Path | None) -> Path:
+    """Return the configuration that was given, else the first that is in a usual place, else where it should be."""
+    return given or next((place for place in USUAL_PLACES if place.is_file()), USUAL_PLACES[0])
+
+
 _USUAL_CEILINGS = Ceilings(timedelta(days=825))
 _ANY_TIME = IssuerFacts(datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 

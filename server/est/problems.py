@@ -63,8 +63,9 @@ def reply(problem: Problem, *, realm: str | None, password_would_do: bool = Fals
 
 
 def explanation(problem: Problem) -> bytes:
-    """Return the text for the requester: the message, then each finding's message and rule on a line of its own."""
-    lines = (problem.message, *(f"- {finding.message} [{finding.rule}]" for finding in problem.findings))
+    """Return the text for the requester: the message; of findings, each one's message and rule on its own line."""
+    heading = "The policy refuses this request:" if problem.findings else problem.message
+    lines = (heading, *(f"- {finding.message} [{finding.rule}]" for finding in problem.findings))
     return "".join(f"{line}\n" for line in lines).encode(errors="replace")
 
 

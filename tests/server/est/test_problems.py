@@ -23,12 +23,13 @@ def test_only_what_may_work_later_is_a_status_of_the_5xx_or_429(reason: Reason) 
 
 def test_a_refusal_by_policy_names_every_finding_but_no_limit() -> None:
     other = Finding("key.size", "the key is too small", Location("iot.yaml", 9, 3), "rsa:1024", "rsa:2048")
-    reply = problems.reply(Problem(Reason.POLICY, "The policy denies this.", (FINDING, other)), realm="est/default")
+    joined = f"{FINDING.message} {other.message}"  # what records have in one line is not said twice
+    reply = problems.reply(Problem(Reason.POLICY, joined, (FINDING, other)), realm="est/default")
 
     assert reply.status == 403
     assert dict(reply.headers)["Content-Type"] == "text/plain; charset=utf-8"
     assert reply.body.decode() == (
-        "The policy denies this.\n- bank.invalid is not allowed [san.dns]\n- the key is too small [key.size]\n"
+        "The policy refuses this request:\n- bank.invalid is not allowed [san.dns]\n- the key is too small [key.size]\n"
     )
 
 
