@@ -165,6 +165,8 @@ class EnrollmentRequest:
         now: the time of the request, aware UTC.
         renewed: the certificate to be renewed; None for a first enrollment.
         transaction: the protocol's own identifier, for people who search: SCEP transactionID, ACME order.
+        spends: the identifiers of the one-time secrets that were presented; each is used up together with the intent
+            to issue, by the first request with this key alone.
     """
 
     key: str
@@ -176,3 +178,4 @@ class EnrollmentRequest:
     now: datetime
     renewed: Renewed | None = None
     transaction: str | None = None
+    spends: tuple[str, ...] = ()

@@ -25,6 +25,10 @@ class Action(StrEnum):
     """An issuer returned a certificate that is not what was planned."""
     REVOKED = "revoked"
     """A certificate was revoked."""
+    CREDENTIAL_MADE = "credential-made"
+    """A secret for a requester was made."""
+    CREDENTIAL_ENDED = "credential-ended"
+    """A secret was withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)

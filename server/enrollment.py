@@ -18,7 +18,7 @@ from server.audit import Action, AuditEvent
 from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, certificates, intents, requests
-from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Granted, Taken
+from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Granted, Spent, Taken
 from server.store.requests import Refusal, State, StoredRequest
 from server.store.values import read_question
 
@@ -47,6 +47,7 @@ _LARGEST_CSR_OF_REFUSED = 8192
 """Anyone can be refused, so the record of a refusal must stay small."""
 _FORGET_EVERY = 1000
 """After so many refusals of this process the oldest are forgotten."""
+_SPENT = Problem(Reason.BAD_CREDENTIALS, "The one-time password was used before.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +271,8 @@ class Enrollment:
                     return self._issuance.answer(claimed)
                 case AwaitsApproval():
                     return Pending(claimed.request_id, APPROVAL_RETRY)
+                case Spent():
+                    return await self._refuse(_refusal(request_id, request, _No(_SPENT, verdict.plan.profile)))
                 case Taken():
                     if loop.time() >= until:
                         return Pending(claimed.request_id, TAKEN_RETRY)

@@ -161,9 +161,9 @@ class _Loader:
         ways = est.authenticate
         accepted = frozenset({name, *ways.certificates_from}) if ways.certificates else frozenset()
         if ways.passwords is None:
-            return Authenticators({}, None, accepted)
+            return Authenticators({}, None, accepted, stored=ways.one_time_passwords)
         self._read((*here, "authenticate", "passwords"), ways.passwords)
-        return Authenticators(load_passwords(ways.passwords), None, accepted)
+        return Authenticators(load_passwords(ways.passwords), None, accepted, stored=ways.one_time_passwords)
 
     def _policies(self, issuers: Mapping[str, Issuer]) -> ProfileSet:
         config = self._config

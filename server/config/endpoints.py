@@ -40,13 +40,20 @@ class Authenticate(Strict):
 
     Attributes:
         passwords: a YAML file, user name to argon2 hash, for HTTP Basic.
+        one_time_passwords: whether passwords that ``certwright credential new`` makes are taken.
         certificates: whether a certificate that this endpoint issued is taken in TLS.
         certificates_from: other endpoints whose certificates are taken too.
     """
 
     passwords: Path | None = None
+    one_time_passwords: bool = False
     certificates: bool = False
     certificates_from: tuple[Endpoint, ...] = ()
+
+    @property
+    def takes_passwords(self) -> bool:
+        """Whether HTTP Basic is of any use."""
+        return self.passwords is not None or self.one_time_passwords
 
 
 class EstEndpointConfig(_Profiled):
@@ -65,10 +72,10 @@ class EstEndpointConfig(_Profiled):
 
     @model_validator(mode="after")
     def _fails_closed(self) -> EstEndpointConfig:
-        if self.authenticate.passwords is None and not self.authenticate.certificates:
+        if not self.authenticate.takes_passwords and not self.authenticate.certificates:
             raise ValueError(
-                "nobody could authenticate here: give authenticate a password file (passwords: FILE) "
-                "or set certificates: true"
+                "nobody could authenticate here: give authenticate a password file (passwords: FILE), "
+                "or set one_time_passwords: true or certificates: true"
             )
         return self
 

@@ -2,5 +2,15 @@
 
 from server.credentials.credentials import Authenticators, Credentials
 from server.credentials.files import load_challenge, load_passwords
+from server.credentials.redeeming import Redeemable
+from server.credentials.sealing import Sealer, Unsealable
 
-__all__ = ["Authenticators", "Credentials", "load_challenge", "load_passwords"]
+__all__ = [
+    "Authenticators",
+    "Credentials",
+    "Redeemable",
+    "Sealer",
+    "Unsealable",
+    "load_challenge",
+    "load_passwords",
+]

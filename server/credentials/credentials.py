@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from policies.request import ChallengeEvidence, PasswordEvidence
+from server.credentials import redeeming
 from server.credentials.attempts import Attempts
 from server.credentials.certificates import CertificateJudge
 from server.credentials.hashes import SecretVerifier, TooManyVerifications
 from server.outcome import Problem, Reason
+from server.store import StoreUnavailable
+from server.store.credentials import CredentialKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from policies.request import CertificateEvidence, EndpointName
     from server.clock import Clock
+    from server.credentials.redeeming import Redeemable
     from server.store import Store
     from server.store.certificates import StoredCertificate
 
@@ -33,11 +37,13 @@ class Authenticators:
         passwords: user names with argon2 hashes; empty: no passwords here.
         challenge: the argon2 hash of the static challenge; None: no challenge here.
         certificates: the endpoints whose certificates count; empty: no certificates here.
+        stored: whether secrets of the store count, such as one-time passwords.
     """
 
     passwords: Mapping[str, str]
     challenge: str | None
     certificates: frozenset[EndpointName]
+    stored: bool = False
 
 
 class Credentials:
@@ -62,6 +68,7 @@ class Credentials:
         seconds: Callable[[], float],
         key: bytes,
     ) -> None:
+        self._store = store
         self._endpoints = endpoints
         self._clock = clock
         self._attempts = Attempts(seconds)
@@ -70,8 +77,11 @@ class Credentials:
 
     async def password(
         self, endpoint: EndpointName, username: str, password: str, *, address: str | None = None
-    ) -> PasswordEvidence | Problem:
+    ) -> PasswordEvidence | Redeemable | Problem:
         """Judge an HTTP password; a user that does not exist takes as long as a wrong password.
+
+        Returns:
+            Evidence for a password of the endpoint's file; for one of the store, what it is good for.
 
         Args:
             endpoint: where it was presented.
@@ -80,6 +90,10 @@ class Credentials:
             address: who presented it; failures count for user and address together, and not where it is not known.
         """
         passwords = self._endpoints[endpoint].passwords
+        if self._endpoints[endpoint].stored:
+            found = await self._stored(CredentialKind.EST_PASSWORD, endpoint, password, username, address)
+            if found is not None or not passwords:
+                return found or self._wrong((endpoint, username, address), "user name or password")
         if not passwords:
             return Problem(Reason.BAD_CREDENTIALS, "this endpoint takes no passwords")
         stored = passwords.get(username)
@@ -96,6 +110,32 @@ class Credentials:
             return Problem(Reason.BAD_CREDENTIALS, "this endpoint takes no challenge passwords")
         problem = await self._secret((endpoint, None, address), stored, stored, text, "challenge password")
         return problem or ChallengeEvidence("static")
+
+    async def redeem(
+        self,
+        kind: CredentialKind,
+        endpoint: EndpointName,
+        secret: str,
+        *,
+        username: str | None = None,
+        address: str | None = None,
+    ) -> Redeemable | Problem:
+        """Judge a secret of the store.
+
+        It is not used up here: the request that relies on it names it in `EnrollmentRequest.spends`, asks for
+        `Redeemable.profile`, and must have nothing against it that `Redeemable.objection` says.
+
+        Args:
+            kind: what it is presented for.
+            endpoint: where.
+            secret: what was presented.
+            username: what came with it, None where nothing does.
+            address: who presented it; failures count for user and address together, and not where it is not known.
+        """
+        found = None
+        if self._endpoints[endpoint].stored:
+            found = await self._stored(kind, endpoint, secret, username, address)
+        return found or self._wrong((endpoint, username, address), "one-time password")
 
     async def certificate(
         self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...], *, grace: timedelta
@@ -127,9 +167,41 @@ class Credentials:
                 return None
         except TooManyVerifications:
             return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
+        return self._wrong(who, what)
+
+    def _wrong(self, who: tuple[EndpointName, str | None, str | None], what: str, detail: str = "") -> Problem:
         if who[2]:
             self._attempts.failed(who)
-        return Problem(Reason.BAD_CREDENTIALS, f"wrong {what}")
+        return Problem(Reason.BAD_CREDENTIALS, f"wrong {what}", detail=detail)
+
+    async def _stored(
+        self, kind: CredentialKind, endpoint: EndpointName, secret: str, username: str | None, address: str | None
+    ) -> Redeemable | Problem | None:
+        """Return what a secret of the store is good for, or why not any more; None when there is none such."""
+        who = (endpoint, username, address)
+        wait = self._attempts.wait(who) if address else 0
+        if wait:
+            return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait)
+        try:
+            found, chosen = await self._store.read(
+                lambda connection: redeeming.look_up(connection, kind, endpoint, username, secret)
+            )
+            for one in chosen if found is None else ():
+                if await self._secrets.verify(one.argon2 or "", secret):
+                    found = one
+                    break
+        except StoreUnavailable as error:
+            message = "the credentials can't be checked now"
+            return Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=5)
+        except TooManyVerifications:
+            return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
+        if found is None:
+            return None
+        objection = redeeming.why_not(found, self._clock())
+        if objection is not None:
+            return self._wrong(who, "user name or password", f"credential {found.id} is {objection}")
+        self._attempts.succeeded(who)
+        return redeeming.redeemable(found)
 
     def close(self) -> None:
         """Let what runs in the background end."""

@@ -9,9 +9,10 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
+from policies.request import EndpointName, EnrollmentRequest, Kind, PasswordEvidence, Protocol, Requester
+from server.credentials import Redeemable
 from server.enrollment import RefusedAttempt
 from server.est import codec
 from server.est.messages import Malformed, Operation
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from ca.csr import Csr
-    from policies.request import CertificateEvidence, PasswordEvidence, Renewed
+    from policies.request import CertificateEvidence, Renewed
     from server.clock import Clock
     from server.config import EstEndpointConfig
     from server.credentials import Credentials
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from server.outcome import Outcome
     from server.peer import PeerIdentity
     from server.store.certificates import StoredCertificate
+
+
+_Found: TypeAlias = "tuple[CertificateEvidence, StoredCertificate] | Problem | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class EstEndpoint:
     @property
     def realm(self) -> str | None:
         """The realm of HTTP Basic, None where passwords are not accepted."""
-        return str(self.name) if self.config.authenticate.passwords else None
+        return str(self.name) if self.config.authenticate.takes_passwords else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +117,12 @@ class _Caller:
     Attributes:
         password: the evidence of HTTP Basic, None without.
         certificate: the evidence of TLS and the certificate's record, None without.
+        redeemed: what the password is good for, None when it is not one of the store.
     """
 
     password: PasswordEvidence | None
     certificate: tuple[CertificateEvidence, StoredCertificate] | None
+    redeemed: Redeemable | None = None
 
     @property
     def identity(self) -> str:
@@ -161,6 +167,9 @@ async def _question(endpoint: EstEndpoint, submission: Submission) -> Enrollment
     caller = await _authenticate(endpoint, submission)
     csr = await _csr(submission, caller)
     renewed = _renewed(caller, csr, submission.operation)
+    if renewed is not None and caller.redeemed is not None:
+        caller = _Caller(None, caller.certificate)  # the certificate is enough: a one-time password is not wasted on it
+    _expect_bound(caller, csr)
     evidence = [item for item in (caller.password, caller.certificate and caller.certificate[0]) if item is not None]
     if renewed is None and caller.certificate is not None and caller.certificate[0].not_after < now:
         evidence.remove(caller.certificate[0])  # the grace after its end is for its own renewal alone
@@ -169,12 +178,20 @@ async def _question(endpoint: EstEndpoint, submission: Submission) -> Enrollment
         key=idempotency_key(endpoint.name, identity, csr, renewed),
         kind=Kind.ENROLL if renewed is None else Kind.RENEW,
         endpoint=endpoint.name,
-        profile=None,
+        profile=caller.redeemed.profile if caller.redeemed else None,
         csr=csr,
         requester=Requester(identity, tuple(evidence), submission.address),
         now=now,
         renewed=renewed,
+        spends=(caller.redeemed.id,) if caller.redeemed else (),
     )
+
+
+def _expect_bound(caller: _Caller, csr: Csr) -> None:
+    """Raise _Refusal when a one-time password was made for something else."""
+    objection = caller.redeemed.objection(csr) if caller.redeemed else None
+    if objection is not None:
+        raise _Refusal(Problem(Reason.POLICY, objection), caller.identity, csr=csr)
 
 
 async def _authenticate(endpoint: EstEndpoint, submission: Submission) -> _Caller:
@@ -183,8 +200,8 @@ async def _authenticate(endpoint: EstEndpoint, submission: Submission) -> _Calle
     A wrong password is refused whatever else was presented. A certificate that does not stand is refused too, unless
     a right password makes it unnecessary: devices present what they have, even when it has expired.
     """
-    password = await _password(endpoint, submission)
     found = await _certificate(endpoint, submission)
+    password, redeemed = await _password(endpoint, submission, found)
     leaf = submission.peer.leaf
     presented = f"certificate:{leaf.serial_number:x}" if leaf is not None else None
     if isinstance(found, Problem):
@@ -192,8 +209,8 @@ async def _authenticate(endpoint: EstEndpoint, submission: Submission) -> _Calle
         if not unnecessary or found.reason is not Reason.CERTIFICATE_REJECTED:
             raise _Refusal(found, presented)
         submission.note(certificate=found.message)
-        return _Caller(password, None)
-    caller = _Caller(password, found)
+        return _Caller(password, None, redeemed)
+    caller = _Caller(password, found, redeemed)
     if submission.operation is Operation.SIMPLEREENROLL and found is None:
         raise _Refusal(_NOTHING_TO_RENEW, caller.identity if password else None)
     if password is None and found is None:
@@ -217,24 +234,34 @@ _NOT_LINKED = Problem(
 )
 
 
-async def _password(endpoint: EstEndpoint, submission: Submission) -> PasswordEvidence | None:
+async def _password(
+    endpoint: EstEndpoint, submission: Submission, certificate: _Found
+) -> tuple[PasswordEvidence | None, Redeemable | None]:
+    """Judge HTTP Basic. Raises _Refusal.
+
+    A device keeps sending the one-time password that it was given, also with the certificate that it got for it. Beside
+    a certificate that stands, a password that is used up counts as none.
+    """
     if endpoint.realm is None or not submission.authorization:
-        return None
+        return None, None
     credentials = codec.parse_basic(submission.authorization[0]) if len(submission.authorization) == 1 else None
     if credentials is None:
         raise _Refusal(_NOT_BASIC)
     found = await endpoint.credentials.password(
         endpoint.name, credentials.username, credentials.password, address=submission.address
     )
+    if isinstance(found, Redeemable):
+        return PasswordEvidence(found.username), found
     if isinstance(found, Problem):
+        if isinstance(certificate, tuple) and endpoint.config.authenticate.one_time_passwords:
+            submission.note(password=found.message)
+            return None, None
         # The wrong passwords before are on record; who is made to wait for them must not cost a write each time.
         raise _Refusal(found, f"password:{credentials.username}", recorded=found.reason is not Reason.RATE_LIMITED)
-    return found
+    return found, None
 
 
-async def _certificate(
-    endpoint: EstEndpoint, submission: Submission
-) -> tuple[CertificateEvidence, StoredCertificate] | Problem | None:
+async def _certificate(endpoint: EstEndpoint, submission: Submission) -> _Found:
     if not endpoint.config.authenticate.certificates:
         return None
     if submission.peer.unreadable:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
+from server.store import credentials
 from server.store.bulk import BulkInsert
 from server.store.tables import certificates, requests
 from server.store.values import read_plan, write_plan, write_question
@@ -117,7 +118,12 @@ class Gone:
     request_id: str
 
 
-Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Taken
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A one-time secret that the request came with was used by another; there is no intent."""
+
+
+Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Taken | Spent
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
@@ -176,14 +182,20 @@ def change(connection: sa.Connection, request_id: str, **values: object) -> None
 def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
     """Write the intents of a group, one answer for each; what is on record under a key already comes back instead."""
     if _insert(connection, [_row(one) for one in claims]) == len(claims):
-        return [_new(one) for one in claims]
+        return [_new(connection, one) for one in claims]
     found = {row.key: row for row in connection.execute(_BY_KEYS, {"keys": [one.key for one in claims]})}
     return [
-        _new(one) if found[one.key].id == one.request_id else _join(connection, one, found[one.key]) for one in claims
+        _new(connection, one) if found[one.key].id == one.request_id else _join(connection, one, found[one.key])
+        for one in claims
     ]
 
 
-def _new(one: Claim) -> Granted | AwaitsApproval:
+def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Spent:
+    """Use up what a new intent spends; without it there is no intent."""
+    spends = one.request.spends
+    if spends and not credentials.spend(connection, spends, one.request_id, one.lease.now):
+        connection.execute(sa.delete(requests).where(_table.id == one.request_id))
+        return Spent()
     return AwaitsApproval(one.request_id) if one.deferred else _granted(one)
 
 
@@ -234,7 +246,7 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
             return AlreadyIssued(row.id, answer.der, answer.issuer)
         change(connection, row.id, key=None)
     _insert(connection, [_row(one)])
-    return _new(one)
+    return _new(connection, one)
 
 
 def _resume(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.store import credentials
 from server.store.bulk import BulkInsert
 from server.store.intents import ANSWER, BY_ID, AlreadyIssued, Gone, Granted, change
 from server.store.tables import audit_events, certificates, requests
@@ -161,7 +162,10 @@ class Failure:
 
 
 def fail(connection: sa.Connection, failure: Failure) -> None:
-    """Close an intent without a certificate and free its key, unless another process has taken it over."""
+    """Close an intent without a certificate and free its key, unless another process has taken it over.
+
+    The one-time secrets that it used up are good again, unless something was signed.
+    """
     row = connection.execute(BY_ID, {"wanted": failure.request_id}).one()
     if (row.state, row.owner) != ("intended", failure.owner):
         return
@@ -178,4 +182,6 @@ def fail(connection: sa.Connection, failure: Failure) -> None:
         detail=failure.detail,
         quarantined=failure.quarantined,
     )
+    if failure.quarantined is None:
+        credentials.give_back(connection, failure.request_id)
     _audit(connection, [failure.event])

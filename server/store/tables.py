@@ -141,3 +141,38 @@ audit_events = sa.Table(
     sa.Column("detail", sa.Text(), nullable=False),
 )
 """Who did what, when; only ever appended to."""
+
+credentials = sa.Table(
+    "credentials",
+    metadata,
+    sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(32), nullable=False, unique=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("endpoint", sa.String(80), nullable=False),
+    sa.Column("username", sa.Text(), index=True),  # or key identifier
+    sa.Column("digest", sa.LargeBinary(32), index=True),  # SHA-256 of a generated secret: nobody guesses 128 bits
+    sa.Column("argon2", sa.Text()),  # of a secret that a person chose
+    sa.Column("sealed", sa.LargeBinary()),  # encrypted, where the protocol needs the secret itself
+    sa.Column("uses_left", sa.Integer()),  # NULL: any number
+    sa.Column("expires_at", UtcTime()),
+    sa.Column("profile", sa.String(80)),
+    sa.Column("device", sa.Text()),
+    sa.Column("names", sa.Text(), nullable=False),  # one a line, as `str` writes a general name
+    sa.Column("serial", Serial(), index=True),  # the certificate that a revocation secret revokes
+    sa.Column("created_by", sa.Text(), nullable=False),
+    sa.Column("created_at", UtcTime(), nullable=False),
+    sa.Column("spent_at", UtcTime()),  # when it was used last
+    sa.Column("revoked_at", UtcTime()),
+    sa.CheckConstraint("uses_left >= 0", name="uses_left"),
+)
+"""Secrets that requesters may present; none can be read from here."""
+
+credential_uses = sa.Table(
+    "credential_uses",
+    metadata,
+    sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    sa.Column("credential_id", sa.String(32), sa.ForeignKey("credentials.id"), nullable=False, index=True),
+    sa.Column("request_id", sa.String(64), nullable=False, index=True),
+    sa.Column("at", UtcTime(), nullable=False),
+)
+"""Which request spent which secret."""

@@ -1,0 +1,191 @@
+"""The one secret store: what requesters may present, how often, until when and for what.
+
+A secret is kept as SHA-256 when it was generated here (128 bits and more, which nobody guesses), as argon2 when a
+person chose it, encrypted where the protocol needs it in plain. It is used up in the transaction that writes the
+intent, so however many requests come with it at once, no more than its uses get a certificate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from policies.request import EndpointName
+from server.store.tables import audit_events, credential_uses, credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+_table, _uses = credentials.c, credential_uses.c
+
+
+class CredentialKind(StrEnum):
+    """What a secret is for."""
+
+    EST_PASSWORD = "est-password"  # noqa: S105 - a word
+    """HTTP Basic or otpChallenge at an EST endpoint."""
+    SCEP_CHALLENGE = "scep-challenge"
+    """challengePassword at a SCEP endpoint."""
+    ACME_EAB = "acme-eab"
+    """The key of an external account binding."""
+    REVOCATION = "revocation"
+    """Revokes one certificate (RFC 7894 section 3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCredential:
+    """One secret of the store; it itself can't be read from here.
+
+    Attributes:
+        id: its identifier.
+        kind: what it is for.
+        endpoint: where it may be presented, and nowhere else.
+        created_by, created_at: who made it, and when.
+        username: the user name or key identifier that goes with it, None when it goes by itself.
+        digest: SHA-256 of a generated secret.
+        argon2: the argon2 hash of a chosen secret.
+        sealed: the secret, encrypted by `server.credentials.sealing`. Exactly one of these three is there.
+        uses_left: how many certificates it is still good for, None for any number.
+        expires_at: until when, None for ever.
+        profile: the only profile that it is good for, None for those of the endpoint.
+        device: the only device name that it is good for, None for any.
+        names: the only subject alternative names it is good for, as `str` writes them; empty for any.
+        serial: the certificate that a revocation secret revokes.
+        spent_at: when it was used last.
+        revoked_at: when it was withdrawn.
+    """
+
+    id: str
+    kind: CredentialKind
+    endpoint: EndpointName
+    created_by: str
+    created_at: datetime
+    username: str | None = None
+    digest: bytes | None = None
+    argon2: str | None = None
+    sealed: bytes | None = None
+    uses_left: int | None = 1
+    expires_at: datetime | None = None
+    profile: str | None = None
+    device: str | None = None
+    names: tuple[str, ...] = ()
+    serial: int | None = None
+    spent_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def objection(self, now: datetime) -> str | None:
+        """Return why it is no good for a new request now, None when it is."""
+        if self.revoked_at is not None:
+            return "withdrawn"
+        if self.expires_at is not None and now >= self.expires_at:
+            return "expired"
+        return "used up" if self.uses_left == 0 else None
+
+
+def _stored(row: sa.Row[Any]) -> StoredCredential:
+    values = row._asdict()
+    del values["number"]
+    values["kind"] = CredentialKind(row.kind)
+    values["endpoint"] = EndpointName.parse(row.endpoint)
+    values["names"] = tuple(row.names.splitlines())
+    return StoredCredential(**values)
+
+
+def _all(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> tuple[StoredCredential, ...]:
+    return tuple(map(_stored, connection.execute(sa.select(credentials).where(*conditions).order_by(_table.number))))
+
+
+def add(connection: sa.Connection, credential: StoredCredential, event: Mapping[str, object]) -> None:
+    """Keep a new secret, with the audit event."""
+    values = asdict(credential)
+    values["endpoint"] = str(credential.endpoint)
+    values["names"] = "\n".join(credential.names)
+    connection.execute(sa.insert(credentials).values(values))
+    connection.execute(sa.insert(audit_events), dict(event))
+
+
+def find(connection: sa.Connection, identifier: str) -> StoredCredential | None:
+    """Return the secret with this identifier, None when there is none."""
+    return next(iter(_all(connection, _table.id == identifier)), None)
+
+
+def find_by_digest(
+    connection: sa.Connection, kind: CredentialKind, endpoint: EndpointName, digest: bytes
+) -> StoredCredential | None:
+    """Return the generated secret with this SHA-256, used up or not, None when there is none."""
+    here = (_table.digest == digest, _table.kind == kind, _table.endpoint == str(endpoint))
+    return next(iter(_all(connection, *here)), None)
+
+
+def find_by_username(
+    connection: sa.Connection, kind: CredentialKind, endpoint: EndpointName, username: str
+) -> tuple[StoredCredential, ...]:
+    """Return all secrets that go with a user name or key identifier, used up or not, the oldest first."""
+    return _all(connection, _table.username == username, _table.kind == kind, _table.endpoint == str(endpoint))
+
+
+def find_for_certificate(connection: sa.Connection, serial: int) -> tuple[StoredCredential, ...]:
+    """Return the secrets that revoke a certificate."""
+    return _all(connection, _table.serial == serial, _table.kind == CredentialKind.REVOCATION)
+
+
+def list_credentials(
+    connection: sa.Connection,
+    *,
+    kind: CredentialKind | None = None,
+    endpoint: EndpointName | None = None,
+    limit: int = 100,
+) -> tuple[StoredCredential, ...]:
+    """Return the secrets that were made, the newest first; those for revocation only when asked for by kind."""
+    query = sa.select(credentials).order_by(_table.number.desc()).limit(limit)
+    query = query.where(_table.kind == kind if kind is not None else _table.kind != CredentialKind.REVOCATION)
+    if endpoint is not None:
+        query = query.where(_table.endpoint == str(endpoint))
+    return tuple(map(_stored, connection.execute(query)))
+
+
+def revoke(connection: sa.Connection, identifier: str, at: datetime, event: Mapping[str, object]) -> bool:
+    """Withdraw a secret, with the audit event. Returns whether there was one to withdraw."""
+    good = sa.and_(_table.id == identifier, _table.revoked_at.is_(None))
+    if connection.execute(sa.update(credentials).where(good).values(revoked_at=at)).rowcount != 1:
+        return False
+    connection.execute(sa.insert(audit_events), dict(event))
+    return True
+
+
+def spend(connection: sa.Connection, identifiers: Sequence[str], request_id: str, at: datetime) -> bool:
+    """Use each of the secrets once, all of them or none, for one request. Returns whether that could be done.
+
+    To be called in the transaction that gives what they are spent on.
+    """
+    wanted = set(identifiers)
+    rows = connection.execute(sa.select(credentials).where(_table.id.in_(wanted)).with_for_update())
+    held = [_stored(row) for row in rows]
+    if len(held) != len(wanted) or any(one.objection(at) for one in held):
+        return False
+    for one in held:
+        left = None if one.uses_left is None else one.uses_left - 1
+        connection.execute(sa.update(credentials).where(_table.id == one.id).values(uses_left=left, spent_at=at))
+        use = {"credential_id": one.id, "request_id": request_id, "at": at}
+        connection.execute(sa.insert(credential_uses), use)
+    return True
+
+
+def give_back(connection: sa.Connection, request_id: str) -> None:
+    """Undo what a request has spent, when it came to nothing."""
+    spent = list(connection.scalars(sa.select(_uses.credential_id).where(_uses.request_id == request_id)))
+    for identifier in spent:
+        one_more = {"uses_left": _table.uses_left + 1, "spent_at": None}  # NULL + 1 is NULL: any number stays that
+        connection.execute(sa.update(credentials).where(_table.id == identifier).values(one_more))
+    if spent:
+        connection.execute(sa.delete(credential_uses).where(_uses.request_id == request_id))
+
+
+def uses_of(connection: sa.Connection, identifier: str) -> tuple[tuple[str, datetime], ...]:
+    """Return the requests that spent a secret, each with the time."""
+    query = sa.select(_uses.request_id, _uses.at).where(_uses.credential_id == identifier).order_by(_uses.number)
+    return tuple((row.request_id, row.at) for row in connection.execute(query))
