@@ -199,8 +199,8 @@ async def test_what_a_process_left_half_done_is_finished_with_the_same_plan_and_
 async def test_a_late_signature_in_a_group_with_good_ones_is_told_apart(store: FlakyStore) -> None:
     slow, task, released = await hung(store)
     others = [asyncio.create_task(slow.submit(ask(key=str(number)))) for number in range(5)]
-    while len(await asked(store)) < 6:
-        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert len(await asked(store)) == 6
     survivor = Door(store)
     survivor.now += LEASE
     first = issued(await survivor.submit(ask(now=survivor.now)))

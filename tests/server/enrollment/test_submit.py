@@ -235,3 +235,7 @@ async def test_a_request_that_the_policy_approves_after_all_is_issued_from_where
     assert isinstance(waiting, Pending)
     assert outcome.request_id == waiting.request_id
     assert len(await asked(store)) == 1
+
+
+async def test_a_key_may_be_any_text(door: Door) -> None:
+    assert issued(await door.submit(ask(key="\ud800\0\n"))) == issued(await door.submit(ask(key="\ud800\0\n")))
