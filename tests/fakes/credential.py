@@ -29,8 +29,7 @@ def credential(secret: str | None = "secret", **fields: Any) -> StoredCredential
 
 async def keep(store: Store, *kept: StoredCredential) -> None:
     event = AuditEvent(MADE, Action.CREDENTIAL_MADE, "admin:test").row()
-    for one in kept:
-        await store.write(lambda connection, one=one: credentials.add(connection, one, event))
+    await store.write(lambda connection: [credentials.add(connection, one, event) for one in kept])
 
 
 async def kept(store: Store, identifier: str) -> StoredCredential:

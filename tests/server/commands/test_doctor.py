@@ -134,3 +134,12 @@ def test_the_command_prints_a_line_for_each_and_its_status_says_whether_somethin
     bad = runner.invoke(_app("doctor"), arguments)
     assert bad.exit_code == 1
     assert "1 errors" in bad.output
+
+
+def test_without_an_argument_the_configuration_is_looked_for_in_the_usual_places(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "certs-dev").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(_app("doctor"), ["doctor"])
+    assert "certs-dev/server.yaml is well-formed" in found.stdout

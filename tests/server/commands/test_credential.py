@@ -1,0 +1,98 @@
+"""Secrets made on the command line: printed once, kept as hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import closing
+from sqlite3 import connect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from server.commands import credential
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+
+@pytest.fixture
+def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = folder / "server.yaml"
+    file.write_text(
+        file.read_text().replace("    authenticate:\n", "    authenticate:\n      one_time_passwords: true\n")
+    )
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "250")
+    return folder
+
+
+def run(*arguments: str, code: int = 0, typed: str | None = None) -> Result:
+    done = CliRunner().invoke(credential.app, arguments, input=typed)
+    assert done.exit_code == code, done.output
+    return done
+
+
+def made(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("new", *arguments, "--json").stdout)
+    return found
+
+
+def rows(place: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(connect(place / "certwright.db")) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_password_is_printed_once_and_kept_as_a_hash(place: Path) -> None:
+    one = made("est/default", "--device", "pump-17", "--uses", "2", "--expires", "12h", "--by", "eve")
+
+    assert (one["user"], one["device"], one["uses_left"], one["made_by"]) == ("pump-17", "pump-17", 2, "admin:eve")
+    assert rows(place, "SELECT digest FROM credentials") == [(hashlib.sha256(one["secret"].encode()).digest(),)]
+    assert rows(place, "SELECT action, actor FROM audit_events") == [("credential-made", "admin:eve")]
+    assert one["secret"] not in run("list").stdout + run("list", "--json").stdout
+    assert one["secret"].encode() not in (place / "certwright.db").read_bytes()
+
+
+def test_the_list_says_what_each_is_good_for_and_a_withdrawn_one_is_told_from_the_others(place: Path) -> None:
+    one, other = made("est/default", "--user", "a"), made("scep/default", "--device", "b")
+    assert run("revoke", one["id"]).stdout == f"{one['id']} is withdrawn\n"
+
+    states = {each["id"]: each["state"] for each in json.loads(run("list", "--json").stdout)}
+    assert states == {one["id"]: "withdrawn", other["id"]: "good"}
+    assert [each["kind"] for each in json.loads(run("list", "--endpoint", "scep/default", "--json").stdout)] == [
+        "scep-challenge"
+    ]
+    assert "withdrawn" in run("list").stdout
+    assert "no credential" in run("revoke", one["id"], code=1).stderr
+
+
+def test_a_chosen_password_is_kept_as_argon2_and_not_printed(place: Path) -> None:
+    shown = run("new", "est/default", "--user", "pump", "--choose", typed="letmein\nletmein\n").stdout
+    assert "letmein" not in shown
+    ((kept, digest),) = rows(place, "SELECT argon2, digest FROM credentials")
+    assert kept.startswith("$argon2id$")
+    assert digest is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("est/nowhere",), "there is no endpoint est/nowhere; there are est/default"),
+        (("acme/default",), "takes no one-time passwords"),
+        (("est/default", "--profile", "tls-server"), "has no profile tls-server; it has iot-device"),
+        (("est/default", "--expires", "soon"), "a duration is"),
+        (("est/default", "--choose"), "give --user or --device"),
+        (("scep/default", "--choose", "--user", "x"), "only a password with a user name"),
+    ],
+)
+def test_what_can_not_be_made_is_told_with_the_way_out(place: Path, arguments: tuple[str, ...], says: str) -> None:
+    assert says in run("new", *arguments, code=1).stderr
+    assert rows(place, "SELECT * FROM credentials") == []
+
+
+def test_an_endpoint_must_take_one_time_passwords(folder: Path) -> None:
+    found = run("new", "est/default", "--config", str(folder / "server.yaml"), code=1)
+    assert "set one_time_passwords: true" in found.stderr

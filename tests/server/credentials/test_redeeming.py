@@ -1,0 +1,155 @@
+"""What secrets of the store are good for, and for whom."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from ca.csr import parse_csr
+from policies.request import EndpointName
+from server.credentials import Authenticators, Credentials, Redeemable
+from server.credentials.redeeming import new_secret, why_not
+from server.outcome import Problem, Reason
+from server.store import Store, StoreUnavailable, upgrade
+from server.store.credentials import CredentialKind
+from tests.fakes.credential import EST, credential, keep
+from tests.server.est.lab import csr
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+SCEP, CLOSED = EndpointName.parse("scep/default"), EndpointName.parse("est/closed")
+HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+class _NoStore:
+    async def read(self, work: object) -> object:
+        raise StoreUnavailable("gone")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
+    upgrade(url)
+    store = await Store.open(url)
+    yield store
+    await store.close()
+
+
+def judge(store: object) -> Credentials:
+    return Credentials(
+        store=store,  # type: ignore[arg-type] # or one that fails
+        endpoints={
+            EST: Authenticators({"file": HASHER.hash("static")}, None, frozenset(), stored=True),
+            SCEP: Authenticators({}, None, frozenset(), stored=True),
+            CLOSED: Authenticators({}, None, frozenset()),
+        },
+        issuers={},
+        clock=lambda: NOW,
+        seconds=lambda: 0.0,
+        key=b"k" * 32,
+    )
+
+
+def reason(found: object) -> Reason:
+    assert isinstance(found, Problem)
+    return found.reason
+
+
+def test_a_new_secret_has_148_bits_and_nothing_that_looks_like_something_else() -> None:
+    made = {new_secret() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(r"([a-hjkmnp-z2-9]{5}-){5}[a-hjkmnp-z2-9]{5}", one) for one in made)
+
+
+async def test_generated_and_chosen_passwords_are_found_by_name_beside_those_of_the_file(store: Store) -> None:
+    await keep(
+        store,
+        credential("generated", id="g", username="pump"),
+        credential(None, id="c", username="pump", argon2=HASHER.hash("chosen"), device="pump-1"),
+    )
+    credentials = judge(store)
+
+    for secret, identifier in (("generated", "g"), ("chosen", "c")):
+        found = await credentials.password(EST, "pump", secret)
+        assert isinstance(found, Redeemable)
+        assert (found.id, found.username) == (identifier, "pump")
+    assert not isinstance(await credentials.password(EST, "file", "static"), Problem | Redeemable)
+    for user, secret in (("pump", "static"), ("valve", "generated"), ("valve", "chosen"), ("file", "chosen")):
+        assert reason(await credentials.password(EST, user, secret)) is Reason.BAD_CREDENTIALS
+    credentials.close()
+
+
+async def test_a_secret_counts_for_its_kind_and_endpoint_alone(store: Store) -> None:
+    await keep(store, credential("s", id="s", endpoint=SCEP, kind=CredentialKind.SCEP_CHALLENGE))
+    credentials = judge(store)
+
+    found = await credentials.redeem(CredentialKind.SCEP_CHALLENGE, SCEP, "s")
+    assert isinstance(found, Redeemable)
+    assert found.username == "s"
+    for kind, endpoint in (
+        (CredentialKind.EST_PASSWORD, SCEP),
+        (CredentialKind.SCEP_CHALLENGE, EST),
+        (CredentialKind.SCEP_CHALLENGE, CLOSED),
+    ):
+        assert reason(await credentials.redeem(kind, endpoint, "s")) is Reason.BAD_CREDENTIALS
+    credentials.close()
+
+
+async def test_who_guesses_must_wait_even_with_a_right_secret(store: Store) -> None:
+    await keep(store, credential("right"))
+    credentials = judge(store)
+    for _ in range(10):
+        await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "wrong", address="192.0.2.1")
+
+    waits = await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "right", address="192.0.2.1")
+    assert reason(waits) is Reason.RATE_LIMITED
+    other = await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "right", address="192.0.2.2")
+    assert isinstance(other, Redeemable)
+    credentials.close()
+
+
+async def test_a_store_that_fails_is_a_temporary_problem() -> None:
+    credentials = judge(_NoStore())
+    assert reason(await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "s")) is Reason.STORE_UNAVAILABLE
+    credentials.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "objection"),
+    [
+        ({}, None),
+        ({"expires_at": NOW}, "expired"),
+        ({"expires_at": NOW + timedelta(seconds=1)}, None),
+        ({"revoked_at": NOW}, "withdrawn"),
+        ({"uses_left": 0}, "used up"),
+        ({"uses_left": 0, "spent_at": NOW - timedelta(hours=23)}, None),
+        ({"uses_left": 0, "spent_at": NOW - timedelta(hours=24)}, "used up"),
+        ({"expires_at": NOW, "spent_at": NOW - timedelta(hours=1)}, None),
+        ({"revoked_at": NOW, "spent_at": NOW}, "withdrawn"),
+        ({"uses_left": None}, None),
+    ],
+)
+def test_a_secret_authenticates_while_it_is_good_and_for_retries(fields: dict[str, Any], objection: str | None) -> None:
+    assert why_not(credential(**fields), NOW) == objection
+
+
+@pytest.mark.parametrize(
+    ("name", "dns", "fits"),
+    [
+        ("Pump", ("pump.example",), True),
+        (None, ("PUMP.example",), True),
+        ("pumpkin", (), False),
+        ("pump", ("pumpkin.example",), False),
+        (None, (), False),
+    ],
+)
+def test_a_device_is_named_by_common_name_and_dns_names(name: str | None, dns: tuple[str, ...], *, fits: bool) -> None:
+    bound = Redeemable("id", "pump", None, "pump", ())
+    assert (bound.objection(parse_csr(csr(name, dns=dns))) is None) is fits

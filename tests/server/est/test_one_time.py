@@ -1,0 +1,139 @@
+"""One-time passwords over HTTP Basic, on real connections."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from server.clock import system_clock
+from server.credentials.redeeming import REPLAY
+from server.store.certificates import list_certificates
+from server.store.requests import list_requests
+from tests.fakes.credential import credential, keep, kept
+from tests.server.est.lab import Holder, csr, lab
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.server.est.lab import Lab
+
+ENDPOINTS = """
+est/default:
+  profiles: [iot-device]
+  authenticate: {one_time_passwords: true, certificates: true}
+"""
+
+
+@pytest.fixture
+async def running_lab(folder: Path) -> AsyncIterator[Lab]:
+    async with lab(folder, ENDPOINTS) as made:
+        yield made
+
+
+async def test_of_fifty_devices_with_one_password_at_once_one_gets_a_certificate(running_lab: Lab) -> None:
+    store = running_lab.application.services.store
+    await keep(store, credential("otp", id="one", username="pump"))
+
+    answers = await asyncio.gather(
+        *(running_lab.post("simpleenroll", csr(f"pump-{n}"), basic=("pump", "otp")) for n in range(50))
+    )
+
+    assert sorted(answer.status for answer in answers) == [200] + [401] * 49
+    assert len(await store.read(list_certificates)) == 1
+    assert (await kept(store, "one")).uses_left == 0
+
+
+async def test_a_device_that_lost_the_reply_gets_the_same_certificate_again(running_lab: Lab) -> None:
+    store = running_lab.application.services.store
+    await keep(store, credential("otp", username="pump"))
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    first = await running_lab.post("simpleenroll", csr("pump", key=key), basic=("pump", "otp"))
+    again = await running_lab.post("simpleenroll", csr("pump", key=key), basic=("pump", "otp"))
+    other = await running_lab.post("simpleenroll", csr("pump"), basic=("pump", "otp"))
+
+    assert first.certificate == again.certificate
+    assert (other.status, other.body) == (401, b"")
+    assert other.fields["WWW-Authenticate"] == 'Basic realm="est/default"'
+
+
+@pytest.mark.parametrize(
+    ("name", "dns", "status"),
+    [
+        ("pump-17", (), 200),
+        ("PUMP-17", ("pump-17.example",), 200),
+        ("pump-18", (), 403),
+        ("pump-170", (), 403),
+        ("pump-17", ("pump-18.example",), 403),
+        ("pump-17", ("pump-17.example", "valve.example"), 403),
+        (None, (), 403),
+    ],
+)
+async def test_a_password_for_a_device_is_good_for_its_names_alone(
+    running_lab: Lab, name: str | None, dns: tuple[str, ...], status: int
+) -> None:
+    store = running_lab.application.services.store
+    await keep(store, credential("otp", id="bound", username="pump-17", device="pump-17"))
+
+    answer = await running_lab.post("simpleenroll", csr(name, dns=dns), basic=("pump-17", "otp"))
+
+    assert answer.status == status
+    assert (await kept(store, "bound")).uses_left == (0 if status == 200 else 1)
+    if status == 403:
+        assert answer.body.startswith(b"The credentials are for another device")
+        (request,) = await store.read(list_requests)
+        assert request.requester == "password:pump-17"
+
+
+async def test_a_password_for_names_is_good_for_these_alone(running_lab: Lab) -> None:
+    store = running_lab.application.services.store
+    await keep(store, credential("otp", username="pump", names=("dns:a.example", "dns:b.example")))
+
+    refused = await running_lab.post("simpleenroll", csr("x", dns=("a.example", "c.example")), basic=("pump", "otp"))
+    assert (refused.status, refused.body) == (403, b"The credentials are for other subject alternative names.\n")
+    assert (await running_lab.post("simpleenroll", csr("x", dns=("b.example",)), basic=("pump", "otp"))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "user", "password"),
+    [
+        ({}, "pump", "wrong"),
+        ({}, "valve", "otp"),
+        ({"expires_at": system_clock() - timedelta(seconds=1)}, "pump", "otp"),
+        ({"revoked_at": system_clock()}, "pump", "otp"),
+        ({"revoked_at": system_clock(), "spent_at": system_clock(), "uses_left": 0}, "pump", "otp"),
+        ({"uses_left": 0, "spent_at": system_clock() - REPLAY - timedelta(hours=1)}, "pump", "otp"),
+    ],
+)
+async def test_what_is_wrong_expired_withdrawn_or_used_long_ago_opens_nothing(
+    running_lab: Lab, fields: dict[str, object], user: str, password: str
+) -> None:
+    store = running_lab.application.services.store
+    await keep(store, credential("otp", username="pump", **fields))
+
+    answer = await running_lab.post("simpleenroll", csr("pump"), basic=(user, password))
+
+    assert (answer.status, answer.body) == (401, b"")
+    (request,) = await store.read(list_requests)
+    assert request.requester == f"password:{user}"
+
+
+async def test_a_used_password_beside_the_certificate_it_brought_does_not_hinder_the_renewal(running_lab: Lab) -> None:
+    store = running_lab.application.services.store
+    await keep(store, credential("otp", id="two", username="pump", uses_left=2))
+    key = ec.generate_private_key(ec.SECP256R1())
+    first = await running_lab.post("simpleenroll", csr("pump", key=key), basic=("pump", "otp"))
+    holder = Holder(key, (first.certificate,))
+
+    for password in ("otp", "worn out"):
+        renewed = await running_lab.post("simplereenroll", csr("pump"), holder=holder, basic=("pump", password))
+        assert renewed.status == 200, renewed
+
+    assert (await kept(store, "two")).uses_left == 1
+    serials = {one.renews for one in await store.read(list_certificates)}
+    assert serials == {None, first.certificate.serial_number}
