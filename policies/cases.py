@@ -152,6 +152,7 @@ class Expected(Strict):
 
     decision: Literal["approved", "deferred", "denied"]
     rules: tuple[str, ...] | None = None
+    shadow: tuple[str, ...] | None = None
     subject: SubjectText | None = None
     names: tuple[Name, ...] | None = None
     lifetime: Duration | None = None

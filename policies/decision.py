@@ -47,6 +47,8 @@ class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
     ERROR = "error"
+    SHADOW = "shadow"
+    """A rule that is on trial would have denied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Trace:
         checks: every check that ran, in order.
         ignored: what of the CSR had no influence, each as one readable phrase.
         considered: profiles that were looked at and did not apply, each with the reason.
+        shadows: what rules on trial would have denied for.
     """
 
     profile: str
@@ -77,6 +80,7 @@ class Trace:
     checks: tuple[Check, ...] = ()
     ignored: tuple[str, ...] = ()
     considered: tuple[str, ...] = ()
+    shadows: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class FlawInText(ValueError):
+    """A validator's complaint about one place inside a text; line and column count from 1 within it."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -152,6 +161,9 @@ def _problem(file: str, root: Node, model: type[BaseModel], detail: ErrorDetails
         return DocumentProblem(_location(file, mark), f'{where}"{word}" is missing')
     if found and node.items is None:
         mark = node.mark
+        error = detail.get("ctx", {}).get("error")
+        if isinstance(error, FlawInText):
+            mark = node.within(error.line, error.column)
     message = _message(detail, node)
     return DocumentProblem(_location(file, mark), f"{prefix}: {message}" if prefix else message)
 

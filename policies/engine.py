@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ca.names import DistinguishedName
 from ca.plan import CertificatePlan
 from policies.decision import Approved, Deferred, Denied, Finding, Trace
-from policies.rules import evidence, identity, key, names, order, renewal, subject, unused, usages, validity
+from policies.rules import conditions, evidence, identity, key, names, order, renewal, subject, unused, usages, validity
 from policies.ruling import Draft, Report, Rule
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ RULES: tuple[Rule, ...] = (
     Rule("identity", identity.judge),
     Rule("unused", unused.judge),
     Rule("renewal", renewal.judge),
+    Rule("rules", conditions.judge),
 )
 """The rules over a request and the certificate drafted for it; their order is that of the trace and nothing else."""
 
@@ -55,7 +56,9 @@ def decide(question: Question, rules: Sequence[Rule] = RULES) -> Decision:
         except Exception as error:  # noqa: BLE001 - any fault of a rule denies
             report.faulty(rule.id, question.profile.place(rule.id), error)
     profile = question.profile
-    trace = Trace(profile.name, profile.digest, tuple(report.checks), tuple(report.ignored))
+    trace = Trace(
+        profile.name, profile.digest, tuple(report.checks), tuple(report.ignored), shadows=tuple(report.shadows)
+    )
     if report.findings:
         return Denied(tuple(report.findings), trace)
     plan, full = _plan(question, draft), profile.sections.lint == "always"

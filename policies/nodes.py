@@ -70,6 +70,7 @@ class Node:
         keys: where each key or list item begins.
         is_list: whether `items` is a list's.
         weight: the number of nodes in it, repetitions by alias included.
+        text: where the text of a scalar begins, inside the quotes or below the ``|``; None where lines are folded.
     """
 
     mark: Mark
@@ -78,6 +79,13 @@ class Node:
     keys: dict[str | int, Mark] = field(default_factory=dict)
     is_list: bool = False
     weight: int = 1
+    text: Mark | None = None
+
+    def within(self, line: int, column: int) -> Mark:
+        """Return where a place inside a scalar's text stands in the file, as far as that can be told."""
+        if self.text is None:
+            return self.mark
+        return Mark(self.text.line + line - 1, self.text.column + column - 1)
 
     def at(self, path: tuple[str | int, ...]) -> Node:
         """Return the node at `path`, which must be in the tree."""
@@ -143,6 +151,19 @@ def _events(text: str) -> Iterator[Event]:
 
 def _mark(event: Event) -> Mark:
     return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def _text_mark(event: ScalarEvent) -> Mark | None:
+    start = event.start_mark
+    if event.style == "|":
+        # The scanner works on the whole text: the first line with something in it tells the indentation.
+        lines = start.buffer[start.index :].split("\n")[1:]
+        for number, line in enumerate(lines, 2):
+            if line.strip():
+                return Mark(start.line + number, len(line) - len(line.lstrip(" ")) + 1)
+    if event.style == ">" or event.end_mark.line != start.line:
+        return None
+    return Mark(start.line + 1, start.column + 1 + (event.style is not None))
 
 
 def _scalar(text: str) -> Scalar:
@@ -223,8 +244,8 @@ class _Reader:
             if event.anchor:
                 self.flaws.append(Flaw(_mark(event), "a key can't have an anchor"))
             return
-        plain = event.style is None
-        self._add(event, Node(_mark(event), value=_scalar(event.value) if plain else event.value), event.anchor)
+        value = _scalar(event.value) if event.style is None else event.value
+        self._add(event, Node(_mark(event), value=value, text=_text_mark(event)), event.anchor)
 
     def _awaits_key(self) -> bool:
         return bool(self.stack) and not self.stack[-1].node.is_list and self.stack[-1].key is None

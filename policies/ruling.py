@@ -59,6 +59,7 @@ class Report:
     checks: list[Check] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    shadows: list[Finding] = field(default_factory=list)
 
     def passed(self, rule: str, location: Location, value: str = "", limit: str = "") -> None:
         """Say that a rule has nothing against the request."""
@@ -75,6 +76,11 @@ class Report:
         self.checks.append(Check(rule, Verdict.ERROR, location, cause))
         message = "the policy could not be evaluated; its administrator knows more"
         self.findings.append(Finding(rule, message, location, cause))
+
+    def on_trial(self, rule: str, location: Location, message: str, value: str = "", limit: str = "") -> None:
+        """Say that a rule would deny, were it not on trial."""
+        self.checks.append(Check(rule, Verdict.SHADOW, location, value, limit))
+        self.shadows.append(Finding(rule, message, location, value, limit))
 
     def unused(self, phrase: str) -> None:
         """Say that something of the request has no influence."""

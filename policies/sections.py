@@ -12,12 +12,13 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ca.plan import KeyUsage
 from policies.alternative_names import Names
 from policies.document import Strict
 from policies.durations import Duration, parse_duration
+from policies.expressions import ExpressionField
 from policies.fields import KEY_KINDS, AttributeWord, EvidenceWord, KeyKind, KeyPatternField, Purpose, Template, listed
 from policies.patterns import CharactersField, EndpointPatternField, GlobField
 from policies.words import CA_USAGES, NEVER_REQUESTED_PURPOSES, PURPOSES, SUBJECT_ATTRIBUTES
@@ -205,6 +206,23 @@ class Unused(Strict):
     powers: Treatment = "refuse"
 
 
+class Condition(Strict):
+    """A demand of the profile's own, in CEL."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    require: ExpressionField
+    message: Annotated[str, Field(min_length=1, max_length=200)]
+    shadow: bool = False
+
+
+def _distinct(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    names = [condition.id for condition in conditions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two rules are called {', '.join(twice)}")
+    return conditions
+
+
 class Sections(Strict):
     """One profile as its file has it."""
 
@@ -221,5 +239,6 @@ class Sections(Strict):
     validity: Validity
     renewal: Renewal | None = None
     unused: Unused = Unused()
+    rules: Annotated[tuple[Condition, ...], AfterValidator(_distinct)] = ()
     approval: Literal["none", "manual"] = "none"
     lint: Literal["shape", "always"] = "shape"

@@ -171,6 +171,10 @@ def _differences(test: PolicyTest, decision: Decision) -> Iterator[str]:
         reasons = "" if isinstance(decision, Approved) else f" ({_reasons(decision)})"
         yield f"expected {expect.decision}, the decision is {word}{reasons}"
         return
+    if expect.shadow is not None:
+        found = sorted({finding.rule for finding in decision.trace.shadows})
+        if found != sorted(set(expect.shadow)):
+            yield f"expected {_words(expect.shadow)} to deny on trial, it is {_words(found)}"
     if isinstance(decision, Denied):
         rules = sorted({finding.rule for finding in decision.findings})
         if expect.rules is not None and rules != sorted(set(expect.rules)):

@@ -285,6 +285,9 @@ class Enrollment:
         """Ask the policy, then lint what it would have signed. An error is a no."""
         try:
             decision = self._decide(request)
+            for shadow in decision.trace.shadows:
+                who, place = request.requester.identity, str(shadow.location)
+                log.warning("shadow_rule_would_deny", rule=shadow.rule, where=place, requester=who)
             if isinstance(decision, Denied):
                 return _No(_denied(decision.findings), decision.trace.profile or None)
             plan = decision.plan

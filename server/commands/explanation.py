@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from policies.decision import Decision, Trace
     from policies.request import EnrollmentRequest
 
-_VERDICTS = {Verdict.PASS: ("✓", "green"), Verdict.FAIL: ("✗", "red"), Verdict.ERROR: ("!", "red")}
+_VERDICTS = {
+    Verdict.PASS: ("✓", "green"),
+    Verdict.FAIL: ("✗", "red"),
+    Verdict.ERROR: ("!", "red"),
+    Verdict.SHADOW: ("~", "yellow"),
+}
 
 
 def print_explanation(console: Console, request: EnrollmentRequest, decision: Decision) -> None:
@@ -46,6 +51,8 @@ def print_explanation(console: Console, request: EnrollmentRequest, decision: De
     if not isinstance(decision, Denied):
         console.print()
         console.print(_comparison(request, decision.plan))
+    for finding in trace.shadows:
+        console.print(Text(f"  on trial, would deny: {finding.message} ({finding.rule}, {finding.location})", "yellow"))
     for phrase in trace.ignored:
         console.print(Text(f"  ignored: {phrase}", style="yellow"))
 
