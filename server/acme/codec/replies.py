@@ -45,7 +45,7 @@ def encode_problem(document: ProblemDocument) -> bytes:
     return write_object(problem_object(document))
 
 
-def encode_directory(urls: Urls, *, website: str = "") -> bytes:
+def encode_directory(urls: Urls) -> bytes:
     """Return the directory (section 7.1.1): nothing that does not work."""
     members: dict[str, object] = {
         "newNonce": f"{urls.base}/new-nonce",
@@ -54,8 +54,6 @@ def encode_directory(urls: Urls, *, website: str = "") -> bytes:
         "revokeCert": f"{urls.base}/revoke-cert",
         "keyChange": f"{urls.base}/key-change",
     }
-    if website:
-        members["meta"] = {"website": website}
     return write_object(members)
 
 

@@ -142,14 +142,16 @@ def make_csr(*names: str, cn: str | None = None, key: Any = None, extra: tuple[x
 
 
 class GatedIssuer(FakeIssuer):
-    """Signs while `open` is set, else waits for it."""
+    """Signs while `open` is set, else waits for it; `asked` tells that it was asked."""
 
     def __init__(self, inner: LocalIssuer) -> None:
         super().__init__(inner)
+        self.asked = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
     async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+        self.asked.set()
         await self.open.wait()
         return await super().issue(permit, plan, serial)
 
@@ -222,14 +224,14 @@ class Lab:
         return [row for row in await self.store.read(list_requests) if row.problem is not None]
 
 
-async def make_lab(folder: Path) -> Lab:
+async def make_lab(folder: Path, profile: str = PROFILE_TEXT) -> Lab:
     url = f"sqlite+aiosqlite:///{folder / 'acme.db'}"
     upgrade(url)
     store = await Store.open(url)
     issuer = GatedIssuer(make_issuer())
     own = issuer.chain()[0]
     facts = IssuerFacts(own.not_valid_before_utc, own.not_valid_after_utc)
-    profiles = parse_profiles(PROFILE_TEXT, str(PROFILE))
+    profiles = parse_profiles(profile, str(PROFILE))
     policies = ProfileSet(profiles, ceilings=Ceilings(timedelta(days=400), 2048), issuers={"issuing": facts})
     now = [NOW]
     enrollment = Enrollment(

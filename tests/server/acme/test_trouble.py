@@ -1,0 +1,178 @@
+"""When the database, the nonce ledger or a person keeps ACME waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from server.acme.nonces import LedgerUnavailable, Nonces
+from server.store import Store, StoreUnavailable
+from server.store.requests import list_requests
+from tests.server.acme.lab import PROFILE_TEXT, QUICK, Client, make_csr, make_lab, tear
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.server.acme.lab import Lab
+
+
+class FlakyStore(Store):
+    """The store inside of it; while `broken` names an operation, that one can't be done."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.broken: set[str] = set()
+
+    async def write(self, work: Any) -> Any:
+        return await self._do("write", work)
+
+    async def read(self, work: Any) -> Any:
+        return await self._do("read", work)
+
+    async def write_together(self, work: Any, item: Any) -> Any:
+        return await self._do("write_together", work, item)
+
+    async def _do(self, operation: str, *arguments: Any) -> Any:
+        if operation in self.broken:
+            raise StoreUnavailable("disk full")
+        return await getattr(self.inner, operation)(*arguments)
+
+
+class BrokenLedger:
+    def redeem(self, mark: bytes, issued: int, now: int) -> bool:
+        raise LedgerUnavailable("locked")
+
+
+@pytest.fixture
+def flaky(lab: Lab) -> FlakyStore:
+    return FlakyStore(lab.store)
+
+
+@pytest_asyncio.fixture
+async def manual(tmp_path: Path) -> AsyncIterator[Lab]:
+    """A lab whose profile wants a person to approve."""
+    text = PROFILE_TEXT.replace("    issuer: issuing\n", "    issuer: issuing\n    approval: manual\n")
+    made = await make_lab(tmp_path, text)
+    yield made
+    await tear(made)
+
+
+async def test_a_store_that_can_not_write_is_a_503_and_nothing_is_promised(lab: Lab, flaky: FlakyStore) -> None:
+    await lab.serve(lab.endpoint(store=flaky))
+    client = await lab.client()
+    order = await client.order("first.localhost")
+    flaky.broken = {"write", "write_together"}
+    authorization = order.body["authorizations"][0]
+    challenge = (await client.post(authorization)).body["challenges"][0]["url"]
+    stranger = Client(lab)
+    for answer in (
+        await client.order("second.localhost"),
+        await client.post(challenge, {}),
+        await client.post(authorization, {"status": "deactivated"}),
+        await client.post(client.kid or "", {"contact": []}),
+        await stranger.post(stranger.url("/new-account"), {}),
+    ):
+        assert (answer.status, answer.error) == (503, "serverInternal")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "Replay-Nonce" in answer.headers
+        assert "disk" not in answer.body["detail"]
+    flaky.broken = set()
+    assert (await client.post(authorization)).body["status"] == "pending"
+
+
+async def test_a_store_that_can_not_read_is_a_503(lab: Lab, flaky: FlakyStore) -> None:
+    await lab.serve(lab.endpoint(store=flaky))
+    client = await lab.client()
+    order = await client.order("read.localhost")
+    flaky.broken = {"read"}
+    assert (await client.post(order.location)).status == 503
+
+
+async def test_a_certificate_that_could_not_be_recorded_in_the_order_is_there_when_asked_again(
+    lab: Lab, flaky: FlakyStore
+) -> None:
+    await lab.serve(lab.endpoint(store=flaky))
+    client = await lab.client()
+    order = await client.ready("again.localhost")
+    csr = make_csr("again.localhost")
+    lab.issuer.open.clear()
+    finalizing = asyncio.create_task(client.finalize(order, csr))
+    await lab.issuer.asked.wait()
+    flaky.broken = {"write"}
+    lab.issuer.open.set()
+    assert (await finalizing).status == 503
+    flaky.broken = set()
+    assert (await client.post(order.location)).body["status"] in {"processing", "valid"}
+    assert (await client.finalize(order, csr)).body["status"] == "valid"
+    assert len(lab.issuer.issued) == 1
+
+
+async def test_a_validation_that_could_not_be_recorded_is_taken_up_again(lab: Lab, flaky: FlakyStore) -> None:
+    await lab.serve(lab.endpoint(store=flaky))
+    client = await lab.client()
+    order = await client.order("later.localhost")
+    url = order.body["authorizations"][0]
+    challenge = (await client.post(url)).body["challenges"][0]
+    # No answer is served yet, so the first attempt fails, and its failure can't be recorded.
+    await client.post(challenge["url"], {})
+    flaky.broken = {"write", "read"}
+    await asyncio.sleep(0.2)
+    flaky.broken = set()
+    lab.served[challenge["token"]] = f"{challenge['token']}.{client.signer.thumbprint}"
+    lab.now[0] += QUICK.attempt_lease * 2
+    assert (await client.until(url, "valid", "invalid")).body["status"] == "valid"
+
+
+async def test_a_ledger_that_can_not_record_is_a_503_and_no_badnonce(lab: Lab) -> None:
+    nonces = Nonces(bytes(32), BrokenLedger(), lambda: int(lab.now[0].timestamp()))
+    await lab.serve(lab.endpoint(nonces=nonces))
+    client = Client(lab)
+    answer = await client.post(client.url("/new-account"), {})
+    assert (answer.status, answer.error) == (503, "serverInternal")
+
+
+async def test_what_a_person_must_approve_stays_processing_until_then(manual: Lab) -> None:
+    client = await manual.client()
+    order = await client.ready("approve.localhost")
+    csr = make_csr("approve.localhost")
+    for _ in range(2):
+        waiting = await client.finalize(order, csr)
+        assert (waiting.status, waiting.body["status"]) == (200, "processing")
+    (pending,) = [row for row in await manual.store.read(list_requests) if row.state == "pending"]
+    await manual.enrollment.approve(pending.id, "admin:test")
+    assert (await client.until(order.location, "valid")).body["certificate"]
+    assert len(manual.issuer.issued) == 1
+
+
+async def test_what_a_person_rejects_makes_the_order_ready_for_another_csr_or_invalid(manual: Lab) -> None:
+    client = await manual.client()
+    order = await client.ready("reject.localhost")
+    await client.finalize(order, make_csr("reject.localhost"))
+    (pending,) = [row for row in await manual.store.read(list_requests) if row.state == "pending"]
+    await manual.enrollment.reject(pending.id, "admin:test", "no")
+    assert (await client.until(order.location, "ready", "invalid")).body["status"] in {"ready", "invalid"}
+    assert manual.issuer.issued == []
+
+
+async def test_names_that_policy_no_longer_allows_are_refused_at_finalize(lab: Lab, tmp_path: Path) -> None:
+    strict = await make_lab(_folder(tmp_path), PROFILE_TEXT.replace('          - "**.localhost"\n', ""))
+    # The policy of newOrder still allowed the name; the one behind the door does not.
+    await strict.serve(strict.endpoint(decide=lab.policies.decide, timing=replace(QUICK, finalize=5.0)))
+    client = await strict.client()
+    order = await client.ready("gone.localhost")
+    refused = await client.finalize(order, make_csr("gone.localhost"))
+    assert (refused.status, refused.error) == (400, "rejectedIdentifier")
+    assert refused.body["subproblems"][0]["identifier"]["value"] == "gone.localhost"
+    assert (await client.post(order.location)).body["status"] == "invalid"
+    await tear(strict)
+
+
+def _folder(parent: Path) -> Path:
+    made = parent / "strict"
+    made.mkdir()
+    return made
