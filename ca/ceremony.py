@@ -113,6 +113,14 @@ def make_issuing_ca(
     return Credential(key, _signed(_as_ca(builder, path_length=0), key, root.key, root.certificate))
 
 
+def make_ca_request(key: SigningKey, subject: DistinguishedName) -> x509.CertificateSigningRequest:
+    """Make a request for the certificate of an issuing CA, for a root that is elsewhere (RFC 2986)."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject.to_x509())
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_key_usage("digital_signature", "key_cert_sign", "crl_sign"), critical=True)
+    return builder.sign(key, _hash(key))
+
+
 def make_ra_certificate(
     issuing: Credential,
     subject: DistinguishedName,

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import structlog
 from cryptography import x509
 
+from ca.issuer import ClosingIssuer
 from ca.lint import Linter
 from policies.document import DocumentErrors, DocumentProblem
 from server.acme.nonces import forget, open_nonces
@@ -135,6 +136,9 @@ class Application:
         await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
         await self.services.enrollment.drain()
         self.services.credentials.close()
+        for issuer in self.services.material.issuers.values():
+            if isinstance(issuer, ClosingIssuer):
+                await issuer.close()
         await self.services.store.close()
 
 

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ca.backends.chain import load_chain
 from ca.backends.local import load_local_issuer
+from ca.backends.pkcs11 import Pkcs11Issuer
+from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from ca.issuer import Issuer
+    from server.app.hsms import Hsms
     from server.app.secret_sources import KeyPath, Reader
-    from server.config import IssuerConfig, LocalIssuerConfig
+    from server.config import IssuerConfig
 
 
-def load_issuer(name: str, settings: IssuerConfig, reader: Reader) -> Issuer:
+def load_issuer(name: str, settings: IssuerConfig, reader: Reader, hsms: Hsms) -> Issuer:
     """Return the issuer that is configured under this name.
 
     Raises:
         DocumentErrors: a file or a secret is not where the configuration says.
         IssuerConfigurationError: what is there does not fit together.
     """
-    return _local(("issuers", name), settings, reader)
+    here: KeyPath = ("issuers", name)
+    match settings:
+        case LocalIssuerConfig():
+            return _local(here, settings, reader)
+        case Pkcs11IssuerConfig():
+            certificate, *chain = _chain(here, settings, reader)
+            key = hsms.key((*here, "hsm"), settings.hsm)
+            return Pkcs11Issuer(key, certificate, chain, pss=settings.signature == "pss")
+
+
+def _chain(here: KeyPath, settings: IssuerConfig, reader: Reader) -> tuple[x509.Certificate, ...]:
+    certificate = reader.file((*here, "certificate"), settings.certificate)
+    return load_chain(certificate, reader.file((*here, "chain"), settings.chain))
 
 
 def _local(here: KeyPath, settings: LocalIssuerConfig, reader: Reader) -> Issuer:

@@ -13,6 +13,7 @@ from ca.issuer import IssuerConfigurationError
 from policies.document import DocumentErrors, DocumentProblem
 from policies.profile import Ceilings, IssuerFacts
 from policies.profile_set import UnknownProfile
+from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
@@ -71,6 +72,7 @@ class _Loader:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._reader = Reader(config)
+        self._hsms = Hsms(self._reader)
         self._problems: list[DocumentProblem] = []
 
     def load(self) -> Material:
@@ -114,15 +116,15 @@ class _Loader:
         return self._read((*path, "passphrase_file"), file).rstrip(b"\r\n") if file is not None else b""
 
     def _issuer(self, name: str) -> Issuer:
-        return load_issuer(name, self._config.issuers[name], self._reader)
+        return load_issuer(name, self._config.issuers[name], self._reader, self._hsms)
 
     def _ra(self, name: EndpointName, endpoint: ScepEndpointConfig) -> RaKey:
-        here = ("endpoints", str(name), "ra")
-        return load_ra_key(
-            self._read((*here, "certificate"), endpoint.ra.certificate),
-            self._read((*here, "key"), endpoint.ra.key),
-            self._passphrase(here, endpoint.ra.passphrase_file) or None,
-        )
+        here, ra = ("endpoints", str(name), "ra"), endpoint.ra
+        certificate = self._read((*here, "certificate"), ra.certificate)
+        if ra.hsm is not None:
+            return load_hsm_ra_key(certificate, self._hsms.key((*here, "hsm"), ra.hsm))
+        key = self._read((*here, "key"), ra.key) if ra.key is not None else b""
+        return load_ra_key(certificate, key, self._passphrase(here, ra.passphrase_file) or None)
 
     def _tls(self, https: HttpsListener) -> tuple[tuple[x509.Certificate, ...], SSL.Context]:
         here = ("listeners", "https")

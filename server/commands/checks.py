@@ -97,7 +97,7 @@ def _secret_files(config: Config) -> Iterator[Path]:
     https = config.listeners.https
     yield from (file for issuer in config.issuers.values() for file in issuer.secret_files())
     keyed: list[tuple[Path, Path | None]] = []
-    keyed += [(endpoint.ra.key, endpoint.ra.passphrase_file) for endpoint in config.endpoints.scep.values()]
+    yield from (file for endpoint in config.endpoints.scep.values() for file in endpoint.ra.secret_files())
     keyed += [(https.key, https.passphrase_file)] if https is not None else []
     for key, passphrase in keyed:
         yield key

@@ -6,11 +6,12 @@ from server.config.endpoints import (
     Challenge,
     EstEndpointConfig,
     Http01,
-    KeyFiles,
+    RaConfig,
     ScepEndpointConfig,
 )
 from server.config.file import CeilingsConfig, Config, load_config
-from server.config.issuers import IssuerConfig, LocalIssuerConfig
+from server.config.hsm import HsmKeyConfig
+from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
 from server.config.listeners import AdminListener, HttpListener, HttpsListener, Limits, Listeners, Log
 from server.config.secret_sources import SecretSource
 
@@ -22,15 +23,17 @@ __all__ = [
     "Challenge",
     "Config",
     "EstEndpointConfig",
+    "HsmKeyConfig",
     "Http01",
     "HttpListener",
     "HttpsListener",
     "IssuerConfig",
-    "KeyFiles",
     "Limits",
     "Listeners",
     "LocalIssuerConfig",
     "Log",
+    "Pkcs11IssuerConfig",
+    "RaConfig",
     "ScepEndpointConfig",
     "SecretSource",
     "load_config",

@@ -11,16 +11,37 @@ from pydantic import Field, model_validator
 from policies.document import Strict
 from policies.durations import Duration
 from policies.request import EndpointName, Protocol
+from server.config.hsm import HsmKeyConfig
 from server.config.listeners import PositiveSeconds
 from server.config.values import Endpoint, Network, Port, Resolver
 
 
-class KeyFiles(Strict):
-    """A certificate and its private key, PEM; the passphrase stands in a file of its own."""
+class RaConfig(Strict):
+    """The certificate of a SCEP RA, PEM, with its private key: in a file, or in an HSM.
+
+    Attributes:
+        certificate: the certificate.
+        key: the private key, PEM.
+        passphrase_file: holds the key's passphrase.
+        hsm: the key in an HSM, instead of a file.
+    """
 
     certificate: Path
-    key: Path
+    key: Path | None = None
     passphrase_file: Path | None = None
+    hsm: HsmKeyConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_key(self) -> RaConfig:
+        if (self.key is None) is (self.hsm is None) or (self.hsm is not None and self.passphrase_file is not None):
+            raise ValueError("give either key: FILE (with passphrase_file: FILE) or hsm: {…}")
+        return self
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        if self.hsm is not None:
+            return self.hsm.secret_files()
+        return tuple(file for file in (self.key, self.passphrase_file) if file is not None)
 
 
 class _Profiled(Strict):
@@ -105,7 +126,7 @@ class ScepEndpointConfig(_Profiled):
             says; write it ``empty``, as certmonger needs it; ``auto``: empty for requesters like certmonger.
     """
 
-    ra: KeyFiles
+    ra: RaConfig
     challenge: Challenge | None = None
     renewal: bool = True
     renewal_grace: Duration = Field(default="0d", validate_default=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from policies.document import Strict
+from server.config.hsm import HsmKeyConfig
 from server.config.secret_sources import SecretSource
 
 
@@ -51,4 +52,21 @@ class LocalIssuerConfig(_Issuing):
         return (self.key, passphrase) if passphrase else (self.key,)
 
 
-IssuerConfig = LocalIssuerConfig
+class Pkcs11IssuerConfig(_Issuing):
+    """A CA whose key is in an HSM.
+
+    Attributes:
+        hsm: the key.
+        signature: how an RSA key signs: ``pkcs1`` or ``pss``.
+    """
+
+    type: Literal["pkcs11"]
+    hsm: HsmKeyConfig
+    signature: Literal["pkcs1", "pss"] = "pkcs1"
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        return self.hsm.secret_files()
+
+
+IssuerConfig = Annotated[LocalIssuerConfig | Pkcs11IssuerConfig, Field(discriminator="type")]

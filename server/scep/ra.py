@@ -6,6 +6,7 @@ because such a key may live in a device.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -16,6 +17,9 @@ from ca import der
 from server.cms.certificates import BagCertificate, read_bag_certificate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
     from server.cms.algorithms import Digest, KeyTransport
 
 _LEAST_BITS = 2048
@@ -33,8 +37,11 @@ class RaKey:
         addressed: the same, as messages address it.
     """
 
-    def __init__(self, certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> None:
-        """Take over a matching pair. Raises RaConfigurationError for a pair that clients could not work with."""
+    def __init__(self, certificate: x509.Certificate, key: rsa.RSAPrivateKey, queue: Executor | None = None) -> None:
+        """Take over a matching pair; a key that blocks, because it lives in a device, comes with the queue to it.
+
+        Raises RaConfigurationError for a pair that clients could not work with.
+        """
         if key.public_key() != certificate.public_key():
             raise RaConfigurationError("the RA key does not belong to the RA certificate")
         if key.key_size < _LEAST_BITS:
@@ -43,6 +50,7 @@ class RaKey:
         self.certificate = certificate
         self.addressed: BagCertificate = read_bag_certificate(der.read(certificate.public_bytes(Encoding.DER)))
         self._key = key
+        self._queue = queue
         self._octets = (key.key_size + 7) // 8
 
     async def unwrap(self, encrypted_key: bytes, transport: KeyTransport) -> bytes | None:
@@ -51,14 +59,20 @@ class RaKey:
         For PKCS#1 v1.5 bad padding gives random octets (implicit rejection in the library), not None; callers treat
         both alike.
         """
+        octets, scheme = encrypted_key.rjust(self._octets, b"\x00"), transport.padding()
         try:
-            return self._key.decrypt(encrypted_key.rjust(self._octets, b"\x00"), transport.padding())
+            return await self._done(lambda: self._key.decrypt(octets, scheme))
         except ValueError:
             return None
 
     async def sign(self, octets: bytes, digest: Digest) -> bytes:
         """Return the PKCS#1 v1.5 signature over some octets."""
-        return self._key.sign(octets, padding.PKCS1v15(), digest.hash)
+        return await self._done(lambda: self._key.sign(octets, padding.PKCS1v15(), digest.hash))
+
+    async def _done(self, work: Callable[[], bytes]) -> bytes:
+        if self._queue is None:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._queue, work)
 
 
 def _expect_usages(certificate: x509.Certificate) -> None:

@@ -123,7 +123,7 @@ def test_the_database_is_a_file_or_an_url(write: Write, tmp_path: Path, database
         ("profiles: [tls-server]", "profiles: []", "21:5", "at least 1"),
         ("profiles: [tls-server]", "profiles: [tls-server]\n    issuer: isuing", "22:5", 'did you mean "issuing"?'),
         ("version: 1", "version: 2", "1:10", "1"),
-        ("type: local", "type: remote", "9:19", "local"),
+        ("type: local", "type: remote", "9:3", "local"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_with_its_place(write: Write, old: str, new: str, place: str, message: str) -> None:
