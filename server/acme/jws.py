@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ from server.acme.messages import ErrorType, Jws, ProblemDocument, Rejected, reje
 if TYPE_CHECKING:
     from server.acme.messages import Jwk
 
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+Check = Callable[[bytes, bytes], None]
+"""Takes signature and signed octets; raises InvalidSignature."""
 
 _CURVES: dict[str, tuple[ec.EllipticCurve, str, HashAlgorithm]] = {
     "P-256": (ec.SECP256R1(), "ES256", SHA256()),
@@ -37,19 +39,15 @@ class SigningKey:
     """A public key that messages are verified with.
 
     Attributes:
-        key: the loaded key.
         algorithms: the only algorithms it verifies.
-        hash: the hash of ECDSA and RSA signatures.
-        coordinate: octets of r and of s for ECDSA, else 0.
+        check: verifies a signature.
         spki: DER of the SubjectPublicKeyInfo.
         thumbprint: RFC 7638, base64url.
         jwk: the key as canonical JSON.
     """
 
-    key: PublicKey
     algorithms: tuple[str, ...]
-    hash: HashAlgorithm
-    coordinate: int
+    check: Check
     spki: bytes
     thumbprint: str
     jwk: str
@@ -62,27 +60,49 @@ def load_key(jwk: Jwk, canonical: bytes) -> SigningKey:
     """
     thumbprint = urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode("ascii")
     try:
-        key, algorithms, digest, coordinate = _load(jwk)
+        key, algorithms, check = _load(jwk)
     except (ValueError, UnsupportedAlgorithm):
         raise rejected(ErrorType.BAD_PUBLIC_KEY, "the jwk is not a valid public key") from None
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return SigningKey(key, algorithms, digest, coordinate, spki, thumbprint, canonical.decode("ascii"))
+    return SigningKey(algorithms, check, spki, thumbprint, canonical.decode("ascii"))
 
 
-def _load(jwk: Jwk) -> tuple[PublicKey, tuple[str, ...], HashAlgorithm, int]:
+def _load(
+    jwk: Jwk,
+) -> tuple[rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey, tuple[str, ...], Check]:
     if jwk.kty == "EC":
         curve, algorithm, digest = _CURVES[jwk.crv]
         x, y = int.from_bytes(jwk.first), int.from_bytes(jwk.second)
-        return ec.EllipticCurvePublicNumbers(x, y, curve).public_key(), (algorithm,), digest, len(jwk.first)
+        point = ec.EllipticCurvePublicNumbers(x, y, curve).public_key()
+        return point, (algorithm,), _ecdsa(point, digest, len(jwk.first))
     if jwk.kty == "OKP":
-        return ed25519.Ed25519PublicKey.from_public_bytes(jwk.first), ("EdDSA", "Ed25519"), SHA512(), 0
+        edwards = ed25519.Ed25519PublicKey.from_public_bytes(jwk.first)
+        return edwards, ("EdDSA", "Ed25519"), edwards.verify
     n, e = int.from_bytes(jwk.first), int.from_bytes(jwk.second)
     # Before any arithmetic: a modulus or an exponent without bounds is work without bounds.
     if n.bit_length() not in _RSA_BITS:
         raise rejected(ErrorType.BAD_PUBLIC_KEY, "the RSA modulus must have 2048 to 8192 bits")
     if n % 2 == 0 or e % 2 == 0 or not 3 <= e < _EXPONENT_LIMIT:
         raise rejected(ErrorType.BAD_PUBLIC_KEY, "the RSA modulus or exponent is out of bounds")
-    return rsa.RSAPublicNumbers(e, n).public_key(), ("RS256",), SHA256(), 0
+    modulus = rsa.RSAPublicNumbers(e, n).public_key()
+    return modulus, ("RS256",), _rs256(modulus)
+
+
+def _ecdsa(key: ec.EllipticCurvePublicKey, digest: HashAlgorithm, size: int) -> Check:
+    algorithm = ec.ECDSA(digest)
+
+    def check(signature: bytes, data: bytes) -> None:
+        if len(signature) != 2 * size:  # r and s in fixed length (RFC 7518 section 3.4)
+            raise InvalidSignature
+        r, s = int.from_bytes(signature[:size]), int.from_bytes(signature[size:])
+        key.verify(encode_dss_signature(r, s), data, algorithm)
+
+    return check
+
+
+def _rs256(key: rsa.RSAPublicKey) -> Check:
+    pkcs1, digest = padding.PKCS1v15(), SHA256()
+    return lambda signature, data: key.verify(signature, data, pkcs1, digest)
 
 
 def verify(message: Jws, key: SigningKey) -> None:
@@ -98,20 +118,6 @@ def verify(message: Jws, key: SigningKey) -> None:
             )
         )
     try:
-        _verify(message, key)
+        key.check(message.signature, message.signing_input)
     except InvalidSignature:
         raise rejected(ErrorType.MALFORMED, "the signature of the JWS does not verify") from None
-
-
-def _verify(message: Jws, key: SigningKey) -> None:
-    match key.key:
-        case ec.EllipticCurvePublicKey():
-            size = key.coordinate
-            if len(message.signature) != 2 * size:
-                raise InvalidSignature
-            r, s = int.from_bytes(message.signature[:size]), int.from_bytes(message.signature[size:])
-            key.key.verify(encode_dss_signature(r, s), message.signing_input, ec.ECDSA(key.hash))
-        case rsa.RSAPublicKey():
-            key.key.verify(message.signature, message.signing_input, padding.PKCS1v15(), key.hash)
-        case ed25519.Ed25519PublicKey():
-            key.key.verify(message.signature, message.signing_input)

@@ -1,12 +1,13 @@
 """Anti-replay nonces (RFC 8555 section 6.5): issuing costs no I/O, only redeemed ones are remembered.
 
-A nonce is the authenticated encryption of its time of issue, bound to the endpoint. Any process that has the key can
-redeem it; the ledger makes that happen once. The key is new with each start of the server, so that no ledger needs to
-outlive it: after a restart, clients get badNonce once and try again, as section 6.5 has them do.
+A nonce is the authenticated encryption of its time of issue, bound to the endpoint: nobody can make one up. Any process
+that has the key can redeem it; the ledger makes that happen once. The key is new with each start of the server, so that
+no ledger needs to outlive it: after a restart, clients get badNonce once and try again, as section 6.5 has them do.
 """
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import sqlite3
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -24,6 +25,7 @@ LIFETIME = 3600
 """Seconds a nonce can be redeemed: clients that wait for DNS to spread hold a pool of them."""
 
 _IV = 12
+_PREFIX = 7
 _TIME = 4
 _LENGTH = _IV + _TIME + 16
 _BUSY_SECONDS = 5.0
@@ -131,11 +133,13 @@ class Nonces:
         self._cipher = AESGCM(key)
         self._ledger = ledger
         self._now = now
-        self._random = random
+        # One key seals each IV once: a random prefix tells processes apart, a counter the nonces of one process.
+        self._prefix = random(_PREFIX)
+        self._counter = itertools.count()
 
     def issue(self, scope: str) -> str:
         """Return a new nonce for an endpoint, base64url of 32 octets."""
-        iv = self._random(_IV)
+        iv = self._prefix + next(self._counter).to_bytes(_IV - _PREFIX)
         sealed = self._cipher.encrypt(iv, self._now().to_bytes(_TIME), scope.encode())
         return urlsafe_b64encode(iv + sealed).rstrip(b"=").decode("ascii")
 
