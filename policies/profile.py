@@ -47,10 +47,12 @@ class Ceilings:
     Attributes:
         max_validity: the longest whole period of a certificate.
         min_rsa_bits: the shortest RSA key.
+        blocked_keys: keys that are never certified, as `ca.weak_keys.blocked_names` writes them.
     """
 
     max_validity: timedelta
     min_rsa_bits: int = 2048
+    blocked_keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

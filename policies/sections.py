@@ -46,10 +46,18 @@ class Evidence(Strict):
         return not present.isdisjoint(self.any) if self.any else present.issuperset(self.all)
 
 
+def _fingerprint(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
+        raise ValueError(f'"{text}" is no SHA-256 of a public key: 64 hexadecimal digits')
+    return text.lower()
+
+
 class Keys(Strict):
     """Which public keys may be certified."""
 
     allowed: Annotated[tuple[KeyPatternField, ...], Field(min_length=1)]
+    weak: Literal["refuse", "report"] = "refuse"
+    blocked: tuple[Annotated[str, AfterValidator(_fingerprint)], ...] = ()
 
     @cached_property
     def limit(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -13,6 +14,7 @@ from ca import der
 from ca.csr import Csr, RequestedAttribute, RequestedExtension
 from ca.keys import KeyShape
 from ca.plan import KeyUsage
+from ca.weak_keys import weaknesses
 from policies.decision import Approved, Deferred, Denied
 from policies.document import DocumentProblem
 from policies.durations import duration_text
@@ -88,10 +90,21 @@ def _key(word: str) -> SubjectKey:
     """Return a public key of this shape, the same each time; whoever reads this knows its private part."""
     kind, _, size = word.partition(":")
     if kind == "rsa":
-        return rsa.RSAPublicNumbers(65537, (1 << (int(size) - 1)) + 1).public_key()
+        return _rsa_key(int(size))
     if kind == "ec":
         return ec.derive_private_key(0xC0FFEE, _CURVES[size]).public_key()
     return ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+
+
+def _rsa_key(bits: int) -> rsa.RSAPublicKey:
+    """Return a key without any known weakness; nobody knows, nor needs to know, what its modulus is made of."""
+    number = int.from_bytes(b"".join(sha256(bytes([count])).digest() for count in range(64)), "big")
+    modulus = number >> (2048 * 8 - bits) | 1 << (bits - 1) | 1
+    while True:
+        key = rsa.RSAPublicNumbers(65537, modulus).public_key()
+        if not any(weaknesses(key, b"")):
+            return key
+        modulus += 2
 
 
 def _spki(key: SubjectKey) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from policies.decision import Location
 from policies.document import DocumentErrors, DocumentProblem
-from policies.profile import parse_policy
+from policies.profile import Ceilings, parse_policy
 from policies.profile_set import ProfileSet
 from policies.trial import failed_tests
 
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from policies.profile import Ceilings, IssuerFacts, PolicyFile
+    from policies.profile import IssuerFacts, PolicyFile
     from policies.request import EndpointName
     from server.config import Config
 
+_BLOCKED = re.compile(r"[0-9a-f]{64}|[0-9a-f]{20}")
 SUFFIXES = frozenset({".yaml", ".yml"})
 
 
@@ -82,6 +84,34 @@ def load_policies(
     return (
         loaded if endpoints is None else ProfileSet(profiles, ceilings=ceilings, issuers=issuers, endpoints=endpoints)
     )
+
+
+def read_ceilings(config: Config) -> Ceilings:
+    """Return the limits of the configuration, the lists of blocked keys read.
+
+    Raises:
+        DocumentErrors: a list can't be read or has lines that name no key.
+    """
+    blocked: set[str] = set()
+    problems: list[DocumentProblem] = []
+    for index, path in enumerate(config.ceilings.blocked_keys):
+        try:
+            text = path.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            cause = error.strerror if isinstance(error, OSError) else "not ASCII text"
+            place = ("ceilings", "blocked_keys", index)
+            problems.append(config.problem(place, f"{path}: can't be read: {cause}"))
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            word = line.partition("#")[0].strip().lower()
+            if _BLOCKED.fullmatch(word):
+                blocked.add(word)
+            elif word:
+                message = "no key: 64 hexadecimal digits (SHA-256) or 20 (openssl-blacklist)"
+                problems.append(DocumentProblem(Location(str(path), number, 1), message))
+    if problems:
+        raise DocumentErrors(problems)
+    return Ceilings(config.ceilings.max_validity, config.ceilings.min_rsa_bits, frozenset(blocked))
 
 
 def foreign_issuers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:

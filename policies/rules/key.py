@@ -1,8 +1,11 @@
-"""The public key: kind and size, by the profile's list and by the server's ceiling."""
+"""The public key: kind and size, by the profile's list and by the server's ceiling; and whether others may know it."""
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
+
+from ca.weak_keys import blocked_names, weaknesses
 
 if TYPE_CHECKING:
     from policies.ruling import Draft, Question, Report
@@ -20,3 +23,20 @@ def judge(question: Question, draft: Draft, report: Report) -> None:
         report.failed("key.ceiling", place, f"RSA keys must have at least {least} bits", value, f"rsa:{least}")
     else:
         report.passed("key.allowed", place, value, keys.limit)
+    _weak(question, report)
+
+
+def _weak(question: Question, report: Report) -> None:
+    """Deny a key whose private part others may know, or only say so where the profile has it on trial."""
+    csr, keys, blocked = question.request.csr, question.profile.sections.key, question.ceilings.blocked_keys
+    place = question.profile.place("key", "weak")
+    if keys.blocked and not blocked_names(csr.key, csr.spki).isdisjoint(keys.blocked):
+        where = question.profile.place("key", "blocked")
+        report.failed("key.blocked", where, "this key is blocked", sha256(csr.spki).hexdigest(), "blocked")
+    sound = True
+    for weakness in weaknesses(csr.key, csr.spki, blocked):
+        sound = False
+        write = report.failed if keys.weak == "refuse" else report.on_trial
+        write("key.weak", place, weakness, sha256(csr.spki).hexdigest(), "no weak keys")
+    if sound:
+        report.passed("key.weak", place, limit="no weak keys")

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ca.issuer import IssuerConfigurationError
 from policies.document import DocumentErrors, DocumentProblem
-from policies.profile import Ceilings, IssuerFacts
+from policies.profile import IssuerFacts
 from policies.profile_set import UnknownProfile
 from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
-from server.policy_files import foreign_issuers, load_policies
+from server.policy_files import foreign_issuers, load_policies, read_ceilings
 from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
 from server.tls import TlsConfigurationError, make_context
 
@@ -173,7 +173,7 @@ class _Loader:
             name: IssuerFacts(issuer.chain()[0].not_valid_before_utc, issuer.chain()[0].not_valid_after_utc)
             for name, issuer in issuers.items()
         }
-        ceilings = Ceilings(config.ceilings.max_validity, config.ceilings.min_rsa_bits)
+        ceilings = read_ceilings(config)
         endpoints = {name: endpoint.profiles for name, endpoint in config.endpoints.all().items()}
         try:
             profiles = load_policies(config.policies, ceilings=ceilings, issuers=facts, endpoints=endpoints)

@@ -13,7 +13,7 @@ from policies.document import DocumentErrors
 from policies.profile import Ceilings, IssuerFacts
 from policies.profile_set import ProfileSet, UnknownProfile
 from server.config import load_config
-from server.policy_files import foreign_issuers, policy_paths, read_policy
+from server.policy_files import foreign_issuers, policy_paths, read_ceilings, read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +53,7 @@ class Surroundings:
         if path is None:
             return cls(None, _USUAL_CEILINGS)
         config = load_config(path)
-        return cls(config, Ceilings(config.ceilings.max_validity, config.ceilings.min_rsa_bits))
+        return cls(config, read_ceilings(config))
 
     def files(self, paths: Sequence[Path]) -> tuple[PolicyFile, ...]:
         """Read the files, those of folders, or without any those of the configuration. Raises DocumentErrors."""

@@ -19,10 +19,18 @@ KeyPath = tuple[str | int, ...]
 
 
 class CeilingsConfig(Strict):
-    """What no profile may exceed, whatever its file says."""
+    """What no profile may exceed, whatever its file says.
+
+    Attributes:
+        max_validity: the longest whole period of a certificate.
+        min_rsa_bits: the shortest RSA key.
+        blocked_keys: files with keys that are never certified, one a line: the SHA-256 of the SubjectPublicKeyInfo, or
+            20 hexadecimal digits as in Debian's openssl-blacklist.
+    """
 
     max_validity: Duration = Field(default="825d", validate_default=True)
     min_rsa_bits: Annotated[int, Field(ge=1024, le=8192)] = 2048
+    blocked_keys: tuple[Path, ...] = ()
 
 
 class Config(Strict):
@@ -100,6 +108,8 @@ def _resolve(value: Any, folder: Path) -> Any:
             return value.model_copy(update={name: _resolve(getattr(value, name), folder) for name in names})
         case Mapping():
             return {key: _resolve(item, folder) for key, item in value.items()}
+        case tuple():
+            return tuple(_resolve(item, folder) for item in value)
         case _:
             return value
 

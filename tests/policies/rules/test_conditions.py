@@ -105,7 +105,7 @@ def test_a_condition_that_takes_too_long_denies() -> None:
         ('csr.kye.kind == "rsa"', '.kye.kind == "rsa"', "undefined field 'kye' not found in struct 'Csr'"),
         ("'csr.kye == \"rsa\"'", '.kye == "rsa"', "undefined field 'kye'"),
         ("true &&", "", "Syntax error"),
-        ("cert.lifetime", "cert.lifetime", "undeclared reference to 'cert.lifetime'"),
+        ("cert.lifetime", ".lifetime", "undeclared reference to 'cert.lifetime'"),
         ("csr.key.bits > 'a'", "> 'a'", "no matching overload for '_>_' applied to '(int, string)'"),
         ("csr.key.bits", "csr.key.bits", "a condition is true or false; this is of type INT"),
         ("'csr.subject.CN[0]'", "csr.subject.CN[0]", "this is of type STRING"),

@@ -2,12 +2,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from policies.decision import Approved
+from policies.document import DocumentErrors
 from policies.engine import decide
 from policies.profile import Ceilings
 from tests.fakes.policy import approved, judge, plan, question, rules
+
+if TYPE_CHECKING:
+    from policies.ruling import Question
 
 
 @pytest.mark.parametrize("key", ["ec:P-256", "rsa:2048", "rsa:3072", "rsa:4096"])
@@ -27,3 +36,36 @@ def test_ed25519_is_taken_where_it_is_listed() -> None:
 def test_the_ceiling_denies_what_a_profile_would_take() -> None:
     asked = replace(question({}, key="rsa:2048"), ceilings=Ceilings(timedelta(days=825), min_rsa_bits=3072))
     assert rules(decide(asked)) == {"key.ceiling"}
+
+
+def weak_question(**key: object) -> Question:
+    asked = question({"key": {"allowed": ["rsa:2048"], **key}}, key="rsa:2048")
+    weak = rsa.RSAPublicNumbers(65537, (1 << 2047) + 1).public_key()
+    spki = weak.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return replace(asked, request=replace(asked.request, csr=replace(asked.request.csr, key=weak, spki=spki)))
+
+
+def test_a_weak_key_is_denied() -> None:
+    assert rules(decide(weak_question())) == {"key.weak"}
+
+
+def test_a_weak_key_may_be_reported_only() -> None:
+    decision = decide(weak_question(weak="report"))
+    assert isinstance(decision, Approved)
+    assert {shadow.rule for shadow in decision.trace.shadows} == {"key.weak"}
+
+
+def test_a_key_that_the_profile_blocks_is_denied() -> None:
+    asked = question({})
+    digest = sha256(asked.request.csr.spki).hexdigest()
+    assert rules(judge({"key": {"allowed": ["ec:P-256"], "blocked": [digest.upper()]}})) == {"key.blocked"}
+    assert approved(judge({"key": {"allowed": ["ec:P-256"], "blocked": ["0" * 64]}}))
+    with pytest.raises(DocumentErrors, match="no SHA-256 of a public key"):
+        judge({"key": {"allowed": ["ec:P-256"], "blocked": ["cafe"]}})
+
+
+def test_a_key_that_the_server_blocks_is_denied() -> None:
+    asked = question({})
+    blocked = frozenset({sha256(asked.request.csr.spki).hexdigest()})
+    ceilings = Ceilings(timedelta(days=825), blocked_keys=blocked)
+    assert rules(decide(replace(asked, ceilings=ceilings))) == {"key.weak"}

@@ -9,6 +9,7 @@ import pytest
 from policies.document import DocumentErrors
 from server.app import load_material
 from server.config import load_config
+from server.policy_files import read_ceilings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +107,19 @@ def test_a_profile_of_another_issuer_than_its_endpoint_hands_out_is_told_with_bo
     (line,) = str(caught.value).splitlines()
     assert 'est/default hands out the chain of issuer "other", but profile "iot-device" is signed by "issuing"' in line
     assert "iot-device.yaml:" in line
+
+
+def test_lists_of_blocked_keys_are_read_and_their_faults_told(folder: Path) -> None:
+    path = folder / "server.yaml"
+    text = path.read_text(encoding="utf-8").replace("  min_rsa_bits: 2048\n", "  min_rsa_bits: 2048\n  blocked_keys: [known]\n")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DocumentErrors, match="server.yaml:.*known: can't be read"):
+        read_ceilings(load_config(path))
+    (folder / "known").write_text(f"# from Debian\n{'AB' * 10}  # a key\n\n{'0c' * 32}\n")
+    assert read_ceilings(load_config(path)).blocked_keys == {"ab" * 10, "0c" * 32}
+    (folder / "known").write_text("cafe\n")
+    with pytest.raises(DocumentErrors, match="known:1:1: no key: 64 hexadecimal digits"):
+        load_material(load_config(path))
 
 
 def test_endpoints_without_passwords_or_challenge_or_renewal_have_none(folder: Path) -> None:
