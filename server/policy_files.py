@@ -126,6 +126,11 @@ def foreign_issuers(profiles: ProfileSet, config: Config) -> Iterator[DocumentPr
                     f'"{profile.sections.issuer}" ({profile.place("issuer")}): write the same issuer in both'
                 )
                 yield config.problem(("endpoints", str(name), "profiles", index), message)
+    for name, scep in config.endpoints.scep.items():
+        profile = None if scep.rollover is None else profiles.profiles.get(scep.rollover.profile)
+        if scep.rollover is not None and profile is not None and profile.sections.issuer != scep.rollover.issuer:
+            message = f'profile "{scep.rollover.profile}" is signed by "{profile.sections.issuer}"'
+            yield config.problem(("endpoints", str(name), "rollover", "profile"), message)
 
 
 def _at(path: Path, message: str) -> DocumentProblem:

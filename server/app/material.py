@@ -18,7 +18,8 @@ from server.app.issuers import load_issuer
 from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
 from server.policy_files import foreign_issuers, load_policies, read_ceilings
-from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
+from server.scep.keyring import Keyring, Rollover
+from server.scep.ra import RaConfigurationError, load_ra_key
 from server.tls import TlsConfigurationError, make_context
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from ca.issuer import Issuer
     from policies.profile_set import ProfileSet
     from policies.request import EndpointName
-    from server.config import Config, EstEndpointConfig, HttpsListener, ScepEndpointConfig
+    from server.config import Config, EstEndpointConfig, HttpsListener, RaConfig, ScepEndpointConfig
+    from server.scep.ra import RaKey
 
 T = TypeVar("T")
 KeyPath = tuple[str | int, ...]
@@ -44,7 +46,7 @@ class Material:
         issuers: by configured name.
         policies: the profiles, compiled.
         authenticators: how requesters prove who they are, for EST and SCEP endpoints.
-        ra_keys: the RA of each SCEP endpoint.
+        ra_keys: the RAs of each SCEP endpoint.
         tls_chain: the certificate of the https listener and those above it; empty without that listener.
         tls: its context, None without that listener.
     """
@@ -52,7 +54,7 @@ class Material:
     issuers: Mapping[str, Issuer]
     policies: ProfileSet
     authenticators: Mapping[EndpointName, Authenticators]
-    ra_keys: Mapping[EndpointName, RaKey]
+    ra_keys: Mapping[EndpointName, Keyring]
     tls_chain: tuple[x509.Certificate, ...]
     tls: SSL.Context | None
 
@@ -83,7 +85,7 @@ class _Loader:
         https = config.listeners.https
         tls = self._attempt(("listeners", "https"), self._tls, https) if https is not None else None
         ra_keys = {
-            name: self._attempt(("endpoints", str(name), "ra"), self._ra, name, endpoint)
+            name: self._keyring(("endpoints", str(name)), endpoint, issuers)
             for name, endpoint in config.endpoints.scep.items()
         }
         authenticators = {
@@ -118,8 +120,24 @@ class _Loader:
     def _issuer(self, name: str) -> Issuer:
         return load_issuer(name, self._config.issuers[name], self._reader, self._hsms)
 
-    def _ra(self, name: EndpointName, endpoint: ScepEndpointConfig) -> RaKey:
-        here, ra = ("endpoints", str(name), "ra"), endpoint.ra
+    def _keyring(self, here: KeyPath, endpoint: ScepEndpointConfig, issuers: Mapping[str, Issuer]) -> Keyring | None:
+        """Return the RAs of an endpoint, None when one of them can't be had."""
+
+        def load(ra: RaConfig, *path: str | int) -> RaKey | None:
+            return self._attempt((*here, *path), self._ra, (*here, *path), ra)
+
+        current = load(endpoint.ra, "ra")
+        previous = [load(ra, "previous_ra", index) for index, ra in enumerate(endpoint.previous_ra)]
+        rollover = None
+        if endpoint.rollover is not None:
+            coming, issuer = load(endpoint.rollover.ra, "rollover", "ra"), issuers.get(endpoint.rollover.issuer)
+            if coming is not None and issuer is not None:
+                rollover = Rollover(coming, endpoint.rollover.profile, issuer.chain)
+        if current is None:
+            return None
+        return Keyring(current, tuple(ra for ra in previous if ra is not None), rollover)
+
+    def _ra(self, here: KeyPath, ra: RaConfig) -> RaKey:
         certificate = self._read((*here, "certificate"), ra.certificate)
         if ra.hsm is not None:
             return load_hsm_ra_key(certificate, self._hsms.key((*here, "hsm"), ra.hsm))
@@ -174,7 +192,7 @@ class _Loader:
             for name, issuer in issuers.items()
         }
         ceilings = read_ceilings(config)
-        endpoints = {name: endpoint.profiles for name, endpoint in config.endpoints.all().items()}
+        endpoints = {name: endpoint.every_profile() for name, endpoint in config.endpoints.all().items()}
         try:
             profiles = load_policies(config.policies, ceilings=ceilings, issuers=facts, endpoints=endpoints)
         except UnknownProfile as error:

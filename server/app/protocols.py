@@ -88,7 +88,7 @@ def _mount_scep(app: web.Application, services: Services) -> None:
             store=services.store,
             enrollment=services.enrollment,
             credentials=services.credentials,
-            ra=services.material.ra_keys[name],
+            keys=services.material.ra_keys[name],
             chain=services.chain(config.issuer),
             clock=services.clock,
             nonce=lambda: secrets.token_bytes(16),

@@ -57,15 +57,16 @@ class BagCertificate:
         return self.issuer == self.subject
 
 
-def degenerate(certificates: Iterable[bytes]) -> bytes:
+def degenerate(certificates: Iterable[bytes], crls: Iterable[bytes] = ()) -> bytes:
     """Return a certs-only SignedData in its ContentInfo (RFC 8894 section 3.4, RFC 7030 section 4.1.3).
 
     Args:
         certificates: DER certificates; their order is kept.
+        crls: DER certificate revocation lists.
     """
-    bag = der.tlv(0xA0, *certificates)
+    bags = [der.tlv(tag, *each) for tag, each in ((0xA0, tuple(certificates)), (0xA1, tuple(crls))) if each]
     content = der.sequence(der.oid(DATA))
-    signed = der.sequence(der.integer(1), der.set_of(), content, bag, der.set_of())
+    signed = der.sequence(der.integer(1), der.set_of(), content, *bags, der.set_of())
     return content_info(SIGNED_DATA, signed)
 
 

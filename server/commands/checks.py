@@ -97,7 +97,9 @@ def _secret_files(config: Config) -> Iterator[Path]:
     https = config.listeners.https
     yield from (file for issuer in config.issuers.values() for file in issuer.secret_files())
     keyed: list[tuple[Path, Path | None]] = []
-    yield from (file for endpoint in config.endpoints.scep.values() for file in endpoint.ra.secret_files())
+    yield from (
+        file for endpoint in config.endpoints.scep.values() for ra in endpoint.every_ra() for file in ra.secret_files()
+    )
     keyed += [(https.key, https.passphrase_file)] if https is not None else []
     for key, passphrase in keyed:
         yield key
@@ -116,8 +118,9 @@ def check_certificates(config: Config, material: Material, now: datetime) -> Ite
     for name, issuer in material.issuers.items():
         for certificate in issuer.chain():
             yield _validity(f"issuer {name}", certificate, now, _SOON_FOR_CA, "make a new CA certificate in time")
-    for endpoint, ra in material.ra_keys.items():
-        yield _validity(f"RA of {endpoint}", ra.certificate, now, _SOON, "make a new RA certificate")
+    for endpoint, keys in material.ra_keys.items():
+        for ra in keys.live():
+            yield _validity(f"RA of {endpoint}", ra.certificate, now, _SOON, "make a new RA certificate")
     for certificate in material.tls_chain:
         yield _validity("TLS", certificate, now, _SOON, "get a new certificate for the https listener and restart")
     if config.listeners.https is not None and material.tls_chain:

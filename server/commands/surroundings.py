@@ -69,7 +69,7 @@ class Surroundings:
             issuers = {profile.sections.issuer: _ANY_TIME for profile in profiles}
             return ProfileSet(profiles, ceilings=self.ceilings, issuers=issuers)
         config = self.config
-        endpoints = {name: endpoint.profiles for name, endpoint in config.endpoints.all().items()}
+        endpoints = {name: endpoint.every_profile() for name, endpoint in config.endpoints.all().items()}
         try:
             chosen = ProfileSet(
                 profiles,

@@ -3,16 +3,14 @@
 from server.config.endpoints import (
     AcmeEndpointConfig,
     Authenticate,
-    Challenge,
     EstEndpointConfig,
     Http01,
-    RaConfig,
-    ScepEndpointConfig,
 )
 from server.config.file import CeilingsConfig, Config, load_config
 from server.config.hsm import HsmKeyConfig
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
 from server.config.listeners import AdminListener, HttpListener, HttpsListener, Limits, Listeners, Log
+from server.config.scep import Challenge, RaConfig, Rollover, ScepEndpointConfig
 from server.config.secret_sources import SecretSource
 
 __all__ = [
@@ -34,6 +32,7 @@ __all__ = [
     "Log",
     "Pkcs11IssuerConfig",
     "RaConfig",
+    "Rollover",
     "ScepEndpointConfig",
     "SecretSource",
     "load_config",

@@ -11,49 +11,10 @@ from pydantic import Field, model_validator
 from policies.document import Strict
 from policies.durations import Duration
 from policies.request import EndpointName, Protocol
-from server.config.hsm import HsmKeyConfig
 from server.config.listeners import PositiveSeconds
+from server.config.profiled import Profiled
+from server.config.scep import ScepEndpointConfig
 from server.config.values import Endpoint, Network, Port, Resolver
-
-
-class RaConfig(Strict):
-    """The certificate of a SCEP RA, PEM, with its private key: in a file, or in an HSM.
-
-    Attributes:
-        certificate: the certificate.
-        key: the private key, PEM.
-        passphrase_file: holds the key's passphrase.
-        hsm: the key in an HSM, instead of a file.
-    """
-
-    certificate: Path
-    key: Path | None = None
-    passphrase_file: Path | None = None
-    hsm: HsmKeyConfig | None = None
-
-    @model_validator(mode="after")
-    def _one_key(self) -> RaConfig:
-        if (self.key is None) is (self.hsm is None) or (self.hsm is not None and self.passphrase_file is not None):
-            raise ValueError("give either key: FILE (with passphrase_file: FILE) or hsm: {…}")
-        return self
-
-    def secret_files(self) -> tuple[Path, ...]:
-        """Return the files that only the server may read."""
-        if self.hsm is not None:
-            return self.hsm.secret_files()
-        return tuple(file for file in (self.key, self.passphrase_file) if file is not None)
-
-
-class _Profiled(Strict):
-    """What every endpoint says.
-
-    Attributes:
-        profiles: which profiles may be asked for; the first is the one for requests that name none.
-        issuer: whose chain the endpoint hands out; None when there is only one issuer.
-    """
-
-    profiles: Annotated[tuple[str, ...], Field(min_length=1)]
-    issuer: str | None = None
 
 
 class Authenticate(Strict):
@@ -77,7 +38,7 @@ class Authenticate(Strict):
         return self.passwords is not None or self.one_time_passwords
 
 
-class EstEndpointConfig(_Profiled):
+class EstEndpointConfig(Profiled):
     """An EST endpoint (RFC 7030).
 
     Attributes:
@@ -101,47 +62,6 @@ class EstEndpointConfig(_Profiled):
         return self
 
 
-class Challenge(Strict):
-    """What a SCEP client presents at its first enrollment.
-
-    Attributes:
-        static: a file that holds one argon2 hash of a challenge password which all devices share.
-    """
-
-    static: Path
-
-
-class ScepEndpointConfig(_Profiled):
-    """A SCEP endpoint (RFC 8894).
-
-    Attributes:
-        ra: the certificate and RSA key to which clients encrypt and which signs replies.
-        challenge: how a first enrollment is authenticated; None: there are only renewals.
-        renewal: whether a certificate that this endpoint issued may sign a renewal.
-        renewal_grace: how long after its end a certificate may still be renewed.
-        certificates_from: other endpoints whose certificates may be renewed here.
-        compatibility: ``modern`` takes SHA-2 and AES; ``compatible`` takes SHA-1 and 3DES as well, for old devices.
-        ca_certificates: what GetCACert hands out, in this order; a single certificate goes out by itself.
-        status_content: how a reply without certificate is written: ``omit`` its content, as RFC 8894 section 3.2
-            says; write it ``empty``, as certmonger needs it; ``auto``: empty for requesters like certmonger.
-    """
-
-    ra: RaConfig
-    challenge: Challenge | None = None
-    renewal: bool = True
-    renewal_grace: Duration = Field(default="0d", validate_default=True)
-    certificates_from: tuple[Endpoint, ...] = ()
-    compatibility: Literal["modern", "compatible"] = "modern"
-    ca_certificates: Literal["ra+chain", "ra+ca", "ra-only", "chain", "ca-only"] = "ra+chain"
-    status_content: Literal["auto", "omit", "empty"] = "auto"
-
-    @model_validator(mode="after")
-    def _fails_closed(self) -> ScepEndpointConfig:
-        if self.challenge is None and not self.renewal:
-            raise ValueError("nobody could enroll here: give a challenge (challenge: {static: FILE}) or allow renewal")
-        return self
-
-
 class Http01(Strict):
     """How control over a name is validated by HTTP (RFC 8555 section 8.3).
 
@@ -160,7 +80,7 @@ class Http01(Strict):
     timeout_seconds: PositiveSeconds = 10
 
 
-class AcmeEndpointConfig(_Profiled):
+class AcmeEndpointConfig(Profiled):
     """An ACME endpoint (RFC 8555)."""
 
     http01: Http01 = Http01()

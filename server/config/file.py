@@ -129,3 +129,8 @@ def _contradictions(config: Config) -> Iterator[tuple[KeyPath, str]]:
             yield here, f'{name}: "issuer" is missing; there are several: {", ".join(sorted(config.issuers))}'
         elif endpoint.issuer is not None and endpoint.issuer not in config.issuers:
             yield (*here, "issuer"), f'no issuer "{endpoint.issuer}"{did_you_mean(endpoint.issuer, config.issuers)}'
+    for name, scep in config.endpoints.scep.items():
+        coming = scep.rollover
+        if coming is not None and coming.issuer not in config.issuers:
+            where = ("endpoints", str(name), "rollover", "issuer")
+            yield where, f'no issuer "{coming.issuer}"{did_you_mean(coming.issuer, config.issuers)}'

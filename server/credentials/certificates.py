@@ -38,6 +38,7 @@ class CertificateJudge:
         self._store = store
         self._issuers = issuers
         self._verified: OrderedDict[bytes, None] = OrderedDict()
+        self.issuer_names = frozenset(certificate.subject.public_bytes() for certificate in issuers.values())
 
     async def judge(
         self,

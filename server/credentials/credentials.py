@@ -197,6 +197,10 @@ class Credentials:
             return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
         if found is None:
             return None
+    def issues_as(self, name: bytes) -> bool:
+        """Return whether one of our issuers has this encoded name; whether it has issued anything is judged later."""
+        return name in self._judge.issuer_names
+
         objection = redeeming.why_not(found, self._clock())
         if objection is not None:
             return self._wrong(who, "user name or password", f"credential {found.id} is {objection}")

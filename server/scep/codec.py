@@ -77,6 +77,21 @@ def read_pki_message(data: bytes) -> PkiMessage:
         raise Malformed(f"not a SCEP message: {error}") from error
 
 
+def read_issuer_and_serial(content: bytes) -> tuple[bytes, int]:
+    """Read the IssuerAndSerialNumber of GetCert and GetCRL (RFC 8894 sections 3.3.4 and 3.3.5). Raises Malformed.
+
+    Returns:
+        The encoded name of the issuer, and the serial number.
+    """
+    try:
+        parts = der.children(der.expect(der.read(content, ber=True), der.SEQUENCE), ber=True)
+        if len(parts) != 2:
+            raise Malformed("not an IssuerAndSerialNumber")
+        return der.expect(parts[0], der.SEQUENCE).raw, der.read_integer(der.expect(parts[1], der.INTEGER))
+    except der.MalformedDer as error:
+        raise Malformed("not an IssuerAndSerialNumber") from error
+
+
 _MESSAGE_TYPES = {message_type.value: message_type for message_type in MessageType}
 
 
@@ -115,17 +130,15 @@ _IS_SUCCESS, _IS_FAILURE, _IS_PENDING = (
 
 
 def write_success(success: Success, random: Callable[[int], bytes]) -> bytes:
-    """Return the pkcsPKIEnvelope of a SUCCESS reply: the leaf alone, encrypted to the requester.
-
-    Section 3.3.2.1 allows more certificates; some clients take the first one, some refuse any other.
+    """Return the pkcsPKIEnvelope of a SUCCESS reply, encrypted to the requester.
 
     Args:
-        success: certificate and recipient.
+        success: certificates or CRL, and the recipient.
         random: returns that many random octets.
     """
     recipient = success.recipient
     return seal(
-        degenerate([success.certificate]),
+        degenerate(success.certificates, success.crls),
         recipient.certificate,
         recipient.key,
         cipher=recipient.cipher,
@@ -172,6 +185,11 @@ def _status(reply: CertRep) -> bytes:
             return _IS_PENDING
 
 
+def write_next_ca_attributes(content: bytes, *, digest: Digest, now: datetime) -> bytes:
+    """Return the signed attributes of a GetNextCACert response (RFC 8894 section 4.7.1), as a SET in DER order."""
+    return signed_attributes([attribute(SIGNING_TIME, der.time(now))], content, digest)
+
+
 def write_capabilities(*, compatible: bool, renewal: bool) -> bytes:
     """Return the body of GetCACaps (RFC 8894 section 3.5.2): one keyword a line, only what works.
 
@@ -180,7 +198,7 @@ def write_capabilities(*, compatible: bool, renewal: bool) -> bytes:
         renewal: whether a certificate may sign its own renewal.
     """
     # SHA-384 is no keyword of the RFC: strongSwan before 5.9.11 misreads all others unless it is there.
-    words = ["AES", "POSTPKIOperation", "SCEPStandard", "SHA-256", "SHA-384", "SHA-512"]
+    words = ["AES", "GetNextCACert", "POSTPKIOperation", "SCEPStandard", "SHA-256", "SHA-384", "SHA-512"]
     if renewal:
         words.append("Renewal")
     if compatible:

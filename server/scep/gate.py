@@ -26,6 +26,8 @@ from server.scep.problems import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from server.cms.certificates import BagCertificate
     from server.cms.enveloped import KeyTransRecipient
 
@@ -52,12 +54,14 @@ class Sealed:
     Attributes:
         authentic: the message that it came in.
         envelope: the encrypted content.
+        ours: the certificate of ours that it is addressed to.
         wrapped: the content key, wrapped for our key.
         reply_to: whom a reply is encrypted to, with the algorithms of this envelope.
     """
 
     authentic: Authentic
     envelope: Envelope
+    ours: BagCertificate
     wrapped: KeyTransRecipient
     reply_to: Recipient
 
@@ -95,13 +99,17 @@ def authenticate(message: PkiMessage, accepted: Accepted) -> Authentic:
     return Authentic(message, message.signer, key)
 
 
-def sealed(authentic: Authentic, ra: BagCertificate, accepted: Accepted) -> Sealed:
-    """Read the pkcsPKIEnvelope (RFC 8894 section 3.2.2), without opening it. Raises Rejected."""
+def sealed(authentic: Authentic, ours: Sequence[BagCertificate], accepted: Accepted) -> Sealed:
+    """Read the pkcsPKIEnvelope (RFC 8894 section 3.2.2), without opening it. Raises Rejected.
+
+    Args:
+        authentic: the message.
+        ours: the certificates whose keys can open envelopes, the current one first.
+        accepted: the algorithms that the endpoint takes.
+    """
     try:
         envelope = read_envelope(authentic.message.signed.content or b"")
-        wrapped = envelope.recipient(ra)
-        if wrapped is None:
-            raise Rejected(replace(UNREADABLE, detail="the envelope names another recipient"))
+        ra, wrapped = _addressed(envelope, ours)
         transport = wrapped.transport()
     except MalformedCms as error:
         raise Rejected(replace(UNREADABLE, detail=f"the envelope is malformed: {error}")) from error
@@ -109,4 +117,17 @@ def sealed(authentic: Authentic, ra: BagCertificate, accepted: Accepted) -> Seal
         raise Rejected(Problem(Reason.BAD_ALGORITHM, str(error))) from error
     if envelope.cipher not in accepted.ciphers:
         raise Rejected(not_accepted(envelope.cipher.label))
-    return Sealed(authentic, envelope, wrapped, Recipient(authentic.signer, authentic.key, envelope.cipher, transport))
+    reply_to = Recipient(authentic.signer, authentic.key, envelope.cipher, transport)
+    return Sealed(authentic, envelope, ra, wrapped, reply_to)
+
+
+def _addressed(envelope: Envelope, ours: Sequence[BagCertificate]) -> tuple[BagCertificate, KeyTransRecipient]:
+    """Return which certificate of ours an envelope is for; of those that name none, the current one tries."""
+    for certificate in ours:
+        named = next((recipient for recipient in envelope.recipients if recipient.names(certificate)), None)
+        if named is not None:
+            return certificate, named
+    wrapped = envelope.recipient(ours[0])
+    if wrapped is None:
+        raise Rejected(replace(UNREADABLE, detail="the envelope names another recipient"))
+    return ours[0], wrapped

@@ -99,10 +99,30 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The issued certificate, and to whom it goes."""
+    """What was asked for, and to whom it goes.
 
-    certificate: bytes
+    Attributes:
+        recipient: whom the reply is encrypted to.
+        certificates: DER certificates, the leaf first.
+        crls: DER certificate revocation lists, for GetCRL.
+    """
+
     recipient: Recipient
+    certificates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What GetCert or GetCRL asked for (RFC 8894 sections 3.3.4 and 3.3.5), public and issued to whomever.
+
+    Attributes:
+        certificates: the certificate, for GetCert.
+        crls: the revocation list, for GetCRL.
+    """
+
+    certificates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +173,4 @@ TEXT = "text/plain"
 CA_CERTIFICATE = "application/x-x509-ca-cert"
 CA_CERTIFICATES = "application/x-x509-ca-ra-cert"
 PKI_MESSAGE = "application/x-pki-message"
+NEXT_CA_CERTIFICATES = "application/x-x509-next-ca-cert"

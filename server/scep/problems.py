@@ -27,6 +27,8 @@ NO_CHALLENGE = Problem(Reason.UNAUTHENTICATED, "the request has no challenge pas
 NO_RENEWAL = Problem(Reason.NOT_RENEWABLE, "this endpoint does not renew")
 UNREADABLE_SIGNER = Problem(Reason.CERTIFICATE_REJECTED, "the signing certificate can't be read")
 UNKNOWN_TRANSACTION = Problem(Reason.UNKNOWN_REQUEST, "no pending request has this transactionID and key")
+UNKNOWN_CERTIFICATE = Problem(Reason.UNKNOWN_REQUEST, "this endpoint has issued no such certificate")
+UNKNOWN_CRL = Problem(Reason.UNKNOWN_REQUEST, "there is no revocation list of that issuer")
 STORE_UNAVAILABLE = Problem(Reason.STORE_UNAVAILABLE, "the record can't be asked now", retry_after=10)
 
 

@@ -8,7 +8,7 @@ from server.cms.signing import write_signed
 from server.outcome import Issued, Pending, Refused
 from server.scep.codec import write_reply_attributes, write_success
 from server.scep.gate import reply_digest
-from server.scep.messages import PKI_MESSAGE, TEXT, Answer, Success, Unavailable, Waiting
+from server.scep.messages import PKI_MESSAGE, TEXT, Answer, Found, Success, Unavailable, Waiting
 from server.scep.problems import to_reply
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from server.clock import Clock
     from server.outcome import Outcome, Problem
     from server.scep.gate import Sealed
-    from server.scep.messages import Accepted, CertRep, PkiMessage
+    from server.scep.messages import Accepted, CertRep, PkiMessage, Recipient
     from server.scep.ra import RaKey
 
 StatusContent = Literal["auto", "omit", "empty"]
@@ -28,11 +28,16 @@ def refusal_notes(problem: Problem) -> dict[str, object]:
     return {"outcome": "refused", "reason": problem.reason.value}
 
 
+def _recipient(sealed: Sealed | None) -> Recipient:
+    if sealed is None:
+        raise RuntimeError("a certificate for nobody")
+    return sealed.reply_to
+
+
 class Replies:
     """Writes the replies of one endpoint.
 
     Args:
-        ra: signs them.
         accepted: the digests that may be mirrored.
         status_content: how a reply without certificate is written.
         clock: tells the signing time.
@@ -42,7 +47,6 @@ class Replies:
 
     def __init__(
         self,
-        ra: RaKey,
         *,
         accepted: Accepted,
         status_content: StatusContent,
@@ -50,29 +54,32 @@ class Replies:
         nonce: Callable[[], bytes],
         random: Callable[[int], bytes],
     ) -> None:
-        self._ra = ra
         self._accepted = accepted
         self._status_content = status_content
         self._clock = clock
         self._nonce = nonce
         self._random = random
 
-    async def answer(self, message: PkiMessage, sealed: Sealed | None, outcome: Outcome) -> Answer:
+    async def answer(self, message: PkiMessage, sealed: Sealed | None, outcome: Outcome | Found, ra: RaKey) -> Answer:
         """Return the answer to a message.
 
         Args:
             message: the request.
             sealed: its envelope, which says whom to encrypt to; None when it was not read, and nothing is issued then.
             outcome: what became of it.
+            ra: signs the reply; the one that the client wrote to, because that is the one it knows.
         """
-        notes: dict[str, object] = {"transaction": message.transaction, "request_id": outcome.request_id}
+        notes: dict[str, object] = {"transaction": message.transaction}
         reply: CertRep
+        if isinstance(outcome, Found):
+            notes["outcome"] = "found"
+            reply = Success(_recipient(sealed), outcome.certificates, outcome.crls)
+            return Answer(200, PKI_MESSAGE, await self._cert_rep(message, reply, ra), notes=notes)
+        notes["request_id"] = outcome.request_id
         match outcome:
             case Issued():
-                if sealed is None:
-                    raise RuntimeError("a certificate for nobody")
                 notes["outcome"] = "issued"
-                reply = Success(outcome.certificate, sealed.reply_to)
+                reply = Success(_recipient(sealed), (outcome.certificate,))
             case Pending():
                 notes["outcome"] = "pending"
                 reply = Waiting()
@@ -82,9 +89,9 @@ class Replies:
                 if isinstance(said, Unavailable):
                     return Answer(said.status, TEXT, f"{said.text}\n".encode(), said.retry_after, notes)
                 reply = said
-        return Answer(200, PKI_MESSAGE, await self._cert_rep(message, reply), notes=notes)
+        return Answer(200, PKI_MESSAGE, await self._cert_rep(message, reply, ra), notes=notes)
 
-    async def _cert_rep(self, message: PkiMessage, reply: CertRep) -> bytes:
+    async def _cert_rep(self, message: PkiMessage, reply: CertRep, ra: RaKey) -> bytes:
         digest = reply_digest(message, self._accepted)
         if isinstance(reply, Success):
             content: bytes | None = write_success(reply, self._random)
@@ -93,8 +100,8 @@ class Replies:
         attributes = write_reply_attributes(
             message, reply, content, digest=digest, nonce=self._nonce(), now=self._clock()
         )
-        signature = await self._ra.sign(attributes, digest)
-        return write_signed(content, attributes, signature, digest, self._ra.addressed)
+        signature = await ra.sign(attributes, digest)
+        return write_signed(content, attributes, signature, digest, ra.addressed)
 
     def _writes_empty_content(self, message: PkiMessage) -> bool:
         """Whether a reply without certificate has an empty content instead of none.

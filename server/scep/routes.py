@@ -72,9 +72,11 @@ async def _answer(request: web.Request, endpoint: ScepEndpoint) -> Answer:
     if operation == b"pkioperation" or (operation == b"" and request.method == "POST"):
         return await _pki_operation(request, endpoint, query.get("message", b""))
     if operation == b"getcacaps":
-        return endpoint.capabilities()
+        return endpoint.advertising.capabilities()
     if operation == b"getcacert":
-        return endpoint.ca_certificates()
+        return endpoint.advertising.ca_certificates()
+    if operation == b"getnextcacert" and request.method != "POST":
+        return await endpoint.advertising.next_ca_certificates()
     return Answer(400, TEXT, b"unknown SCEP operation\n")
 
 

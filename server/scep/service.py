@@ -5,22 +5,20 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.csr import MalformedCsr, parse_csr, read_recorded_csr, without_challenge
 from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
-from server.cms.certificates import degenerate
 from server.cms.enveloped import Undecipherable, decipher
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem, Reason, Refused
-from server.scep.codec import Malformed, read_pki_message, write_capabilities
+from server.scep.advertising import Advertising
+from server.scep.codec import Malformed, read_pki_message
 from server.scep.gate import Authentic, Sealed, authenticate, sealed
+from server.scep.lookups import Lookups
 from server.scep.messages import (
-    CA_CERTIFICATE,
-    CA_CERTIFICATES,
     PRESETS,
     TEXT,
     Answer,
@@ -52,17 +50,19 @@ if TYPE_CHECKING:
     from ca.csr import Csr
     from policies.request import Renewed
     from server.clock import Clock
-    from server.cms.certificates import BagCertificate
     from server.config import ScepEndpointConfig
     from server.credentials import Credentials
     from server.enrollment import Enrollment
     from server.outcome import Outcome
-    from server.scep.messages import PkiMessage
+    from server.scep.keyring import Keyring
+    from server.scep.lookups import CurrentCrl
+    from server.scep.messages import Found, PkiMessage
     from server.scep.ra import RaKey
     from server.scep.records import Candidate
     from server.store import Store
 
 _SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
+Handler: TypeAlias = "Callable[[_Exchange, Sealed], Awaitable[Outcome | Found]]"
 
 
 @dataclass(slots=True)
@@ -71,6 +71,7 @@ class _Exchange:
 
     message: PkiMessage
     address: str | None
+    ra: RaKey
     sealed: Sealed | None = None
     csr: Csr | None = None
 
@@ -84,11 +85,12 @@ class ScepEndpoint:
         store: the record, where polls look.
         enrollment: the one door to the signer.
         credentials: judges challenges and certificates.
-        ra: the key that opens requests and signs replies.
+        keys: those that open requests and sign replies.
         chain: returns the issuing CA's certificate and those above it, root last.
         clock: tells the time of a request.
         nonce: returns 16 fresh octets for a senderNonce.
         random: returns that many octets for content keys and initialisation vectors.
+        current_crl: gives the revocation list for GetCRL; None: there are none.
     """
 
     def __init__(
@@ -99,11 +101,12 @@ class ScepEndpoint:
         store: Store,
         enrollment: Enrollment,
         credentials: Credentials,
-        ra: RaKey,
+        keys: Keyring,
         chain: Callable[[], tuple[x509.Certificate, ...]],
         clock: Clock,
         nonce: Callable[[], bytes],
         random: Callable[[int], bytes] = secrets.token_bytes,
+        current_crl: CurrentCrl | None = None,
     ) -> None:
         self.name = EndpointName(Protocol.SCEP, label)
         self._config = config
@@ -111,38 +114,24 @@ class ScepEndpoint:
         self._store = store
         self._enrollment = enrollment
         self._credentials = credentials
-        self._ra = ra
-        self._chain = chain
+        self._keys = keys
+        self.advertising = Advertising(config, keys, chain, clock)
         self._clock = clock
         self._random = random
         self._replies = Replies(
-            ra, accepted=self._accepted, status_content=config.status_content, clock=clock, nonce=nonce, random=random
+            accepted=self._accepted, status_content=config.status_content, clock=clock, nonce=nonce, random=random
         )
-        self._dispatch: Mapping[MessageType, Callable[[_Exchange, Sealed], Awaitable[Outcome]]] = {
+        dispatch: dict[MessageType, Handler] = {
             MessageType.PKCS_REQ: self._pkcs_req,
             MessageType.RENEWAL_REQ: self._renewal_req,
             MessageType.CERT_POLL: self._cert_poll,
         }
-
-    def capabilities(self) -> Answer:
-        """Answer GetCACaps (RFC 8894 section 3.5)."""
-        compatible = self._config.compatibility == "compatible"
-        return Answer(200, TEXT, write_capabilities(compatible=compatible, renewal=self._config.renewal))
-
-    def ca_certificates(self) -> Answer:
-        """Answer GetCACert (RFC 8894 section 4.2): a single certificate by itself, several as certs-only message."""
-        ra, chain = (self._ra.certificate,), self._chain()
-        chosen = {
-            "ra+chain": ra + chain,
-            "ra+ca": ra + chain[:1],
-            "ra-only": ra,
-            "chain": chain,
-            "ca-only": chain[:1],
-        }[self._config.ca_certificates]
-        encoded = [certificate.public_bytes(Encoding.DER) for certificate in chosen]
-        if len(encoded) == 1:
-            return Answer(200, CA_CERTIFICATE, encoded[0])
-        return Answer(200, CA_CERTIFICATES, degenerate(encoded))
+        lookups = Lookups(store, (self.name, *config.certificates_from), chain, current_crl)
+        if config.get_cert:
+            dispatch[MessageType.GET_CERT] = lambda _, request: self._look_up(request, lookups.certificate)
+        if current_crl is not None:
+            dispatch[MessageType.GET_CRL] = lambda _, request: self._look_up(request, lookups.crl)
+        self._dispatch: Mapping[MessageType, Handler] = dispatch
 
     async def too_large(self, address: str | None) -> Answer:
         """Answer a message beyond the limit, of which nothing was read."""
@@ -166,20 +155,22 @@ class ScepEndpoint:
             message = read_pki_message(data)
         except Malformed as error:
             return await self.malformed(error, address)
-        exchange = _Exchange(message, address)
+        exchange = _Exchange(message, address, self._keys.current)
         try:
             outcome = await self._judge(exchange)
         except Rejected as rejection:
             outcome = await self._refuse(rejection.problem, address, exchange)
-        return await self._replies.answer(exchange.message, exchange.sealed, outcome)
+        return await self._replies.answer(exchange.message, exchange.sealed, outcome, exchange.ra)
 
-    async def _judge(self, exchange: _Exchange) -> Outcome:
+    async def _judge(self, exchange: _Exchange) -> Outcome | Found:
         message = exchange.message
         authentic = authenticate(message, self._accepted)
         handler = self._dispatch.get(message.message_type) if message.message_type else None
         if handler is None:
             raise Rejected(unsupported_type(message.type_text))
-        request = exchange.sealed = sealed(authentic, self._ra.addressed, self._accepted)
+        ours = tuple(key.addressed for key in self._keys.live())
+        request = exchange.sealed = sealed(authentic, ours, self._accepted)
+        exchange.ra = self._keys.holder(request.ours)
         return await handler(exchange, request)
 
     async def _pkcs_req(self, exchange: _Exchange, request: Sealed) -> Outcome:
@@ -189,7 +180,8 @@ class ScepEndpoint:
         ignored.
         """
         authentic = request.authentic
-        if self._config.renewal and self._issued_by_us(authentic.signer):
+        signer = authentic.signer
+        if self._config.renewal and not signer.self_issued and self._credentials.issues_as(signer.issuer):
             return await self._renewal_req(exchange, request)
         csr, challenge = await self._open(exchange, request)
         if csr.key != authentic.key:
@@ -236,36 +228,41 @@ class ScepEndpoint:
                 return await self._enrollment.poll(candidate.request_id)
         raise Rejected(UNKNOWN_TRANSACTION)
 
-    def _issued_by_us(self, signer: BagCertificate) -> bool:
-        """Whether a certificate names our CA as its issuer; whether that is true is judged later."""
-        return not signer.self_issued and signer.issuer == self._chain()[0].subject.public_bytes()
-
     async def _open(self, exchange: _Exchange, request: Sealed) -> tuple[Csr, str | None]:
         """Return the enveloped request and its challenge password; every way to fail gives the same answer.
 
         From here on the request is without the challenge, so that no record and no backup has it in the clear.
         """
-        key = await self._ra.unwrap(request.wrapped.encrypted_key, request.reply_to.transport)
+        content = await self._content(exchange.ra, request)
         try:
-            content = decipher(request.envelope, key, self._random)
             csr = parse_csr(content, allow_sha1=self._config.compatibility == "compatible")
-        except Undecipherable as error:
-            raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered")) from error
         except MalformedCsr as error:
             raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
         exchange.csr = without_challenge(csr)
         return exchange.csr, csr.challenge_password
 
+    async def _content(self, ra: RaKey, request: Sealed) -> bytes:
+        key = await ra.unwrap(request.wrapped.encrypted_key, request.reply_to.transport)
+        try:
+            return decipher(request.envelope, key, self._random)
+        except Undecipherable as error:
+            raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered")) from error
+
+    async def _look_up(self, request: Sealed, look_up: Callable[[bytes], Awaitable[Found]]) -> Found:
+        """GetCert and GetCRL (sections 3.3.4 and 3.3.5): what is public goes to whoever asks."""
+        return await look_up(await self._content(self._keys.holder(request.ours), request))
+
     async def _submit(
         self, exchange: _Exchange, authentic: Authentic, csr: Csr, requester: Requester, renewed: Renewed | None = None
     ) -> Outcome:
         transaction = exchange.message.transaction
+        coming = self._keys.asks_next(exchange.ra.addressed)
         return await self._enrollment.submit(
             EnrollmentRequest(
                 key=_idempotency_key(self.name, transaction, authentic, csr, renewed),
                 kind=Kind.ENROLL if renewed is None else Kind.RENEW,
                 endpoint=self.name,
-                profile=None,
+                profile=None if coming is None else coming.profile,
                 csr=csr,
                 requester=requester,
                 now=self._clock(),

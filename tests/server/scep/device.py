@@ -158,6 +158,7 @@ class Reply:
     transaction: bytes
     certificates: tuple[bytes, ...]
     signed: SignedMessage
+    crls: tuple[bytes, ...] = ()
 
 
 def read_reply(body: bytes, key: rsa.RSAPrivateKey) -> Reply:
@@ -176,10 +177,12 @@ def read_reply(body: bytes, key: rsa.RSAPrivateKey) -> Reply:
     assert transaction is not None
     fail_info, text = content(SCEP + "4"), content(FAIL_INFO_TEXT)
     certificates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
     if signed.content:
         inside = read_envelope(signed.content)
         unwrapped = key.decrypt(inside.recipients[0].encrypted_key, inside.recipients[0].transport().padding())
-        certificates = degenerate_certificates(decipher(inside, unwrapped, bytes))
+        opened = decipher(inside, unwrapped, bytes)
+        certificates, crls = degenerate_certificates(opened), degenerate_certificates(opened, 0xA1)
     return Reply(
         status=(content(SCEP + "3") or b"").decode(),
         fail_info=None if fail_info is None else fail_info.decode(),
@@ -188,13 +191,14 @@ def read_reply(body: bytes, key: rsa.RSAPrivateKey) -> Reply:
         transaction=transaction.raw,
         certificates=certificates,
         signed=signed,
+        crls=crls,
     )
 
 
-def degenerate_certificates(data: bytes) -> tuple[bytes, ...]:
-    """Return the certificates of a certs-only message, in the order of its octets."""
+def degenerate_certificates(data: bytes, bag: int = 0xA0) -> tuple[bytes, ...]:
+    """Return the certificates (or CRLs, with 0xA1) of a certs-only message, in the order of its octets."""
     signed = der.children(der.children(der.children(der.read(data))[1])[0])
-    return tuple(element.raw for element in der.children(signed[3]))
+    return tuple(each.raw for element in signed if element.tag == bag for each in der.children(element))
 
 
 def spki(key: Any) -> bytes:

@@ -19,6 +19,7 @@ from policies.request import EndpointName
 from server.config import ScepEndpointConfig
 from server.credentials import Authenticators, Credentials
 from server.enrollment import Enrollment
+from server.scep.keyring import Keyring
 from server.scep.ra import RaKey
 from server.scep.service import ScepEndpoint
 from server.store import Store, upgrade
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
+    from server.scep.lookups import CurrentCrl
     from server.scep.messages import Answer
     from tests.server.scep.device import Message, Reply
 
@@ -56,6 +58,8 @@ class Lab:
     credentials: Credentials
     ra: RaKey
     issuer: LocalIssuer
+    keys: Keyring | None = None
+    current_crl: CurrentCrl | None = None
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
     @property
@@ -73,10 +77,11 @@ class Lab:
             store=self.store,
             enrollment=self.enrollment,
             credentials=self.credentials,
-            ra=self.ra,
+            keys=self.keys or Keyring(self.ra),
             chain=self.issuer.chain,
             clock=lambda: self.now[0],
             nonce=lambda: b"n" * 16,
+            current_crl=self.current_crl,
         )
 
     async def send(self, message: Message | bytes, endpoint: ScepEndpoint | None = None) -> Answer:
@@ -137,4 +142,5 @@ async def make_lab(folder: Path) -> Lab:
         serial_number=lambda: next(numbers) << 64,
         request_id=lambda: f"request-{next(numbers)}",
     )
-    return Lab(folder / "scep.db", store, policy, door, credentials, RaKey(RA.certificate, rsa_key("ra")), issuer, now)
+    ra = RaKey(RA.certificate, rsa_key("ra"))
+    return Lab(folder / "scep.db", store, policy, door, credentials, ra, issuer, now=now)

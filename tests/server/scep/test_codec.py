@@ -100,7 +100,16 @@ def test_any_change_of_an_octet_is_read_or_malformed(position: int, octet: int) 
 
 def test_capabilities_say_what_works_and_no_more() -> None:
     words = write_capabilities(compatible=False, renewal=True).decode().splitlines()
-    assert words == ["AES", "POSTPKIOperation", "Renewal", "SCEPStandard", "SHA-256", "SHA-384", "SHA-512"]
+    assert words == [
+        "AES",
+        "GetNextCACert",
+        "POSTPKIOperation",
+        "Renewal",
+        "SCEPStandard",
+        "SHA-256",
+        "SHA-384",
+        "SHA-512",
+    ]
     assert "Renewal" not in write_capabilities(compatible=False, renewal=False).decode()
     assert {"DES3", "SHA-1"} < set(write_capabilities(compatible=True, renewal=True).decode().splitlines())
 

@@ -68,11 +68,11 @@ async def test_a_reply_is_as_strict_parsers_want_it(lab: Lab) -> None:
 
 async def test_a_certificate_without_a_recipient_is_a_fault_of_the_server(lab: Lab) -> None:
     replies = Replies(
-        lab.ra, accepted=PRESETS["modern"], status_content="auto", clock=lambda: NOW, nonce=lambda: b"", random=bytes
+        accepted=PRESETS["modern"], status_content="auto", clock=lambda: NOW, nonce=lambda: b"", random=bytes
     )
     message = read_pki_message(enrollment(lab.ra_der).encode())
     with pytest.raises(RuntimeError):
-        await replies.answer(message, None, Issued(b"", (), "r"))
+        await replies.answer(message, None, Issued(b"", (), "r"), lab.ra)
 
 
 @pytest.mark.parametrize(
@@ -80,19 +80,19 @@ async def test_a_certificate_without_a_recipient_is_a_fault_of_the_server(lab: L
     [("ra+chain", ["ra", "ca", "root"]), ("ra+ca", ["ra", "ca"]), ("chain", ["ca", "root"])],
 )
 async def test_several_ca_certificates_go_out_in_order(lab: Lab, switch: str, names: list[str]) -> None:
-    answer = lab.endpoint(ca_certificates=switch).ca_certificates()
+    answer = lab.endpoint(ca_certificates=switch).advertising.ca_certificates()
     assert answer.content_type == "application/x-x509-ca-ra-cert"
     assert degenerate_certificates(answer.body) == tuple(ENCODED[name] for name in names)
 
 
 @pytest.mark.parametrize(("switch", "name"), [("ra-only", "ra"), ("ca-only", "ca")])
 async def test_a_single_ca_certificate_goes_out_by_itself(lab: Lab, switch: str, name: str) -> None:
-    answer = lab.endpoint(ca_certificates=switch).ca_certificates()
+    answer = lab.endpoint(ca_certificates=switch).advertising.ca_certificates()
     assert (answer.content_type, answer.body) == ("application/x-x509-ca-cert", ENCODED[name])
 
 
 async def test_capabilities_follow_the_switches_of_the_endpoint(lab: Lab) -> None:
-    assert lab.endpoint().capabilities().content_type == "text/plain"
-    assert b"DES3" not in lab.endpoint().capabilities().body
-    assert b"Renewal" not in lab.endpoint(renewal=False).capabilities().body
-    assert b"DES3" in lab.endpoint(compatibility="compatible").capabilities().body
+    assert lab.endpoint().advertising.capabilities().content_type == "text/plain"
+    assert b"DES3" not in lab.endpoint().advertising.capabilities().body
+    assert b"Renewal" not in lab.endpoint(renewal=False).advertising.capabilities().body
+    assert b"DES3" in lab.endpoint(compatibility="compatible").advertising.capabilities().body

@@ -124,12 +124,17 @@ async def test_operations_are_taken_in_any_case(client: Client) -> None:
     assert (await client.get("/scep?operation=getcacaps")).status == 200
 
 
-@pytest.mark.parametrize("target", ["/scep", "/scep?operation=", "/scep?operation=GetNextCACert", "/scep?message=AAAA"])
+@pytest.mark.parametrize("target", ["/scep", "/scep?operation=", "/scep?operation=GetNothing", "/scep?message=AAAA"])
 async def test_an_unknown_operation_is_a_400(client: Client, target: str) -> None:
     response = await client.get(target)
     assert (response.status, response.headers["content-type"]) == (400, "text/plain")
     posted = await client.post("/scep?operation=GetNextCACert", b"")
     assert posted.status == 400
+
+
+async def test_get_next_ca_cert_is_answered(client: Client) -> None:
+    response = await client.get("/scep?operation=GetNextCACert&message=x")
+    assert (response.status, response.headers["content-type"]) == (404, "text/plain")
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH"])

@@ -44,7 +44,7 @@ def recorded(name: str) -> bytes:
 def opened(name: str) -> tuple[PkiMessage, Sealed, bytes]:
     message = read_pki_message(recorded(name))
     ra = load_ra_key(RA.public_bytes(Encoding.PEM), KEY_PEM, None)
-    envelope = sealed(authenticate(message, COMPATIBLE), ra.addressed, COMPATIBLE)
+    envelope = sealed(authenticate(message, COMPATIBLE), [ra.addressed], COMPATIBLE)
     key = load_pem_private_key(KEY_PEM, None)
     assert isinstance(key, rsa.RSAPrivateKey)
     unwrapped = key.decrypt(envelope.wrapped.encrypted_key, envelope.reply_to.transport.padding())
@@ -101,7 +101,7 @@ def test_micromdms_single_des_is_told_by_name() -> None:
     message = read_pki_message(recorded("micromdm-des.query"))
     authentic = authenticate(message, COMPATIBLE)
     with pytest.raises(Rejected, match="DES-CBC"):
-        sealed(authentic, load_ra_key(RA.public_bytes(Encoding.PEM), KEY_PEM, None).addressed, COMPATIBLE)
+        sealed(authentic, [load_ra_key(RA.public_bytes(Encoding.PEM), KEY_PEM, None).addressed], COMPATIBLE)
 
 
 async def test_certmongers_second_try_is_the_first_one_again(lab: Lab) -> None:

@@ -1,0 +1,111 @@
+"""SCEP endpoints in the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from policies.document import Strict
+from policies.durations import Duration
+from server.config.hsm import HsmKeyConfig
+from server.config.profiled import Profiled
+from server.config.values import Endpoint
+
+
+class RaConfig(Strict):
+    """The certificate of a SCEP RA, PEM, with its private key: in a file, or in an HSM.
+
+    Attributes:
+        certificate: the certificate.
+        key: the private key, PEM.
+        passphrase_file: holds the key's passphrase.
+        hsm: the key in an HSM, instead of a file.
+    """
+
+    certificate: Path
+    key: Path | None = None
+    passphrase_file: Path | None = None
+    hsm: HsmKeyConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_key(self) -> RaConfig:
+        if (self.key is None) is (self.hsm is None) or (self.hsm is not None and self.passphrase_file is not None):
+            raise ValueError("give either key: FILE (with passphrase_file: FILE) or hsm: {…}")
+        return self
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        if self.hsm is not None:
+            return self.hsm.secret_files()
+        return tuple(file for file in (self.key, self.passphrase_file) if file is not None)
+
+
+class Challenge(Strict):
+    """What a SCEP client presents at its first enrollment.
+
+    Attributes:
+        static: a file that holds one argon2 hash of a challenge password which all devices share.
+    """
+
+    static: Path
+
+
+class Rollover(Strict):
+    """The CA to come, which GetNextCACert announces (RFC 8894 section 4.7).
+
+    Attributes:
+        issuer: its name among the issuers.
+        profile: the profile that judges requests which are enveloped for its RA.
+        ra: its RA.
+    """
+
+    issuer: str
+    profile: str
+    ra: RaConfig
+
+
+class ScepEndpointConfig(Profiled):
+    """A SCEP endpoint (RFC 8894).
+
+    Attributes:
+        ra: the certificate and RSA key to which clients encrypt and which signs replies.
+        previous_ra: earlier ones that clients may still have: they open requests, and sign the replies to these.
+        rollover: the CA to come, None when none is announced.
+        get_cert: whether GetCert shows what was issued here to anyone who knows a serial number.
+        challenge: how a first enrollment is authenticated; None: there are only renewals.
+        renewal: whether a certificate that this endpoint issued may sign a renewal.
+        renewal_grace: how long after its end a certificate may still be renewed.
+        certificates_from: other endpoints whose certificates may be renewed here.
+        compatibility: ``modern`` takes SHA-2 and AES; ``compatible`` takes SHA-1 and 3DES as well, for old devices.
+        ca_certificates: what GetCACert hands out, in this order; a single certificate goes out by itself.
+        status_content: how a reply without certificate is written: ``omit`` its content, as RFC 8894 section 3.2
+            says; write it ``empty``, as certmonger needs it; ``auto``: empty for requesters like certmonger.
+    """
+
+    ra: RaConfig
+    previous_ra: tuple[RaConfig, ...] = ()
+    rollover: Rollover | None = None
+    get_cert: bool = False
+    challenge: Challenge | None = None
+    renewal: bool = True
+    renewal_grace: Duration = Field(default="0d", validate_default=True)
+    certificates_from: tuple[Endpoint, ...] = ()
+    compatibility: Literal["modern", "compatible"] = "modern"
+    ca_certificates: Literal["ra+chain", "ra+ca", "ra-only", "chain", "ca-only"] = "ra+chain"
+    status_content: Literal["auto", "omit", "empty"] = "auto"
+
+    @model_validator(mode="after")
+    def _fails_closed(self) -> ScepEndpointConfig:
+        if self.challenge is None and not self.renewal:
+            raise ValueError("nobody could enroll here: give a challenge (challenge: {static: FILE}) or allow renewal")
+        return self
+
+    def every_profile(self) -> tuple[str, ...]:
+        """Return the profiles that may judge here, that of the CA to come included."""
+        return self.profiles if self.rollover is None else (*self.profiles, self.rollover.profile)
+
+    def every_ra(self) -> tuple[RaConfig, ...]:
+        """Return all RAs, the current one first."""
+        return (self.ra, *self.previous_ra, *(() if self.rollover is None else (self.rollover.ra,)))

@@ -1,0 +1,58 @@
+"""The RA keys of one endpoint: clients cache what GetCACert gave them, so several must be good at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography import x509
+
+    from server.cms.certificates import BagCertificate
+    from server.scep.ra import RaKey
+
+
+@dataclass(frozen=True, slots=True)
+class Rollover:
+    """The CA to come (RFC 8894 section 4.7).
+
+    Attributes:
+        ra: its RA; a request enveloped for it asks the CA to come.
+        profile: what judges such a request.
+        chain: returns the certificate of the CA to come and those above it, root last.
+    """
+
+    ra: RaKey
+    profile: str
+    chain: Callable[[], tuple[x509.Certificate, ...]]
+
+
+class Keyring:
+    """Says which key opens a message and signs its reply.
+
+    Args:
+        current: what GetCACert gives out.
+        previous: what clients may still have from earlier.
+        rollover: the CA to come, None when none is announced.
+    """
+
+    def __init__(self, current: RaKey, previous: tuple[RaKey, ...] = (), rollover: Rollover | None = None) -> None:
+        self.current = current
+        self.previous = previous
+        self.rollover = rollover
+
+    def live(self) -> tuple[RaKey, ...]:
+        """Return every key that opens messages, the current one first."""
+        coming = () if self.rollover is None else (self.rollover.ra,)
+        return (self.current, *self.previous, *coming)
+
+    def holder(self, addressed: BagCertificate) -> RaKey:
+        """Return the key that a message is addressed to; the current one when it is gone meanwhile."""
+        return next((key for key in self.live() if key.addressed.der == addressed.der), self.current)
+
+    def asks_next(self, addressed: BagCertificate) -> Rollover | None:
+        """Return the CA to come when a message is addressed to it."""
+        coming = self.rollover
+        return coming if coming is not None and coming.ra.addressed.der == addressed.der else None

@@ -1,0 +1,129 @@
+"""GetCert and GetCRL."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca import der
+from server.scep.codec import Malformed, read_issuer_and_serial
+from tests.server.scep.device import NOW, Message, enrollment, envelope, read_reply, rsa_key, self_signed
+from tests.server.scep.lab import ISSUING, ROOT
+
+if TYPE_CHECKING:
+    from tests.server.scep.lab import Lab
+
+GET_CERT, GET_CRL = der.printable("21"), der.printable("22")
+STRANGER = rsa_key("stranger")
+
+
+def issuer_and_serial(certificate: x509.Certificate, serial: int | None = None) -> bytes:
+    number = certificate.serial_number if serial is None else serial
+    return der.sequence(certificate.issuer.public_bytes(), der.integer(number))
+
+
+def asking(lab: Lab, content: bytes, kind: bytes) -> Message:
+    """Return a request by somebody whom nobody knows."""
+    return Message(envelope(content, lab.ra_der), STRANGER, self_signed(STRANGER, "stranger"), kind=kind)
+
+
+def crl() -> bytes:
+    builder = x509.CertificateRevocationListBuilder(ISSUING.certificate.subject, NOW, NOW + timedelta(days=1))
+    return builder.sign(ISSUING.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+async def test_get_cert_gives_a_certificate_to_whoever_knows_its_serial_number(lab: Lab) -> None:
+    wanted = await lab.enroll()
+    reply = await lab.ask(asking(lab, issuer_and_serial(wanted), GET_CERT), lab.endpoint(get_cert=True))
+    assert reply.status == "0"
+    assert reply.certificates == (wanted.public_bytes(Encoding.DER),)
+
+
+async def test_get_cert_is_off_unless_it_is_switched_on(lab: Lab) -> None:
+    wanted = await lab.enroll()
+    reply = await lab.ask(asking(lab, issuer_and_serial(wanted), GET_CERT))
+    assert (reply.status, reply.fail_info) == ("2", "2")
+
+
+async def test_a_certificate_that_nobody_issued_here_is_a_bad_cert_id(lab: Lab) -> None:
+    wanted = await lab.enroll()
+    unknown = issuer_and_serial(wanted, 4711)
+    of_another_ca = der.sequence(ROOT.certificate.subject.public_bytes(), der.integer(wanted.serial_number))
+    for content in (unknown, of_another_ca):
+        reply = await lab.ask(asking(lab, content, GET_CERT), lab.endpoint(get_cert=True))
+        assert (reply.status, reply.fail_info) == ("2", "4")
+
+
+async def test_get_cert_shows_nothing_of_other_endpoints(lab: Lab) -> None:
+    wanted = await lab.enroll()
+    request = asking(lab, issuer_and_serial(wanted), GET_CERT)
+    assert (await lab.ask(request, lab.endpoint("other", get_cert=True))).fail_info == "4"
+    allowed = lab.endpoint("other", get_cert=True, certificates_from=("scep/default",))
+    assert (await lab.ask(request, allowed)).status == "0"
+
+
+async def test_a_recorded_enrollment_sent_as_get_cert_is_as_good_as_garbage(lab: Lab) -> None:
+    """Another answer would tell whoever signs a recorded envelope anew that it could be deciphered."""
+    recorded = enrollment(lab.ra_der).content
+    endpoint = lab.endpoint(get_cert=True)
+    bodies = set()
+    for content in (recorded, envelope(b"garbage", lab.ra_der), b"no envelope"):
+        message = Message(content, STRANGER, self_signed(STRANGER), kind=GET_CERT)
+        bodies.add((await lab.send(message, endpoint)).body)
+    assert len(bodies) == 1
+
+
+async def test_get_crl_gives_the_list_alone(lab: Lab) -> None:
+    lab.current_crl = crl
+    content = issuer_and_serial(await lab.enroll())
+    message = asking(lab, content, GET_CRL)
+    answer = await lab.send(message, lab.endpoint())
+    reply = read_reply(answer.body, STRANGER)
+    assert reply.status == "0"
+    (listed,) = reply.crls
+    assert x509.load_der_x509_crl(listed).issuer == ISSUING.certificate.subject
+    assert reply.certificates == ()
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["of another CA", "none yet"])
+async def test_a_list_that_is_not_there_is_a_bad_cert_id(lab: Lab, there: bool) -> None:  # noqa: FBT001 - parameter
+    lab.current_crl = crl if there else lambda: None
+    other = der.sequence(ROOT.certificate.subject.public_bytes(), der.integer(1))
+    content = other if there else issuer_and_serial(await lab.enroll())
+    reply = await lab.ask(asking(lab, content, GET_CRL))
+    assert (reply.status, reply.fail_info) == ("2", "4")
+
+
+async def test_without_revocation_lists_get_crl_is_not_supported(lab: Lab) -> None:
+    reply = await lab.ask(asking(lab, issuer_and_serial(await lab.enroll()), GET_CRL))
+    assert (reply.status, reply.fail_info) == ("2", "2")
+
+
+async def test_a_record_that_can_not_be_asked_is_said_by_http(lab: Lab) -> None:
+    content = issuer_and_serial(await lab.enroll())
+    with sqlite3.connect(lab.database) as database:
+        database.execute("ALTER TABLE certificates RENAME TO elsewhere")
+    answer = await lab.send(asking(lab, content, GET_CERT), lab.endpoint(get_cert=True))
+    assert answer.status == 503
+
+
+@given(st.binary(max_size=60))
+def test_any_octets_are_an_issuer_and_serial_number_or_malformed(data: bytes) -> None:
+    try:
+        read_issuer_and_serial(data)
+    except Malformed:
+        return
+
+
+@pytest.mark.parametrize("content", [der.sequence(), der.sequence(der.sequence(), der.null()), b"", der.integer(1)])
+def test_what_is_no_issuer_and_serial_number_is_malformed(content: bytes) -> None:
+    with pytest.raises(Malformed):
+        read_issuer_and_serial(content)
