@@ -12,6 +12,8 @@ from ca.name_codec import read_general_names, read_name
 from ca.names import MalformedName
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ca.names import DistinguishedName, GeneralName
 
 __all__ = [
@@ -145,18 +147,25 @@ def read_recorded_csr(data: bytes) -> Csr:
     return _guarded(data, verify=False, allow_sha1=True)
 
 
-def without_challenge(csr: Csr) -> Csr:
+def without_challenge(csr: Csr, also: Collection[str] = ()) -> Csr:
     """Return the request without its challenge password, which is a secret, for policies and the record.
 
     The signature stays as it was and fits no longer: only `read_recorded_csr` reads the result.
+
+    Args:
+        csr: the request.
+        also: other attributes to take out, by their dotted types.
     """
-    if csr.challenge_password is None:
+    others = tuple(attribute for attribute in csr.attributes if attribute.oid not in also)
+    if csr.challenge_password is None and len(others) == len(csr.attributes):
         return csr
+    secret = (_CHALLENGE_PASSWORD_OID, *map(der.oid, also))
     info, *proof = der.children(der.read(csr.der))
     *fields, attributes = der.children(info)
-    kept = (each.raw for each in der.children(attributes) if not each.content.startswith(_CHALLENGE_PASSWORD_OID))
+    kept = (each.raw for each in der.children(attributes) if not each.content.startswith(secret))
     redacted = der.sequence(*(field.raw for field in fields), der.tlv(_ATTRIBUTES, *kept))
-    return replace(csr, der=der.sequence(redacted, *(part.raw for part in proof)), challenge_password=None)
+    octets = der.sequence(redacted, *(part.raw for part in proof))
+    return replace(csr, der=octets, attributes=others, challenge_password=None)
 
 
 def _guarded(data: bytes, *, verify: bool, allow_sha1: bool) -> Csr:

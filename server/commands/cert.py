@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -16,6 +19,7 @@ from server.commands import record
 from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
 from server.store.certificates import CertificateFilter, RevocationOutcome, find_by_serial, list_certificates
 from server.store.certificates import revoke as revoke_stored
+from server.store.credentials import find_for_certificate
 
 if TYPE_CHECKING:
     from server.store.certificates import StoredCertificate
@@ -97,11 +101,16 @@ def revoke(
     serial: SerialArgument,
     *,
     reason: Annotated[RevocationReason, typer.Option(help="Why.")] = RevocationReason.UNSPECIFIED,
+    challenge: Annotated[
+        bool, typer.Option("--challenge", help="Ask for the revocation challenge (RFC 7894) that the device gave.")
+    ] = False,
     by: ByOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Revoke a certificate, from now on."""
     number, now = record.serial_number(serial), system_clock()
+    if challenge:
+        _expect_challenge(config, number)
     event = AuditEvent(now, Action.REVOKED, record.person(by), serial=number, detail=reason).row()
     outcome = record.write(config, lambda connection: revoke_stored(connection, number, reason, now, event))
     match outcome:
@@ -111,6 +120,17 @@ def revoke(
             record.stop(f"{number:x} was revoked before; nothing is changed")
         case RevocationOutcome.UNKNOWN:
             record.stop(f"no certificate has the serial number {number:x}")
+
+
+def _expect_challenge(config: Path | None, serial: int) -> None:
+    """Ask for the secret that came with the request for the certificate; stop when it is another."""
+    kept = record.read(config, lambda connection: find_for_certificate(connection, serial))
+    if not kept:
+        record.stop(f"no revocation challenge came with {serial:x}")
+    try:
+        PasswordHasher().verify(kept[0].argon2 or "", typer.prompt("Revocation challenge", hide_input=True))
+    except (VerificationError, InvalidHashError):
+        record.stop("that is not the revocation challenge")
 
 
 def _fields(one: StoredCertificate) -> dict[str, object]:

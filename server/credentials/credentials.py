@@ -5,28 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from policies.request import ChallengeEvidence, PasswordEvidence
+from cryptography import x509
+
+from policies.request import ChallengeEvidence, EndpointName, PasswordEvidence, Protocol
+from server.audit import Action, AuditEvent
 from server.credentials import redeeming
 from server.credentials.attempts import Attempts
 from server.credentials.certificates import CertificateJudge
 from server.credentials.hashes import SecretVerifier, TooManyVerifications
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
-from server.store.credentials import CredentialKind
+from server.store.credentials import CredentialKind, add, find_for_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
-    from cryptography import x509
-
-    from policies.request import CertificateEvidence, EndpointName
+    from policies.request import CertificateEvidence
     from server.clock import Clock
     from server.credentials.redeeming import Redeemable
     from server.store import Store
     from server.store.certificates import StoredCertificate
 
 _BUSY_SECONDS = 2
+_DECOY = "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+"""The shape of a hash, for what there is none of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,48 @@ class Credentials:
             found = await self._stored(kind, endpoint, secret, username, address)
         return found or self._wrong((endpoint, username, address), "one-time password")
 
+    async def keep_revocation_challenge(
+        self, endpoint: EndpointName, certificate: bytes, secret: str
+    ) -> Problem | None:
+        """Keep the secret with which a certificate may be revoked (RFC 7894 section 3.2), the first one that comes.
+
+        Args:
+            endpoint: where the certificate was asked for.
+            certificate: its DER.
+            secret: what its holder chose.
+
+        Returns:
+            None when it is kept, else why it can't be now.
+        """
+        serial, now = x509.load_der_x509_certificate(certificate).serial_number, self._clock()
+        try:
+            if await self._store.read(lambda connection: find_for_certificate(connection, serial)):
+                return None  # the same request again
+            kept = redeeming.revocation_challenge(serial, endpoint, await self._secrets.hash(secret), now)
+            event = AuditEvent(now, Action.CREDENTIAL_MADE, kept.created_by, serial=serial, detail="to revoke it").row()
+            await self._store.write(lambda connection: add(connection, kept, event))
+        except StoreUnavailable as error:
+            message = "The server can't record the revocation challenge now."
+            return Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=5)
+        except TooManyVerifications:
+            return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
+        return None
+
+    async def may_revoke(self, serial: int, secret: str, *, address: str | None = None) -> Problem | None:
+        """Judge the secret that is to revoke a certificate; a certificate without one takes as long.
+
+        Returns:
+            None when it is right, else why not.
+        """
+        here = (EndpointName(Protocol.EST, "revocation"), f"{serial:x}", address)
+        try:
+            kept = await self._store.read(lambda connection: find_for_certificate(connection, serial))
+        except StoreUnavailable as error:
+            message = "the revocation challenge can't be checked now"
+            return Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=5)
+        argon2 = kept[0].argon2 if kept else None
+        return await self._secret(here, argon2, argon2 or _DECOY, secret, "revocation challenge")
+
     async def certificate(
         self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...], *, grace: timedelta
     ) -> tuple[CertificateEvidence, StoredCertificate] | Problem:
@@ -151,6 +196,10 @@ class Credentials:
         if not accepted:
             return Problem(Reason.CERTIFICATE_REJECTED, "this endpoint takes no certificates")
         return await self._judge.judge(presented[0], accepted=accepted, now=self._clock(), grace=grace)
+
+    def issues_as(self, name: bytes) -> bool:
+        """Return whether one of our issuers has this encoded name; whether it has issued anything is judged later."""
+        return name in self._judge.issuer_names
 
     async def _secret(
         self, who: tuple[EndpointName, str | None, str | None], stored: str | None, decoy: str, secret: str, what: str
@@ -197,10 +246,6 @@ class Credentials:
             return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
         if found is None:
             return None
-    def issues_as(self, name: bytes) -> bool:
-        """Return whether one of our issuers has this encoded name; whether it has issued anything is judged later."""
-        return name in self._judge.issuer_names
-
         objection = redeeming.why_not(found, self._clock())
         if objection is not None:
             return self._wrong(who, "user name or password", f"credential {found.id} is {objection}")

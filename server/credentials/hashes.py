@@ -65,6 +65,13 @@ class SecretVerifier:
         """
         await self._compute(b"in vain" + self._digest(like, secret), _hash_in_vain, like, secret)
 
+    async def hash(self, secret: str) -> str:
+        """Return the argon2 hash of a secret that is to be kept. Raises TooManyVerifications."""
+        if len(self._running) >= self._waiting:
+            raise TooManyVerifications
+        octets = secret.encode("utf-8", "surrogatepass")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, PasswordHasher().hash, octets)
+
     async def _compute(self, digest: bytes, work: Callable[[str, str], bool], stored: str, secret: str) -> bool:
         """Run argon2, once for the same pair however many ask at the same time."""
         running = self._running.get(digest)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import binascii
-import hmac
 import re
 from base64 import b64decode, b64encode, encodebytes
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ca import der
-from ca.csr import BadProof, Csr, MalformedCsr, UnsupportedKey, parse_csr
+from ca.csr import BadProof, MalformedCsr, UnsupportedKey, parse_csr
 from server.est.messages import (
     BasicCredentials,
     Encoding,
@@ -142,22 +141,6 @@ def _decode_base64(text: bytes) -> bytes:
         raise Malformed(
             Reason.MALFORMED, "The body is neither base64 (RFC 8951 section 3) nor PEM nor DER of a PKCS#10 request."
         ) from error
-
-
-def is_linked(csr: Csr, binding: bytes | None) -> bool:
-    """Tell whether the request is bound to its TLS connection as far as it claims to be (RFC 7030 section 3.5).
-
-    A challengePassword in EST *is* the claim: base64 of tls-unique, which the server must verify. TLS 1.3 has no
-    tls-unique; base64 of tls-exporter (RFC 9266) is taken in its place. Without the attribute there is no claim.
-
-    Args:
-        csr: the certification request.
-        binding: the connection's channel binding; None where there is none.
-    """
-    if csr.challenge_password is None:
-        return True
-    expected = b64encode(binding) if binding else b""
-    return bool(expected) and hmac.compare_digest(csr.challenge_password.encode(), expected)
 
 
 # --- replies -----------------------------------------------------------------------------------------------------

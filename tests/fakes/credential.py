@@ -13,6 +13,8 @@ from server.store import credentials
 from server.store.credentials import CredentialKind, StoredCredential
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from server.store import Store
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +31,12 @@ def credential(secret: str | None = "secret", **fields: Any) -> StoredCredential
 
 async def keep(store: Store, *kept: StoredCredential) -> None:
     event = AuditEvent(MADE, Action.CREDENTIAL_MADE, "admin:test").row()
-    await store.write(lambda connection: [credentials.add(connection, one, event) for one in kept])
+
+    def work(connection: sa.Connection) -> None:
+        for one in kept:
+            credentials.add(connection, one, event)
+
+    await store.write(work)
 
 
 async def kept(store: Store, identifier: str) -> StoredCredential:

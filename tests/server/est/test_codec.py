@@ -212,23 +212,6 @@ def test_one_changed_octet_never_does_more_than_make_it_malformed(csr_der: bytes
         codec.decode_enrollment(changed)
 
 
-# --- linking identity and proof of possession --------------------------------------------------------------------
-
-
-def test_a_request_without_a_challenge_password_claims_no_link(csr_der: bytes) -> None:
-    assert codec.is_linked(codec.decode_enrollment(csr_der).csr, None)
-    assert codec.is_linked(codec.decode_enrollment(csr_der).csr, b"binding")
-
-
-def test_a_challenge_password_must_be_the_binding_of_this_connection(make_csr: Callable[..., bytes]) -> None:
-    bound = codec.decode_enrollment(make_csr(challenge_password=b64encode(b"binding").decode())).csr
-
-    assert codec.is_linked(bound, b"binding")
-    assert not codec.is_linked(bound, b"another")
-    assert not codec.is_linked(bound, b"")
-    assert not codec.is_linked(bound, None)
-
-
 # --- replies -----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,235 @@
+"""Who asks: what came in over HTTP and TLS, judged before anything that it asks for is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from policies.request import EndpointName, PasswordEvidence, Protocol
+from server.credentials import Redeemable
+from server.est import codec
+from server.est.messages import Operation
+from server.outcome import Problem, Reason
+from server.store.credentials import CredentialKind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cryptography import x509
+
+    from ca.csr import Csr
+    from policies.request import CertificateEvidence, Evidence
+    from server.clock import Clock
+    from server.config import EstEndpointConfig
+    from server.credentials import Credentials
+    from server.enrollment import Enrollment
+    from server.peer import PeerIdentity
+    from server.store.certificates import StoredCertificate
+
+_Found: TypeAlias = "tuple[CertificateEvidence, StoredCertificate] | Problem | None"
+
+
+@dataclass(frozen=True, slots=True)
+class EstEndpoint:
+    """An EST service under one label.
+
+    Attributes:
+        label: the path segment; the service without a label is ``default``.
+        config: how requesters prove who they are, and the compatibility switches.
+        enrollment: the one door to the signer.
+        credentials: judges passwords and certificates.
+        chain: returns the issuing CA's certificate and those above it, root last.
+        clock: tells the time of a request.
+    """
+
+    label: str
+    config: EstEndpointConfig
+    enrollment: Enrollment
+    credentials: Credentials
+    chain: Callable[[], tuple[x509.Certificate, ...]]
+    clock: Clock
+
+    @property
+    def name(self) -> EndpointName:
+        """The endpoint as policies and records name it."""
+        return EndpointName(Protocol.EST, self.label)
+
+    @property
+    def realm(self) -> str | None:
+        """The realm of HTTP Basic, None where passwords are not accepted."""
+        return str(self.name) if self.config.authenticate.takes_passwords else None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A simpleenroll or simplereenroll request as it came in.
+
+    Attributes:
+        operation: which of the two.
+        authorization: the values of all Authorization fields.
+        peer: what TLS knows of the peer.
+        address: the peer's IP address, None when there is none.
+        body: reads the body; raises Malformed when it is too large or of another media type.
+        note: adds fields to the request's event.
+    """
+
+    operation: Operation
+    authorization: tuple[str, ...]
+    peer: PeerIdentity
+    address: str | None
+    body: Callable[[], Awaitable[bytes]]
+    note: Callable[..., None]
+
+
+class Refusal(Exception):
+    """A refusal before the policy is asked.
+
+    Attributes:
+        problem: why.
+        requester: who asks or claims to, None when nothing says so.
+        csr: what was asked for, None when that was not read.
+        recorded: whether it goes on record.
+    """
+
+    def __init__(
+        self, problem: Problem, requester: str | None = None, *, csr: Csr | None = None, recorded: bool = True
+    ) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+        self.requester = requester
+        self.csr = csr
+        self.recorded = recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a user whose password is right, the holder of a certificate of ours that stands, or both.
+
+    Attributes:
+        password: the evidence of HTTP Basic or of a one-time password, None without.
+        certificate: the evidence of TLS, None without.
+        stored: the certificate's record, None without.
+        redeemed: what the password is good for, None when it is not one of the store.
+    """
+
+    password: PasswordEvidence | None = None
+    certificate: CertificateEvidence | None = None
+    stored: StoredCertificate | None = None
+    redeemed: Redeemable | None = None
+
+    @property
+    def identity(self) -> str | None:
+        """The stable name of the requester; who has both is named by the password, which outlives certificates."""
+        if self.password is not None:
+            return f"password:{self.password.username}"
+        return f"certificate:{self.certificate.serial:x}" if self.certificate else None
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """All that was presented and is right."""
+        return tuple(one for one in (self.password, self.certificate) if one is not None)
+
+    @property
+    def without_password(self) -> Caller:
+        """The same with the certificate alone."""
+        return replace(self, password=None, redeemed=None)
+
+
+NOTHING_TO_RENEW = Problem(
+    Reason.NOT_RENEWABLE,
+    "simplereenroll takes the certificate that is to be renewed as TLS client certificate (RFC 7030 section 3.3.2); "
+    "without one, use simpleenroll.",
+)
+_UNAUTHENTICATED = Problem(Reason.UNAUTHENTICATED, "Authenticate by a TLS client certificate that this service issued.")
+_BOTH = Problem(Reason.UNAUTHENTICATED, "This service wants both a password and a TLS client certificate.")
+_NOT_BASIC = Problem(Reason.BAD_CREDENTIALS, "The Authorization header is not one of HTTP Basic.")
+_UNREADABLE = Problem(Reason.CERTIFICATE_REJECTED, "The TLS client certificate can't be read.")
+
+
+async def authenticate(endpoint: EstEndpoint, submission: Submission) -> Caller:
+    """Settle who asks (RFC 7030 sections 3.2.3 and 3.3.2). Raises Refusal.
+
+    A wrong password is refused whatever else was presented. A certificate that does not stand is refused too, unless
+    a right password makes it unnecessary: devices present what they have, even when it has expired.
+
+    The caller may be nobody yet where a one-time password may stand in the request itself; `expect_enough` tells.
+    """
+    ways = endpoint.config.authenticate
+    found = await _certificate(endpoint, submission)
+    password, redeemed = await _password(endpoint, submission, found)
+    leaf = submission.peer.leaf
+    if isinstance(found, Problem):
+        unnecessary = password is not None and submission.operation is Operation.SIMPLEENROLL and ways.require != "both"
+        if not unnecessary or found.reason is not Reason.CERTIFICATE_REJECTED:
+            raise Refusal(found, f"certificate:{leaf.serial_number:x}" if leaf is not None else None)
+        submission.note(certificate=found.message)
+        return Caller(password, redeemed=redeemed)
+    certificate, stored = found or (None, None)
+    caller = Caller(password, certificate, stored, redeemed)
+    if submission.operation is Operation.SIMPLEREENROLL and found is None:
+        raise Refusal(NOTHING_TO_RENEW, caller.identity)
+    if submission.authorization or not ways.one_time_passwords:
+        expect_enough(endpoint, caller)
+    return caller
+
+
+def expect_enough(endpoint: EstEndpoint, caller: Caller, csr: Csr | None = None) -> None:
+    """Raise Refusal when the caller has not presented what the endpoint wants."""
+    if not caller.evidence:
+        # The challenge to a client that says nothing of itself is how HTTP works, and no refusal to be recorded.
+        raise Refusal(_UNAUTHENTICATED, recorded=endpoint.realm is None)
+    if endpoint.config.authenticate.require == "both" and len(caller.evidence) < 2:
+        raise Refusal(_BOTH, caller.identity, csr=csr)
+
+
+async def redeem(endpoint: EstEndpoint, submission: Submission, caller: Caller, secret: str, csr: Csr) -> Caller:
+    """Return the caller with the one-time password that stands in the request itself. Raises Refusal."""
+    username = caller.password.username if caller.password is not None else None
+    found = await endpoint.credentials.redeem(
+        CredentialKind.EST_PASSWORD, endpoint.name, secret, username=username, address=submission.address
+    )
+    if isinstance(found, Problem):
+        raise Refusal(found, caller.identity, csr=csr, recorded=found.reason is not Reason.RATE_LIMITED)
+    if caller.redeemed is not None and caller.redeemed.id != found.id:
+        raise Refusal(Problem(Reason.BAD_CREDENTIALS, "Two one-time passwords were presented."), caller.identity)
+    return replace(caller, password=PasswordEvidence(found.username), redeemed=found)
+
+
+async def _password(
+    endpoint: EstEndpoint, submission: Submission, certificate: _Found
+) -> tuple[PasswordEvidence | None, Redeemable | None]:
+    """Judge HTTP Basic. Raises Refusal.
+
+    A device keeps sending the one-time password that it was given, also with the certificate that it got for it. Beside
+    a certificate that stands, a password that is used up counts as none.
+    """
+    if endpoint.realm is None or not submission.authorization:
+        return None, None
+    credentials = codec.parse_basic(submission.authorization[0]) if len(submission.authorization) == 1 else None
+    if credentials is None:
+        raise Refusal(_NOT_BASIC)
+    found = await endpoint.credentials.password(
+        endpoint.name, credentials.username, credentials.password, address=submission.address
+    )
+    if isinstance(found, Redeemable):
+        return PasswordEvidence(found.username), found
+    if isinstance(found, Problem):
+        if isinstance(certificate, tuple) and endpoint.config.authenticate.one_time_passwords:
+            submission.note(password=found.message)
+            return None, None
+        # The wrong passwords before are on record; who is made to wait for them must not cost a write each time.
+        raise Refusal(found, f"password:{credentials.username}", recorded=found.reason is not Reason.RATE_LIMITED)
+    return found, None
+
+
+async def _certificate(endpoint: EstEndpoint, submission: Submission) -> _Found:
+    if not endpoint.config.authenticate.certificates:
+        return None
+    if submission.peer.unreadable:
+        return _UNREADABLE
+    if not submission.peer.presented:
+        return None
+    # Asked for every request, not for every connection: it may have been revoked since the last one.
+    return await endpoint.credentials.certificate(
+        endpoint.name, submission.peer.presented, grace=endpoint.config.renewal_grace
+    )

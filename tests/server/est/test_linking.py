@@ -1,0 +1,231 @@
+"""Requests bound to their TLS connection, and secrets inside requests, on real connections of both TLS versions."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from argon2 import PasswordHasher
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+from OpenSSL import SSL
+
+from ca import der
+from ca.csr import Csr, RequestedAttribute, parse_csr, read_recorded_csr
+from server.est import linking
+from server.est.linking import Linking, Meaning, read_claims
+from server.est.messages import Malformed
+from server.outcome import Problem, Reason
+from server.store.credentials import CredentialKind, find_for_certificate
+from server.store.requests import list_requests
+from tests.fakes.credential import credential, keep, kept
+from tests.server.est.lab import CHALLENGE_PASSWORD, Device, csr, lab
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.server.est.lab import Answer, Lab
+
+ENDPOINT = """
+est/default:
+  profiles: [iot-device]
+  linking: {linking}
+  challenge_password: {meaning}
+  authenticate: {{passwords: secrets/est-passwords.yaml, one_time_passwords: true, certificates: true}}
+"""
+OTP, REVOCATION, IDENTITY = map(
+    x509.ObjectIdentifier, (linking.OTP_CHALLENGE, linking.REVOCATION_CHALLENGE, linking.IDENTITY_LINKING)
+)
+VERSIONS = pytest.mark.parametrize("tls", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
+
+
+def endpoint(linking: str = "optional", meaning: str = "binding") -> str:
+    return ENDPOINT.format(linking=linking, meaning=meaning)
+
+
+async def bound(
+    running: Lab, tls: int, where: x509.ObjectIdentifier, *, basic: tuple[str, str] | None = ("pump", "otp")
+) -> Answer:
+    """Post a request that is bound to the very connection it is sent over."""
+
+    def work() -> Answer:
+        with Device(running.ports["https"], tls=tls) as device:
+            return device.post("simpleenroll", csr("pump", attributes={where: device.binding}), basic=basic)
+
+    return await asyncio.to_thread(work)
+
+
+@VERSIONS
+@pytest.mark.parametrize("where", [CHALLENGE_PASSWORD, IDENTITY], ids=["challengePassword", "estIdentityLinking"])
+async def test_a_request_bound_to_its_connection_is_taken_and_on_another_refused(
+    folder: Path, tls: int, where: x509.ObjectIdentifier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with lab(folder, endpoint("required")) as running:
+        await keep(running.application.services.store, credential("otp", username="pump", uses_left=5))
+        assert (await bound(running, tls, where)).status == 200
+        kind = "tls-unique" if tls == SSL.TLS1_2_VERSION else "tls-exporter"
+        assert f"linked={kind}" in "".join(capsys.readouterr())
+
+        def replay() -> Answer:
+            with Device(running.ports["https"], tls=tls) as one, Device(running.ports["https"], tls=tls) as other:
+                request = csr("pump", attributes={where: one.binding})
+                return other.post("simpleenroll", request, basic=("pump", "otp"))
+
+        answer = await asyncio.to_thread(replay)
+        assert answer.status == 400
+        assert b"is not the channel binding of this TLS connection" in answer.body
+
+
+async def test_where_linking_is_required_a_request_without_is_told_what_to_put(folder: Path) -> None:
+    async with lab(folder, endpoint("required")) as running:
+        await keep(running.application.services.store, credential("otp", id="o", username="pump"))
+        answer = await running.post("simpleenroll", csr("pump"), basic=("pump", "otp"))
+        assert answer.status == 400
+        assert b"put base64 of tls-unique (TLS 1.2) or tls-exporter (TLS 1.3)" in answer.body
+        assert (await kept(running.application.services.store, "o")).uses_left == 1
+
+
+async def test_where_linking_is_off_a_stale_binding_does_not_matter(folder: Path) -> None:
+    async with lab(folder, endpoint("off")) as running:
+        await keep(running.application.services.store, credential("otp", username="pump"))
+        stale = csr("pump", attributes={IDENTITY: b64encode(b"the proxy's connection").decode()})
+        assert (await running.post("simpleenroll", stale, basic=("pump", "otp"))).status == 200
+
+
+@VERSIONS
+async def test_automatic_tells_a_binding_from_a_password(folder: Path, tls: int) -> None:
+    async with lab(folder, endpoint(meaning="automatic")) as running:
+        store = running.application.services.store
+        await keep(store, credential("basic", username="pump"), credential("in-csr", id="in", username="valve"))
+        assert (await bound(running, tls, CHALLENGE_PASSWORD, basic=("pump", "basic"))).status == 200
+        alone = csr("valve", attributes={CHALLENGE_PASSWORD: "in-csr"})
+        assert (await running.post("simpleenroll", alone, tls=tls)).status == 200
+        assert (await kept(store, "in")).uses_left == 0
+        wrong = csr("valve", attributes={CHALLENGE_PASSWORD: "guess"})
+        assert (await running.post("simpleenroll", wrong, tls=tls)).status == 401
+
+
+@pytest.mark.parametrize(("oid", "meaning"), [(OTP, "binding"), (CHALLENGE_PASSWORD, "one-time-password")])
+async def test_a_password_in_the_request_is_enough_bound_to_its_device_and_never_on_record(
+    folder: Path, oid: x509.ObjectIdentifier, meaning: str
+) -> None:
+    async with lab(folder, endpoint(meaning=meaning)) as running:
+        store = running.application.services.store
+        await keep(store, credential("sesame-1", id="otp", device="pump-17"))
+
+        other = await running.post("simpleenroll", csr("pump-18", attributes={oid: "sesame-1"}))
+        right = await running.post("simpleenroll", csr("pump-17", attributes={oid: "sesame-1"}))
+        again = await running.post("simpleenroll", csr("pump-17", attributes={oid: "sesame-1"}))
+
+        assert [other.status, right.status, again.status] == [403, 200, 401]
+        records = await store.read(list_requests)
+        assert [record.requester for record in records] == ["password:pump-17"] * 3
+        for record in records:
+            assert record.csr is not None
+            assert b"sesame-1" not in record.csr
+            assert read_recorded_csr(record.csr).challenge_password is None
+
+
+async def test_of_many_requests_with_one_password_inside_one_is_granted(folder: Path) -> None:
+    async with lab(folder, endpoint()) as running:
+        await keep(running.application.services.store, credential("otp"))
+        answers = await asyncio.gather(
+            *(running.post("simpleenroll", csr(f"pump-{n}", attributes={OTP: "otp"})) for n in range(20))
+        )
+        assert sorted(answer.status for answer in answers) == [200] + [401] * 19
+
+
+async def test_nobody_is_asked_to_authenticate_as_before(folder: Path) -> None:
+    async with lab(folder, endpoint()) as running:
+        answer = await running.post("simpleenroll", csr("pump"))
+        assert (answer.status, answer.body) == (401, b"")
+        assert await running.application.services.store.read(list_requests) == ()
+
+
+async def test_a_password_inside_where_none_are_taken_is_refused(folder: Path) -> None:
+    (folder / "secrets" / "est-passwords.yaml").write_text(f'pump: "{PasswordHasher().hash("static")}"')
+    async with lab(folder, endpoint().replace("one_time_passwords: true, ", "")) as running:
+        request = csr("pump", attributes={OTP: "otp"})
+        assert (await running.post("simpleenroll", request, basic=("pump", "static"))).status == 401
+        assert (await running.post("simpleenroll", csr("pump"), basic=("pump", "static"))).status == 200
+
+
+async def test_a_revocation_challenge_is_kept_as_a_hash_and_revokes_that_certificate(folder: Path) -> None:
+    async with lab(folder, endpoint()) as running:
+        services = running.application.services
+        await keep(services.store, credential("otp", username="pump"))
+        key = ec.generate_private_key(ec.SECP256R1())
+        request = csr("pump", key=key, attributes={REVOCATION: "stop it"})
+        first = await running.post("simpleenroll", request, basic=("pump", "otp"))
+        again = await running.post("simpleenroll", request, basic=("pump", "otp"))
+        serial = first.certificate.serial_number
+        assert again.certificate.serial_number == serial
+
+        (one,) = await services.store.read(lambda connection: find_for_certificate(connection, serial))
+        assert one.kind is CredentialKind.REVOCATION
+        assert (one.argon2 or "").startswith("$argon2id$")
+        assert b"stop it" not in (folder / "certwright.db-wal").read_bytes()
+        assert await services.credentials.may_revoke(serial, "stop it") is None
+        for number, secret in ((serial, "go on"), (serial + 1, "stop it")):
+            refused = await services.credentials.may_revoke(number, secret)
+            assert isinstance(refused, Problem)
+            assert refused.reason is Reason.BAD_CREDENTIALS
+
+
+async def test_require_both_wants_a_password_and_a_certificate(folder: Path) -> None:
+    text = endpoint().replace("certificates: true", "certificates: true, require: both")
+    async with lab(folder, text) as running:
+        await keep(running.application.services.store, credential("otp", username="pump"))
+        answer = await running.post("simpleenroll", csr("pump"), basic=("pump", "otp"))
+        assert answer.status == 401
+        (record,) = await running.application.services.store.read(list_requests)
+        assert record.message == "This service wants both a password and a TLS client certificate."
+
+
+# --- reading the claims ------------------------------------------------------------------------------------------
+
+
+def with_attributes(*attributes: RequestedAttribute) -> Csr:
+    found = parse_csr(csr("pump"))
+    return Csr(**{name: getattr(found, name) for name in Csr.__slots__} | {"attributes": attributes})
+
+
+def claims(found: Csr, **fields: Any) -> Any:
+    usual: dict[str, Any] = {"binding": b"b", "linking": Linking.OPTIONAL, "meaning": Meaning.BINDING, "foreign": False}
+    return read_claims(found, **(usual | fields))
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(linking.SECRETS)), st.lists(st.binary(max_size=300), max_size=3))))
+def test_any_attributes_are_read_or_malformed(found: list[tuple[str, list[bytes]]]) -> None:
+    try:
+        claims(with_attributes(*(RequestedAttribute(oid, tuple(values)) for oid, values in found)))
+    except Malformed as error:
+        assert error.reason is Reason.MALFORMED  # noqa: PT017 - a Malformed is one of two right results
+
+
+@pytest.mark.parametrize("text", ["", "x" * 256])
+def test_a_secret_of_no_or_too_many_characters_is_malformed(text: str) -> None:
+    with pytest.raises(Malformed, match="no or too many characters"):
+        claims(with_attributes(RequestedAttribute(linking.OTP_CHALLENGE, (der.utf8(text),))))
+
+
+def test_two_different_passwords_are_malformed() -> None:
+    request = parse_csr(csr("pump", attributes={OTP: "one", CHALLENGE_PASSWORD: "two"}))
+    with pytest.raises(Malformed, match="two different one-time passwords"):
+        claims(request, meaning=Meaning.ONE_TIME_PASSWORD)
+    same = parse_csr(csr("pump", attributes={OTP: "one", CHALLENGE_PASSWORD: "one"}))
+    assert claims(same, meaning=Meaning.ONE_TIME_PASSWORD).one_time_password == "one"
+
+
+@pytest.mark.parametrize("binding", [None, b"", b"another"])
+def test_a_claim_without_its_binding_is_refused_but_for_a_registration_authority(binding: bytes | None) -> None:
+    request = parse_csr(csr("pump", attributes={IDENTITY: b64encode(b"unique").decode()}))
+    with pytest.raises(Malformed) as refused:
+        claims(request, binding=binding)
+    assert refused.value.reason is Reason.BAD_PROOF
+    assert not claims(request, binding=binding, foreign=True).is_linked
+    assert claims(request, binding=b"unique", foreign=True).is_linked
