@@ -25,12 +25,14 @@ class Authenticate(Strict):
         one_time_passwords: whether passwords that ``certwright credential new`` makes are taken.
         certificates: whether a certificate that this endpoint issued is taken in TLS.
         certificates_from: other endpoints whose certificates are taken too.
+        require: ``either`` a password or a certificate, or ``both``.
     """
 
     passwords: Path | None = None
     one_time_passwords: bool = False
     certificates: bool = False
     certificates_from: tuple[Endpoint, ...] = ()
+    require: Literal["either", "both"] = "either"
 
     @property
     def takes_passwords(self) -> bool:
@@ -46,9 +48,15 @@ class EstEndpointConfig(Profiled):
         renewal_grace: how long after its end a certificate may still be renewed.
         base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
             line for strongSwan alone, which reads nothing else before 5.9.11.
+        linking: whether requests are bound to their TLS connection (RFC 7030 section 3.5): ``off``, not looked at;
+            ``optional``, right when it is there; ``required``.
+        challenge_password: what that attribute is: the ``binding`` as RFC 7030 says, a ``one-time-password``, or
+            ``automatic``: the binding when it is equal to it, else a one-time password.
     """
 
     authenticate: Authenticate
+    linking: Literal["off", "optional", "required"] = "optional"
+    challenge_password: Literal["binding", "one-time-password", "automatic"] = "binding"  # noqa: S105 - a word
     renewal_grace: Duration = Field(default="0d", validate_default=True)
     base64_layout: Literal["auto", "wrapped", "single"] = "auto"
 
@@ -59,6 +67,11 @@ class EstEndpointConfig(Profiled):
                 "nobody could authenticate here: give authenticate a password file (passwords: FILE), "
                 "or set one_time_passwords: true or certificates: true"
             )
+        ways = self.authenticate
+        if ways.require == "both" and not (ways.takes_passwords and ways.certificates):
+            raise ValueError("require: both needs both: passwords or one_time_passwords, and certificates")
+        if self.challenge_password != "binding" and not ways.one_time_passwords:  # noqa: S105 - a word
+            raise ValueError(f"challenge_password: {self.challenge_password} needs one_time_passwords: true")
         return self
 
 
