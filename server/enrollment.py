@@ -127,7 +127,7 @@ class Enrollment:
         The same key again gives the same certificate for as long as `replay` says, and joins the work when that is
         still going on. The work goes on when the caller is cancelled.
         """
-        key = hashlib.sha256(request.key.encode()).digest()
+        key = hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
         return await self._once(key, lambda: self._submit(request, key))
 
     async def refuse(self, attempt: RefusedAttempt) -> Refused:
