@@ -101,4 +101,5 @@ def _plan(question: Question, draft: Draft) -> CertificatePlan:
         not_after=draft.not_after,
         key_usage=draft.key_usage,
         extended_key_usage=draft.purposes,
+        extensions=profile.sections.extensions.planned,
     )

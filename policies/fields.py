@@ -29,6 +29,13 @@ def listed(patterns: Iterable[object]) -> str:
     return ", ".join(map(str, patterns))
 
 
+def dotted(text: str) -> str:
+    """Read an object identifier in dotted form. Raises ValueError."""
+    if not _OID.fullmatch(text):
+        raise ValueError(f'"{text}" is no object identifier, like 1.3.6.1.4.1.32473.1')
+    return text
+
+
 def _known(word: str, known: dict[str, str] | tuple[str, ...], what: str) -> str:
     if word not in known:
         raise ValueError(f'"{word}" is no {what}{did_you_mean(word, known)}')
@@ -64,6 +71,7 @@ EvidenceWord = Annotated[str, AfterValidator(_evidence)]
 KeyKind = Annotated[str, AfterValidator(_key_kind)]
 Purpose = Annotated[str, AfterValidator(_purpose)]
 Template = Annotated[str, AfterValidator(template)]
+ObjectIdentifier = Annotated[str, AfterValidator(dotted)]
 
 
 @dataclass(frozen=True, slots=True)

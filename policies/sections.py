@@ -19,6 +19,7 @@ from policies.alternative_names import Names
 from policies.document import Strict
 from policies.durations import Duration, parse_duration
 from policies.expressions import ExpressionField
+from policies.extensions import Extensions
 from policies.fields import KEY_KINDS, AttributeWord, EvidenceWord, KeyKind, KeyPatternField, Purpose, Template, listed
 from policies.patterns import CharactersField, EndpointPatternField, GlobField
 from policies.words import CA_USAGES, NEVER_REQUESTED_PURPOSES, PURPOSES, SUBJECT_ATTRIBUTES
@@ -247,6 +248,7 @@ class Sections(Strict):
     validity: Validity
     renewal: Renewal | None = None
     unused: Unused = Unused()
+    extensions: Extensions = Extensions()
     rules: Annotated[tuple[Condition, ...], AfterValidator(_distinct)] = ()
     approval: Literal["none", "manual"] = "none"
     lint: Literal["shape", "always"] = "shape"

@@ -111,9 +111,11 @@ def test_a_profile_of_another_issuer_than_its_endpoint_hands_out_is_told_with_bo
 
 def test_lists_of_blocked_keys_are_read_and_their_faults_told(folder: Path) -> None:
     path = folder / "server.yaml"
-    text = path.read_text(encoding="utf-8").replace("  min_rsa_bits: 2048\n", "  min_rsa_bits: 2048\n  blocked_keys: [known]\n")
+    text = path.read_text(encoding="utf-8").replace(
+        "  min_rsa_bits: 2048\n", "  min_rsa_bits: 2048\n  blocked_keys: [known]\n"
+    )
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(DocumentErrors, match="server.yaml:.*known: can't be read"):
+    with pytest.raises(DocumentErrors, match=r"server\.yaml:.*known: can't be read"):
         read_ceilings(load_config(path))
     (folder / "known").write_text(f"# from Debian\n{'AB' * 10}  # a key\n\n{'0c' * 32}\n")
     assert read_ceilings(load_config(path)).blocked_keys == {"ab" * 10, "0c" * 32}
