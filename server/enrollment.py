@@ -20,7 +20,7 @@ from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, certificates, intents, requests
 from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Granted, Spent, Taken
 from server.store.requests import Refusal, State, StoredRequest
-from server.store.values import read_question
+from server.store.values import read_question, write_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -77,6 +77,7 @@ class _No:
 
     problem: Problem
     profile: str | None = None
+    policy_digest: str | None = None
 
 
 class Enrollment:
@@ -289,7 +290,8 @@ class Enrollment:
                 who, place = request.requester.identity, str(shadow.location)
                 log.warning("shadow_rule_would_deny", rule=shadow.rule, where=place, requester=who)
             if isinstance(decision, Denied):
-                return _No(_denied(decision.findings), decision.trace.profile or None)
+                trace = decision.trace
+                return _No(_denied(decision.findings), trace.profile or None, trace.policy_digest)
             plan = decision.plan
             issuer = self._issuers[plan.issuer].chain()[0]
             found = self._linter.lint(plan, serial, issuer, full=decision.full_lint)
@@ -301,7 +303,7 @@ class Enrollment:
         where = Location(f"profile {plan.profile}", 1, 1)
         message = "The certificate would break a rule of X.509."
         findings = tuple(Finding("lint", message, where, value=str(one)) for one in found)
-        return _No(_denied(findings), plan.profile)
+        return _No(_denied(findings), plan.profile, plan.policy_digest)
 
     async def _take_up(self, row: StoredRequest, key: bytes) -> Outcome:
         """Go on with a request of the record: approved by a person, or left half-done."""
@@ -355,4 +357,6 @@ def _refusal(request_id: str, request: EnrollmentRequest, verdict: _No) -> Refus
         transaction=request.transaction,
         csr=request.csr.der,
         renews=request.renewed.serial if request.renewed else None,
+        asked=write_asked(request),
+        policy_digest=verdict.policy_digest,
     )

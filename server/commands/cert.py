@@ -140,6 +140,7 @@ def _fields(one: StoredCertificate) -> dict[str, object]:
         "names": list(one.names),
         "issuer": one.issuer,
         "profile": one.profile,
+        "policy_digest": one.policy_digest,
         "endpoint": str(one.endpoint),
         "requester": one.requester,
         "not_before": one.not_before,

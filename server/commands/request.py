@@ -122,6 +122,7 @@ def _fields(one: StoredRequest) -> dict[str, Any]:
         "endpoint": str(one.endpoint),
         "kind": one.kind,
         "profile": one.profile,
+        "policy_digest": one.policy_digest,
         "requester": one.requester,
         "address": one.address,
         "transaction": one.transaction,

@@ -38,6 +38,7 @@ class StoredCertificate:
         revocation_reason: the CRLReason by its RFC 5280 name (``keyCompromise``), None while it is good.
         request_id: the request that it answers.
         renews: the serial number of the certificate that it renews.
+        policy_digest: SHA-256, hex, of the policy file that approved it.
     """
 
     serial: int
@@ -56,6 +57,7 @@ class StoredCertificate:
     revocation_reason: str | None
     request_id: str
     renews: int | None
+    policy_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

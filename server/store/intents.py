@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from server.store import credentials
 from server.store.bulk import BulkInsert
 from server.store.tables import certificates, requests
-from server.store.values import read_plan, write_plan, write_question
+from server.store.values import read_plan, write_asked, write_plan, write_question
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,6 +166,8 @@ _insert = BulkInsert(
     "owner",
     "leased_until",
     "question",
+    "asked",
+    "policy_digest",
     unless="key",
 )
 _UPDATE = sa.update(requests).where(_table.id == sa.bindparam("wanted"))
@@ -226,6 +228,8 @@ def _row(one: Claim) -> dict[str, object]:
         "owner": None if one.deferred else lease.owner,
         "leased_until": None if one.deferred else lease.until,
         "question": write_question(request) if one.deferred else None,
+        "asked": write_asked(request),
+        "policy_digest": one.plan.policy_digest,
     }
 
 
@@ -272,6 +276,7 @@ def _start(connection: sa.Connection, row: Row, plan: CertificatePlan, serial: i
         row.id,
         state="intended",
         plan=write_plan(plan),
+        policy_digest=plan.policy_digest,
         serial=serial,
         owner=lease.owner,
         leased_until=lease.until,

@@ -60,6 +60,8 @@ class StoredRequest:
         plan: the plan as text (`server.store.values`).
         serial: the serial number reserved or issued.
         question: the whole request as text, while a person decides.
+        asked: what the policy was asked, as text; None when it was refused before that.
+        policy_digest: SHA-256, hex, of the policy file that judged.
         approved_by: who approved.
         reason, message, detail, findings: why there is no certificate.
         quarantined: a certificate that is not what was planned; it never left.
@@ -81,6 +83,8 @@ class StoredRequest:
     plan: str | None
     serial: int | None
     question: str | None
+    asked: str | None
+    policy_digest: str | None
     approved_by: str | None
     reason: Reason | None
     message: str | None
@@ -115,6 +119,8 @@ class Refusal:
     transaction: str | None = None
     csr: bytes | None = None
     renews: int | None = None
+    asked: str | None = None
+    policy_digest: str | None = None
 
 
 _INSERT = sa.insert(requests)
@@ -138,6 +144,8 @@ def _row(refusal: Refusal) -> dict[str, object]:
         "transaction_id": refusal.transaction,
         "csr": refusal.csr,
         "renews": refusal.renews,
+        "asked": refusal.asked,
+        "policy_digest": refusal.policy_digest,
         "received_at": refusal.at,
         "finished_at": refusal.at,
         **_problem(refusal.problem),
@@ -219,6 +227,8 @@ def _stored(row: sa.Row[Any]) -> StoredRequest:
         plan=row.plan,
         serial=row.serial,
         question=row.question,
+        asked=row.asked,
+        policy_digest=row.policy_digest,
         approved_by=row.approved_by,
         reason=None if row.reason is None else Reason(row.reason),
         message=row.message,

@@ -42,6 +42,7 @@ _insert = BulkInsert(
     "issued_at",
     "request_id",
     "renews",
+    "policy_digest",
 )
 _audit = BulkInsert(audit_events, "at", "action", "actor", "request_id", "serial", "detail")
 
@@ -136,6 +137,7 @@ def _certificate(result: Result) -> dict[str, object]:
         "issued_at": result.at,
         "request_id": granted.request_id,
         "renews": granted.renews,
+        "policy_digest": plan.policy_digest,
     }
 
 

@@ -94,6 +94,8 @@ requests = sa.Table(
     sa.Column("issuer_reference", sa.Text()),  # what a CA that needs time calls the request
     sa.Column("leased_until", UtcTime()),
     sa.Column("question", sa.Text()),  # the whole request, while a person is to decide
+    sa.Column("asked", sa.Text()),  # what the policy was asked, without the CSR, to ask it again
+    sa.Column("policy_digest", sa.String(64)),  # of the policy file that judged
     sa.Column("approved_by", sa.Text()),
     sa.Column("reason", sa.String(32)),
     sa.Column("message", sa.Text()),
@@ -126,6 +128,7 @@ certificates = sa.Table(
     sa.Column("revocation_reason", sa.String(32)),
     sa.Column("request_id", sa.String(64), sa.ForeignKey("requests.id"), nullable=False, unique=True),
     sa.Column("renews", Serial()),
+    sa.Column("policy_digest", sa.String(64)),  # of the policy file that approved
 )
 """Every certificate that may have left."""
 

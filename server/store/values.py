@@ -127,23 +127,31 @@ def read_findings(text: str | None) -> tuple[Finding, ...]:
     return () if text is None else tuple(_DECODER.decode(text))
 
 
+def write_asked(request: vocabulary.EnrollmentRequest) -> str:
+    """Return as text what a policy was asked, but for the CSR, which is on record beside it."""
+    return _ENCODER.encode(_asked(request))
+
+
+def _asked(request: vocabulary.EnrollmentRequest) -> dict[str, object]:
+    return {
+        "kind": request.kind,
+        "endpoint": request.endpoint,
+        "profile": request.profile,
+        "requester": request.requester,
+        "renewed": request.renewed,
+        "transaction": request.transaction,
+    }
+
+
 def write_question(request: vocabulary.EnrollmentRequest) -> str:
     """Return as text what a policy must know to judge the request again, when a person has approved it."""
-    return _ENCODER.encode(
-        {
-            "kind": request.kind,
-            "endpoint": request.endpoint,
-            "profile": request.profile,
-            "csr": request.csr.der,
-            "requester": request.requester,
-            "renewed": request.renewed,
-            "transaction": request.transaction,
-        }
-    )
+    return _ENCODER.encode({**_asked(request), "csr": request.csr.der})
 
 
-def read_question(text: str, key: str, now: datetime) -> vocabulary.EnrollmentRequest:
-    """Return the request that `write_question` wrote, asked again now under the given key.
+def read_question(text: str, key: str, now: datetime, csr: bytes | None = None) -> vocabulary.EnrollmentRequest:
+    """Return the request that `write_question` wrote, asked again at `now` under the given key.
+
+    What `write_asked` wrote needs the DER of its `csr`.
 
     Raises:
         MalformedCsr: the CSR parser has become stricter since.
@@ -154,7 +162,7 @@ def read_question(text: str, key: str, now: datetime) -> vocabulary.EnrollmentRe
         kind=vocabulary.Kind(values["kind"]),
         endpoint=values["endpoint"],
         profile=values["profile"],
-        csr=read_recorded_csr(values["csr"]),
+        csr=read_recorded_csr(values["csr"] if csr is None else csr),
         requester=values["requester"],
         now=now,
         renewed=values["renewed"],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from server.outcome import Pending, Problem, Reason
 from server.store import StoreUnavailable
 from server.store.certificates import RevocationOutcome
 from server.store.requests import State, forget_refusals
+from server.store.values import read_question
 from tests.fakes.door import HERE, Door, FlakyStore, ask, csr_for
 from tests.fakes.record import actions, asked, issued, problem, stored
 
@@ -190,3 +192,20 @@ async def test_a_revocation_that_can_not_be_recorded_is_raised(door: Door, store
     store.before.append("write")
     with pytest.raises(StoreUnavailable):
         await door.revoke(1, x509.ReasonFlags.unspecified, "admin:eve")
+
+
+@pytest.mark.parametrize("name", ["pump", "denied", "deferred"])
+async def test_every_judged_request_can_be_asked_again(store: FlakyStore, name: str) -> None:
+    request = ask(name)
+    await Door(store).submit(request)
+    (row,) = await asked(store)
+    assert row.policy_digest == "0" * 64
+    again = read_question(row.asked or "", request.key, request.now, row.csr)
+    assert replace(again, csr=request.csr) == request
+    assert again.csr.spki == request.csr.spki
+
+
+async def test_a_certificate_has_the_digest_of_its_policy(store: FlakyStore) -> None:
+    await Door(store).submit(ask())
+    (certificate,) = await stored(store)
+    assert certificate.policy_digest == "0" * 64
