@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from policies.document import DocumentErrors, read_document
 from policies.request import EndpointName, Protocol
-from server.config import Config, load_config
+from server.config import Config, LocalIssuerConfig, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,9 @@ def write(tmp_path: Path) -> Write:
 def test_paths_start_at_the_folder_of_the_file(write: Write, tmp_path: Path) -> None:
     config = load_config(write())
     assert config.policies == tmp_path / "policies"
-    assert config.issuers["issuing"].key == tmp_path / "ca/i.key"
+    issuing = config.issuers["issuing"]
+    assert isinstance(issuing, LocalIssuerConfig)
+    assert issuing.key == tmp_path / "ca/i.key"
     assert config.file == tmp_path / "server.yaml"
     scep = config.endpoints.scep[EndpointName(Protocol.SCEP, "default")]
     assert scep.ra.key == tmp_path / "ra/ra.key"
