@@ -119,7 +119,7 @@ class _Attributes(NamedTuple):
     others: tuple[RequestedAttribute, ...]
 
 
-def parse_csr(data: bytes, *, allow_sha1: bool = False) -> Csr:
+def parse_csr(data: bytes, *, allow_sha1: bool = False, allow_md5: bool = False) -> Csr:
     """Return the certification request of these octets, its signature verified with its own key (RFC 2986).
 
     Taken although it is not DER: attributes in any order (strongSwan does not sort them), no attributes at all, and
@@ -128,6 +128,7 @@ def parse_csr(data: bytes, *, allow_sha1: bool = False) -> Csr:
     Args:
         data: the DER, without armour, at most 64 KiB.
         allow_sha1: take signatures with SHA-1 too, for devices that can't do better.
+        allow_md5: take RSA signatures with MD5 too, for devices that know nothing else.
 
     Raises:
         UnsupportedKey: RSA below 1024 or above 8192 bits, a curve or a kind of key that is not known here.
@@ -135,7 +136,7 @@ def parse_csr(data: bytes, *, allow_sha1: bool = False) -> Csr:
         BadProof: the signature is not by the key in the request.
         MalformedCsr: everything else.
     """
-    return _guarded(data, verify=True, allow_sha1=allow_sha1)
+    return _guarded(data, verify=True, allow_sha1=allow_sha1, allow_md5=allow_md5)
 
 
 def read_recorded_csr(data: bytes) -> Csr:
@@ -144,7 +145,7 @@ def read_recorded_csr(data: bytes) -> Csr:
     Its signature is not verified again: `without_challenge` may have taken out something that it covers. Never for
     octets that came from outside. Raises what `parse_csr` raises but BadProof and UnsupportedSignature.
     """
-    return _guarded(data, verify=False, allow_sha1=True)
+    return _guarded(data, verify=False, allow_sha1=True, allow_md5=True)
 
 
 def without_challenge(csr: Csr, also: Collection[str] = ()) -> Csr:
@@ -168,11 +169,11 @@ def without_challenge(csr: Csr, also: Collection[str] = ()) -> Csr:
     return replace(csr, der=octets, attributes=others, challenge_password=None)
 
 
-def _guarded(data: bytes, *, verify: bool, allow_sha1: bool) -> Csr:
+def _guarded(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> Csr:
     if len(data) > SIZE_LIMIT:
         raise MalformedCsr("the certification request is longer than 64 KiB")
     try:
-        return _parse(data, verify=verify, allow_sha1=allow_sha1)
+        return _parse(data, verify=verify, allow_sha1=allow_sha1, allow_md5=allow_md5)
     except (der.MalformedDer, MalformedName) as error:
         raise MalformedCsr(f"not a certification request that can be read: {error}") from error
     except UnusableKey as error:
@@ -183,7 +184,7 @@ def _guarded(data: bytes, *, verify: bool, allow_sha1: bool) -> Csr:
         raise BadProof("the certification request is not signed with its own key") from error
 
 
-def _parse(data: bytes, *, verify: bool, allow_sha1: bool) -> Csr:
+def _parse(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> Csr:
     info, algorithm, signature = _parts(der.read(data), 3, 3)
     version, subject, spki, *rest = _parts(info, 3, 4)
     if der.expect(version, der.INTEGER).content != b"\x00":
@@ -196,7 +197,7 @@ def _parse(data: bytes, *, verify: bool, allow_sha1: bool) -> Csr:
     name = read_name(subject)
     # The dearest step comes last: nothing is verified that would be refused anyway.
     if verify:
-        keys.verify(key.public, algorithm, octets, info.raw, allow_sha1=allow_sha1)
+        keys.verify(key.public, algorithm, octets, info.raw, allow_sha1=allow_sha1, allow_md5=allow_md5)
     return Csr(
         der=data,
         subject=name,

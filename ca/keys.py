@@ -35,6 +35,7 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
     "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
 }
 _RSA_SIGNATURES: dict[str, hashes.HashAlgorithm] = {
+    "1.2.840.113549.1.1.4": hashes.MD5(),  # noqa: S303 - refused unless the caller allows it
     "1.2.840.113549.1.1.5": hashes.SHA1(),  # noqa: S303 - refused unless the caller allows it
     "1.2.840.113549.1.1.11": hashes.SHA256(),
     "1.2.840.113549.1.1.12": hashes.SHA384(),
@@ -171,14 +172,22 @@ def _loaded(spki: bytes) -> SubjectKey:
         raise UnusableKey("a public key that is no valid one") from error
 
 
-def verify(key: SubjectKey, algorithm: der.Tlv, signature: bytes, data: bytes, *, allow_sha1: bool = False) -> None:
+def verify(
+    key: SubjectKey,
+    algorithm: der.Tlv,
+    signature: bytes,
+    data: bytes,
+    *,
+    allow_sha1: bool = False,
+    allow_md5: bool = False,
+) -> None:
     """Verify a signature whose algorithm is given as an AlgorithmIdentifier.
 
     Known are RSA PKCS #1 v1.5, RSASSA-PSS and ECDSA with SHA-256, SHA-384 and SHA-512, and Ed25519.
 
     Raises:
         MalformedDer: the AlgorithmIdentifier is not the encoding of one.
-        UnusableSignature: an algorithm that is not known, or SHA-1 when that is not allowed.
+        UnusableSignature: an algorithm that is not known, or SHA-1 or MD5 when that is not allowed.
         BadSignature: the signature is not by this key, or for another kind of key.
     """
     oid, parameters = _algorithm(algorithm)
@@ -186,7 +195,7 @@ def verify(key: SubjectKey, algorithm: der.Tlv, signature: bytes, data: bytes, *
         if oid in _EC_SIGNATURES and isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, data, ec.ECDSA(_allowed(_EC_SIGNATURES[oid], allow_sha1=allow_sha1)))
         elif oid in _RSA_SIGNATURES and isinstance(key, rsa.RSAPublicKey):
-            digest = _allowed(_RSA_SIGNATURES[oid], allow_sha1=allow_sha1)
+            digest = _allowed(_RSA_SIGNATURES[oid], allow_sha1=allow_sha1, allow_md5=allow_md5)
             key.verify(signature, data, padding.PKCS1v15(), digest)
         elif oid == _PSS and isinstance(key, rsa.RSAPublicKey):
             pss, digest = _pss(parameters, allow_sha1=allow_sha1)
@@ -201,9 +210,11 @@ def verify(key: SubjectKey, algorithm: der.Tlv, signature: bytes, data: bytes, *
         raise BadSignature("the signature does not verify") from error
 
 
-def _allowed(digest: hashes.HashAlgorithm, *, allow_sha1: bool) -> hashes.HashAlgorithm:
+def _allowed(digest: hashes.HashAlgorithm, *, allow_sha1: bool, allow_md5: bool = False) -> hashes.HashAlgorithm:
     if isinstance(digest, hashes.SHA1) and not allow_sha1:
         raise UnusableSignature("a signature with SHA-1 is not accepted")
+    if isinstance(digest, hashes.MD5) and not allow_md5:
+        raise UnusableSignature("a signature with MD5 is not accepted")
     return digest
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ca.issuer import IssuerConfigurationError
@@ -49,6 +50,7 @@ class Material:
         ra_keys: the RAs of each SCEP endpoint.
         tls_chain: the certificate of the https listener and those above it; empty without that listener.
         tls: its context, None without that listener.
+        scep_proxies: SHA-256 of the certificates that may sign requests of others there.
     """
 
     issuers: Mapping[str, Issuer]
@@ -57,6 +59,7 @@ class Material:
     ra_keys: Mapping[EndpointName, Keyring]
     tls_chain: tuple[x509.Certificate, ...]
     tls: SSL.Context | None
+    scep_proxies: Mapping[EndpointName, frozenset[bytes]]
 
 
 def load_material(config: Config) -> Material:
@@ -90,6 +93,10 @@ class _Loader:
         }
         authenticators = {
             name: self._attempt(("endpoints", str(name)), self._authenticators, name) for name in config.endpoints.all()
+        proxies = {
+            name: self._attempt(("endpoints", str(name), "proxies"), self._proxies, name, endpoint)
+            for name, endpoint in config.endpoints.scep.items()
+        }
         }
         if policies is None or self._problems:
             raise DocumentErrors(self._problems)
@@ -99,6 +106,7 @@ class _Loader:
             authenticators={name: found for name, found in authenticators.items() if found is not None},
             ra_keys={name: found for name, found in ra_keys.items() if found is not None},
             tls_chain=tls[0] if tls is not None else (),
+            scep_proxies={name: found for name, found in proxies.items() if found is not None},
             tls=tls[1] if tls is not None else None,
         )
 
@@ -139,6 +147,16 @@ class _Loader:
 
     def _ra(self, here: KeyPath, ra: RaConfig) -> RaKey:
         certificate = self._read((*here, "certificate"), ra.certificate)
+    def _proxies(self, name: EndpointName, endpoint: ScepEndpointConfig) -> frozenset[bytes]:
+        found = []
+        for index, file in enumerate(endpoint.proxies):
+            pem = self._read(("endpoints", str(name), "proxies", index), file)
+            try:
+                found += x509.load_pem_x509_certificates(pem)
+            except ValueError as error:
+                raise RaConfigurationError(f"{file} holds no PEM certificate") from error
+        return frozenset(certificate.fingerprint(SHA256()) for certificate in found)
+
         if ra.hsm is not None:
             return load_hsm_ra_key(certificate, self._hsms.key((*here, "hsm"), ra.hsm))
         key = self._read((*here, "key"), ra.key) if ra.key is not None else b""

@@ -89,6 +89,7 @@ def _mount_scep(app: web.Application, services: Services) -> None:
             enrollment=services.enrollment,
             credentials=services.credentials,
             keys=services.material.ra_keys[name],
+            proxies=services.material.scep_proxies[name],
             chain=services.chain(config.issuer),
             clock=services.clock,
             nonce=lambda: secrets.token_bytes(16),

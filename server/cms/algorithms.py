@@ -1,7 +1,7 @@
 """The algorithms that CMS messages may name, closed enumerations with their object identifiers.
 
-What is not here can't be used: MD5 and single DES (RFC 8894 section 2.9: MUST NOT) are known by name only, so that a
-refusal can say what was refused.
+What is not here can't be used. MD5 and single DES (RFC 8894 section 2.9: MUST NOT) are, for devices that know nothing
+else; who uses this module decides what to accept.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class AlgorithmIdentifier(NamedTuple):
 class Digest(Enum):
     """A digest algorithm: label, object identifier, and those of RSA and ECDSA signatures with it."""
 
+    MD5 = ("MD5", "1.2.840.113549.2.5", "1.2.840.113549.1.1.4", "")
     SHA1 = ("SHA-1", "1.3.14.3.2.26", "1.2.840.113549.1.1.5", "1.2.840.10045.4.1")
     SHA256 = ("SHA-256", "2.16.840.1.101.3.4.2.1", "1.2.840.113549.1.1.11", "1.2.840.10045.4.3.2")
     SHA384 = ("SHA-384", "2.16.840.1.101.3.4.2.2", "1.2.840.113549.1.1.12", "1.2.840.10045.4.3.3")
@@ -73,6 +74,7 @@ class Digest(Enum):
 
 
 _HASHES: dict[Digest, hashes.HashAlgorithm] = {
+    Digest.MD5: hashes.MD5(),  # noqa: S303 - for devices that know nothing else, off and dangerous by name
     Digest.SHA1: hashes.SHA1(),  # noqa: S303 - a per-endpoint switch for legacy clients, off by default
     Digest.SHA256: hashes.SHA256(),
     Digest.SHA384: hashes.SHA384(),
@@ -90,6 +92,7 @@ class Cipher(Enum):
     AES192 = ("AES-192-CBC", "2.16.840.1.101.3.4.1.22", 24, 16)
     AES256 = ("AES-256-CBC", "2.16.840.1.101.3.4.1.42", 32, 16)
     DES3 = ("3DES-CBC", "1.2.840.113549.3.7", 24, 8)
+    DES = ("DES-CBC", "1.3.14.3.2.7", 8, 8)
 
     def __init__(self, label: str, oid: str, key_octets: int, block_octets: int) -> None:
         self.label = label
@@ -99,6 +102,8 @@ class Cipher(Enum):
 
     def keyed(self, key: bytes) -> AES | TripleDES:
         """Return the algorithm with its key, of exactly ``key_octets``."""
+        if self is Cipher.DES:
+            return TripleDES(key * 3)  # three times the same is single DES
         return TripleDES(key) if self is Cipher.DES3 else AES(key)
 
 
@@ -136,12 +141,10 @@ PKCS1 = KeyTransport()
 
 _DIGESTS = {digest.oid: digest for digest in Digest}
 _CIPHERS = {cipher.oid: cipher for cipher in Cipher}
-_SIGNATURE_DIGESTS = {oid: digest for digest in Digest for oid in (digest.rsa_oid, digest.ecdsa_oid)}
+_SIGNATURE_DIGESTS = {oid: digest for digest in Digest for oid in (digest.rsa_oid, digest.ecdsa_oid) if oid}
 _KNOWN_BY_NAME = {
-    "1.2.840.113549.2.5": "MD5",
-    "1.2.840.113549.1.1.4": "MD5 with RSA",
+    "1.2.840.113549.2.2": "MD2",
     "2.16.840.1.101.3.4.2.4": "SHA-224",
-    "1.3.14.3.2.7": "DES-CBC",
     "1.2.840.113549.3.2": "RC2-CBC",
     "1.2.840.113549.3.4": "RC4",
 }
@@ -196,7 +199,7 @@ def transport_of(identifier: AlgorithmIdentifier) -> KeyTransport:
     hashed = masked = Digest.SHA1
     for field in _parameters(identifier):
         if field.tag == 0xA0:
-            hashed = digest_of(read_identifier(_only(field)))
+            hashed = _rsa_digest(read_identifier(_only(field)))
         elif field.tag == 0xA1:
             masked = _mgf1_digest(_only(field))
         elif field.tag == 0xA2:
@@ -212,7 +215,7 @@ def pss_of(identifier: AlgorithmIdentifier) -> tuple[Digest, padding.PSS]:
     salt = 20
     for field in _parameters(identifier):
         if field.tag == 0xA0:
-            hashed = digest_of(read_identifier(_only(field)))
+            hashed = _rsa_digest(read_identifier(_only(field)))
         elif field.tag == 0xA1:
             masked = _mgf1_digest(_only(field))
         elif field.tag == 0xA2:
@@ -222,6 +225,14 @@ def pss_of(identifier: AlgorithmIdentifier) -> tuple[Digest, padding.PSS]:
     if not 0 <= salt <= 512:
         raise der.MalformedDer("a PSS salt of impossible length")
     return hashed, padding.PSS(padding.MGF1(masked.hash), salt)
+
+
+def _rsa_digest(identifier: AlgorithmIdentifier) -> Digest:
+    """Return a digest inside of OAEP and PSS, which are younger than any excuse for MD5."""
+    digest = digest_of(identifier)
+    if digest is Digest.MD5:
+        raise UnsupportedAlgorithm("MD5 is not accepted in OAEP and PSS")
+    return digest
 
 
 def _parameters(identifier: AlgorithmIdentifier) -> list[der.Tlv]:
@@ -243,7 +254,7 @@ def _mgf1_digest(element: der.Tlv) -> Digest:
         raise UnsupportedAlgorithm(f"the mask generation {identifier.oid} is not accepted")
     if not identifier.parameters:
         return Digest.SHA1
-    return digest_of(read_identifier(der.read(identifier.parameters, ber=True)))
+    return _rsa_digest(read_identifier(der.read(identifier.parameters, ber=True)))
 
 
 def _expect_empty_label(element: der.Tlv) -> None:

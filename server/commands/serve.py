@@ -70,8 +70,8 @@ def _warn(config: Config) -> None:
     for name, endpoint in config.endpoints.scep.items():
         if endpoint.challenge is not None:
             _log.warning("one static challenge password admits every device", endpoint=str(name))
-        if endpoint.compatibility == "compatible":
-            _log.warning("SHA-1 and 3DES are accepted for old devices", endpoint=str(name))
+        for weakness in endpoint.weaknesses():
+            _log.warning(weakness, endpoint=str(name))
 
 
 def _greeting(config: Config, sockets: Mapping[str, list[socket.socket]]) -> str:

@@ -66,6 +66,24 @@ class Rollover(Strict):
     ra: RaConfig
 
 
+class Switches(Strict):
+    """Single deviations from what ``compatibility`` says, each for a client that needs it.
+
+    Attributes:
+        sha1: signatures with SHA-1 (micromdm, iOS before 10, printers made for NDES).
+        des3: 3DES (Juniper SRX, Windows and printers made for NDES).
+        danger_md5: signatures with MD5 (Cisco IOS 12 and 15 as they come).
+        danger_des: single DES (micromdm's scepclient, Cisco IOS 12).
+        ca_in_reply: the CA's certificate follows the issued one (Cisco IOS; Juniper forbids it, Apple ignores it).
+    """
+
+    sha1: bool | None = None
+    des3: bool | None = None
+    danger_md5: bool | None = None
+    danger_des: bool | None = None
+    ca_in_reply: bool = False
+
+
 class ScepEndpointConfig(Profiled):
     """A SCEP endpoint (RFC 8894).
 
@@ -78,7 +96,10 @@ class ScepEndpointConfig(Profiled):
         renewal: whether a certificate that this endpoint issued may sign a renewal.
         renewal_grace: how long after its end a certificate may still be renewed.
         certificates_from: other endpoints whose certificates may be renewed here.
-        compatibility: ``modern`` takes SHA-2 and AES; ``compatible`` takes SHA-1 and 3DES as well, for old devices.
+        compatibility: ``modern`` takes SHA-2 and AES; ``compatible`` takes SHA-1 and 3DES as well, for old devices;
+            ``legacy-des`` takes even MD5 and single DES, which protect nothing.
+        switches: single deviations from that.
+        proxies: certificates, PEM, whose holders may ask for keys of others, such as an MDM's.
         ca_certificates: what GetCACert hands out, in this order; a single certificate goes out by itself.
         status_content: how a reply without certificate is written: ``omit`` its content, as RFC 8894 section 3.2
             says; write it ``empty``, as certmonger needs it; ``auto``: empty for requesters like certmonger.
@@ -92,7 +113,9 @@ class ScepEndpointConfig(Profiled):
     renewal: bool = True
     renewal_grace: Duration = Field(default="0d", validate_default=True)
     certificates_from: tuple[Endpoint, ...] = ()
-    compatibility: Literal["modern", "compatible"] = "modern"
+    compatibility: Literal["modern", "compatible", "legacy-des"] = "modern"
+    switches: Switches = Switches()
+    proxies: tuple[Path, ...] = ()
     ca_certificates: Literal["ra+chain", "ra+ca", "ra-only", "chain", "ca-only"] = "ra+chain"
     status_content: Literal["auto", "omit", "empty"] = "auto"
 
@@ -109,3 +132,19 @@ class ScepEndpointConfig(Profiled):
     def every_ra(self) -> tuple[RaConfig, ...]:
         """Return all RAs, the current one first."""
         return (self.ra, *self.previous_ra, *(() if self.rollover is None else (self.rollover.ra,)))
+
+    def weaknesses(self) -> tuple[str, ...]:
+        """Return what is less safe than it could be, one sentence each."""
+        switches = self.switches
+        old, dangerous = self.compatibility != "modern", self.compatibility == "legacy-des"
+        found = {
+            "SHA-1 is accepted for old devices": old if switches.sha1 is None else switches.sha1,
+            "3DES is accepted for old devices": old if switches.des3 is None else switches.des3,
+            "DANGER: MD5 is accepted, whose signatures can be forged": (
+                dangerous if switches.danger_md5 is None else switches.danger_md5
+            ),
+            "DANGER: single DES is accepted: whoever records a request can read it and its challenge password": (
+                dangerous if switches.danger_des is None else switches.danger_des
+            ),
+        }
+        return tuple(sentence for sentence, true in found.items() if true)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from server.clock import Clock
     from server.config import ScepEndpointConfig
     from server.scep.keyring import Keyring
+    from server.scep.messages import Accepted
 
 
 class Advertising:
@@ -27,6 +28,7 @@ class Advertising:
 
     Args:
         config: the switches of the endpoint.
+        accepted: the algorithms that it takes.
         keys: its RA.
         chain: returns the issuing CA's certificate and those above it, root last.
         clock: tells the signing time.
@@ -35,19 +37,20 @@ class Advertising:
     def __init__(
         self,
         config: ScepEndpointConfig,
+        accepted: Accepted,
         keys: Keyring,
         chain: Callable[[], tuple[x509.Certificate, ...]],
         clock: Clock,
     ) -> None:
         self._config = config
+        self._accepted = accepted
         self._keys = keys
         self._chain = chain
         self._clock = clock
 
     def capabilities(self) -> Answer:
         """Answer GetCACaps (RFC 8894 section 3.5)."""
-        compatible = self._config.compatibility == "compatible"
-        return Answer(200, TEXT, write_capabilities(compatible=compatible, renewal=self._config.renewal))
+        return Answer(200, TEXT, write_capabilities(self._accepted, renewal=self._config.renewal))
 
     def ca_certificates(self) -> Answer:
         """Answer GetCACert (RFC 8894 section 4.2): a single certificate by itself, several as certs-only message."""

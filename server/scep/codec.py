@@ -6,7 +6,7 @@ import binascii
 from typing import TYPE_CHECKING
 
 from ca import der
-from server.cms.algorithms import Digest, MalformedCms
+from server.cms.algorithms import Cipher, Digest, MalformedCms
 from server.cms.certificates import DATA, degenerate
 from server.cms.enveloped import seal
 from server.cms.signed import SIGNING_TIME, read_signed
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from server.cms.signed import SignerInfo
+    from server.scep.messages import Accepted
 
 MESSAGE_TYPE = "2.16.840.1.113733.1.9.2"
 PKI_STATUS = "2.16.840.1.113733.1.9.3"
@@ -190,17 +191,21 @@ def write_next_ca_attributes(content: bytes, *, digest: Digest, now: datetime) -
     return signed_attributes([attribute(SIGNING_TIME, der.time(now))], content, digest)
 
 
-def write_capabilities(*, compatible: bool, renewal: bool) -> bytes:
+def write_capabilities(accepted: Accepted, *, renewal: bool) -> bytes:
     """Return the body of GetCACaps (RFC 8894 section 3.5.2): one keyword a line, only what works.
 
+    MD5 and single DES have no keyword: who has nothing better uses them anyway, and nobody else may be led to them.
+
     Args:
-        compatible: whether SHA-1 and 3DES are accepted.
+        accepted: the algorithms that the endpoint takes.
         renewal: whether a certificate may sign its own renewal.
     """
     # SHA-384 is no keyword of the RFC: strongSwan before 5.9.11 misreads all others unless it is there.
     words = ["AES", "GetNextCACert", "POSTPKIOperation", "SCEPStandard", "SHA-256", "SHA-384", "SHA-512"]
     if renewal:
         words.append("Renewal")
-    if compatible:
-        words += ["DES3", "SHA-1"]
+    if Cipher.DES3 in accepted.ciphers:
+        words.append("DES3")
+    if Digest.SHA1 in accepted.digests:
+        words.append("SHA-1")
     return "".join(f"{word}\n" for word in sorted(words)).encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from server.cms.algorithms import Cipher, Digest, KeyTransport
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from server.cms.certificates import BagCertificate
     from server.cms.signed import SignedMessage
+
+
+T = TypeVar("T")
 
 
 class MessageType(StrEnum):
@@ -48,7 +51,12 @@ class FailInfo(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The algorithms that an endpoint takes, and mirrors in its replies."""
+    """The algorithms that an endpoint takes, and mirrors in its replies.
+
+    Attributes:
+        digests: what messages and certification requests may be signed with.
+        ciphers: what contents may be encrypted with.
+    """
 
     digests: frozenset[Digest]
     ciphers: frozenset[Cipher]
@@ -57,11 +65,33 @@ class Accepted:
 _AES = frozenset({Cipher.AES128, Cipher.AES192, Cipher.AES256})
 _SHA2 = frozenset({Digest.SHA256, Digest.SHA384, Digest.SHA512})
 
+_COMPATIBLE = Accepted(_SHA2 | {Digest.SHA1}, _AES | {Cipher.DES3})
 PRESETS = {
     "modern": Accepted(_SHA2, _AES),
-    "compatible": Accepted(_SHA2 | {Digest.SHA1}, _AES | {Cipher.DES3}),
+    "compatible": _COMPATIBLE,
+    "legacy-des": Accepted(_COMPATIBLE.digests | {Digest.MD5}, _COMPATIBLE.ciphers | {Cipher.DES}),
 }
-"""What each word of an endpoint's ``compatibility`` means. Single DES and MD5 are in none (section 2.9: MUST NOT)."""
+"""What each word of an endpoint's ``compatibility`` means. ``legacy-des`` breaks section 2.9: MUST NOT."""
+
+
+def accepted(preset: str, switches: Mapping[str, bool | None]) -> Accepted:
+    """Return what an endpoint takes.
+
+    Args:
+        preset: the word of its ``compatibility``.
+        switches: ``sha1``, ``des3``, ``danger_md5`` and ``danger_des``, where it differs from that; None does not.
+    """
+    digests, ciphers = set(PRESETS[preset].digests), set(PRESETS[preset].ciphers)
+    for name, digest in (("sha1", Digest.SHA1), ("danger_md5", Digest.MD5)):
+        _switch(digests, digest, on=switches.get(name))
+    for name, cipher in (("des3", Cipher.DES3), ("danger_des", Cipher.DES)):
+        _switch(ciphers, cipher, on=switches.get(name))
+    return Accepted(frozenset(digests), frozenset(ciphers))
+
+
+def _switch(taken: set[T], algorithm: T, *, on: bool | None) -> None:
+    if on is not None:
+        (taken.add if on else taken.discard)(algorithm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from server.cms.signing import write_signed
 from server.outcome import Issued, Pending, Refused
 from server.scep.codec import write_reply_attributes, write_success
@@ -39,6 +41,7 @@ class Replies:
 
     Args:
         accepted: the digests that may be mirrored.
+        with_ca: whether the CA's certificate follows the issued one.
         status_content: how a reply without certificate is written.
         clock: tells the signing time.
         nonce: returns 16 fresh octets for a senderNonce.
@@ -50,12 +53,14 @@ class Replies:
         *,
         accepted: Accepted,
         status_content: StatusContent,
+        with_ca: bool,
         clock: Clock,
         nonce: Callable[[], bytes],
         random: Callable[[int], bytes],
     ) -> None:
         self._accepted = accepted
         self._status_content = status_content
+        self._with_ca = with_ca
         self._clock = clock
         self._nonce = nonce
         self._random = random
@@ -79,7 +84,9 @@ class Replies:
         match outcome:
             case Issued():
                 notes["outcome"] = "issued"
-                reply = Success(_recipient(sealed), (outcome.certificate,))
+                above = outcome.chain[:1] if self._with_ca else ()
+                certificates = (outcome.certificate, *(ca.public_bytes(Encoding.DER) for ca in above))
+                reply = Success(_recipient(sealed), certificates)
             case Pending():
                 notes["outcome"] = "pending"
                 reply = Waiting()

@@ -11,6 +11,7 @@ from cryptography import x509
 
 from ca.csr import MalformedCsr, parse_csr, read_recorded_csr, without_challenge
 from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
+from server.cms.algorithms import Digest
 from server.cms.enveloped import Undecipherable, decipher
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem, Reason, Refused
@@ -19,10 +20,10 @@ from server.scep.codec import Malformed, read_pki_message
 from server.scep.gate import Authentic, Sealed, authenticate, sealed
 from server.scep.lookups import Lookups
 from server.scep.messages import (
-    PRESETS,
     TEXT,
     Answer,
     MessageType,
+    accepted,
 )
 from server.scep.problems import (
     KEY_MISMATCH,
@@ -85,6 +86,7 @@ class ScepEndpoint:
         store: the record, where polls look.
         enrollment: the one door to the signer.
         credentials: judges challenges and certificates.
+        proxies: SHA-256 of the certificates that may sign requests for keys of others.
         keys: those that open requests and sign replies.
         chain: returns the issuing CA's certificate and those above it, root last.
         clock: tells the time of a request.
@@ -102,6 +104,7 @@ class ScepEndpoint:
         enrollment: Enrollment,
         credentials: Credentials,
         keys: Keyring,
+        proxies: frozenset[bytes] = frozenset(),
         chain: Callable[[], tuple[x509.Certificate, ...]],
         clock: Clock,
         nonce: Callable[[], bytes],
@@ -110,16 +113,22 @@ class ScepEndpoint:
     ) -> None:
         self.name = EndpointName(Protocol.SCEP, label)
         self._config = config
-        self._accepted = PRESETS[config.compatibility]
+        self._accepted = accepted(config.compatibility, config.switches.model_dump())
         self._store = store
         self._enrollment = enrollment
         self._credentials = credentials
         self._keys = keys
-        self.advertising = Advertising(config, keys, chain, clock)
+        self._proxies = proxies
+        self.advertising = Advertising(config, self._accepted, keys, chain, clock)
         self._clock = clock
         self._random = random
         self._replies = Replies(
-            accepted=self._accepted, status_content=config.status_content, clock=clock, nonce=nonce, random=random
+            accepted=self._accepted,
+            status_content=config.status_content,
+            with_ca=config.switches.ca_in_reply,
+            clock=clock,
+            nonce=nonce,
+            random=random,
         )
         dispatch: dict[MessageType, Handler] = {
             MessageType.PKCS_REQ: self._pkcs_req,
@@ -184,7 +193,7 @@ class ScepEndpoint:
         if self._config.renewal and not signer.self_issued and self._credentials.issues_as(signer.issuer):
             return await self._renewal_req(exchange, request)
         csr, challenge = await self._open(exchange, request)
-        if csr.key != authentic.key:
+        if csr.key != authentic.key and sha256(authentic.signer.der).digest() not in self._proxies:
             raise Rejected(KEY_MISMATCH)
         if not challenge:
             raise Rejected(NO_CHALLENGE)
@@ -235,7 +244,8 @@ class ScepEndpoint:
         """
         content = await self._content(exchange.ra, request)
         try:
-            csr = parse_csr(content, allow_sha1=self._config.compatibility == "compatible")
+            digests = self._accepted.digests
+            csr = parse_csr(content, allow_sha1=Digest.SHA1 in digests, allow_md5=Digest.MD5 in digests)
         except MalformedCsr as error:
             raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
         exchange.csr = without_challenge(csr)

@@ -221,7 +221,7 @@ def test_sha1_is_refused_unless_allowed() -> None:
 
 def test_an_unknown_signature_algorithm_is_refused() -> None:
     with pytest.raises(UnsupportedSignature):
-        parse_csr(request(algorithm=der.sequence(der.oid("1.2.840.113549.1.1.4"), der.null())))
+        parse_csr(request(algorithm=der.sequence(der.oid("1.2.840.113549.1.1.2"), der.null())))
 
 
 def test_a_key_that_nothing_can_work_with_is_refused() -> None:

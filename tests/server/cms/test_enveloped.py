@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 KEY = rsa_key()
 CERTIFICATE = self_signed(KEY)
-OAEPS = [KeyTransport((hashed, masked)) for hashed in Digest for masked in (Digest.SHA1, Digest.SHA256)]
+OAEPS = [
+    KeyTransport((hashed, masked))
+    for hashed in Digest
+    if hashed is not Digest.MD5
+    for masked in (Digest.SHA1, Digest.SHA256)
+]
 CONTENT = b"a certification request, say"
 
 
@@ -146,7 +151,7 @@ def test_structures_that_are_no_envelope_are_malformed(encoded: bytes) -> None:
         read_envelope(encoded)
 
 
-@pytest.mark.parametrize(("oid", "name"), [("1.3.14.3.2.7", "DES"), ("1.2.840.113549.3.2", "RC2"), ("1.2.3", "1.2.3")])
+@pytest.mark.parametrize(("oid", "name"), [("1.2.840.113549.3.2", "RC2"), ("1.2.3", "1.2.3")])
 def test_other_ciphers_are_refused_by_name(oid: str, name: str) -> None:
     with pytest.raises(UnsupportedAlgorithm, match=name):
         read_envelope(parts(algorithm=der.sequence(der.oid(oid), der.octet_string(bytes(8)))))
@@ -162,6 +167,7 @@ MGF1 = "1.2.840.113549.1.1.8"
         der.sequence(der.oid("1.2.3")),
         der.sequence(der.oid(OAEP), der.sequence(der.tlv(0xA0, der.sequence(der.oid("1.2.3"))))),
         der.sequence(der.oid(OAEP), der.sequence(der.tlv(0xA1, der.sequence(der.oid("1.2.3"))))),
+        der.sequence(der.oid(OAEP), der.sequence(der.tlv(0xA0, Digest.MD5.identifier()))),
         der.sequence(
             der.oid(OAEP),
             der.sequence(der.tlv(0xA2, der.sequence(der.oid("1.2.840.113549.1.1.9"), der.octet_string(b"label")))),

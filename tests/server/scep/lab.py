@@ -60,6 +60,7 @@ class Lab:
     issuer: LocalIssuer
     keys: Keyring | None = None
     current_crl: CurrentCrl | None = None
+    proxies: frozenset[bytes] = frozenset()
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
     @property
@@ -78,6 +79,7 @@ class Lab:
             enrollment=self.enrollment,
             credentials=self.credentials,
             keys=self.keys or Keyring(self.ra),
+            proxies=self.proxies,
             chain=self.issuer.chain,
             clock=lambda: self.now[0],
             nonce=lambda: b"n" * 16,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ca import der
 from server.scep.codec import Malformed, read_message_parameter, read_pki_message, write_capabilities
+from server.scep.messages import PRESETS
 from tests.server.scep.device import enrollment, rsa_key, self_signed
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def test_any_change_of_an_octet_is_read_or_malformed(position: int, octet: int) 
 
 
 def test_capabilities_say_what_works_and_no_more() -> None:
-    words = write_capabilities(compatible=False, renewal=True).decode().splitlines()
+    words = write_capabilities(PRESETS["modern"], renewal=True).decode().splitlines()
     assert words == [
         "AES",
         "GetNextCACert",
@@ -110,9 +111,9 @@ def test_capabilities_say_what_works_and_no_more() -> None:
         "SHA-384",
         "SHA-512",
     ]
-    assert "Renewal" not in write_capabilities(compatible=False, renewal=False).decode()
-    assert {"DES3", "SHA-1"} < set(write_capabilities(compatible=True, renewal=True).decode().splitlines())
+    assert "Renewal" not in write_capabilities(PRESETS["modern"], renewal=False).decode()
+    assert {"DES3", "SHA-1"} < set(write_capabilities(PRESETS["compatible"], renewal=True).decode().splitlines())
 
 
 def test_capabilities_fit_into_certmongers_buffer() -> None:
-    assert len(write_capabilities(compatible=True, renewal=True)) < 1024
+    assert len(write_capabilities(PRESETS["compatible"], renewal=True)) < 1024

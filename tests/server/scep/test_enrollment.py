@@ -201,18 +201,6 @@ async def test_old_algorithms_are_refused_unless_the_endpoint_is_compatible(
     assert read_envelope(issued.signed.content or b"").cipher is cipher
 
 
-@pytest.mark.parametrize("compatibility", ["modern", "compatible"])
-async def test_md5_and_des_are_refused_everywhere(lab: Lab, compatibility: str) -> None:
-    endpoint = lab.endpoint(compatibility=compatibility)
-    md5 = await lab.ask(enrollment(lab.ra_der, digest_oid="1.2.840.113549.2.5"), endpoint)
-    assert (md5.status, md5.fail_info) == ("2", "0")
-    assert "MD5" in (md5.text or "")
-    content = envelope(csr(rsa_key()), lab.ra_der, Cipher.DES3)
-    content = content.replace(der.oid(Cipher.DES3.oid), der.oid("1.2.840.113549.3.2"))
-    des = await lab.ask(enrollment(lab.ra_der, content=content), endpoint)
-    assert (des.status, des.fail_info) == ("2", "0")
-
-
 async def test_an_unknown_key_transport_is_a_bad_algorithm(lab: Lab) -> None:
     content = enrollment(lab.ra_der).content or b""
     content = content.replace(PKCS1.identifier(), der.sequence(der.oid("1.2.840.113549.1.1.9"), der.null()))

@@ -68,7 +68,12 @@ async def test_a_reply_is_as_strict_parsers_want_it(lab: Lab) -> None:
 
 async def test_a_certificate_without_a_recipient_is_a_fault_of_the_server(lab: Lab) -> None:
     replies = Replies(
-        accepted=PRESETS["modern"], status_content="auto", clock=lambda: NOW, nonce=lambda: b"", random=bytes
+        accepted=PRESETS["modern"],
+        status_content="auto",
+        with_ca=False,
+        clock=lambda: NOW,
+        nonce=lambda: b"",
+        random=bytes,
     )
     message = read_pki_message(enrollment(lab.ra_der).encode())
     with pytest.raises(RuntimeError):

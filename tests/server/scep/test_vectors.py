@@ -104,6 +104,12 @@ def test_micromdms_single_des_is_told_by_name() -> None:
         sealed(authentic, [load_ra_key(RA.public_bytes(Encoding.PEM), KEY_PEM, None).addressed], COMPATIBLE)
 
 
+def test_micromdms_single_des_is_taken_where_that_is_accepted() -> None:
+    message, legacy = read_pki_message(recorded("micromdm-des.query")), PRESETS["legacy-des"]
+    ra = load_ra_key(RA.public_bytes(Encoding.PEM), KEY_PEM, None)
+    assert sealed(authenticate(message, legacy), [ra.addressed], legacy).envelope.cipher is Cipher.DES
+
+
 async def test_certmongers_second_try_is_the_first_one_again(lab: Lab) -> None:
     lab.ra = load_ra_key(RA.public_bytes(Encoding.PEM), KEY_PEM, None)
     first, second = csr_in("certmonger-first-try.query"), csr_in("certmonger-second-try.query")
