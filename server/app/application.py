@@ -120,12 +120,21 @@ class Application:
             store = await Store.open(config.database_url)
         except (SchemaOutdated, StoreUnavailable, ValueError, sa.exc.DBAPIError) as error:
             raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
-        services = _services(config, material, store, open_nonces(ledger, lambda: int(clock().timestamp())), clock)
-        return cls(services, _listeners(services, sockets))
+        try:
+            nonces = open_nonces(ledger, lambda: int(clock().timestamp()))
+            services = _services(config, material, store, nonces, clock)
+            return cls(services, _listeners(services, sockets))
+        except BaseException:  # the store's threads would keep the process from ending
+            await store.close()
+            raise
 
     async def start(self) -> None:
-        """Finish what a crash left half-done, then answer."""
-        left = await self.services.enrollment.recover()
+        """Finish what a crash left half-done, then answer. Raises DocumentErrors when the database does not let it."""
+        try:
+            left = await self.services.enrollment.recover()
+        except StoreUnavailable as error:
+            config = self.services.config
+            raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
         if left:
             _log.warning("finished what an earlier process left half-done", requests=left)
         for listener in self._listeners.values():

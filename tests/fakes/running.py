@@ -30,8 +30,8 @@ async def running(config: Config, clock: Clock = system_clock) -> AsyncIterator[
     """Yield a started application and the port of each listener."""
     sockets = {name: each[0] for name, each in bind_listeners(config).items()}
     application = await Application.build(config, load_material(config), sockets, clock=clock)
-    await application.start()
     try:
+        await application.start()
         yield application, {name: sock.getsockname()[1] for name, sock in sockets.items()}
     finally:
         await application.stop()

@@ -115,7 +115,7 @@ def test_the_database_is_a_file_or_an_url(write: Write, tmp_path: Path, database
         ("est/default:", "est/cacerts:", "12:3", "operation of EST"),
         ("est/default:", "est/a/b:", "12:3", "label"),
         ("authenticate: {passwords: secrets/est, certificates: true, certificates_from: [scep/default]}",
-         "authenticate: {}", "12:3", "nobody could authenticate"),
+         "authenticate: {}", "14:5", "nobody could authenticate"),
         ("    challenge: {static: secrets/scep}", "    renewal: false", "16:3", "nobody could enroll"),
         ("resolver: 127.0.0.53", "resolver: google", "22:61", "DNS resolver"),
         ("networks: [127.0.0.0/8]", "networks: [127.0.0.1/8]", "22:37", "host bits"),
