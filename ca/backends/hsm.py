@@ -112,6 +112,7 @@ class SignerProcess:
             raise HsmMisconfigured(self._hopeless)
         if self._process is not None and self._process.poll() is None:
             return self._process
+        self._stop(self._last)
         # -P: what lies in the working directory is not to be imported by the process that gets the PIN
         command = [sys.executable, "-P", "-m", "ca.backends.pkcs11_signer"]
         self._process = self._start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
+from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -160,6 +161,7 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
         clock=clock,
         serial_number=x509.random_serial_number,
         request_id=_request_id,
+        lease=_lease(config),
     )
     credentials = Credentials(
         store=store,
@@ -170,6 +172,11 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
         key=secrets.token_bytes(32),
     )
     return Services(config, material, store, enrollment, credentials, nonces, clock)
+
+
+def _lease(config: Config) -> timedelta:
+    """Return for how long an intent belongs to the process that works on it: longer than any issuer takes."""
+    return timedelta(seconds=max(10.0, *(issuer.longest_seconds + 5 for issuer in config.issuers.values())))
 
 
 def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapping[str, Listener]:

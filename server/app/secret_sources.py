@@ -37,6 +37,11 @@ class Reader:
         self._environment = environment
         self._prompt = prompt
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the configuration."""
+        return self._config.file.absolute().parent
+
     def file(self, path: KeyPath, file: Path) -> bytes:
         """Return a file's bytes. Raises DocumentErrors that point at the key by which the configuration names it."""
         try:

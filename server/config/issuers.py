@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from policies.document import Strict
 from server.config.hsm import HsmKeyConfig
 from server.config.secret_sources import SecretSource
+from server.config.upstreams import CommandIssuerConfig, EstIssuerConfig, VaultIssuerConfig
 
 
 class _Issuing(Strict):
@@ -40,6 +41,11 @@ class LocalIssuerConfig(_Issuing):
     passphrase: SecretSource | None = None
     signature: Literal["pkcs1", "pss"] = "pkcs1"
 
+    @property
+    def longest_seconds(self) -> float:
+        """How long issuing may take."""
+        return 1
+
     @model_validator(mode="after")
     def _encrypted(self) -> LocalIssuerConfig:
         if (self.passphrase_file is None) is (self.passphrase is None):
@@ -64,9 +70,15 @@ class Pkcs11IssuerConfig(_Issuing):
     hsm: HsmKeyConfig
     signature: Literal["pkcs1", "pss"] = "pkcs1"
 
+    @property
+    def longest_seconds(self) -> float:
+        """How long issuing may take: it is tried twice."""
+        return 2 * self.hsm.timeout_seconds
+
     def secret_files(self) -> tuple[Path, ...]:
         """Return the files that only the server may read."""
         return self.hsm.secret_files()
 
 
-IssuerConfig = Annotated[LocalIssuerConfig | Pkcs11IssuerConfig, Field(discriminator="type")]
+RemoteIssuerConfig = EstIssuerConfig | VaultIssuerConfig | CommandIssuerConfig
+IssuerConfig = Annotated[LocalIssuerConfig | Pkcs11IssuerConfig | RemoteIssuerConfig, Field(discriminator="type")]

@@ -6,16 +6,16 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from ca import ceremony
 from ca.backends.local import LocalIssuer
-from ca.names import DistinguishedName, dns_name
+from ca.names import DistinguishedName, dns_name, to_x509
 from ca.plan import CertificatePlan, KeyUsage
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
     from ca.issuer import Permit
     from ca.tbs import SigningKey
 
@@ -29,9 +29,25 @@ def make_issuer(kind: str = "P-256", now: datetime = NOW) -> LocalIssuer:
     return LocalIssuer(issuing.key, issuing.certificate, (root.certificate,))
 
 
+_KEYS: dict[bytes, SigningKey] = {}
+
+
 def spki_of(key: SigningKey) -> bytes:
     form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return key.public_key().public_bytes(serialization.Encoding.DER, form)
+    spki = key.public_key().public_bytes(serialization.Encoding.DER, form)
+    _KEYS[spki] = key
+    return spki
+
+
+def csr_of(plan: CertificatePlan) -> bytes:
+    """Make the request that a plan may have come from, for a key whose `spki_of` was asked."""
+    key = _KEYS[plan.spki]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(plan.subject.to_x509())
+    if plan.names:
+        names = x509.SubjectAlternativeName(map(to_x509, plan.names))
+        builder = builder.add_extension(names, critical=not plan.subject)
+    made = builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.DER)
 
 
 def make_plan(**changes: object) -> CertificatePlan:

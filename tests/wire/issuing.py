@@ -36,13 +36,21 @@ def make_deployment(folder: Path) -> Deployment:
 
 
 def add_issuer(deployment: Deployment, name: str, settings: str) -> None:
-    """Add an issuer, the endpoint ``est/NAME`` that hands out its chain, and a profile that it signs."""
+    """Add an issuer, the endpoint ``est/NAME`` that hands out its chain, and a profile of 90 days that it signs."""
     text = deployment.config.read_text()
-    text = text.replace("\nissuers:\n", f"\nissuers:\n  {name}: {settings}\n")
-    endpoint = f"{{profiles: [{name}], issuer: {name}, authenticate: {{passwords: secrets/est-passwords.yaml}}}}"
+    deployment.config.write_text(text.replace("\nissuers:\n", f"\nissuers:\n  {name}: {settings}\n"))
+    add_endpoint(deployment, name, name)
+
+
+def add_endpoint(deployment: Deployment, name: str, issuer: str, *, manual: bool = False) -> None:
+    """Add the endpoint ``est/NAME`` and a profile of 90 days, which a person must approve when it is `manual`."""
+    text = deployment.config.read_text()
+    endpoint = f"{{profiles: [{name}], issuer: {issuer}, authenticate: {{passwords: secrets/est-passwords.yaml}}}}"
     deployment.config.write_text(text.replace("\nendpoints:\n", f"\nendpoints:\n  est/{name}: {endpoint}\n"))
     profile, _, _ = (deployment.folder / "policies" / "iot-device.yaml").read_text().partition("\ntests:")
-    profile = profile.replace("  iot-device:\n", f"  {name}:\n").replace("issuer: issuing", f"issuer: {name}")
+    profile = profile.replace("  iot-device:\n", f"  {name}:\n").replace("issuer: issuing", f"issuer: {issuer}")
+    if manual:
+        profile = profile.replace(f"    issuer: {issuer}\n", f"    issuer: {issuer}\n    approval: manual\n")
     (deployment.folder / "policies" / f"{name}.yaml").write_text(profile.replace("365d, max: 366d", "90d, max: 91d"))
 
 

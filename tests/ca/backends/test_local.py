@@ -12,7 +12,7 @@ from ca.backends.local import LocalIssuer, load_local_issuer
 from ca.issuer import IssuerConfigurationError, IssuerRefused, Permit
 from ca.names import Attribute, DistinguishedName
 from ca.plan import KeyUsage, PlannedExtension
-from tests.contract.issuer import IssuerContract, issue
+from tests.contract.issuer import SigningContract, issue
 from tests.fakes.issuer import NOW, FakeIssuer, make_issuer, make_plan
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def local(request: pytest.FixtureRequest) -> LocalIssuer:
     return make_issuer(request.param)
 
 
-class TestLocalIssuer(IssuerContract):
+class TestLocalIssuer(SigningContract):
     @pytest.fixture
     def issuer(self, local: LocalIssuer) -> Issuer:
         return local
 
 
-class TestFakeIssuer(IssuerContract):
+class TestFakeIssuer(SigningContract):
     @pytest.fixture
     def issuer(self) -> Issuer:
         return FakeIssuer(make_issuer())
@@ -192,7 +192,7 @@ async def test_a_failing_fake_raises_each_failure_once() -> None:
     assert cast("Issuer", fake).chain() == fake.inner.chain()
 
 
-class TestLocalIssuerWithPss(IssuerContract):
+class TestLocalIssuerWithPss(SigningContract):
     @pytest.fixture
     def issuer(self) -> Issuer:
         return LocalIssuer(PSS.key, PSS.certificate, pss=True)

@@ -19,7 +19,7 @@ from ca.backends.hsm import HsmEcKey, HsmMisconfigured, HsmRsaKey, SignerProcess
 from ca.backends.pkcs11 import Pkcs11Issuer
 from ca.issuer import IssuerConfigurationError, IssuerUnavailable
 from ca.names import DistinguishedName
-from tests.contract.issuer import IssuerContract, issue
+from tests.contract.issuer import SigningContract, issue
 from tests.fakes.issuer import NOW, make_plan
 from tests.fakes.softhsm import PIN, make_token
 
@@ -59,7 +59,7 @@ def made(request: pytest.FixtureRequest, keys: dict[str, HsmRsaKey | HsmEcKey]) 
     return make(keys[request.param], pss=KINDS[request.param])
 
 
-class TestPkcs11Issuer(IssuerContract):
+class TestPkcs11Issuer(SigningContract):
     @pytest.fixture
     def issuer(self, made: Pkcs11Issuer) -> Issuer:
         return made

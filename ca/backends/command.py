@@ -1,0 +1,101 @@
+"""A command as the issuing CA: for every CA that nothing here speaks to.
+
+The command gets a JSON document on its standard input and writes the certificate, PEM, to its standard output; how it
+ends says what became of the request. ca/README.md has the document and the statuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+
+from ca.backends.pem import csr_pem
+from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ca.backends.upstream import Order
+    from ca.plan import CertificatePlan
+
+OUTPUT_LIMIT = 1024 * 1024
+_SHOWN = 500
+_LONGEST_RETRY = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class CommandUpstream:
+    """A program.
+
+    Attributes:
+        command: the program with its arguments; no shell reads it.
+        folder: where it runs.
+    """
+
+    command: tuple[str, ...]
+    folder: Path
+
+    async def enroll(self, order: Order) -> x509.Certificate:
+        """Run the command; see `ca.backends.upstream.Upstream.enroll`. It is killed when the time is over."""
+        process = await asyncio.create_subprocess_exec(
+            *self.command,
+            cwd=self.folder,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            output, complaints = await process.communicate(json.dumps(document(order)).encode())
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
+                await process.wait()
+        said = complaints[:_SHOWN].decode(errors="replace").strip()
+        match process.returncode:
+            case 0 if len(output) <= OUTPUT_LIMIT:
+                return x509.load_pem_x509_certificate(output)
+            case 10:
+                raise IssuerRefused(f"the command refuses: {said}")
+            case 11:
+                seconds, _, reference = output.decode().strip().partition(" ")
+                raise IssuerPending(min(int(seconds), _LONGEST_RETRY), reference or order.request_id)
+            case status:
+                raise IssuerUnavailable(f"the command ends with {status}: {said}")
+
+    async def close(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+def document(order: Order) -> dict[str, Any]:
+    """Return what the command is told."""
+    return {
+        "request_id": order.request_id,
+        "reference": order.reference,
+        "csr": csr_pem(order.csr.der),
+        "plan": plan_document(order.plan),
+    }
+
+
+def plan_document(plan: CertificatePlan) -> dict[str, Any]:
+    """Return a plan in words: names as ``dns:…``, purposes and extensions by their dotted numbers, times in UTC."""
+    return {
+        "issuer": plan.issuer,
+        "profile": plan.profile,
+        "subject": str(plan.subject),
+        "names": [str(name) for name in plan.names],
+        "spki": plan.spki.hex(),
+        "not_before": plan.not_before.isoformat(),
+        "not_after": plan.not_after.isoformat(),
+        "key_usage": sorted(plan.key_usage),
+        "extended_key_usage": list(plan.extended_key_usage),
+        "extensions": [{"oid": e.oid, "critical": e.critical, "value": e.value.hex()} for e in plan.extensions],
+    }

@@ -1,0 +1,160 @@
+"""An issuer that is another CA: what all of them have in common, whatever they speak.
+
+To write a backend is to write an `Upstream`: one method that asks for a certificate. `UpstreamIssuer` makes an issuer
+of it: the permit is redeemed, the plan judged as a local CA judges it, the time limited, and every failure told as what
+it is. The door compares what comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import aiohttp
+
+from ca.csr import Csr, MalformedCsr, parse_csr
+from ca.issuer import IssuerConfigurationError, IssuerRefused, IssuerUnavailable, Latitude
+from ca.keys import UnusableKey
+from ca.tbs import IssuerProfile, UnsignablePlan, write_tbs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
+
+    from ca.issuer import Permit
+    from ca.plan import CertificatePlan
+
+INFORMATIONAL = frozenset(
+    {
+        "1.3.6.1.5.5.7.1.1",  # authorityInfoAccess
+        "2.5.29.31",  # cRLDistributionPoints
+        "2.5.29.46",  # freshestCRL
+        "2.5.29.32",  # certificatePolicies
+        "2.5.29.56",  # noRevAvail (RFC 9608)
+        "1.3.6.1.4.1.11129.2.4.2",  # signed certificate timestamps (RFC 6962)
+    }
+)
+"""Extensions that say where to learn more about a certificate and give it no power: a CA may add them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to ask a CA for.
+
+    Attributes:
+        request_id: the request; a CA that knows idempotency keys gets this.
+        plan: what was approved.
+        csr: the request of who wants the certificate, parsed; its key is the plan's.
+        reference: what the CA called this order when it was pending; None at first.
+    """
+
+    request_id: str
+    plan: CertificatePlan
+    csr: Csr
+    reference: str | None
+
+    def require_names(self, *, subject: bool = True) -> None:
+        """Make sure that a CA which takes names from the CSR can do what is planned. Raises IssuerRefused."""
+        differs = set(self.csr.names) != set(self.plan.names) or (subject and self.csr.subject != self.plan.subject)
+        if differs:
+            raise IssuerRefused("this CA takes the names from the CSR, and the policy has approved others")
+
+
+class Upstream(Protocol):
+    """Another CA."""
+
+    async def enroll(self, order: Order) -> x509.Certificate:
+        """Return the certificate.
+
+        The caller limits the time, and takes network errors and malformed values for what they are.
+
+        Raises:
+            IssuerRefused: the CA says no, and would again.
+            IssuerUnavailable: it can't be asked now.
+            IssuerPending: it needs time; the reference comes back in the next order.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
+class UpstreamIssuer:
+    """An `Issuer` that asks another CA."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        chain: Sequence[x509.Certificate],
+        *,
+        seconds: float = 8,
+        clock: timedelta = timedelta(hours=1),
+        subject: bool = False,
+    ) -> None:
+        """Take the other CA, its issuing certificate and those above it, root last.
+
+        Args:
+            upstream: the other CA.
+            chain: what its certificates are verified with.
+            seconds: how long one attempt may take.
+            clock: by how much the validity may differ from the plan.
+            subject: whether the CA may reduce the subject to a name or nothing.
+
+        Raises:
+            IssuerConfigurationError: the key of the other CA is of a kind that can't be verified here.
+        """
+        self._upstream = upstream
+        self._chain = tuple(chain)
+        self._seconds = seconds
+        self._latitude = Latitude(
+            serial=True, clock=clock, shorter=True, extensions=INFORMATIONAL, subject=subject, constraints=True
+        )
+        try:
+            self._profile = IssuerProfile.of(self._chain[0])
+        except UnusableKey as error:
+            raise IssuerConfigurationError(f"the CA's key can't be used: {error}") from error
+
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+        """Redeem the permit and ask the CA; see `ca.issuer.Issuer.issue`. The CA gives another serial number."""
+        permit.redeem(plan, serial)
+        order = self._order(permit, plan, serial)
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._upstream.enroll(order)
+        except TimeoutError as error:
+            raise IssuerUnavailable(f"the CA has not answered within {self._seconds:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise IssuerUnavailable(f"the CA can't be reached: {type(error).__name__} {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise IssuerRefused(f"the CA's answer can't be understood: {type(error).__name__} {error}") from error
+
+    def _order(self, permit: Permit, plan: CertificatePlan, serial: int) -> Order:
+        try:
+            write_tbs(plan, serial, self._profile)  # nothing is asked of others that would not be signed here
+        except UnsignablePlan as error:
+            raise IssuerRefused(f"the plan can't be signed: {error}") from error
+        if permit.csr is None:
+            raise IssuerRefused("this CA wants a certification request, and there is none")
+        try:
+            csr = parse_csr(permit.csr, allow_sha1=True)
+        except MalformedCsr as error:
+            raise IssuerRefused(f"the certification request can't be read any more: {error}") from error
+        if csr.spki != plan.spki:
+            raise IssuerRefused("the certification request is for another key than planned")
+        return Order(permit.request_id, plan, csr, permit.reference)
+
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        """Return the issuing CA's certificate and those above it, root last."""
+        return self._chain
+
+    def latitude(self) -> Latitude:
+        """Return what the CA may choose by itself."""
+        return self._latitude
+
+    async def close(self) -> None:
+        """Give connections back."""
+        await self._upstream.close()

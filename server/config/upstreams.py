@@ -1,0 +1,161 @@
+"""Issuing CAs elsewhere: where they are, who we are there, and how long they may take."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from policies.document import Strict
+from policies.durations import Duration
+from server.config.secret_sources import SecretSource
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _secure_url(value: str) -> str:
+    parts = urlsplit(value)
+    if (
+        parts.scheme not in {"https", "http"}
+        or not parts.netloc
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise ValueError("write the address like https://ca.example.com/path, without user, query and fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("http is for programs on this machine; use https")
+    return value.rstrip("/")
+
+
+SecureUrl = Annotated[str, AfterValidator(_secure_url)]
+
+
+class ClientCertificate(Strict):
+    """Our own certificate for TLS.
+
+    Attributes:
+        certificate: PEM, ours first.
+        key: PEM of its private key.
+        passphrase: where the key's passphrase comes from; None for a key in the clear.
+    """
+
+    certificate: Path
+    key: Path
+    passphrase: SecretSource | None = None
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        return (self.key, *files_of(self.passphrase))
+
+
+def files_of(*sources: SecretSource | None) -> tuple[Path, ...]:
+    """Return the files among the sources of secrets."""
+    return tuple(source.file for source in sources if source is not None and source.file is not None)
+
+
+class UpstreamConfig(Strict):
+    """What every CA elsewhere says.
+
+    Attributes:
+        certificate: PEM of the issuing CA's certificate: what comes back is verified with it.
+        chain: PEM of the certificates above it.
+        timeout_seconds: how long one attempt may take; then the requester is told to come back.
+        tolerance: by how much the validity may begin and end before or after what was planned.
+    """
+
+    certificate: Path
+    chain: Path
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 8
+    tolerance: Duration = Field(default="1h", validate_default=True)
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long issuing may take."""
+        return self.timeout_seconds
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        return ()
+
+
+class HttpsUpstreamConfig(UpstreamConfig):
+    """A CA that is reached by HTTPS.
+
+    Attributes:
+        url: its address.
+        trust: PEM of the roots that its TLS certificate is verified with; None for those of the system.
+        client: our own certificate for TLS.
+    """
+
+    url: SecureUrl
+    trust: Path | None = None
+    client: ClientCertificate | None = None
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        return self.client.secret_files() if self.client is not None else ()
+
+
+class EstIssuerConfig(HttpsUpstreamConfig):
+    """Another EST server; `url` goes up to and with the label.
+
+    Attributes:
+        username, password: for HTTP Basic, both or neither.
+    """
+
+    type: Literal["est"]
+    username: str | None = None
+    password: SecretSource | None = None
+
+    @model_validator(mode="after")
+    def _authenticated(self) -> EstIssuerConfig:
+        if (self.username is None) is not (self.password is None):
+            raise ValueError("username and password go together")
+        if self.username is None and self.client is None:
+            raise ValueError("give username and password, or client: {certificate: FILE, key: FILE}")
+        return self
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        return (*super().secret_files(), *files_of(self.password))
+
+
+class VaultIssuerConfig(HttpsUpstreamConfig):
+    """A role of the PKI secrets engine of HashiCorp Vault or OpenBao.
+
+    Attributes:
+        mount: where the engine is mounted.
+        role: the role to sign with.
+        token: where our token comes from.
+        namespace: the namespace, of editions that have them.
+    """
+
+    type: Literal["vault"]
+    mount: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]+$")] = "pki"
+    role: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    token: SecretSource
+    namespace: str | None = None
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        return (*super().secret_files(), *files_of(self.token))
+
+
+class CommandIssuerConfig(UpstreamConfig):
+    """A command that takes a CSR and a plan and returns a certificate.
+
+    Attributes:
+        command: the program and its arguments, run in the folder of the configuration, without a shell.
+    """
+
+    type: Literal["exec"]
+    command: Annotated[tuple[str, ...], Field(min_length=1)]

@@ -1,0 +1,96 @@
+"""CAs elsewhere as the configuration names them: what is taken, and what is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ca.ceremony import generate_key, make_root
+from ca.issuer import IssuerConfigurationError
+from ca.names import DistinguishedName
+from policies.document import DocumentErrors
+from server.app.hsms import Hsms
+from server.app.issuers import load_issuer
+from server.app.secret_sources import Reader
+from server.clock import system_clock
+from server.config import load_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ca.issuer import Issuer
+
+FILES = "certificate: ca/issuing.pem, chain: chain.pem"
+EST = f"type: est, {FILES}, url: 'https://ca.example/.well-known/est/plant'"
+VAULT = f"type: vault, {FILES}, url: 'https://vault.example:8200', role: devices, token: {{file: token}}"
+
+
+def load(folder: Path, settings: str) -> Issuer:
+    """Load a deployment's configuration with one more issuer, and make that one."""
+    path = folder / "server.yaml"
+    path.write_text(path.read_text().replace("\nissuers:\n", f"\nissuers:\n  other: {{{settings}}}\n"))
+    text = path.read_text()
+    for protocol in ("est", "scep", "acme"):
+        text = text.replace(f"  {protocol}/default:\n", f"  {protocol}/default:\n    issuer: issuing\n")
+    path.write_text(text)
+    config = load_config(path)
+    reader = Reader(config)
+    return load_issuer("other", config.issuers["other"], reader, Hsms(reader))
+
+
+@pytest.fixture
+def secrets(folder: Path) -> Path:
+    (folder / "token").write_text("s.token\n")
+    client = make_root(DistinguishedName.from_text("CN=door"), now=system_clock(), key=generate_key("P-256"))
+    (folder / "client.pem").write_bytes(client.certificate_pem())
+    (folder / "client.key").write_bytes(client.key_pem(b"s.token"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        f"{EST}, username: door, password: {{file: token}}, trust: root.pem",
+        f"{EST}, client: {{certificate: client.pem, key: client.key, passphrase: {{file: token}}}}",
+        f"{VAULT}, namespace: plant",
+        f"{VAULT.replace('https://vault.example:8200', 'http://127.0.0.1:8200')}",
+        f"type: exec, {FILES}, command: [./sign, now], timeout_seconds: 60",
+    ],
+)
+async def test_a_ca_elsewhere_is_made_without_asking_it(secrets: Path, settings: str) -> None:
+    issuer = load(secrets, settings)
+    assert [each.subject.rfc4514_string() for each in issuer.chain()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (EST, "give username and password, or client"),
+        (f"{EST}, username: door", "username and password go together"),
+        (f"{EST.replace('https', 'http')}, username: door, password: {{file: token}}", "http is for programs on this"),
+        (f"{EST.replace('ca.example', 'me@ca.example')}, username: door, password: {{file: token}}", "without user"),
+        (f"{EST.replace('/plant', '/plant?x=1')}, username: door, password: {{file: token}}", "without user"),
+        (f"{VAULT.replace('role: devices', 'role: ../../sys')}", "role"),
+        (f"type: exec, {FILES}, command: []", "command"),
+        (f"type: exec, {FILES}, command: [x], timeout_seconds: 301", "timeout_seconds"),
+        (f"{VAULT}, tokn: x", 'did you mean "token"'),
+        (f"{VAULT.replace('file: token', 'file: nothing')}", "can't be read"),
+    ],
+)
+def test_what_can_not_work_is_told_with_its_place(secrets: Path, settings: str, message: str) -> None:
+    with pytest.raises(DocumentErrors, match=rf"server.yaml:\d+:\d+: .*{message}"):
+        load(secrets, settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (f"{VAULT}, trust: token", "holds no PEM certificates"),
+        (f"{VAULT}, client: {{certificate: client.pem, key: client.key}}", "don't work together"),
+        (f"{VAULT}, client: {{certificate: root.pem, key: client.key, passphrase: {{file: token}}}}", "together"),
+    ],
+)
+def test_what_does_not_fit_together_is_told(secrets: Path, settings: str, message: str) -> None:
+    with pytest.raises(IssuerConfigurationError, match=message):
+        load(secrets, settings)
