@@ -193,7 +193,7 @@ def _message(detail: ErrorDetails, node: Node) -> str:
 
 
 class _LenientSchema(GenerateJsonSchema):
-    """JSON schema in which what can't be described is left open; only the names of keys are wanted."""
+    """JSON schema in which what can't be described is left open."""
 
     def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> dict[str, Any]:
         del schema, error_info
@@ -204,9 +204,14 @@ class _LenientSchema(GenerateJsonSchema):
         del kind, detail
 
 
+def open_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of what a model reads; what can't be described is left open."""
+    return model.model_json_schema(schema_generator=_LenientSchema)
+
+
 def _known_keys(model: type[BaseModel], path: KeyPath) -> Iterator[str]:
     """Yield the keys that the model knows at `path`, of all alternatives where there are several."""
-    schema = model.model_json_schema(schema_generator=_LenientSchema)
+    schema = open_schema(model)
     definitions: dict[str, Any] = schema.get("$defs", {})
     here = list(_alternatives(schema, definitions))
     for step in path:

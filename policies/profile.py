@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from ca.plan import KeyUsage
 from policies.cases import PolicyTest
 from policies.decision import Location
-from policies.document import Document, DocumentErrors, DocumentProblem, KeyPath, Strict, did_you_mean, read_document
+from policies.document import (
+    Document,
+    DocumentErrors,
+    DocumentProblem,
+    KeyPath,
+    Strict,
+    did_you_mean,
+    open_schema,
+    read_document,
+)
 from policies.durations import duration_text
 from policies.request import Protocol
 from policies.sections import Sections
@@ -106,6 +115,16 @@ class PolicyFile:
     digest: str
     profiles: tuple[Profile, ...]
     tests: tuple[tuple[PolicyTest, Location], ...]
+
+
+def file_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of policy files."""
+    schema = open_schema(_File)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Certwright policy file",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
 
 
 def parse_policy(text: str, file: str) -> PolicyFile:

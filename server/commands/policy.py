@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,15 +13,23 @@ from rich.text import Text
 from ca.csr import MalformedCsr
 from policies.decision import Denied
 from policies.document import DocumentErrors, DocumentProblem
+from policies.posture import Severity, concerns
+from policies.profile import file_schema
 from policies.profile_set import ProfileSet
 from policies.request import EndpointName
 from policies.trial import failed_tests
 from server.clock import system_clock
 from server.commands.explanation import print_explanation
+from server.commands.history import audit, diff, explain_past
+from server.commands.junit import junit_xml
 from server.commands.question import UnanswerableQuestion, read_certificate, read_csr, request_for
 from server.commands.surroundings import Surroundings
 
-app = typer.Typer(no_args_is_help=True, help="Check, test and explain policy files.")
+_STYLES = {Severity.HIGH: "red", Severity.MEDIUM: "yellow", Severity.LOW: "dim"}
+
+app = typer.Typer(no_args_is_help=True, help="Check, test, explain and compare policy files.")
+app.command()(diff)
+app.command()(audit)
 
 Paths = Annotated[
     list[Path] | None,
@@ -35,8 +44,18 @@ ConfigOption = Annotated[
 
 
 @app.command()
-def check(paths: Paths = None, config: ConfigOption = None) -> None:
-    """Read policy files and run their tests; print everything that is wrong, each with file, line and column."""
+def check(
+    paths: Paths = None,
+    *,
+    fail_on: Annotated[
+        Severity | None, typer.Option(help="End with status 1 when there is a weak spot of this severity or above.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Read policy files and run their tests; print everything that is wrong, each with file, line and column.
+
+    Then print the weak spots: what an attacker could do with these files.
+    """
     console = Console(soft_wrap=True, highlight=False)
     try:
         surroundings = Surroundings.find(config)
@@ -54,10 +73,27 @@ def check(paths: Paths = None, config: ConfigOption = None) -> None:
             endpoints = ", ".join(map(str, profile.sections.endpoints))
             console.print(f"    {profile.name}: for {endpoints}, signed by {profile.sections.issuer}")
     console.print(f"{len(profiles.profiles)} profiles, digest {profiles.digest[:16]}")
+    found = [concern for file in files for concern in concerns(file)]
+    for concern in found:
+        console.print(Text(str(concern), style=_STYLES[concern.severity]))
+    order = list(Severity)
+    if fail_on is not None and any(order.index(each.severity) <= order.index(fail_on) for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of policy files, by which editors complete and underline."""
+    typer.echo(json.dumps(file_schema(), indent=2))
 
 
 @app.command("test")
-def run_tests(paths: Paths = None, config: ConfigOption = None) -> None:
+def run_tests(
+    paths: Paths = None,
+    *,
+    junit: Annotated[Path | None, typer.Option(help="Write the outcomes there as well, as JUnit XML.")] = None,
+    config: ConfigOption = None,
+) -> None:
     """Run the tests inside policy files and print each with its outcome."""
     console = Console(soft_wrap=True, highlight=False)
     try:
@@ -66,23 +102,28 @@ def run_tests(paths: Paths = None, config: ConfigOption = None) -> None:
         surroundings.profiles(files)
     except DocumentErrors as errors:
         _stop(str(errors))
-    failures = number = 0
-    for file in files:
+    outcomes = [
+        (file, {problem.location: problem for problem in failed_tests(file, surroundings.ceilings)}) for file in files
+    ]
+    for file, failed in outcomes:
         console.print(Text(file.file, style="bold"))
-        failed = {problem.location: problem for problem in failed_tests(file, surroundings.ceilings)}
-        failures += len(failed)
-        number += len(file.tests)
         for case, place in file.tests:
             _print_test(console, case.name, failed.get(place))
+    failures, number = sum(len(failed) for _, failed in outcomes), sum(len(file.tests) for file in files)
+    if junit is not None:
+        _write(junit, junit_xml(outcomes))
     console.print(f"{number - failures} of {number} tests pass")
     raise typer.Exit(1 if failures else 0)
 
 
 @app.command()
 def explain(
-    csr: Annotated[Path, typer.Argument(help="A certification request, PEM or DER.")],
+    csr: Annotated[
+        Path,
+        typer.Argument(metavar="CSR|ID", help="A certification request, PEM or DER; or the ID of a past request."),
+    ],
     *,
-    endpoint: Annotated[str, typer.Option(help="Where it would come in, like est/default.")],
+    endpoint: Annotated[str | None, typer.Option(help="Where it would come in, like est/default.")] = None,
     profile: Annotated[str | None, typer.Option(help="The profile asked for, else the endpoint's first.")] = None,
     requester: Annotated[str, typer.Option("--as", help="Who asks: the user or device name.")] = "somebody",
     evidence: Annotated[
@@ -94,11 +135,16 @@ def explain(
 ) -> None:
     """Say what the policy would decide about a request, by which rules, and what the certificate would have.
 
-    Nothing is issued and nothing recorded. Exit status 1 when the request would be denied.
+    With the ID of a past request, the record says who asked for what. Nothing is issued and nothing recorded.
+    Exit status 1 when the request would be denied.
     """
     try:
         surroundings = Surroundings.find(config)
         profiles: ProfileSet = surroundings.profiles(surroundings.files([]), selecting=True)
+        if endpoint is None:
+            if csr.exists():
+                _stop(f"where would {csr} come in? Write --endpoint, like est/default")
+            raise typer.Exit(explain_past(str(csr), profiles, config))
         where = EndpointName.parse(endpoint)
         selected = profiles.select(where, profile)
         request = request_for(
@@ -124,6 +170,13 @@ def _print_test(console: Console, name: str, problem: DocumentProblem | None) ->
     else:
         console.print(Text.assemble(("  ✗ ", "red"), name))
         console.print(Text(f"      {problem}", style="red"))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        _stop(f"{path}: can't be written: {error.strerror}")
 
 
 def _stop(message: str) -> NoReturn:

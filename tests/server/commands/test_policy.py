@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 from cryptography import x509
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner, Result
 
 from policies.request import EndpointName
+from policies.sections import Sections
 from server.clock import system_clock
 from server.commands.policy import app
 from server.commands.question import UnanswerableQuestion, read_certificate, read_csr, request_for
@@ -228,3 +231,36 @@ def test_unknown_evidence_is_no_request(tmp_path: Path) -> None:
             profile=None,
             now=system_clock(),
         )
+
+
+def test_check_names_weak_spots_and_fails_on_them_where_wanted(folder: Path) -> None:
+    assert "high: who may enroll here chooses the CN" in run(folder, "check").stdout
+    assert run(folder, "check", "--fail-on", "high").exit_code == 1
+    tls = folder / "policies" / "tls-server.yaml"
+    assert run(folder, "check", tls, "--fail-on", "high").exit_code == 0
+
+
+def test_outcomes_are_written_for_pipelines(folder: Path, tmp_path: Path) -> None:
+    path = folder / "policies" / "iot-device.yaml"
+    edit(path, "name: a public address", 'name: "an <odd> \\"name\\" \\u0001"')
+    edit(path, "lifetime: 365d\n      key_usage", "lifetime: 30d\n      key_usage")
+    assert run(folder, "test", "--junit", tmp_path / "out.xml").exit_code == 1
+    suites = ET.parse(tmp_path / "out.xml").getroot()  # noqa: S314 - our own
+    suite = suites.find(f"testsuite[@name='{path}']")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("11", "1")
+    names = [case.get("name") for case in suite]
+    assert 'an <odd> "name" \N{REPLACEMENT CHARACTER}' in names
+    (failure,) = suite.iter("failure")
+    assert "expected a lifetime of 30d" in (failure.get("message") or "")
+    result = run(folder, "test", "--junit", tmp_path / "no" / "out.xml")
+    assert (result.exit_code, "can't be written" in result.stderr) == (2, True)
+
+
+def test_the_schema_knows_every_key_and_refuses_others(folder: Path) -> None:
+    schema = json.loads(CliRunner().invoke(app, ["schema"]).stdout)
+    assert schema["$schema"].endswith("2020-12/schema")
+    sections = schema["$defs"]["Sections"]
+    assert sections["additionalProperties"] is False
+    assert set(sections["properties"]) == set(Sections.model_fields)
+    assert {"endpoints", "issuer", "evidence", "key"} <= set(sections["required"])
