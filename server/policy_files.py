@@ -127,6 +127,10 @@ def foreign_issuers(profiles: ProfileSet, config: Config) -> Iterator[DocumentPr
                 )
                 yield config.problem(("endpoints", str(name), "profiles", index), message)
     for name, scep in config.endpoints.scep.items():
+        own = None if scep.ra_renewal is None else profiles.profiles.get(scep.ra_renewal.profile)
+        if own is not None and own.sections.issuer != (scep.issuer or next(iter(config.issuers))):
+            message = f'profile "{own.name}" is signed by "{own.sections.issuer}", which is not the endpoint\'s issuer'
+            yield config.problem(("endpoints", str(name), "ra_renewal", "profile"), message)
         profile = None if scep.rollover is None else profiles.profiles.get(scep.rollover.profile)
         if scep.rollover is not None and profile is not None and profile.sections.issuer != scep.rollover.issuer:
             message = f'profile "{scep.rollover.profile}" is signed by "{profile.sections.issuer}"'

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from server.app.material import Material
     from server.clock import Clock
     from server.config import Config
+    from server.scep.ra_renewal import RaRenewal
+    from server.scep.superseded import Superseded
 
+_ROUND_SECONDS = 3600
 LISTENERS = ("https", "http", "admin")
 _log = structlog.get_logger("server.app")
 
@@ -94,6 +97,8 @@ class Application:
     def __init__(self, services: Services, listeners: Mapping[str, Listener]) -> None:
         self.services = services
         self._listeners = listeners
+        self._scep_rounds = protocols.scep_rounds(services)
+        self._rounds: list[asyncio.Task[None]] = []
 
     @classmethod
     async def build(
@@ -138,18 +143,29 @@ class Application:
             raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
         if left:
             _log.warning("finished what an earlier process left half-done", requests=left)
+        for each in self._scep_rounds:
+            await each.check()
+            self._rounds.append(asyncio.create_task(_again_and_again(each)))
         for listener in self._listeners.values():
             await listener.start()
 
     async def stop(self) -> None:
         """Finish the requests in flight within the configured time, then close everything."""
         await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
+        for task in self._rounds:
+            task.cancel()
         await self.services.enrollment.drain()
         self.services.credentials.close()
         for issuer in self.services.material.issuers.values():
             if isinstance(issuer, ClosingIssuer):
                 await issuer.close()
         await self.services.store.close()
+
+
+async def _again_and_again(one: RaRenewal | Superseded) -> None:
+    while True:
+        await asyncio.sleep(_ROUND_SECONDS)
+        await one.check()
 
 
 def _services(config: Config, material: Material, store: Store, nonces: Nonces, clock: Clock) -> Services:

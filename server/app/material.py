@@ -21,6 +21,7 @@ from server.credentials import Authenticators, load_challenge, load_passwords
 from server.policy_files import foreign_issuers, load_policies, read_ceilings
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, load_ra_key
+from server.scep.ra_renewal import RaFolder, walk
 from server.tls import TlsConfigurationError, make_context
 
 if TYPE_CHECKING:
@@ -143,7 +144,12 @@ class _Loader:
                 rollover = Rollover(coming, endpoint.rollover.profile, issuer.chain)
         if current is None:
             return None
-        return Keyring(current, tuple(ra for ra in previous if ra is not None), rollover)
+        keys = Keyring(current, tuple(ra for ra in previous if ra is not None), rollover)
+        if endpoint.ra_renewal is not None:
+            passphrase = self._passphrase((*here, "ra"), endpoint.ra.passphrase_file) or None
+            folder = RaFolder(endpoint.ra_renewal.folder, passphrase)
+            self._attempt((*here, "ra_renewal", "folder"), walk, keys, folder)
+        return keys
 
     def _ra(self, here: KeyPath, ra: RaConfig) -> RaKey:
         certificate = self._read((*here, "certificate"), ra.certificate)

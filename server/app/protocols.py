@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from server.acme import routes as acme
 from server.acme.challenges.http01 import http01
 from server.est import routes as est
+from server.app.secret_sources import Reader
 from server.scep import routes as scep
+from server.scep.ra_renewal import RaFolder, RaRenewal
+from server.scep.superseded import Superseded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +101,41 @@ def _mount_scep(app: web.Application, services: Services) -> None:
     }
     if endpoints:
         scep.mount(app, endpoints)
+
+
+def scep_rounds(services: Services) -> tuple[RaRenewal | Superseded, ...]:
+    """Return what SCEP endpoints look after once an hour."""
+    reader = Reader(services.config)
+    found: list[RaRenewal | Superseded] = []
+    for name, config in services.config.endpoints.scep.items():
+        if config.revoke_renewed is not None:
+            found.append(
+                Superseded(
+                    endpoint=name,
+                    after=config.revoke_renewed,
+                    store=services.store,
+                    enrollment=services.enrollment,
+                    clock=services.clock,
+                )
+            )
+    for name, config in services.config.endpoints.scep.items():
+        renewal, file = config.ra_renewal, config.ra.passphrase_file
+        if renewal is None:
+            continue
+        path = ("endpoints", str(name), "ra", "passphrase_file")
+        passphrase = reader.file(path, file).rstrip(b"\r\n") if file is not None else None
+        found.append(
+            RaRenewal(
+                endpoint=name,
+                profile=renewal.profile,
+                before=renewal.before,
+                folder=RaFolder(renewal.folder, passphrase or None),
+                keys=services.material.ra_keys[name],
+                enrollment=services.enrollment,
+                clock=services.clock,
+            )
+        )
+    return tuple(found)
 
 
 def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ...]) -> None:

@@ -66,6 +66,20 @@ class Rollover(Strict):
     ra: RaConfig
 
 
+class RaRenewal(Strict):
+    """How the server renews its own RA.
+
+    Attributes:
+        profile: the profile that judges it.
+        before: how long before the end of the certificate.
+        folder: where the server keeps the new keys and certificates.
+    """
+
+    profile: str
+    before: Duration = Field(default="60d", validate_default=True)
+    folder: Path
+
+
 class Switches(Strict):
     """Single deviations from what ``compatibility`` says, each for a client that needs it.
 
@@ -90,11 +104,13 @@ class ScepEndpointConfig(Profiled):
     Attributes:
         ra: the certificate and RSA key to which clients encrypt and which signs replies.
         previous_ra: earlier ones that clients may still have: they open requests, and sign the replies to these.
+        ra_renewal: how the server renews the RA itself; None: a person does it in time.
         rollover: the CA to come, None when none is announced.
         get_cert: whether GetCert shows what was issued here to anyone who knows a serial number.
         challenge: how a first enrollment is authenticated; None: there are only renewals.
         renewal: whether a certificate that this endpoint issued may sign a renewal.
         renewal_grace: how long after its end a certificate may still be renewed.
+        revoke_renewed: how long after a renewal the old certificate is revoked as superseded; None: it stays good.
         certificates_from: other endpoints whose certificates may be renewed here.
         compatibility: ``modern`` takes SHA-2 and AES; ``compatible`` takes SHA-1 and 3DES as well, for old devices;
             ``legacy-des`` takes even MD5 and single DES, which protect nothing.
@@ -107,11 +123,13 @@ class ScepEndpointConfig(Profiled):
 
     ra: RaConfig
     previous_ra: tuple[RaConfig, ...] = ()
+    ra_renewal: RaRenewal | None = None
     rollover: Rollover | None = None
     get_cert: bool = False
     challenge: Challenge | None = None
     renewal: bool = True
     renewal_grace: Duration = Field(default="0d", validate_default=True)
+    revoke_renewed: Duration | None = Field(default=None)
     certificates_from: tuple[Endpoint, ...] = ()
     compatibility: Literal["modern", "compatible", "legacy-des"] = "modern"
     switches: Switches = Switches()
@@ -120,14 +138,22 @@ class ScepEndpointConfig(Profiled):
     status_content: Literal["auto", "omit", "empty"] = "auto"
 
     @model_validator(mode="after")
+    def _renews_what_is_in_a_file(self) -> ScepEndpointConfig:
+        if self.ra_renewal is not None and self.ra.hsm is not None:
+            raise ValueError("ra_renewal makes keys in files; an RA whose key is in an HSM is renewed by a person")
+        return self
+
+    @model_validator(mode="after")
     def _fails_closed(self) -> ScepEndpointConfig:
         if self.challenge is None and not self.renewal:
             raise ValueError("nobody could enroll here: give a challenge (challenge: {static: FILE}) or allow renewal")
         return self
 
     def every_profile(self) -> tuple[str, ...]:
-        """Return the profiles that may judge here, that of the CA to come included."""
-        return self.profiles if self.rollover is None else (*self.profiles, self.rollover.profile)
+        """Return the profiles that may judge here, those of the RA and of the CA to come included."""
+        own = () if self.ra_renewal is None else (self.ra_renewal.profile,)
+        coming = () if self.rollover is None else (self.rollover.profile,)
+        return (*self.profiles, *own, *coming)
 
     def every_ra(self) -> tuple[RaConfig, ...]:
         """Return all RAs, the current one first."""

@@ -43,6 +43,11 @@ class Keyring:
         self.previous = previous
         self.rollover = rollover
 
+    def renew(self, newer: RaKey) -> None:
+        """Make a newer key the current one; the one so far stays good for those who have it."""
+        self.previous = (self.current, *self.previous)
+        self.current = newer
+
     def live(self) -> tuple[RaKey, ...]:
         """Return every key that opens messages, the current one first."""
         coming = () if self.rollover is None else (self.rollover.ra,)

@@ -35,6 +35,7 @@ class RaKey:
     Attributes:
         certificate: what clients find by GetCACert.
         addressed: the same, as messages address it.
+        bits: how long the key is.
     """
 
     def __init__(self, certificate: x509.Certificate, key: rsa.RSAPrivateKey, queue: Executor | None = None) -> None:
@@ -51,6 +52,7 @@ class RaKey:
         self.addressed: BagCertificate = read_bag_certificate(der.read(certificate.public_bytes(Encoding.DER)))
         self._key = key
         self._queue = queue
+        self.bits = key.key_size
         self._octets = (key.key_size + 7) // 8
 
     async def unwrap(self, encrypted_key: bytes, transport: KeyTransport) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Finding the request that a CertPoll means. SCEP has no table of its own: the record of requests has it all."""
+"""Finding the request that a CertPoll means, and what was renewed. SCEP has no table of its own for either."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from server.store.requests import State
 from server.store.tables import certificates, requests
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from policies.request import EndpointName
 
 _LIMIT = 20
+_SUPERSEDED_AT_ONCE = 1000
 _STANDING = (State.PENDING, State.INTENDED, State.ISSUED)
 
 
@@ -47,3 +50,19 @@ def find_candidates(connection: sa.Connection, endpoint: EndpointName, transacti
         .limit(_LIMIT)
     )
     return tuple(Candidate(found.id, found.csr, found.der) for found in connection.execute(query))
+
+
+def find_superseded(
+    connection: sa.Connection, endpoint: EndpointName, renewed_before: datetime, now: datetime
+) -> tuple[int, ...]:
+    """Return the serial numbers of good certificates that were renewed through an endpoint before a time."""
+    old, new = certificates.alias("old"), certificates.alias("new")
+    query = (
+        sa.select(old.c.serial)
+        .distinct()
+        .select_from(old.join(new, new.c.renews == old.c.serial))
+        .where(new.c.endpoint == str(endpoint), new.c.issued_at <= renewed_before, new.c.revoked_at.is_(None))
+        .where(old.c.revoked_at.is_(None), old.c.not_after > now)
+        .limit(_SUPERSEDED_AT_ONCE)
+    )
+    return tuple(connection.scalars(query))

@@ -1,0 +1,200 @@
+"""The RA renews its own certificate before it ends, with a new key, through the one door like everybody else.
+
+Each new pair is kept in a folder under the serial number of the certificate that it follows, so that every process of
+the server, now or after a restart, finds it by walking from the configured one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from ca.csr import parse_csr
+from ca.names import names_of, subject_of
+from policies.request import CertificateEvidence, EnrollmentRequest, Kind, Renewed, Requester
+from server.outcome import Issued
+from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from pathlib import Path
+
+    from policies.request import EndpointName
+    from server.clock import Clock
+    from server.enrollment import Enrollment
+    from server.scep.keyring import Keyring
+
+_log = structlog.get_logger("server.scep")
+
+
+def new_rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    """Return a new key."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
+class RaFolder:
+    """The pairs that the server made itself.
+
+    Args:
+        folder: where they are; made when it isn't there.
+        passphrase: encrypts the keys; None leaves them as they are.
+    """
+
+    def __init__(self, folder: Path, passphrase: bytes | None) -> None:
+        self._folder = folder
+        self._passphrase = passphrase
+
+    def follow(self, ra: RaKey) -> RaKey | None:
+        """Return the pair that follows one, None when there is none. Raises RaConfigurationError for a bad one."""
+        certificate, key = self._paths(ra)
+        if not certificate.exists():
+            return None
+        try:
+            return load_ra_key(certificate.read_bytes(), key.read_bytes(), self._passphrase)
+        except OSError as error:
+            raise RaConfigurationError(f"{key} can't be read") from error
+
+    def key(self, ra: RaKey, make: Callable[[], rsa.RSAPrivateKey]) -> rsa.RSAPrivateKey:
+        """Return the key for the pair to follow; the first process that asks makes it.
+
+        Raises:
+            RaConfigurationError: it can't be written or read.
+        """
+        path = self._paths(ra)[1]
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not path.exists():
+                self._write(path, self._encoded(make()))
+            key = load_pem_private_key(path.read_bytes(), self._passphrase)
+        except (OSError, ValueError, TypeError) as error:
+            raise RaConfigurationError(f"{path} can't be written or read: {error}") from error
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise RaConfigurationError(f"{path} is not an RSA key")
+        return key
+
+    def keep(self, ra: RaKey, certificate: bytes) -> None:
+        """Keep the certificate that follows; from then on every process finds the pair. Raises RaConfigurationError."""
+        pem = x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM)
+        try:
+            self._write(self._paths(ra)[0], pem)
+        except OSError as error:
+            raise RaConfigurationError(f"{self._folder} can't be written: {error}") from error
+
+    def _paths(self, ra: RaKey) -> tuple[Path, Path]:
+        stem = f"after-{ra.certificate.serial_number:x}"
+        return self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
+
+    def _encoded(self, key: rsa.RSAPrivateKey) -> bytes:
+        encryption = NoEncryption() if self._passphrase is None else BestAvailableEncryption(self._passphrase)
+        return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+    @staticmethod
+    def _write(path: Path, content: bytes) -> None:
+        """Write a file that is there whole or not at all; who comes second leaves the first one's."""
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(partial, path)
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def walk(keys: Keyring, folder: RaFolder) -> None:
+    """Make the newest pair of the folder the current one. Raises RaConfigurationError for one that can't serve."""
+    while (newer := folder.follow(keys.current)) is not None:
+        keys.renew(newer)
+
+
+class RaRenewal:
+    """Keeps one endpoint's RA from expiring.
+
+    Args:
+        endpoint: the endpoint.
+        profile: what judges the request.
+        before: how long before its end a certificate is renewed.
+        folder: where the new pairs go.
+        keys: the RA keys of the endpoint.
+        enrollment: the one door.
+        clock: tells the time.
+        make: makes a key of so many bits.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: EndpointName,
+        profile: str,
+        before: timedelta,
+        folder: RaFolder,
+        keys: Keyring,
+        enrollment: Enrollment,
+        clock: Clock,
+        make: Callable[[int], rsa.RSAPrivateKey] = new_rsa_key,
+    ) -> None:
+        self._endpoint = endpoint
+        self._profile = profile
+        self._before = before
+        self._folder = folder
+        self._keys = keys
+        self._enrollment = enrollment
+        self._clock = clock
+        self._make = make
+
+    async def check(self) -> None:
+        """Take up what another process made; renew when it is time. Failures are logged, the next check tries again."""
+        try:
+            walk(self._keys, self._folder)
+            current = self._keys.current
+            if self._clock() < current.certificate.not_valid_after_utc - self._before:
+                return
+            key = self._folder.key(current, lambda: self._make(current.bits))
+            outcome = await self._enrollment.submit(self._request(current.certificate, key))
+            if not isinstance(outcome, Issued):
+                _log.error("RA not renewed", endpoint=str(self._endpoint), outcome=repr(outcome))
+                return
+            RaKey(x509.load_der_x509_certificate(outcome.certificate), key)  # refuses what clients can't work with
+            self._folder.keep(current, outcome.certificate)
+            walk(self._keys, self._folder)
+        except RaConfigurationError as error:
+            _log.error("RA not renewed", endpoint=str(self._endpoint), cause=str(error))
+            return
+        until = self._keys.current.certificate.not_valid_after_utc
+        _log.warning("RA renewed", endpoint=str(self._endpoint), until=until.isoformat())
+
+    def _request(self, old: x509.Certificate, key: rsa.RSAPrivateKey) -> EnrollmentRequest:
+        builder = x509.CertificateSigningRequestBuilder(old.subject)
+        csr = parse_csr(builder.sign(key, SHA256()).public_bytes(Encoding.DER))
+        subject, names, serial = subject_of(old), names_of(old), old.serial_number
+        end = old.not_valid_after_utc
+        evidence = CertificateEvidence(subject, names, serial, end, "own", self._profile, self._endpoint)
+        spki = old.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return EnrollmentRequest(
+            key=f"{self._endpoint} RA after {serial:x}",
+            kind=Kind.RENEW,
+            endpoint=self._endpoint,
+            profile=self._profile,
+            csr=csr,
+            requester=Requester(f"certificate:{serial:x}", (evidence,)),
+            now=self._clock(),
+            renewed=Renewed(serial, subject, names, spki, old.not_valid_before_utc, end, self._profile, self._endpoint),
+        )

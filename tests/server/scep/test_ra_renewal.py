@@ -1,0 +1,166 @@
+"""The RA renews itself; the profile is the one that the README shows."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ca.backends.local import LocalIssuer
+from ca.ceremony import make_issuing_ca, make_ra_certificate, make_root
+from ca.lint import Linter
+from policies.profile import Ceilings, IssuerFacts, parse_policy
+from policies.profile_set import ProfileSet
+from policies.request import EndpointName, Kind
+from server.enrollment import Enrollment
+from server.scep.keyring import Keyring
+from server.scep.ra import RaConfigurationError, RaKey
+from server.scep.ra_renewal import RaFolder, RaRenewal, walk
+from server.store.certificates import list_certificates
+from server.store.requests import list_requests
+from tests.server.scep.device import NOW, enrollment, rsa_key
+from tests.server.scep.lab import _named
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    from tests.server.scep.lab import Lab
+
+README = Path(__file__).parents[3] / "server" / "scep" / "README.md"
+HERE = EndpointName.parse("scep/default")
+ROOT = make_root(_named("Root"), now=NOW)
+ISSUING = make_issuing_ca(ROOT, _named("Issuing"), now=NOW)
+OLD = make_ra_certificate(ISSUING, _named("RA"), now=NOW, lifetime=timedelta(days=90), key=rsa_key("ra"))
+
+
+def example() -> str:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    return str(text)
+
+
+@pytest.fixture
+def door(lab: Lab) -> Enrollment:
+    """The door with the README's profile behind it."""
+    facts = IssuerFacts(ISSUING.certificate.not_valid_before_utc, ISSUING.certificate.not_valid_after_utc)
+    policy = parse_policy(example(), "README.md")
+    ceilings = Ceilings(timedelta(days=825), 2048)
+    profiles = ProfileSet(
+        policy.profiles, ceilings=ceilings, issuers={"issuing": facts}, endpoints={HERE: ("scep-ra",)}
+    )
+    return Enrollment(
+        store=lab.store,
+        decide=profiles.decide,
+        issuers={"issuing": LocalIssuer(ISSUING.key, ISSUING.certificate, [ROOT.certificate])},
+        linter=Linter(),
+        clock=lambda: lab.now[0],
+        serial_number=lambda: 4711 << 64,
+        request_id=lambda: "ra-request",
+    )
+
+
+def make(bits: int) -> rsa.RSAPrivateKey:
+    return rsa_key("renewed-ra", bits)
+
+
+def renewal(lab: Lab, door: Enrollment, folder: Path, keys: Keyring) -> RaRenewal:
+    return RaRenewal(
+        endpoint=HERE,
+        profile="scep-ra",
+        before=timedelta(days=60),
+        folder=RaFolder(folder, b"passphrase"),
+        keys=keys,
+        enrollment=door,
+        clock=lambda: lab.now[0],
+        make=make,
+    )
+
+
+def listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+def ring() -> Keyring:
+    return Keyring(RaKey(OLD.certificate, rsa_key("ra")))
+
+
+async def test_nothing_happens_as_long_as_there_is_time(lab: Lab, door: Enrollment, tmp_path: Path) -> None:
+    keys = ring()
+    await renewal(lab, door, tmp_path / "new", keys).check()
+    assert keys.live() == (keys.current,)
+    assert not (tmp_path / "new").exists()
+
+
+async def test_the_ra_is_renewed_in_time_with_a_new_key_and_the_old_one_stays_good(
+    lab: Lab, door: Enrollment, tmp_path: Path
+) -> None:
+    keys = lab.keys = ring()
+    lab.pass_time(timedelta(days=31))
+    await renewal(lab, door, tmp_path / "new", keys).check()
+    new, old = keys.live()
+    assert new.certificate.subject == old.certificate.subject == OLD.certificate.subject
+    assert new.certificate.public_key() != old.certificate.public_key()
+    assert new.certificate.not_valid_after_utc > old.certificate.not_valid_after_utc
+    for ra in (new, old):
+        assert (await lab.ask(enrollment(ra.addressed.der))).status == "0"
+    request = (await lab.store.read(list_requests))[-1]
+    assert (request.kind, request.renews) == (Kind.RENEW, OLD.certificate.serial_number), "on record like all others"
+    stored = await lab.store.read(list_certificates)
+    assert "scep-ra" in {one.profile for one in stored}
+    assert len(listed(tmp_path / "new")) == 2
+
+
+async def test_other_processes_and_the_next_start_find_the_new_pair(lab: Lab, door: Enrollment, tmp_path: Path) -> None:
+    lab.pass_time(timedelta(days=31))
+    first, second, restarted = ring(), ring(), ring()
+    await renewal(lab, door, tmp_path, first).check()
+    await renewal(lab, door, tmp_path, second).check()
+    walk(restarted, RaFolder(tmp_path, b"passphrase"))
+    assert first.current.certificate == second.current.certificate == restarted.current.certificate
+    assert first.current.certificate != OLD.certificate
+    key = next(path for path in listed(tmp_path) if path.suffix == ".key")
+    assert b"ENCRYPTED" in key.read_bytes()
+    assert key.stat().st_mode & 0o077 == 0
+
+
+async def test_a_refusal_leaves_the_old_ra_in_place_and_the_next_check_tries_again(
+    lab: Lab, door: Enrollment, tmp_path: Path
+) -> None:
+    keys = ring()
+    lab.pass_time(timedelta(days=31))
+    await renewal(lab, lab.enrollment, tmp_path, keys).check()  # whose policy forgets keyEncipherment
+    assert keys.current.certificate == OLD.certificate
+    assert not [path for path in listed(tmp_path) if path.suffix == ".pem"]
+    lab.pass_time(timedelta(days=2))
+    await renewal(lab, door, tmp_path, keys).check()
+    assert keys.current.certificate != OLD.certificate
+
+
+async def test_a_denied_renewal_is_no_renewal(lab: Lab, door: Enrollment, tmp_path: Path) -> None:
+    denied = make_ra_certificate(ISSUING, _named("denied"), now=NOW, lifetime=timedelta(days=2), key=rsa_key("ra"))
+    keys = Keyring(RaKey(denied.certificate, rsa_key("ra")))
+    await renewal(lab, lab.enrollment, tmp_path, keys).check()
+    assert keys.current.certificate == denied.certificate
+
+
+async def test_a_folder_that_can_not_be_written_is_survived(lab: Lab, door: Enrollment, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    keys = ring()
+    lab.pass_time(timedelta(days=31))
+    await renewal(lab, door, tmp_path / "file", keys).check()
+    assert keys.current.certificate == OLD.certificate
+
+
+def test_a_pair_without_its_key_is_refused_at_start(tmp_path: Path) -> None:
+    (tmp_path / f"after-{OLD.certificate.serial_number:x}.pem").write_bytes(OLD.certificate_pem())
+    with pytest.raises(RaConfigurationError):
+        walk(ring(), RaFolder(tmp_path, None))
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    folder = RaFolder(tmp_path, None)
+    (tmp_path / f"after-{OLD.certificate.serial_number:x}.key").write_bytes(ISSUING.key_pem())
+    with pytest.raises(RaConfigurationError):
+        folder.key(RaKey(OLD.certificate, rsa_key("ra")), lambda: rsa_key("other"))
