@@ -98,6 +98,7 @@ class Csr:
         attributes: every other attribute, in order.
         challenge_password: the challengePassword attribute, None when absent.
         proof: how possession was proven.
+        renamed: whether subject and names are others than those in the octets, since the request itself asks for it.
     """
 
     der: bytes
@@ -110,6 +111,7 @@ class Csr:
     attributes: tuple[RequestedAttribute, ...]
     challenge_password: str | None
     proof: Proof = Proof.SIGNATURE
+    renamed: bool = False
 
 
 class _Attributes(NamedTuple):

@@ -88,6 +88,19 @@ class CertificateEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationAuthorityEvidence:
+    """A registration authority of this endpoint asks for somebody else, whom it knows (RFC 7030 section 3.7).
+
+    Attributes:
+        serial: the serial number of its certificate, which was issued here.
+        profile: the profile it was issued under.
+    """
+
+    serial: int
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
 class AccountEvidence:
     """An ACME account signed the request, and each of these names was validated for it.
 
@@ -100,12 +113,13 @@ class AccountEvidence:
     authorized: tuple[GeneralName, ...]
 
 
-Evidence = PasswordEvidence | ChallengeEvidence | CertificateEvidence | AccountEvidence
+Evidence = PasswordEvidence | ChallengeEvidence | CertificateEvidence | RegistrationAuthorityEvidence | AccountEvidence
 
 EVIDENCE_WORDS: dict[type, str] = {
     PasswordEvidence: "password",
     ChallengeEvidence: "challenge",
     CertificateEvidence: "certificate",
+    RegistrationAuthorityEvidence: "ra",
     AccountEvidence: "account",
 }
 """The words by which policy files and records name kinds of evidence."""

@@ -27,6 +27,7 @@ from policies.request import (
     ChallengeEvidence,
     EnrollmentRequest,
     PasswordEvidence,
+    RegistrationAuthorityEvidence,
     Renewed,
     Requester,
 )
@@ -149,6 +150,7 @@ def _evidence(given: Given, profile: str) -> tuple[Evidence, ...]:
     every: tuple[Evidence, ...] = (
         PasswordEvidence(given.requester.partition(":")[2] or "test"),
         ChallengeEvidence("static"),
+        RegistrationAuthorityEvidence(_CERTIFICATE_SERIAL, "test"),
         AccountEvidence("test", given.names if given.authorized is None else given.authorized),
         CertificateEvidence(
             subject=shown.subject if shown else given.subject,

@@ -18,6 +18,8 @@ from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
+from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, refuse_own
+from server.credentials.crls import CrlFiles, MalformedCrl
 from server.policy_files import foreign_issuers, load_policies, read_ceilings
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, load_ra_key
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from ca.issuer import Issuer
     from policies.profile_set import ProfileSet
     from policies.request import EndpointName
-    from server.config import Config, EstEndpointConfig, HttpsListener, RaConfig, ScepEndpointConfig
+    from server.config import Config, EstEndpointConfig, HttpsListener, Manufacturer, RaConfig, ScepEndpointConfig
     from server.scep.ra import RaKey
 
 T = TypeVar("T")
@@ -204,10 +206,47 @@ class _Loader:
     def _est_authenticators(self, name: EndpointName, here: KeyPath, est: EstEndpointConfig) -> Authenticators:
         ways = est.authenticate
         accepted = frozenset({name, *ways.certificates_from}) if ways.certificates else frozenset()
-        if ways.passwords is None:
-            return Authenticators({}, None, accepted, stored=ways.one_time_passwords)
-        self._read((*here, "authenticate", "passwords"), ways.passwords)
-        return Authenticators(load_passwords(ways.passwords), None, accepted, stored=ways.one_time_passwords)
+        place = (*here, "authenticate", "manufacturers")
+        anchors = tuple(self._anchors((*place, word), word, party) for word, party in ways.manufacturers.items())
+        passwords: Mapping[str, str] = {}
+        if ways.passwords is not None:
+            self._read((*here, "authenticate", "passwords"), ways.passwords)
+            passwords = load_passwords(ways.passwords)
+        return Authenticators(passwords, None, accepted, stored=ways.one_time_passwords, anchors=anchors)
+
+    def _anchors(self, here: KeyPath, name: str, settings: Manufacturer) -> TrustAnchors:
+        """Return a manufacturer's CAs; ours must not be among them."""
+        own = [
+            certificate
+            for issuer in self._config.issuers.values()
+            for file in (issuer.certificate, issuer.chain)
+            for certificate in self._certificates(here, file)
+        ]
+        crls = CrlFiles(settings.crls) if settings.crls else None
+        try:
+            anchors = TrustAnchors(
+                name,
+                self._certificates((*here, "anchors"), settings.anchors),
+                intermediates=(
+                    self._certificates((*here, "intermediates"), settings.intermediates)
+                    if settings.intermediates is not None
+                    else ()
+                ),
+                crls=crls,
+                grace=settings.grace,
+            )
+            refuse_own(anchors, own)
+            if crls is not None:
+                crls.check()
+        except (AnchorConfigurationError, MalformedCrl, OSError) as error:
+            raise DocumentErrors([self._config.problem(here, f"{name}: {error}")]) from error
+        return anchors
+
+    def _certificates(self, here: KeyPath, file: Path) -> tuple[x509.Certificate, ...]:
+        try:
+            return tuple(x509.load_pem_x509_certificates(self._read(here, file)))
+        except ValueError as error:
+            raise DocumentErrors([self._config.problem(here, f"{file} holds no PEM certificate")]) from error
 
     def _policies(self, issuers: Mapping[str, Issuer]) -> ProfileSet:
         config = self._config

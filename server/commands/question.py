@@ -24,6 +24,7 @@ from policies.request import (
     Kind,
     PasswordEvidence,
     Protocol,
+    RegistrationAuthorityEvidence,
     Renewed,
     Requester,
 )
@@ -104,6 +105,8 @@ def _evidence(word: str, requester: str, csr: Csr, old: x509.Certificate | None,
             return PasswordEvidence(requester)
         case "challenge":
             return ChallengeEvidence("static")
+        case "ra":
+            return RegistrationAuthorityEvidence(0, "explain")
         case "account":
             return AccountEvidence(requester, csr.names)
         case _:

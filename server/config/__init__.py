@@ -2,10 +2,9 @@
 
 from server.config.endpoints import (
     AcmeEndpointConfig,
-    Authenticate,
-    EstEndpointConfig,
     Http01,
 )
+from server.config.est import Authenticate, EstEndpointConfig, Manufacturer
 from server.config.file import CeilingsConfig, Config, load_config
 from server.config.hsm import HsmKeyConfig
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
@@ -30,6 +29,7 @@ __all__ = [
     "Listeners",
     "LocalIssuerConfig",
     "Log",
+    "Manufacturer",
     "Pkcs11IssuerConfig",
     "RaConfig",
     "Rollover",

@@ -65,9 +65,9 @@ class CertificateJudge:
             )
         if stored is None or not self._signed_by_us(leaf, fingerprint, stored.issuer):
             return _rejected("the presented certificate was not issued by this service", leaf)
-        objection = _objection(stored, accepted, now, grace)
-        if objection is not None:
-            return _rejected(objection, leaf)
+        why = objection(stored, accepted, now, grace)
+        if why is not None:
+            return _rejected(why, leaf)
         evidence = CertificateEvidence(
             subject=subject_of(leaf),
             names=names_of(leaf),
@@ -97,7 +97,7 @@ class CertificateJudge:
         return True
 
 
-def _objection(
+def objection(
     stored: StoredCertificate, accepted: Collection[EndpointName], now: datetime, grace: timedelta
 ) -> str | None:
     """Return what stands against a certificate of ours, None when it is good here and now."""

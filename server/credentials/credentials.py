@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,19 +12,23 @@ from cryptography import x509
 from policies.request import ChallengeEvidence, EndpointName, PasswordEvidence, Protocol
 from server.audit import Action, AuditEvent
 from server.credentials import redeeming
+from server.credentials.anchors import Rejected
 from server.credentials.attempts import Attempts
-from server.credentials.certificates import CertificateJudge
+from server.credentials.certificates import CertificateJudge, objection
 from server.credentials.hashes import SecretVerifier, TooManyVerifications
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
+from server.store.certificates import find_by_subject
 from server.store.credentials import CredentialKind, add, find_for_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import timedelta
 
+    from ca.names import DistinguishedName, GeneralName
     from policies.request import CertificateEvidence
     from server.clock import Clock
+    from server.credentials.anchors import TrustAnchors
     from server.credentials.redeeming import Redeemable
     from server.store import Store
     from server.store.certificates import StoredCertificate
@@ -41,12 +47,14 @@ class Authenticators:
         challenge: the argon2 hash of the static challenge; None: no challenge here.
         certificates: the endpoints whose certificates count; empty: no certificates here.
         stored: whether secrets of the store count, such as one-time passwords.
+        anchors: other parties whose certificates count for first enrollments.
     """
 
     passwords: Mapping[str, str]
     challenge: str | None
     certificates: frozenset[EndpointName]
     stored: bool = False
+    anchors: tuple[TrustAnchors, ...] = ()
 
 
 class Credentials:
@@ -196,6 +204,50 @@ class Credentials:
         if not accepted:
             return Problem(Reason.CERTIFICATE_REJECTED, "this endpoint takes no certificates")
         return await self._judge.judge(presented[0], accepted=accepted, now=self._clock(), grace=grace)
+
+    async def third_party(
+        self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...]
+    ) -> CertificateEvidence | Problem | None:
+        """Judge a presented certificate by the trust anchors of other parties, each time anew.
+
+        Args:
+            endpoint: where it was presented.
+            presented: what was presented, leaf first; not empty.
+
+        Returns:
+            None when it is under none of the endpoint's anchors.
+        """
+        now, detail = self._clock(), f"serial number {presented[0].serial_number:x}"
+        for anchors in self._endpoints[endpoint].anchors:
+            try:
+                found = await asyncio.to_thread(anchors.judge, presented, now)
+            except Rejected as error:
+                return Problem(Reason.CERTIFICATE_REJECTED, str(error), detail=f"{anchors.name}: {detail}")
+            if found is not None:
+                return found
+        return None
+
+    async def renewable(
+        self, endpoint: EndpointName, subject: DistinguishedName, names: Collection[GeneralName], *, grace: timedelta
+    ) -> StoredCertificate | Problem | None:
+        """Return the newest certificate for a subject and names that a registration authority may have renewed.
+
+        Args:
+            endpoint: where it asks; the certificate must be one that counts there.
+            subject: the subject, compared as RFC 5280 section 7.1 says.
+            names: the subject alternative names, in any order.
+            grace: how long after its end a certificate may still be renewed.
+        """
+        accepted, now = self._endpoints[endpoint].certificates, self._clock()
+        try:
+            found = await self._store.read(lambda connection: find_by_subject(connection, str(subject)))
+        except StoreUnavailable as error:
+            return Problem(Reason.STORE_UNAVAILABLE, "the record can't be read now", detail=str(error), retry_after=5)
+        wanted = Counter(map(str, names))
+        for one in found:
+            if Counter(one.names) == wanted and not objection(one, accepted, now, grace):
+                return one
+        return None
 
     def issues_as(self, name: bytes) -> bool:
         """Return whether one of our issuers has this encoded name; whether it has issued anything is judged later."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode, encodebytes
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ca import der
-from ca.csr import BadProof, MalformedCsr, UnsupportedKey, parse_csr
+from ca.csr import BadProof, Csr, MalformedCsr, UnsupportedKey, parse_csr
+from ca.name_codec import read_general_names, read_name
 from server.est.messages import (
     BasicCredentials,
     Encoding,
@@ -30,6 +32,9 @@ _OPERATIONS = {operation.value: operation for operation in Operation}
 _SPACES = b" \t\r\n"  # exactly what RFC 8951 section 3.1 lets receivers tolerate
 _PEM = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----(?P<text>[^-]*)-----END (?P=label)-----")
 _PEM_LABELS = frozenset({b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"})  # RFC 7468 section 7
+
+_CHANGE_SUBJECT_NAME = "1.3.6.1.5.5.7.7.36"
+_CHANGE_UNREADABLE = "The ChangeSubjectName of the certification request can't be read (RFC 6402 section 2.8)."
 
 _SIGNED_DATA = der.oid("1.2.840.113549.1.7.2")
 # RFC 5652 section 5.1: version 1, no digest algorithms, id-data without content ... certificates ... no signers.
@@ -109,6 +114,36 @@ def decode_enrollment(body: bytes) -> EnrollmentBody:
         ) from error
     except MalformedCsr as error:
         raise Malformed(Reason.MALFORMED, f"The body is not a certification request (PKCS#10): {error}.") from error
+
+
+def with_changed_names(csr: Csr) -> Csr:
+    """Return the request with the names that its ChangeSubjectName asks for; without one, the request itself.
+
+    RFC 6402 section 2.8: the attribute holds a new subject, new alternative names, or both; what it does not hold
+    stays. The octets stay as they came.
+
+    Raises:
+        Malformed: and nothing else.
+    """
+    found = [attribute.values for attribute in csr.attributes if attribute.oid == _CHANGE_SUBJECT_NAME]
+    if not found:
+        return csr
+    try:
+        ((value,),) = found
+        first, *second = der.children(der.expect(der.read(value), der.SEQUENCE))
+        subject, names = csr.subject, csr.names
+        if first.tag == der.SEQUENCE:
+            subject = read_name(first)
+        else:
+            second = [first, *second]
+        if second:
+            (alternative,) = second
+            inner = der.children(der.expect(alternative, der.context(1)))
+            names = read_general_names(der.sequence(*(each.raw for each in inner)))
+    except ValueError as error:  # MalformedDer, MalformedName, or not as many parts as there must be
+        raise Malformed(Reason.MALFORMED, _CHANGE_UNREADABLE) from error
+    others = tuple(attribute for attribute in csr.attributes if attribute.oid != _CHANGE_SUBJECT_NAME)
+    return replace(csr, subject=subject, names=names, attributes=others, renamed=True)
 
 
 def _unwrap(body: bytes) -> tuple[bytes, Encoding]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from policies.request import EndpointName, PasswordEvidence, Protocol
+from cryptography import x509
+from cryptography.x509.oid import ObjectIdentifier
+
+from policies.request import EndpointName, PasswordEvidence, Protocol, RegistrationAuthorityEvidence
 from server.credentials import Redeemable
 from server.est import codec
 from server.est.messages import Operation
@@ -14,8 +17,6 @@ from server.store.credentials import CredentialKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from cryptography import x509
 
     from ca.csr import Csr
     from policies.request import CertificateEvidence, Evidence
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from server.peer import PeerIdentity
     from server.store.certificates import StoredCertificate
 
-_Found: TypeAlias = "tuple[CertificateEvidence, StoredCertificate] | Problem | None"
+_Found: TypeAlias = "tuple[CertificateEvidence, StoredCertificate | None] | Problem | None"
+_CMC_RA = ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +110,33 @@ class Caller:
     Attributes:
         password: the evidence of HTTP Basic or of a one-time password, None without.
         certificate: the evidence of TLS, None without.
-        stored: the certificate's record, None without.
+        stored: the certificate's record, None without and for one of another party.
+        ra: what a registration authority's certificate is good for besides its own renewal, None for others.
         redeemed: what the password is good for, None when it is not one of the store.
+        renews_own: whether the certificate that is presented is the one to be renewed; it then names the requester.
     """
 
     password: PasswordEvidence | None = None
     certificate: CertificateEvidence | None = None
     stored: StoredCertificate | None = None
+    ra: RegistrationAuthorityEvidence | None = None
     redeemed: Redeemable | None = None
+    renews_own: bool = False
 
     @property
     def identity(self) -> str | None:
         """The stable name of the requester; who has both is named by the password, which outlives certificates."""
-        if self.password is not None:
+        if self.password is not None and not self.renews_own:
             return f"password:{self.password.username}"
-        return f"certificate:{self.certificate.serial:x}" if self.certificate else None
+        if self.certificate is None:
+            return None
+        party = "" if self.certificate.anchor == "own" else f"{self.certificate.anchor}."
+        return f"certificate:{party}{self.certificate.serial:x}"
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
         """All that was presented and is right."""
-        return tuple(one for one in (self.password, self.certificate) if one is not None)
-
-    @property
-    def without_password(self) -> Caller:
-        """The same with the certificate alone."""
-        return replace(self, password=None, redeemed=None)
+        return tuple(one for one in (self.password, self.ra or self.certificate) if one is not None)
 
 
 NOTHING_TO_RENEW = Problem(
@@ -143,6 +147,9 @@ NOTHING_TO_RENEW = Problem(
 _UNAUTHENTICATED = Problem(Reason.UNAUTHENTICATED, "Authenticate by a TLS client certificate that this service issued.")
 _BOTH = Problem(Reason.UNAUTHENTICATED, "This service wants both a password and a TLS client certificate.")
 _NOT_BASIC = Problem(Reason.BAD_CREDENTIALS, "The Authorization header is not one of HTTP Basic.")
+_UNKNOWN = Problem(
+    Reason.CERTIFICATE_REJECTED, "The TLS client certificate is of a CA that this service does not know."
+)
 _UNREADABLE = Problem(Reason.CERTIFICATE_REJECTED, "The TLS client certificate can't be read.")
 
 
@@ -165,9 +172,11 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission) -> Caller:
         submission.note(certificate=found.message)
         return Caller(password, redeemed=redeemed)
     certificate, stored = found or (None, None)
-    caller = Caller(password, certificate, stored, redeemed)
-    if submission.operation is Operation.SIMPLEREENROLL and found is None:
-        raise Refusal(NOTHING_TO_RENEW, caller.identity)
+    caller = Caller(password, certificate, stored, _registration_authority(endpoint, stored), redeemed)
+    if submission.operation is Operation.SIMPLEREENROLL and stored is None:
+        if certificate is None or not endpoint.config.reenroll_first:
+            raise Refusal(NOTHING_TO_RENEW, caller.identity)
+        submission.note(reenroll="first enrollment")
     if submission.authorization or not ways.one_time_passwords:
         expect_enough(endpoint, caller)
     return caller
@@ -222,14 +231,41 @@ async def _password(
     return found, None
 
 
+def _registration_authority(
+    endpoint: EstEndpoint, stored: StoredCertificate | None
+) -> RegistrationAuthorityEvidence | None:
+    """Return the rights of a registration authority (RFC 7030 section 3.7).
+
+    Only a certificate of ours has them, under a profile that this endpoint names, and with id-kp-cmcRA in it: whatever
+    another CA writes into its certificates gives no power here.
+    """
+    if stored is None or stored.profile not in endpoint.config.authenticate.registration_authorities:
+        return None
+    if stored.not_after < endpoint.clock():
+        return None  # the grace is for renewing itself alone
+    try:
+        extensions = x509.load_der_x509_certificate(stored.der).extensions
+        purposes = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return None
+    return RegistrationAuthorityEvidence(stored.serial, stored.profile) if _CMC_RA in purposes else None
+
+
 async def _certificate(endpoint: EstEndpoint, submission: Submission) -> _Found:
-    if not endpoint.config.authenticate.certificates:
+    ways = endpoint.config.authenticate
+    if not ways.takes_certificates:
         return None
     if submission.peer.unreadable:
         return _UNREADABLE
     if not submission.peer.presented:
         return None
     # Asked for every request, not for every connection: it may have been revoked since the last one.
-    return await endpoint.credentials.certificate(
-        endpoint.name, submission.peer.presented, grace=endpoint.config.renewal_grace
-    )
+    found: _Found = _UNKNOWN
+    presented = submission.peer.presented
+    if ways.certificates:
+        found = await endpoint.credentials.certificate(endpoint.name, presented, grace=endpoint.config.renewal_grace)
+    if isinstance(found, Problem) and found.reason is Reason.CERTIFICATE_REJECTED and ways.manufacturers:
+        foreign = await endpoint.credentials.third_party(endpoint.name, presented)
+        if foreign is not None:
+            return foreign if isinstance(foreign, Problem) else (foreign, None)
+    return found

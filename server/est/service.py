@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def idempotency_key(endpoint: EndpointName, identity: str, csr: Csr, renewed: Re
     """
     names = sorted(map(str, csr.names))
     serial = None if renewed is None else f"{renewed.serial:x}"
+    identity = identity if renewed is None else f"certificate:{serial}"
     return json.dumps([str(endpoint), identity, sha256(csr.spki).hexdigest(), csr.subject.canonical(), names, serial])
 
 
@@ -68,30 +70,43 @@ async def _question(endpoint: EstEndpoint, submission: Submission) -> tuple[Enro
     """Return what the submission asks of the one door. Raises Refusal."""
     now = endpoint.clock()
     caller = await authenticate(endpoint, submission)
-    csr, claims = await _csr(endpoint, submission, caller)
+    csr, wanted, claims = await _csr(endpoint, submission, caller)
     if claims.one_time_password is not None and not _is_renewal(caller, csr, submission.operation):
         caller = await redeem(endpoint, submission, caller, claims.one_time_password, csr)
     expect_enough(endpoint, caller, csr)
-    renewed = _renewed(caller, csr, submission.operation)
-    if renewed is not None and caller.redeemed is not None and endpoint.config.authenticate.require != "both":
-        caller = caller.without_password  # the certificate is enough: a one-time password is not wasted on it
-    _expect_bound(caller, csr)
-    evidence = list(caller.evidence)
-    if renewed is None and caller.certificate is not None and caller.certificate.not_after < now:
-        evidence.remove(caller.certificate)  # the grace after its end is for its own renewal alone
-    identity = caller.identity or "" if renewed is None else f"certificate:{renewed.serial:x}"
+    renewed = await _renewed(endpoint, caller, csr, submission.operation)
+    if renewed is not None and wanted is not csr and not _has_names(csr, renewed):
+        raise Refusal(_CHANGED_TWICE, caller.identity, csr=csr)
+    caller = _settled(endpoint, caller, renewed)
+    _expect_bound(caller, wanted)
+    identity = caller.identity or ""
     request = EnrollmentRequest(
-        key=idempotency_key(endpoint.name, identity, csr, renewed),
+        key=idempotency_key(endpoint.name, identity, wanted, renewed),
         kind=Kind.ENROLL if renewed is None else Kind.RENEW,
         endpoint=endpoint.name,
         profile=caller.redeemed.profile if caller.redeemed else None,
-        csr=csr,
-        requester=Requester(identity, tuple(evidence), submission.address),
+        csr=wanted,
+        requester=Requester(identity, caller.evidence, submission.address),
         now=now,
         renewed=renewed,
         spends=(caller.redeemed.id,) if caller.redeemed else (),
     )
     return request, claims
+
+
+def _settled(endpoint: EstEndpoint, caller: Caller, renewed: Renewed | None) -> Caller:
+    """Return the caller with what counts for this request, once it is known whose certificate it is about."""
+    if caller.stored is None:
+        return caller
+    if renewed is not None and renewed.serial == caller.stored.serial:
+        # Whose certificate is renewed is named by it, and it is enough: no one-time password is wasted on it.
+        both = endpoint.config.authenticate.require == "both"
+        password = None if caller.redeemed is not None and not both else caller.password
+        redeemed = caller.redeemed if both else None
+        return replace(caller, ra=None, renews_own=True, password=password, redeemed=redeemed)
+    if caller.certificate is not None and caller.certificate.not_after < endpoint.clock():
+        return replace(caller, certificate=None, stored=None, ra=None)  # the grace is for its own renewal alone
+    return caller
 
 
 def _expect_bound(caller: Caller, csr: Csr) -> None:
@@ -101,8 +116,11 @@ def _expect_bound(caller: Caller, csr: Csr) -> None:
         raise Refusal(Problem(Reason.POLICY, objection), caller.identity, csr=csr)
 
 
-async def _csr(endpoint: EstEndpoint, submission: Submission, caller: Caller) -> tuple[Csr, Claims]:
-    """Return what is asked for, without its secrets, and what it says of its connection. Raises Refusal."""
+async def _csr(endpoint: EstEndpoint, submission: Submission, caller: Caller) -> tuple[Csr, Csr, Claims]:
+    """Return what came without its secrets, what is asked for, and what is claimed. Raises Refusal.
+
+    The first two differ where ChangeSubjectName asks for other names than those in the request.
+    """
     config = endpoint.config
     try:
         csr = codec.decode_enrollment(await submission.body()).csr
@@ -110,38 +128,60 @@ async def _csr(endpoint: EstEndpoint, submission: Submission, caller: Caller) ->
         raise Refusal(error.problem, caller.identity) from error
     public = without_challenge(csr, linking.SECRETS)
     try:
+        wanted = codec.with_changed_names(public)
         claims = linking.read_claims(
             csr,
             binding=submission.peer.binding,
             linking=Linking(config.linking),
             meaning=Meaning(config.challenge_password),
-            foreign=False,
+            foreign=caller.ra is not None,
         )
     except Malformed as error:
         raise Refusal(error.problem, caller.identity, csr=public) from error
     if claims.is_linked:
         submission.note(linked=submission.peer.binding_type)
-    return public, claims
+    return public, wanted, claims
+
+
+def _has_names(csr: Csr, renewed: Renewed) -> bool:
+    """Compare names as RFC 5280 section 7.1 says: not octets, not texts, alternative names in any order."""
+    return renewed.subject.matches(csr.subject) and Counter(renewed.names) == Counter(csr.names)
 
 
 def _is_renewal(caller: Caller, csr: Csr, operation: Operation) -> bool:
     """Tell whether the caller's own certificate is to be renewed: it says so, or asks for the same names."""
     if caller.stored is None:
         return False
-    if operation is Operation.SIMPLEREENROLL:
-        return True
-    renewed = renewed_from(caller.stored)
-    return renewed.subject.matches(csr.subject) and Counter(renewed.names) == Counter(csr.names)
+    says_so = operation is Operation.SIMPLEREENROLL and caller.ra is None
+    return says_so or _has_names(csr, renewed_from(caller.stored))
 
 
-def _renewed(caller: Caller, csr: Csr, operation: Operation) -> Renewed | None:
-    """Return the certificate to be renewed, None for a first enrollment.
+async def _renewed(endpoint: EstEndpoint, caller: Caller, csr: Csr, operation: Operation) -> Renewed | None:
+    """Return the certificate to be renewed, None for a first enrollment. Raises Refusal.
 
     IoT Edge renews through simpleenroll: the caller's certificate with the same names. Who has no other evidence than
-    a certificate of ours can do nothing but renew it, so other names than its own are for the policy to refuse.
+    a certificate of ours can do nothing but renew it, so other names than its own are for the policy to refuse. A
+    registration authority can't show the certificate that is to be renewed: it is found by its names.
     """
     if caller.stored is None:
         return None
-    if caller.password is None or _is_renewal(caller, csr, operation):
+    if _is_renewal(caller, csr, operation) or (caller.password is None and caller.ra is None):
         return renewed_from(caller.stored)
-    return None
+    if caller.ra is None or operation is not Operation.SIMPLEREENROLL:
+        return None
+    found = await endpoint.credentials.renewable(
+        endpoint.name, csr.subject, csr.names, grace=endpoint.config.renewal_grace
+    )
+    if found is None or isinstance(found, Problem):
+        raise Refusal(found or _NOTHING_FOUND, caller.identity, csr=csr)
+    return renewed_from(found)
+
+
+_CHANGED_TWICE = Problem(
+    Reason.NOT_RENEWABLE,
+    "Beside ChangeSubjectName, subject and subjectAltName must be those of the certificate that is to be renewed "
+    "(RFC 7030 section 4.2.2).",
+)
+_NOTHING_FOUND = Problem(
+    Reason.NOT_RENEWABLE, "There is no valid certificate with this subject and these alternative names to be renewed."
+)

@@ -12,10 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca.names import names_of, subject_of
 from policies.request import EndpointName, Renewed
-from server.store.tables import audit_events, certificates
+from server.store.tables import certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
 
@@ -111,6 +110,13 @@ def find_by_request(connection: sa.Connection, request_id: str) -> StoredCertifi
     return _one(connection, certificates.c.request_id == request_id)
 
 
+def find_by_subject(connection: sa.Connection, subject: str) -> tuple[StoredCertificate, ...]:
+    """Return the newest certificates with this subject, as `str` writes it, letters of either case."""
+    same = sa.func.lower(certificates.c.subject) == subject.lower()
+    query = sa.select(certificates).where(same).order_by(certificates.c.issued_at.desc(), certificates.c.serial)
+    return tuple(map(_stored, connection.execute(query.limit(100))))
+
+
 def list_certificates(
     connection: sa.Connection, wanted: CertificateFilter = EVERYTHING
 ) -> tuple[StoredCertificate, ...]:
@@ -159,16 +165,3 @@ class RevocationOutcome(StrEnum):
     REVOKED = "revoked"
     ALREADY_REVOKED = "already-revoked"
     UNKNOWN = "unknown"
-
-
-def revoke(
-    connection: sa.Connection, serial: int, reason: str, at: datetime, event: Mapping[str, object]
-) -> RevocationOutcome:
-    """Mark a certificate revoked, with the audit event; what is revoked already stays as it is."""
-    good = sa.and_(certificates.c.serial == serial, certificates.c.revoked_at.is_(None))
-    change = sa.update(certificates).where(good).values(revoked_at=at, revocation_reason=reason)
-    if connection.execute(change).rowcount == 1:
-        connection.execute(sa.insert(audit_events), dict(event))
-        return RevocationOutcome.REVOKED
-    known = find_by_serial(connection, serial) is not None
-    return RevocationOutcome.ALREADY_REVOKED if known else RevocationOutcome.UNKNOWN

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from binascii import a2b_base64, b2a_base64
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from operator import attrgetter
@@ -21,6 +21,8 @@ from policies.decision import Finding, Location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from ca.csr import Csr
 
 _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
@@ -42,6 +44,7 @@ _CLASSES: dict[str, type[Any]] = {
         vocabulary.PasswordEvidence,
         vocabulary.ChallengeEvidence,
         vocabulary.CertificateEvidence,
+        vocabulary.RegistrationAuthorityEvidence,
         vocabulary.AccountEvidence,
         vocabulary.Requester,
         vocabulary.Renewed,
@@ -140,7 +143,13 @@ def _asked(request: vocabulary.EnrollmentRequest) -> dict[str, object]:
         "requester": request.requester,
         "renewed": request.renewed,
         "transaction": request.transaction,
+        **({"names": (request.csr.subject, request.csr.names)} if request.csr.renamed else {}),
     }
+
+
+def _recorded(octets: bytes, names: list[Any] | None) -> Csr:
+    csr = read_recorded_csr(octets)
+    return csr if names is None else replace(csr, subject=names[0], names=tuple(names[1]), renamed=True)
 
 
 def write_question(request: vocabulary.EnrollmentRequest) -> str:
@@ -162,7 +171,7 @@ def read_question(text: str, key: str, now: datetime, csr: bytes | None = None) 
         kind=vocabulary.Kind(values["kind"]),
         endpoint=values["endpoint"],
         profile=values["profile"],
-        csr=read_recorded_csr(values["csr"] if csr is None else csr),
+        csr=_recorded(values["csr"] if csr is None else csr, values.get("names")),
         requester=values["requester"],
         now=now,
         renewed=values["renewed"],

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
+from server.clock import system_clock
 from server.config import load_config
 from tests.fakes.running import running
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.app import Application
+    from server.clock import Clock
 
 BASE = "/.well-known/est/"
 CHALLENGE_PASSWORD = x509.ObjectIdentifier("1.2.840.113549.1.9.7")
@@ -153,18 +155,19 @@ class Lab:
 
 
 @asynccontextmanager
-async def lab(folder: Path, endpoints: str, listeners: str = "") -> AsyncIterator[Lab]:
+async def lab(folder: Path, endpoints: str, listeners: str = "", clock: Clock = system_clock) -> AsyncIterator[Lab]:
     """Run the deployment of a folder with these EST endpoints, YAML without indentation.
 
     Args:
         folder: a deployment that `certwright init` made.
         endpoints: what stands under ``endpoints``.
         listeners: more keys of the https listener.
+        clock: tells the time.
     """
     file = folder / "server.yaml"
     head, _, _ = file.read_text().partition("\nendpoints:")
     indented = "\n".join("  " + line for line in endpoints.strip("\n").splitlines())
     more = "".join(f"    {line}\n" for line in listeners.strip("\n").splitlines())
     file.write_text(head.replace("  https:", "  https:\n" + more.rstrip("\n"), 1) + "\nendpoints:\n" + indented + "\n")
-    async with running(load_config(file)) as (application, ports):
+    async with running(load_config(file), clock) as (application, ports):
         yield Lab(application, ports)

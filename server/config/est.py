@@ -1,0 +1,118 @@
+"""EST endpoints in the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from policies.document import Strict
+from policies.durations import Duration
+from server.config.profiled import Profiled
+from server.config.values import Endpoint
+
+AnchorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+
+
+class Manufacturer(Strict):
+    """Another party's CAs, whose certificates prove who a device is, such as the IDevIDs of its manufacturer.
+
+    Attributes:
+        anchors: PEM of the CAs that are trusted.
+        intermediates: PEM of CAs below them, for devices that do not present theirs.
+        crls: files of CRLs, PEM or DER, read again when they change; one of each CA on the way, else nothing is taken.
+        revocation: ``crl``, or ``none`` where the manufacturer publishes nothing.
+        grace: how long after its end a certificate is still taken.
+    """
+
+    anchors: Path
+    intermediates: Path | None = None
+    crls: tuple[Path, ...] = ()
+    revocation: Literal["crl", "none"] = "crl"
+    grace: Duration = Field(default="0d", validate_default=True)
+
+    @model_validator(mode="after")
+    def _fails_closed(self) -> Manufacturer:
+        if bool(self.crls) is not (self.revocation == "crl"):
+            raise ValueError("give crls: [FILE, …], or say revocation: none when the manufacturer publishes nothing")
+        return self
+
+
+class Authenticate(Strict):
+    """How an EST client proves who it is: any one of these is enough to be heard; the profile may ask for more.
+
+    Attributes:
+        passwords: a YAML file, user name to argon2 hash, for HTTP Basic.
+        one_time_passwords: whether passwords that ``certwright credential new`` makes are taken.
+        certificates: whether a certificate that this endpoint issued is taken in TLS.
+        certificates_from: other endpoints whose certificates are taken too.
+        manufacturers: other parties' CAs by name; their certificates are good for first enrollments.
+        registration_authorities: the profiles whose certificates, issued for this endpoint with the purpose
+            id-kp-cmcRA, may ask for others (RFC 7030 section 3.7).
+        require: ``either`` a password or a certificate, or ``both``.
+    """
+
+    passwords: Path | None = None
+    one_time_passwords: bool = False
+    certificates: bool = False
+    certificates_from: tuple[Endpoint, ...] = ()
+    manufacturers: Mapping[AnchorName, Manufacturer] = Field(default_factory=dict)
+    registration_authorities: tuple[str, ...] = ()
+    require: Literal["either", "both"] = "either"
+
+    @property
+    def takes_passwords(self) -> bool:
+        """Whether HTTP Basic is of any use."""
+        return self.passwords is not None or self.one_time_passwords
+
+    @property
+    def takes_certificates(self) -> bool:
+        """Whether a TLS client certificate is of any use."""
+        return self.certificates or bool(self.manufacturers)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Authenticate:
+        if not self.takes_passwords and not self.takes_certificates:
+            raise ValueError(
+                "nobody could authenticate here: give authenticate a password file (passwords: FILE), "
+                "or set one_time_passwords: true or certificates: true"
+            )
+        if self.require == "both" and not (self.takes_passwords and self.takes_certificates):
+            raise ValueError("require: both needs both: passwords or one_time_passwords, and certificates")
+        if "own" in self.manufacturers:
+            raise ValueError("own is what our certificates are called; give the manufacturer another name")
+        if self.registration_authorities and not self.certificates:
+            raise ValueError("registration_authorities needs certificates: true")
+        return self
+
+
+class EstEndpointConfig(Profiled):
+    """An EST endpoint (RFC 7030).
+
+    Attributes:
+        authenticate: how requesters prove who they are.
+        linking: whether requests are bound to their TLS connection (RFC 7030 section 3.5): ``off``, not looked at;
+            ``optional``, right when it is there; ``required``.
+        challenge_password: what that attribute is: the ``binding`` as RFC 7030 says, a ``one-time-password``, or
+            ``automatic``: the binding when it is equal to it, else a one-time password.
+        renewal_grace: how long after its end a certificate may still be renewed.
+        reenroll_first: whether simplereenroll with a manufacturer's certificate, which renews nothing, is taken for a
+            first enrollment, or refused. strongSwan sends simplereenroll whenever it has a certificate.
+        base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
+            line for strongSwan alone, which reads nothing else before 5.9.11.
+    """
+
+    authenticate: Authenticate
+    linking: Literal["off", "optional", "required"] = "optional"
+    challenge_password: Literal["binding", "one-time-password", "automatic"] = "binding"  # noqa: S105 - a word
+    renewal_grace: Duration = Field(default="0d", validate_default=True)
+    reenroll_first: bool = False
+    base64_layout: Literal["auto", "wrapped", "single"] = "auto"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EstEndpointConfig:
+        if self.challenge_password != "binding" and not self.authenticate.one_time_passwords:  # noqa: S105 - a word
+            raise ValueError(f"challenge_password: {self.challenge_password} needs one_time_passwords: true")
+        return self

@@ -1,0 +1,156 @@
+"""Certificates of other CAs, such as those that manufacturers put into devices: paths, validity, revocation.
+
+These trust anchors are kept apart from our own CA (RFC 7030 section 3.3.2: implicit and explicit): a certificate under
+them is never one of ours, whatever is written in it.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import MD5, SHA1
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import crypto
+
+from ca.names import MalformedName, names_of, subject_of
+from policies.request import CertificateEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime, timedelta
+
+    from server.credentials.crls import CrlFiles
+
+_NOT_UNDER_THESE = frozenset({2, 18, 19, 20, 21, 27})
+"""OpenSSL's codes for a path that does not lead here: no issuer, self-signed, untrusted."""
+
+
+class AnchorConfigurationError(Exception):
+    """Trust anchors that can't be used; the text says why."""
+
+
+class Rejected(Exception):
+    """A certificate under these anchors that does not stand. The text is for the requester."""
+
+
+class TrustAnchors:
+    """The CAs of one other party.
+
+    Args:
+        name: what policies and records call it.
+        anchors: the CAs that are trusted, roots or not.
+        intermediates: CAs below them, for devices that do not present theirs.
+        crls: where revocation is looked up; None: nowhere.
+        grace: how long after its end a certificate still counts.
+
+    Raises:
+        AnchorConfigurationError: an anchor is no CA.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        anchors: Sequence[x509.Certificate],
+        *,
+        intermediates: Sequence[x509.Certificate],
+        crls: CrlFiles | None,
+        grace: timedelta,
+    ) -> None:
+        for certificate in (*anchors, *intermediates):
+            if not _is_ca(certificate):
+                subject = certificate.subject.rfc4514_string()
+                raise AnchorConfigurationError(f"{subject} is no CA: its basicConstraints do not say so")
+        self.name = name
+        self._anchors = tuple(map(crypto.X509.from_cryptography, anchors))
+        self._intermediates = tuple(map(crypto.X509.from_cryptography, intermediates))
+        self._known = frozenset(map(_octets, anchors))
+        self._crls = crls
+        self._grace = grace
+
+    def judge(self, presented: Sequence[x509.Certificate], now: datetime) -> CertificateEvidence | None:
+        """Return what a certificate proves, None when it is not under these anchors. Reads CRL files: for a thread.
+
+        Args:
+            presented: what was presented, leaf first; the leaf's key was proven elsewhere.
+            now: the time.
+
+        Raises:
+            Rejected: it is under these anchors and does not stand.
+        """
+        leaf = presented[0]
+        chain = self._path(presented, now)
+        if chain is None:
+            return None
+        if _octets(leaf) in self._known or _is_ca(leaf):
+            raise Rejected("the presented certificate is that of a CA")
+        for certificate in chain[:-1]:  # an anchor's own signature does not matter
+            if isinstance(certificate.signature_hash_algorithm, MD5 | SHA1):
+                raise Rejected("the presented certificate, or one above it, is signed with a broken hash")
+        if self._crls is not None:
+            for certificate, issuer in pairwise(chain):
+                objection = self._crls.objection(certificate, issuer, now)
+                if objection is not None:
+                    raise Rejected(objection)
+        try:
+            subject, names = subject_of(leaf), names_of(leaf)
+        except (MalformedName, ValueError) as error:
+            raise Rejected("the names of the presented certificate can't be read") from error
+        return CertificateEvidence(
+            subject=subject,
+            names=names,
+            serial=leaf.serial_number,
+            not_after=leaf.not_valid_after_utc,
+            anchor=self.name,
+            profile=None,
+            endpoint=None,
+        )
+
+    def _path(self, presented: Sequence[x509.Certificate], now: datetime) -> tuple[x509.Certificate, ...] | None:
+        """Return the path from the leaf to an anchor, None when there is none. Raises Rejected.
+
+        The purposes in the certificates do not matter: devices were given theirs for other things than EST.
+        """
+        end = presented[0].not_valid_after_utc
+        # The grace moves the end alone: at the end of its validity the leaf must have been good in every other way.
+        moment = end if end < now <= end + self._grace else now
+        store = crypto.X509Store()
+        for anchor in self._anchors:
+            store.add_cert(anchor)
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        store.set_time(moment)
+        above = [*map(crypto.X509.from_cryptography, presented[1:]), *self._intermediates]
+        context = crypto.X509StoreContext(store, crypto.X509.from_cryptography(presented[0]), above)
+        try:
+            return tuple(one.to_cryptography() for one in context.get_verified_chain())
+        except crypto.X509StoreContextError as error:
+            code, _, text = error.errors
+            if code in _NOT_UNDER_THESE:
+                return None
+            raise Rejected(f"the presented certificate does not stand: {text}") from error
+
+
+def refuse_own(anchors: TrustAnchors, own: Collection[x509.Certificate]) -> None:
+    """Raise AnchorConfigurationError when a CA of ours is among them: it would pass for another party's."""
+    keys = {_spki(certificate) for certificate in own}
+    for anchor in anchors._anchors:  # noqa: SLF001 - of this module
+        certificate = anchor.to_cryptography()
+        if _spki(certificate) in keys:
+            subject = certificate.subject.rfc4514_string()
+            raise AnchorConfigurationError(f"{subject} is our own CA; its certificates are taken by certificates: true")
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def _octets(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
+
+
+def _spki(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

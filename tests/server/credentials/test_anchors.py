@@ -1,0 +1,212 @@
+"""Certificates of other CAs: the path, the time, revocation; every doubt is a no."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from ca import der
+from server.clock import system_clock
+from server.credentials.anchors import AnchorConfigurationError, Rejected, TrustAnchors, refuse_own
+from server.credentials.crls import CrlFiles, MalformedCrl
+from tests.fakes.manufacturer import YESTERDAY, Made, make
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT = make("Device Root", ca=True)
+SUB = make("Device Sub CA", ROOT, ca=True)
+NOW = system_clock()
+DAY = timedelta(days=1)
+
+
+def anchors(*trusted: Made, **changes: Any) -> TrustAnchors:
+    certificates = [one.certificate for one in trusted or (ROOT,)]
+    usual: dict[str, Any] = {"intermediates": (), "crls": None, "grace": timedelta(0)}
+    return TrustAnchors("acme", certificates, **(usual | changes))
+
+
+def presented(*made: Made) -> tuple[x509.Certificate, ...]:
+    return tuple(one.certificate for one in made)
+
+
+@pytest.mark.parametrize(
+    "purposes",
+    [None, [ExtendedKeyUsageOID.SERVER_AUTH], [x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")]],
+    ids=["none", "serverAuth", "cmcRA"],
+)
+def test_a_device_certificate_is_evidence_whatever_its_purposes_and_never_ours(purposes: list[Any] | None) -> None:
+    device = make("pump", SUB, extensions=[(x509.ExtendedKeyUsage(purposes), True)] if purposes else [])
+
+    found = anchors().judge(presented(device, SUB), NOW)
+
+    assert found is not None
+    assert (found.anchor, found.profile, found.endpoint) == ("acme", None, None)
+    assert (str(found.subject), found.serial) == ("CN=pump", device.certificate.serial_number)
+
+
+def test_a_missing_intermediate_is_found_in_the_configuration_and_an_intermediate_may_be_the_anchor() -> None:
+    device = make("pump", SUB)
+
+    assert anchors().judge(presented(device), NOW) is None
+    assert anchors(intermediates=(SUB.certificate,)).judge(presented(device), NOW) is not None
+    assert anchors(SUB).judge(presented(device), NOW) is not None
+
+
+@pytest.mark.parametrize("device", [make("pump"), make("pump", make("Another Root", ca=True))], ids=["self", "other"])
+def test_a_certificate_that_does_not_lead_here_is_not_judged_here(device: Made) -> None:
+    assert anchors().judge(presented(device, SUB, ROOT), NOW) is None
+
+
+def test_a_forged_signature_under_the_right_name_is_no_path() -> None:
+    device = make("pump", make("Device Sub CA", ca=True))
+    with pytest.raises(Rejected, match="signature"):
+        anchors().judge(presented(device, SUB), NOW)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "grace", "good"),
+    [(-1, 0, True), (1, 0, False), (0, 1, True), (86400, 1, True), (86401, 1, False)],
+)
+def test_the_end_has_a_grace_to_the_second(seconds: int, grace: int, *, good: bool) -> None:
+    end = NOW.replace(microsecond=0)
+    device = make("pump", ROOT, end=end)
+    judge, moment = anchors(grace=grace * DAY), end + timedelta(seconds=seconds)
+    if good:
+        assert judge.judge(presented(device), moment) is not None
+    else:
+        with pytest.raises(Rejected, match="expired"):
+            judge.judge(presented(device), moment)
+
+
+def test_the_beginning_has_no_grace() -> None:
+    device = make("pump", ROOT, begin=NOW + timedelta(hours=1))
+    with pytest.raises(Rejected, match="not yet valid"):
+        anchors(grace=DAY).judge(presented(device), NOW)
+
+
+def test_a_ca_is_no_device() -> None:
+    for chain in (presented(ROOT), presented(SUB, ROOT)):
+        with pytest.raises(Rejected, match="that of a CA"):
+            anchors().judge(chain, NOW)
+
+
+def test_what_is_trusted_itself_is_no_evidence() -> None:
+    with pytest.raises(AnchorConfigurationError, match="CN=pump is no CA"):
+        anchors(make("pump", ROOT))
+
+
+def test_a_device_can_not_issue() -> None:
+    valve = make("valve", ROOT)
+    with pytest.raises(Rejected, match="invalid CA"):
+        anchors().judge(presented(make("pump", valve), valve), NOW)
+
+
+def test_a_broken_hash_proves_nothing() -> None:
+    """No library signs with SHA-1 any more, so the signature is put on by hand."""
+    algorithm = der.sequence(der.oid("1.2.840.10045.4.1"))  # ecdsa-with-SHA1
+    parts = [part.raw for part in der.children(der.read(make("pump", ROOT).certificate.tbs_certificate_bytes))]
+    tbs = der.sequence(*parts[:2], algorithm, *parts[3:])
+    signature = ROOT.key.sign(tbs, ec.ECDSA(hashes.SHA1()))  # noqa: S303 - what is to be refused
+    weak = x509.load_der_x509_certificate(der.sequence(tbs, algorithm, der.bit_string(signature)))
+    with pytest.raises(Rejected, match="broken hash"):
+        anchors().judge((weak,), NOW)
+
+
+def test_names_that_can_not_be_read_are_refused() -> None:
+    names = x509.SubjectAlternativeName([x509.DNSName("no name at all")])
+    with pytest.raises(Rejected, match="names of the presented certificate"):
+        anchors().judge(presented(make("pump", ROOT, extensions=[(names, False)])), NOW)
+
+
+def test_an_unknown_critical_extension_is_refused() -> None:
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+    with pytest.raises(Rejected, match="critical"):
+        anchors().judge(presented(make("pump", ROOT, extensions=[(extension, True)])), NOW)
+
+
+def test_our_own_ca_is_never_another_partys() -> None:
+    with pytest.raises(AnchorConfigurationError, match="CN=Device Root is our own CA"):
+        refuse_own(anchors(), [ROOT.certificate])
+    refuse_own(anchors(), [SUB.certificate])
+
+
+# --- revocation --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Good CRLs of both CAs."""
+    return [ROOT.crl(tmp_path / "root.crl"), SUB.crl(tmp_path / "sub.crl")]
+
+
+def test_a_certificate_that_no_crl_names_stands_and_from_the_next_crl_on_it_does_not(files: list[Path]) -> None:
+    device, judge = make("pump", SUB), anchors(crls=CrlFiles(files))
+
+    assert judge.judge(presented(device, SUB), NOW) is not None
+    assert judge.judge(presented(device, SUB), NOW) is not None
+    SUB.crl(files[1], device.certificate)
+    with pytest.raises(Rejected, match="is revoked"):
+        judge.judge(presented(device, SUB), NOW)
+
+
+def test_a_revoked_intermediate_revokes_what_is_below(files: list[Path]) -> None:
+    ROOT.crl(files[0], SUB.certificate)
+    with pytest.raises(Rejected, match="one above it, is revoked"):
+        anchors(crls=CrlFiles(files)).judge(presented(make("pump", SUB), SUB), NOW)
+
+
+DELTA = x509.DeltaCRLIndicator(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"end": NOW - timedelta(seconds=5)}, "out of date"),
+        ({"begin": NOW + timedelta(hours=1)}, "out of date"),
+        ({"key": make("x").key}, "no CRL of its issuer"),
+        ({"extension": DELTA}, "no CRL of its issuer"),
+    ],
+    ids=["ended", "of the future", "forged", "delta"],
+)
+def test_a_crl_that_does_not_count_is_none(files: list[Path], changes: dict[str, Any], why: str) -> None:
+    SUB.crl(files[1], **changes)
+    with pytest.raises(Rejected, match=why):
+        anchors(crls=CrlFiles(files)).judge(presented(make("pump", SUB), SUB), NOW)
+
+
+@pytest.mark.parametrize("content", [None, b"garbage", b"-----BEGIN X509 CRL-----\n"])
+def test_a_file_that_goes_missing_or_bad_lets_nobody_in(files: list[Path], content: bytes | None) -> None:
+    crls = CrlFiles(files)
+    crls.check()
+    files[1].unlink()
+    if content is not None:
+        files[1].write_bytes(content)
+    with pytest.raises(Rejected, match="no CRL of its issuer"):
+        anchors(crls=crls).judge(presented(make("pump", SUB), SUB), NOW)
+    with pytest.raises((OSError, MalformedCrl)):
+        crls.check()
+
+
+def test_the_newest_of_several_crls_counts(files: list[Path], tmp_path: Path) -> None:
+    device = make("pump", SUB)
+    newer = SUB.crl(tmp_path / "newer.crl", device.certificate, begin=YESTERDAY + timedelta(hours=1))
+    with pytest.raises(Rejected, match="is revoked"):
+        anchors(crls=CrlFiles([newer, *files])).judge(presented(device, SUB), NOW)
+
+
+def test_a_ca_that_may_not_sign_crls_has_none(tmp_path: Path) -> None:
+    usage = x509.KeyUsage(
+        digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=True, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    ca = make("Quiet CA", ca=True, extensions=[(usage, True)])
+    crls = CrlFiles([ca.crl(tmp_path / "ca.crl")])
+    with pytest.raises(Rejected, match="no CRL of its issuer"):
+        anchors(ca, crls=crls).judge(presented(make("pump", ca)), NOW)
