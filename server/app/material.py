@@ -51,18 +51,18 @@ class Material:
         policies: the profiles, compiled.
         authenticators: how requesters prove who they are, for EST and SCEP endpoints.
         ra_keys: the RAs of each SCEP endpoint.
+        scep_proxies: SHA-256 of the certificates that may sign requests of others there.
         tls_chain: the certificate of the https listener and those above it; empty without that listener.
         tls: its context, None without that listener.
-        scep_proxies: SHA-256 of the certificates that may sign requests of others there.
     """
 
     issuers: Mapping[str, Issuer]
     policies: ProfileSet
     authenticators: Mapping[EndpointName, Authenticators]
     ra_keys: Mapping[EndpointName, Keyring]
+    scep_proxies: Mapping[EndpointName, frozenset[bytes]]
     tls_chain: tuple[x509.Certificate, ...]
     tls: SSL.Context | None
-    scep_proxies: Mapping[EndpointName, frozenset[bytes]]
 
 
 def load_material(config: Config) -> Material:
@@ -94,12 +94,12 @@ class _Loader:
             name: self._keyring(("endpoints", str(name)), endpoint, issuers)
             for name, endpoint in config.endpoints.scep.items()
         }
-        authenticators = {
-            name: self._attempt(("endpoints", str(name)), self._authenticators, name) for name in config.endpoints.all()
         proxies = {
             name: self._attempt(("endpoints", str(name), "proxies"), self._proxies, name, endpoint)
             for name, endpoint in config.endpoints.scep.items()
         }
+        authenticators = {
+            name: self._attempt(("endpoints", str(name)), self._authenticators, name) for name in config.endpoints.all()
         }
         if policies is None or self._problems:
             raise DocumentErrors(self._problems)
@@ -107,9 +107,9 @@ class _Loader:
             issuers=issuers,
             policies=policies,
             authenticators={name: found for name, found in authenticators.items() if found is not None},
+            scep_proxies={name: found for name, found in proxies.items() if found is not None},
             ra_keys={name: found for name, found in ra_keys.items() if found is not None},
             tls_chain=tls[0] if tls is not None else (),
-            scep_proxies={name: found for name, found in proxies.items() if found is not None},
             tls=tls[1] if tls is not None else None,
         )
 
@@ -153,8 +153,6 @@ class _Loader:
             self._attempt((*here, "ra_renewal", "folder"), walk, keys, folder)
         return keys
 
-    def _ra(self, here: KeyPath, ra: RaConfig) -> RaKey:
-        certificate = self._read((*here, "certificate"), ra.certificate)
     def _proxies(self, name: EndpointName, endpoint: ScepEndpointConfig) -> frozenset[bytes]:
         found = []
         for index, file in enumerate(endpoint.proxies):
@@ -165,6 +163,8 @@ class _Loader:
                 raise RaConfigurationError(f"{file} holds no PEM certificate") from error
         return frozenset(certificate.fingerprint(SHA256()) for certificate in found)
 
+    def _ra(self, here: KeyPath, ra: RaConfig) -> RaKey:
+        certificate = self._read((*here, "certificate"), ra.certificate)
         if ra.hsm is not None:
             return load_hsm_ra_key(certificate, self._hsms.key((*here, "hsm"), ra.hsm))
         key = self._read((*here, "key"), ra.key) if ra.key is not None else b""
