@@ -17,15 +17,18 @@ run: $(VENV)/.runtime  ## serve the development deployment in certs-dev/, which 
 	@test -e certs-dev/server.yaml || $(VENV)/bin/python certs-dev/make_dev_pki.py
 	@exec $(VENV)/bin/certwright serve --config certs-dev/server.yaml
 
+# A process for each core; the tests of one file stay together because they share servers and keys.
+PARALLEL ?= --numprocesses=auto --dist=loadfile
+
 .PHONY: test
 test: $(VENV)/.dev  ## run all tests; ARGS="tests/ca -k csr" selects, COVERAGE=1 measures
 ifdef COVERAGE
 	@rm -f .coverage .coverage.*
-	$(VENV)/bin/coverage run -m pytest $(ARGS)
+	$(VENV)/bin/coverage run -m pytest $(PARALLEL) $(ARGS)
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report
 else
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(PARALLEL) $(ARGS)
 endif
 
 .PHONY: check
@@ -38,6 +41,9 @@ check: $(VENV)/.dev  ## format, lint, types and import contracts
 .PHONY: certbot
 certbot: .venv-certbot/.installed  ## install certbot into .venv-certbot, as a client to try and test with
 
+.PHONY: pebble
+pebble: .venv-pebble/.installed  ## build Pebble into .venv-pebble (needs Go), an ACME server to test with
+
 .PHONY: lock
 lock:  ## resolve all dependencies anew into requirements/ (needs uv)
 	printf 'setuptools>=80\nwheel\n' | $(LOCK) --upgrade --output-file requirements/build.txt -
@@ -47,7 +53,7 @@ lock:  ## resolve all dependencies anew into requirements/ (needs uv)
 
 .PHONY: clean
 clean:  ## remove what can be made again; certs-dev/ stays
-	rm -rf $(VENV) .venv-certbot build *.egg-info .coverage .coverage.* .hypothesis .*_cache
+	rm -rf $(VENV) .venv-certbot .venv-pebble build *.egg-info .coverage .coverage.* .hypothesis .*_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
@@ -66,6 +72,13 @@ $(VENV)/.runtime: requirements/build.txt requirements/runtime.txt pyproject.toml
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@echo "Installing the tools for tests and checks"
 	@$(VENV)/bin/python $(PIP) $(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+# Go verifies the module's checksum by its own database.
+.venv-pebble/.installed:
+	@command -v go >/dev/null || { echo "Go is needed to build Pebble" >&2; exit 1; }
+	@for program in pebble pebble-challtestsrv; do \
+		GOBIN=$(CURDIR)/.venv-pebble/bin go install github.com/letsencrypt/pebble/v2/cmd/$$program@v2.10.1 || exit 1; done
 	@touch $@
 
 .venv-certbot/.installed: requirements/certbot.txt | $(VENV)/bin/python
