@@ -111,8 +111,6 @@ def _resolve(value: Any, folder: Path) -> Any:
         case tuple():
             return tuple(_resolve(item, folder) for item in value)
         case _:
-        case tuple():
-            return tuple(_resolve(item, folder) for item in value)
             return value
 
 
