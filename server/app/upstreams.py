@@ -6,7 +6,11 @@ import ssl
 from typing import TYPE_CHECKING, assert_never
 
 from aiohttp import encode_basic_auth
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from ca.backends.acme import AcmeUpstream, Dns01
+from ca.backends.acme_account import AcmeAccount, ExternalAccount
 from ca.backends.chain import load_chain
 from ca.backends.command import CommandUpstream
 from ca.backends.est import EstUpstream
@@ -14,7 +18,7 @@ from ca.backends.http_client import HttpClient
 from ca.backends.upstream import UpstreamIssuer
 from ca.backends.vault import VaultUpstream
 from ca.issuer import IssuerConfigurationError
-from server.config.upstreams import CommandIssuerConfig, EstIssuerConfig, VaultIssuerConfig
+from server.config.upstreams import AcmeIssuerConfig, CommandIssuerConfig, EstIssuerConfig, VaultIssuerConfig
 
 if TYPE_CHECKING:
     from ca.backends.upstream import Upstream
@@ -33,7 +37,11 @@ def load_upstream_issuer(here: KeyPath, settings: RemoteIssuerConfig, reader: Re
     certificate = reader.file((*here, "certificate"), settings.certificate)
     chain = load_chain(certificate, reader.file((*here, "chain"), settings.chain))
     upstream = _upstream(here, settings, reader)
-    return UpstreamIssuer(upstream, chain, seconds=settings.timeout_seconds, clock=settings.tolerance)
+    # ACME servers take names from the order and make a subject of their own, or none
+    own_subject = isinstance(settings, AcmeIssuerConfig)
+    return UpstreamIssuer(
+        upstream, chain, seconds=settings.timeout_seconds, clock=settings.tolerance, subject=own_subject
+    )
 
 
 def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader) -> Upstream:
@@ -44,6 +52,8 @@ def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader) -> Up
                 password = reader.secret((*here, "password"), settings.password).decode()
                 headers["Authorization"] = encode_basic_auth(settings.username, password)
             return EstUpstream(settings.url, HttpClient(_tls(here, settings, reader), headers))
+        case AcmeIssuerConfig():
+            return _acme(here, settings, reader)
         case VaultIssuerConfig():
             headers = {"X-Vault-Token": reader.secret((*here, "token"), settings.token).decode()}
             if settings.namespace is not None:
@@ -54,6 +64,30 @@ def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader) -> Up
             return CommandUpstream(settings.command, reader.folder)
         case _:
             assert_never(settings)
+
+
+def _acme(here: KeyPath, settings: AcmeIssuerConfig, reader: Reader) -> AcmeUpstream:
+    pem, passphrase = reader.file((*here, "account_key"), settings.account_key), None
+    if settings.account_passphrase is not None:
+        passphrase = reader.secret((*here, "account_passphrase"), settings.account_passphrase)
+    try:
+        key = load_pem_private_key(pem, passphrase)
+    except (ValueError, TypeError) as error:
+        raise IssuerConfigurationError(f"account_key: {settings.account_key} can't be opened") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise IssuerConfigurationError("account_key: must be a P-256 key")
+    external = None
+    if settings.external_account is not None:
+        where = (*here, "external_account", "key")
+        secret = reader.secret(where, settings.external_account.key).decode("ascii", errors="replace")
+        try:
+            external = ExternalAccount.of(settings.external_account.kid, secret)
+        except ValueError as error:
+            raise IssuerConfigurationError("external_account: the key is not base64url") from error
+    client = HttpClient(_tls(here, settings, reader))
+    account = AcmeAccount(settings.url, key, client, settings.contact, external)
+    dns01 = None if settings.dns01 is None else Dns01(settings.dns01, reader.folder)
+    return AcmeUpstream(account, dns01, seconds=max(settings.timeout_seconds / 2, settings.timeout_seconds - 2))
 
 
 def _tls(here: KeyPath, settings: HttpsUpstreamConfig, reader: Reader) -> ssl.SSLContext:

@@ -150,6 +150,44 @@ class VaultIssuerConfig(HttpsUpstreamConfig):
         return (*super().secret_files(), *files_of(self.token))
 
 
+class ExternalAccountConfig(Strict):
+    """What ties our ACME account to one that the other CA has given us.
+
+    Attributes:
+        kid: its key identifier.
+        key: where its key comes from, base64url as CAs hand it out.
+    """
+
+    kid: str
+    key: SecretSource
+
+
+class AcmeIssuerConfig(HttpsUpstreamConfig):
+    """Another ACME server; `url` is its directory.
+
+    Attributes:
+        account_key: PEM of our account's key, P-256.
+        account_passphrase: where the key's passphrase comes from; None for a key in the clear.
+        contact: URLs like ``mailto:pki@example.com``.
+        external_account: binds our account to one outside of ACME.
+        terms_agreed: that its terms of service are agreed to; it must be said.
+        dns01: the command that publishes records; None when every authorization is there from before.
+    """
+
+    type: Literal["acme"]
+    account_key: Path
+    account_passphrase: SecretSource | None = None
+    contact: tuple[str, ...] = ()
+    external_account: ExternalAccountConfig | None = None
+    terms_agreed: Literal[True]
+    dns01: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        external = self.external_account.key if self.external_account is not None else None
+        return (*super().secret_files(), self.account_key, *files_of(self.account_passphrase, external))
+
+
 class CommandIssuerConfig(UpstreamConfig):
     """A command that takes a CSR and a plan and returns a certificate.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FILES = "certificate: ca/issuing.pem, chain: chain.pem"
 EST = f"type: est, {FILES}, url: 'https://ca.example/.well-known/est/plant'"
+ACME = f"type: acme, {FILES}, url: 'https://acme.example/dir', account_key: account.key, terms_agreed: true"
 VAULT = f"type: vault, {FILES}, url: 'https://vault.example:8200', role: devices, token: {{file: token}}"
 
 
@@ -45,6 +46,10 @@ def secrets(folder: Path) -> Path:
     client = make_root(DistinguishedName.from_text("CN=door"), now=system_clock(), key=generate_key("P-256"))
     (folder / "client.pem").write_bytes(client.certificate_pem())
     (folder / "client.key").write_bytes(client.key_pem(b"s.token"))
+    (folder / "account.key").write_bytes(client.key_pem(b"s.token"))
+    other = make_root(DistinguishedName.from_text("CN=other"), now=system_clock(), key=generate_key("P-384"))
+    (folder / "p384.key").write_bytes(other.key_pem())
+    (folder / "eab").write_text("c2VjcmV0")
     return folder
 
 
@@ -53,6 +58,8 @@ def secrets(folder: Path) -> Path:
     [
         f"{EST}, username: door, password: {{file: token}}, trust: root.pem",
         f"{EST}, client: {{certificate: client.pem, key: client.key, passphrase: {{file: token}}}}",
+        f"{ACME}, account_passphrase: {{file: token}}, contact: ['mailto:pki@example.com'], dns01: [./publish]",
+        f"{ACME}, account_passphrase: {{file: token}}, external_account: {{kid: one, key: {{file: eab}}}}",
         f"{VAULT}, namespace: plant",
         f"{VAULT.replace('https://vault.example:8200', 'http://127.0.0.1:8200')}",
         f"type: exec, {FILES}, command: [./sign, now], timeout_seconds: 60",
@@ -74,6 +81,7 @@ async def test_a_ca_elsewhere_is_made_without_asking_it(secrets: Path, settings:
         (f"{VAULT.replace('role: devices', 'role: ../../sys')}", "role"),
         (f"type: exec, {FILES}, command: []", "command"),
         (f"type: exec, {FILES}, command: [x], timeout_seconds: 301", "timeout_seconds"),
+        (ACME.replace("true", "false"), "terms_agreed"),
         (f"{VAULT}, tokn: x", 'did you mean "token"'),
         (f"{VAULT.replace('file: token', 'file: nothing')}", "can't be read"),
     ],
@@ -87,6 +95,12 @@ def test_what_can_not_work_is_told_with_its_place(secrets: Path, settings: str, 
     ("settings", "message"),
     [
         (f"{VAULT}, trust: token", "holds no PEM certificates"),
+        (ACME, "account_key: .* can't be opened"),
+        (f"{ACME.replace('account.key', 'p384.key')}", "must be a P-256 key"),
+        (
+            f"{ACME}, account_passphrase: {{file: token}}, external_account: {{kid: one, key: {{file: token}}}}",
+            "not base64url",
+        ),
         (f"{VAULT}, client: {{certificate: client.pem, key: client.key}}", "don't work together"),
         (f"{VAULT}, client: {{certificate: root.pem, key: client.key, passphrase: {{file: token}}}}", "together"),
     ],
