@@ -29,6 +29,8 @@ class Action(StrEnum):
     """A secret for a requester was made."""
     CREDENTIAL_ENDED = "credential-ended"
     """A secret was withdrawn."""
+    RENEWALS_MOVED = "renewals-moved"
+    """The renewal windows of certificates were moved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class ErrorType(StrEnum):
     """The error types of RFC 8555 section 6.7 that this server uses; nothing is invented in that namespace."""
 
     ACCOUNT_DOES_NOT_EXIST = "accountDoesNotExist"
+    ALREADY_REPLACED = "alreadyReplaced"
+    """RFC 9773."""
     ALREADY_REVOKED = "alreadyRevoked"
     BAD_CSR = "badCSR"
     BAD_NONCE = "badNonce"
@@ -80,6 +82,7 @@ class ErrorType(StrEnum):
 
 
 _STATUS = {
+    ErrorType.ALREADY_REPLACED: 409,
     ErrorType.INCORRECT_RESPONSE: 403,
     ErrorType.ORDER_NOT_READY: 403,
     ErrorType.RATE_LIMITED: 429,
@@ -217,9 +220,15 @@ class AccountUpdate:
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """The payload of newOrder (RFC 8555 section 7.4): normalised identifiers without repetition."""
+    """The payload of newOrder (RFC 8555 section 7.4).
+
+    Attributes:
+        identifiers: normalised, without repetition.
+        replaces: the certificate that is replaced (RFC 9773 section 5).
+    """
 
     identifiers: tuple[Identifier, ...]
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +340,7 @@ class Order:
         csr: DER of the accepted request; None before finalize.
         request_id: the record of the request at the enrollment door, None before there is one.
         certificate: whether there is a certificate to download.
+        replaces: the certificate that it replaces, by its identifier of RFC 9773.
     """
 
     id: str
@@ -343,6 +353,7 @@ class Order:
     csr: bytes | None = None
     request_id: str | None = None
     certificate: bool = False
+    replaces: str | None = None
 
 
 def authorization_status(stored: AuthorizationStatus, expires: datetime, now: datetime) -> AuthorizationStatus:
@@ -399,6 +410,11 @@ class Urls:
     def challenge(self, authorization: str, type_: str) -> str:
         """A challenge of an authorization."""
         return f"{self.base}/challenge/{authorization}/{type_}"
+
+    @property
+    def renewal_info(self) -> str:
+        """Renewal information; a certificate's identifier follows after a slash."""
+        return f"{self.base}/renewal-info"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def reason_of(document: ProblemDocument) -> Reason:  # noqa: PLR0911 - one flat 
             return Reason.UNAUTHENTICATED
         case ErrorType.BAD_PUBLIC_KEY | ErrorType.BAD_SIGNATURE_ALGORITHM:
             return Reason.BAD_ALGORITHM
-        case ErrorType.ALREADY_REVOKED | ErrorType.ORDER_NOT_READY:
+        case ErrorType.ALREADY_REVOKED | ErrorType.ALREADY_REPLACED | ErrorType.ORDER_NOT_READY:
             return Reason.CONFLICT
         case ErrorType.RATE_LIMITED:
             return Reason.RATE_LIMITED

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from server.acme.codec.replies import encode_directory, encode_problem
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Reply, rejected
 from server.acme.problems import reason_of
-from server.acme.service import DEFAULT_LABEL, AcmeEndpoint, Call, Service
+from server.acme.service import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Call, Service
 from server.enrollment import RefusedAttempt
 from server.http import BodyTooLarge, address, note, read_body
 from server.outcome import Problem
@@ -39,6 +39,7 @@ RESERVED_LABELS = frozenset(
         "authorization",
         "challenge",
         "certificate",
+        "renewal-info",
     }
 )
 """Path segments of the endpoint without label, which no label may hide."""
@@ -108,6 +109,8 @@ class _Front:
             app.router.add_get(prefix + path, get)
             app.router.add_post(prefix + path, self._post(post))
             app.router.add_route("*", prefix + path, self._wrong_method("GET, HEAD, POST"))
+        app.router.add_get(f"{prefix}/renewal-info/{{id}}", self._get_renewal_info)
+        app.router.add_route("*", f"{prefix}/renewal-info/{{id}}", self._wrong_method("GET, HEAD"))
         app.router.add_get(f"{prefix}/directory/", self._get_directory)  # some clients are configured with the slash
         app.router.add_route("*", f"{prefix}/{{tail:.*}}", self._nothing_here)
 
@@ -156,6 +159,16 @@ class _Front:
     async def _post_directory(self, call: Call, _ids: Mapping[str, str]) -> Reply:
         signed = await self._service.authentication.by_active_account(call)
         return Reply(200, encode_directory(signed.urls))
+
+    async def _get_renewal_info(self, request: web.Request) -> web.StreamResponse:
+        """Answer without a signature (RFC 9773 section 7): unknown certificates are no refusals to put on record."""
+        note(request, endpoint=self._scope)
+        try:
+            reply = await self._service.renewals.info(request.match_info["id"])
+        except Rejected as refusal:
+            reply = _problem(refusal.document)
+        note(request, **reply.facts)
+        return self._response(request, reply)
 
     async def _get_nonce(self, request: web.Request) -> web.StreamResponse:
         return self._response(request, Reply(200 if request.method == hdrs.METH_HEAD else 204))
@@ -210,4 +223,4 @@ async def _jose_body(request: web.Request) -> bytes:
         raise rejected(ErrorType.MALFORMED, "the request body did not arrive whole", error.status) from None
 
 
-__all__ = ["JOSE", "AcmeEndpoint", "mount"]
+__all__ = ["JOSE", "AcmeEndpoint", "AcmeProfile", "mount"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from server.acme import routes as acme
 from server.acme.challenges.http01 import http01
+from server.app.acme import acme_profiles
 from server.est import routes as est
 from server.app.secret_sources import Reader
 from server.scep import routes as scep
@@ -149,6 +150,8 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             challenges=(http01(config.http01),),
             clock=services.clock,
             decide=services.material.policies.decide,
+            profiles=acme_profiles(config.profiles, services.material.policies),
+            renewal_check=config.renewal_check,
         )
         for name, config in services.config.endpoints.acme.items()
     }

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from policies.document import Strict
 from policies.request import EndpointName, Protocol
+from server.config.acme import RenewalCheck
 from server.config.est import EstEndpointConfig
 from server.config.listeners import PositiveSeconds
 from server.config.profiled import Profiled
@@ -21,7 +22,8 @@ class Http01(Strict):
 
     Attributes:
         port: the port to connect to; 80 is what the RFC says.
-        networks: the only addresses to connect to; None: every address of the public Internet.
+        networks: the only addresses to connect to; None: every unicast address, private ones too, but not loopback,
+            link-local, reserved ones and the metadata services of clouds.
         resolver: the DNS resolver's address, or ``system``.
         loopback_names: whether names under ``.localhost`` are loopback without asking DNS (RFC 6761 section 6.3).
         timeout_seconds: for one attempt, from the look-up to the last byte.
@@ -35,9 +37,15 @@ class Http01(Strict):
 
 
 class AcmeEndpointConfig(Profiled):
-    """An ACME endpoint (RFC 8555)."""
+    """An ACME endpoint (RFC 8555).
+
+    Attributes:
+        http01: how control over a name is validated by HTTP.
+        renewal_check: how often clients look whether the renewal window of a certificate has moved (RFC 9773).
+    """
 
     http01: Http01 = Http01()
+    renewal_check: RenewalCheck = Field(default="6h", validate_default=True)
 
 
 class Endpoints(Strict):

@@ -91,6 +91,18 @@ def test_certbot_gets_a_certificate_and_renews_it(certbot: Certbot) -> None:
     assert second.serial_number != first.serial_number
 
 
+def test_certbot_renews_when_its_renewal_window_is_moved(certbot: Certbot) -> None:
+    certbot.issue()
+    first = certbot.accepted()
+    certbot.server.certwright("renewals", "push", "--serial", format(first.serial_number, "x"), "--within", "0s")
+    certbot("renew", "--no-random-sleep-on-renew")
+    second = certbot.accepted()
+    assert second != first
+    # That one's window is where the profile has it; certbot looks again when Retry-After says so.
+    certbot("renew", "--no-random-sleep-on-renew")
+    assert certbot.accepted() == second
+
+
 def test_certbot_gets_one_certificate_for_several_names(certbot: Certbot) -> None:
     names = (certbot.name, f"www.{certbot.name}", f"a.b.c.{certbot.name}")
     certbot.issue(*names)

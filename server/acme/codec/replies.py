@@ -53,6 +53,7 @@ def encode_directory(urls: Urls) -> bytes:
         "newOrder": f"{urls.base}/new-order",
         "revokeCert": f"{urls.base}/revoke-cert",
         "keyChange": f"{urls.base}/key-change",
+        "renewalInfo": urls.renewal_info,
     }
     return write_object(members)
 
@@ -86,6 +87,16 @@ def encode_order(order: Order, urls: Urls) -> bytes:
         members["certificate"] = urls.certificate(order.id)
     if order.error:
         members["error"] = order.error
+    if order.replaces:
+        members["replaces"] = order.replaces
+    return write_object(members)
+
+
+def encode_renewal_info(start: datetime, end: datetime, explanation: str) -> bytes:
+    """Return the RenewalInfo object (RFC 9773 section 4.2)."""
+    members: dict[str, object] = {"suggestedWindow": {"start": _time(start), "end": _time(end)}}
+    if explanation:
+        members["explanationURL"] = explanation
     return write_object(members)
 
 

@@ -106,7 +106,14 @@ def decode_new_order(payload: bytes) -> NewOrder:
             identifiers[judged] = None
     if problems:
         raise Rejected(compound(tuple(problems), "identifiers can't be accepted"))
-    return NewOrder(tuple(identifiers))
+    return NewOrder(tuple(identifiers), _text(members, "replaces"))
+
+
+def _text(members: dict[str, Any], name: str) -> str | None:
+    value = members.get(name)
+    if value is not None and not isinstance(value, str):
+        raise malformed(f"{name} is not a string")
+    return value
 
 
 def compound(problems: tuple[Subproblem, ...], detail: str) -> ProblemDocument:

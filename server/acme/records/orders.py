@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from server.acme.messages import AuthorizationStatus, Identifier, Order, OrderStatus, order_status
 from server.acme.records.accounts import OWNED, active_among
 from server.acme.records.authorizations import insert_authorizations
+from server.acme.records.renewals import is_replaced
 from server.acme.records.tables import accounts, authorizations, chains, orders
 from server.store.bulk import BulkInsert
 from server.store.tables import certificates
@@ -46,7 +48,16 @@ _AUTHORIZED = _UPDATE.where(
     ),
 ).values(status=sa.bindparam("new_status"))
 _INSERT = BulkInsert(
-    orders, "id", "account_id", "endpoint", "status", "created_at", "expires", "identifiers", "authorizations"
+    orders,
+    "id",
+    "account_id",
+    "endpoint",
+    "status",
+    "created_at",
+    "expires",
+    "identifiers",
+    "authorizations",
+    "replaces",
 )
 
 
@@ -62,28 +73,67 @@ def _order(row: sa.Row[Any], now: datetime) -> Order:
         csr=row.csr,
         request_id=row.request_id,
         certificate=row.chain is not None,
+        replaces=row.replaces,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A new order to be recorded: whose it is, its authorizations, the endpoint and the time."""
+    """A new order to be recorded.
+
+    Attributes:
+        owner: whose it is.
+        order: the order.
+        parts: its authorizations.
+        endpoint: where.
+        now: the time.
+        replaced: the serial number of the certificate that it replaces.
+    """
 
     owner: Owner
     order: Order
     parts: tuple[Authorization, ...]
     endpoint: str
     now: datetime
+    replaced: int | None = None
 
 
-def place(connection: sa.Connection, placements: Sequence[Placement]) -> list[bool]:
-    """Record new orders with their authorizations. Says of each whether its owner is valid; if not, it is not there."""
+class Placed(StrEnum):
+    """How recording a new order went."""
+
+    YES = "yes"
+    NO_ACCOUNT = "no-account"
+    """The account may not act."""
+    REPLACED = "replaced"
+    """What it replaces is replaced by another order."""
+
+
+def place(connection: sa.Connection, placements: Sequence[Placement]) -> list[Placed]:
+    """Record new orders with their authorizations. Says of each how it went; if not well, it is not there."""
     good = active_among(connection, [each.owner for each in placements])
-    taken = [each for each, valid in zip(placements, good, strict=True) if valid]
+    taken: list[Placement] = []
+    results: list[Placed] = []
+    replacing: set[str] = set()
+    for each, valid in zip(placements, good, strict=True):
+        result = _judged(connection, each, replacing) if valid else Placed.NO_ACCOUNT
+        results.append(result)
+        if result is Placed.YES:
+            taken.append(each)
     if taken:
         _INSERT(connection, [_row(each) for each in taken])
         insert_authorizations(connection, [(each.endpoint, part) for each in taken for part in each.parts])
-    return good
+    return results
+
+
+def _judged(connection: sa.Connection, placement: Placement, replacing: set[str]) -> Placed:
+    """Judge what an order replaces; of those that come together, only the first gets it."""
+    certificate, serial = placement.order.replaces, placement.replaced
+    if certificate is None or serial is None:
+        return Placed.YES
+    if certificate in replacing or is_replaced(connection, certificate, serial, placement.now):
+        return Placed.REPLACED
+    replacing.add(certificate)
+    return Placed.YES
 
 
 def _row(placement: Placement) -> dict[str, object]:
@@ -97,6 +147,7 @@ def _row(placement: Placement) -> dict[str, object]:
         "expires": order.expires,
         "identifiers": [[each.type, each.value] for each in order.identifiers],
         "authorizations": list(order.authorizations),
+        "replaces": order.replaces,
     }
 
 

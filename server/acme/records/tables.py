@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from server.store.tables import UtcTime, metadata
+from server.store.tables import Serial, UtcTime, metadata
 
 _PROCESSING = sa.text("status = 'processing'")
 _WAITING = sa.text("next_attempt IS NOT NULL")
@@ -20,6 +20,8 @@ accounts = sa.Table(
     sa.Column("contact", sa.JSON(), nullable=False),
     sa.Column("terms_agreed", sa.Boolean(), nullable=False),
     sa.Column("created_at", UtcTime(), nullable=False),
+    sa.Column("binding", sa.JSON(none_as_null=True)),  # the external account binding as it was verified
+    sa.Column("credential_id", sa.String(32)),  # the key of the binding
     sa.UniqueConstraint("endpoint", "thumbprint", name="uq_acme_accounts_endpoint"),
 )
 
@@ -46,6 +48,8 @@ orders = sa.Table(
     sa.Column("csr", sa.LargeBinary()),
     sa.Column("request_id", sa.String(64), index=True),
     sa.Column("chain", sa.String(64), sa.ForeignKey("acme_chains.digest")),
+    sa.Column("profile", sa.String(80)),
+    sa.Column("replaces", sa.String(128), index=True),  # RFC 9773 section 5
     sa.Index("ix_acme_orders_account_id", "account_id", "created_at"),
     sa.Index("ix_acme_orders_processing", "endpoint", sqlite_where=_PROCESSING, postgresql_where=_PROCESSING),
 )
@@ -69,3 +73,28 @@ authorizations = sa.Table(
     sa.Index("ix_acme_authorizations_account_id", "account_id", "value"),
     sa.Index("ix_acme_authorizations_next_attempt", "next_attempt", sqlite_where=_WAITING, postgresql_where=_WAITING),
 )
+
+windows = sa.Table(
+    "acme_renewal_windows",
+    metadata,
+    sa.Column("serial", Serial(), primary_key=True),
+    sa.Column("starts", UtcTime(), nullable=False),
+    sa.Column("ends", UtcTime(), nullable=False),
+    sa.Column("explanation", sa.Text(), nullable=False),
+    sa.Column("made_by", sa.Text(), nullable=False),
+    sa.Column("made_at", UtcTime(), nullable=False),
+)
+"""Renewal windows that an administrator has moved; the others are calculated (RFC 9773)."""
+
+validations = sa.Table(
+    "acme_validations",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("authorization_id", sa.String(32), sa.ForeignKey("acme_authorizations.id"), nullable=False, index=True),
+    sa.Column("at", UtcTime(), nullable=False),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("milliseconds", sa.Integer(), nullable=False),
+    sa.Column("error", sa.String(32)),  # NULL when it succeeded
+    sa.Column("detail", sa.Text(), nullable=False),
+)
+"""Every attempt to validate a challenge, for people who ask why."""

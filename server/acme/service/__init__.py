@@ -5,9 +5,10 @@ from __future__ import annotations
 from server.acme.service.accounts import Accounts
 from server.acme.service.authentication import Authentication, Call
 from server.acme.service.authorizations import Authorizations
-from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, Timing
+from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Timing
 from server.acme.service.finalization import Finalization
 from server.acme.service.orders import Orders
+from server.acme.service.renewals import Renewals
 from server.acme.service.revocation import Revocation
 from server.acme.service.validation import Validation
 
@@ -20,8 +21,9 @@ class Service:
         self.authentication = Authentication(endpoint)
         self.validation = Validation(endpoint)
         self.finalization = Finalization(endpoint, self.authentication)
+        self.renewals = Renewals(endpoint)
         self.accounts = Accounts(endpoint, self.authentication)
-        self.orders = Orders(endpoint, self.authentication, self.finalization)
+        self.orders = Orders(endpoint, self.authentication, self.finalization, self.renewals)
         self.authorizations = Authorizations(endpoint, self.authentication, self.validation)
         self.revocation = Revocation(endpoint, self.authentication)
 
@@ -36,4 +38,4 @@ class Service:
         await self.finalization.stop()
 
 
-__all__ = ["DEFAULT_LABEL", "AcmeEndpoint", "Call", "Service", "Timing"]
+__all__ = ["DEFAULT_LABEL", "AcmeEndpoint", "AcmeProfile", "Call", "Service", "Timing"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,13 +13,13 @@ from server.acme.records.orders import place
 from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from policies.decision import Decision
     from policies.request import EnrollmentRequest
     from server.acme.challenges import ChallengeType
     from server.acme.nonces import Nonces
-    from server.acme.records.orders import Placement
+    from server.acme.records.orders import Placed, Placement
     from server.clock import Clock
     from server.enrollment import Enrollment
     from server.store import Store
@@ -61,6 +61,19 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class AcmeProfile:
+    """What an endpoint knows of a profile that it offers.
+
+    Attributes:
+        description: what it is for, in one line.
+        renewal: how long before its end a certificate should be renewed, or the share of its lifetime; None: a third.
+    """
+
+    description: str
+    renewal: timedelta | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AcmeEndpoint:
     """An ACME service under one label, as it is configured.
 
@@ -76,6 +89,8 @@ class AcmeEndpoint:
         token: makes identifiers and challenge tokens of at least 128 random bits, base64url.
         decide: the policy, asked at newOrder about the names alone.
         timing: how long things take.
+        profiles: those that the endpoint offers, the first for orders that name none.
+        renewal_check: how often clients should look whether the renewal window has moved.
     """
 
     label: str
@@ -88,6 +103,8 @@ class AcmeEndpoint:
     decide: Callable[[EnrollmentRequest], Decision]
     token: Callable[[], str] = random_token
     timing: Timing = Timing()
+    profiles: Mapping[str, AcmeProfile] = field(default_factory=dict)
+    renewal_check: timedelta = timedelta(hours=6)
 
     @property
     def name(self) -> EndpointName:
@@ -111,8 +128,8 @@ class AcmeEndpoint:
         except StoreUnavailable:
             raise _unavailable() from None
 
-    async def place(self, placement: Placement) -> bool:
-        """Record a new order together with those that come at the same time. Returns False for an invalid owner."""
+    async def place(self, placement: Placement) -> Placed:
+        """Record a new order together with those that come at the same time. Returns how it went."""
         try:
             return await self.store.write_together(place, placement)
         except StoreUnavailable:

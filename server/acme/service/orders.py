@@ -23,9 +23,10 @@ from server.acme.messages import (
     Rejected,
     Reply,
     Subproblem,
+    rejected,
 )
 from server.acme.records import orders
-from server.acme.records.orders import Placement
+from server.acme.records.orders import Placed, Placement
 from server.acme.service.authentication import deactivated, missing
 from server.acme.service.forbidden_names import ForbiddenNames
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from server.acme.service.authentication import Authentication, Call, Signed
     from server.acme.service.endpoint import AcmeEndpoint
     from server.acme.service.finalization import Finalization
+    from server.acme.service.renewals import Renewals
 
 _NO_WILDCARDS = "no challenge offered here can prove control over a wildcard name"
 
@@ -54,8 +56,15 @@ def requester(account: str, names: tuple[DnsName, ...], address: str | None) -> 
 class Orders:
     """newOrder, orders and their certificates."""
 
-    def __init__(self, endpoint: AcmeEndpoint, authentication: Authentication, finalization: Finalization) -> None:
+    def __init__(
+        self,
+        endpoint: AcmeEndpoint,
+        authentication: Authentication,
+        finalization: Finalization,
+        renewals: Renewals,
+    ) -> None:
         self._endpoint = endpoint
+        self._renewals = renewals
         self._authentication = authentication
         self._finalization = finalization
         self._forbidden = ForbiddenNames(endpoint.decide)
@@ -65,13 +74,18 @@ class Orders:
         signed = await self._authentication.by_account(call)
         request = decode_new_order(signed.payload)
         self._judge(call, signed, request)
+        replaced = await self._renewals.judge(signed, request)
         order, parts = self._made(signed.account, request)
         call.transaction = order.id
         endpoint = self._endpoint
-        placement = Placement(signed.owner, order, parts, str(endpoint.name), endpoint.clock())
-        if not await endpoint.place(placement):
-            raise deactivated()
-        return order_reply(order, signed, 201)
+        placement = Placement(signed.owner, order, parts, str(endpoint.name), endpoint.clock(), replaced)
+        match await endpoint.place(placement):
+            case Placed.YES:
+                return order_reply(order, signed, 201)
+            case Placed.NO_ACCOUNT:
+                raise deactivated()
+            case Placed.REPLACED:
+                raise rejected(ErrorType.ALREADY_REPLACED, "another order replaces that certificate already")
 
     def _judge(self, call: Call, signed: Signed, request: NewOrder) -> None:
         """Refuse now what could never be issued, naming each identifier at fault."""
@@ -105,7 +119,8 @@ class Orders:
             for identifier in request.identifiers
         )
         ids = tuple(each.id for each in parts)
-        return Order(order, account, OrderStatus.PENDING, expires, request.identifiers, ids), parts
+        made = Order(order, account, OrderStatus.PENDING, expires, request.identifiers, ids, replaces=request.replaces)
+        return made, parts
 
     async def read(self, call: Call, order: str) -> Reply:
         """Answer POST-as-GET to an order; what is processing is pushed on."""

@@ -23,6 +23,7 @@ async def test_the_directory_names_what_works(lab: Lab) -> None:
         "newOrder": f"{ORIGIN}/acme/new-order",
         "revokeCert": f"{ORIGIN}/acme/revoke-cert",
         "keyChange": f"{ORIGIN}/acme/key-change",
+        "renewalInfo": f"{ORIGIN}/acme/renewal-info",
     }
 
 

@@ -1,0 +1,19 @@
+"""What an ACME endpoint is told beside its profiles."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from policies.durations import Duration
+
+
+def _from_a_minute_to_a_day(value: timedelta) -> timedelta:
+    if not timedelta(minutes=1) <= value <= timedelta(days=1):
+        raise ValueError("from 1m to 1d: clients take anything else as one of these (RFC 9773 section 4.3.2)")
+    return value
+
+
+RenewalCheck = Annotated[Duration, AfterValidator(_from_a_minute_to_a_day)]
