@@ -38,3 +38,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name values that differ from run to run by their argument: processes must agree on the names of the tests."""
+    match val:
+        case bytes() if len(val) > 16:
+            return argname
+        case set() | frozenset():
+            return "{" + ", ".join(sorted(map(str, val))) + "}"
+        case _:
+            return None

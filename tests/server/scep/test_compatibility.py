@@ -95,7 +95,6 @@ async def test_the_signature_of_the_certification_request_counts_too(lab: Lab, p
         ({"switches": {"des3": True}}, {"DES3"}),
         ({"compatibility": "compatible", "switches": {"sha1": False}}, {"DES3"}),
     ],
-    ids=str,
 )
 def test_capabilities_name_what_is_taken_but_never_md5_and_des(
     lab: Lab, config: dict[str, Any], words: set[str]
