@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
-"""Names each part that the service needs, with ``ok`` or one sentence on what is wrong with it."""
+"""Names each part that the service needs, with ``ok``, ``ok, but ...``, or one sentence on what is wrong with it."""
 
 _LIMITS: web.AppKey[Limits] = web.AppKey("limits")
 SERVER = "certwright"
@@ -161,7 +161,7 @@ async def _healthz(_request: web.Request) -> web.Response:
 def _readyz(readiness: Readiness, *, details: bool) -> Handler:
     async def readyz(_request: web.Request) -> web.StreamResponse:
         parts = await readiness()
-        ready = all(state == "ok" for state in parts.values())
+        ready = all(state == "ok" or state.startswith("ok, but ") for state in parts.values())
         status = 200 if ready else 503
         if details:
             return web.json_response({"ready": ready, "parts": dict(parts)}, status=status)

@@ -12,7 +12,7 @@ from policies.profile_set import ProfileSet
 from policies.trial import failed_tests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
     from pathlib import Path
 
     from policies.profile import IssuerFacts, PolicyFile
@@ -112,6 +112,23 @@ def read_ceilings(config: Config) -> Ceilings:
     if problems:
         raise DocumentErrors(problems)
     return Ceilings(config.ceilings.max_validity, config.ceilings.min_rsa_bits, frozenset(blocked))
+
+
+def look_at_policies(config: Config) -> Hashable:
+    """Return what changes when a policy file or list of blocked keys changes, comes or goes. Raises nothing."""
+    try:
+        paths = [*policy_paths(config.policies), *config.ceilings.blocked_keys]
+    except DocumentErrors:
+        paths = list(config.ceilings.blocked_keys)
+    return tuple((str(path), *_stamp(path)) for path in paths)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def foreign_issuers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:

@@ -90,11 +90,13 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until there is something to reload
     if supervised is not None:
         loop.add_reader(supervised.lifeline, stop.set)
     application = await Application.build(config, material, sockets, ledger=supervised.ledger if supervised else None)
     try:
         await application.start()
+        loop.add_signal_handler(signal.SIGHUP, application.reload)
         _settle()
         if ready is not None:
             ready()
@@ -149,7 +151,7 @@ class Supervisor:
 
         Must run before anything starts a thread or an event loop. Returns the exit status of the process.
         """
-        watched = {*_SIGNALS, signal.SIGCHLD}
+        watched = {*_SIGNALS, signal.SIGCHLD, signal.SIGHUP}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
         try:
             for worker in self._workers:
@@ -178,7 +180,8 @@ class Supervisor:
                 for sock in other.sockets.values():
                     sock.close()
         events.identify(worker.number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, signal.SIGCHLD})
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop takes it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, signal.SIGCHLD, signal.SIGHUP})
         try:
             return serve_here(self._config, self._material, worker.sockets, supervised=self._supervised)
         except BaseException:  # noqa: BLE001 - the last resort of a process
@@ -194,6 +197,8 @@ class Supervisor:
             received = signal.sigtimedwait(watched, max(0.0, min(due) - monotonic()) if due else 3600)
             if received is not None and received.si_signo in _SIGNALS:
                 return OK
+            if received is not None and received.si_signo == signal.SIGHUP:
+                self._signal(signal.SIGHUP)
             for worker, status in self._reap():
                 if status == MISCONFIGURED:
                     return MISCONFIGURED

@@ -146,8 +146,17 @@ class Application:
         for each in self._scep_rounds:
             await each.check()
             self._rounds.append(asyncio.create_task(_again_and_again(each)))
+        self._rounds.append(asyncio.create_task(self.services.material.policies.watch()))
         for listener in self._listeners.values():
             await listener.start()
+
+    def reload(self) -> None:
+        """Read the policy files anew, beside what is going on."""
+        self._rounds = [task for task in self._rounds if not task.done()]
+        self._rounds.append(asyncio.create_task(self._reload()))
+
+    async def _reload(self) -> None:
+        await self.services.material.policies.reload()
 
     async def stop(self) -> None:
         """Finish the requests in flight within the configured time, then close everything."""
@@ -199,11 +208,12 @@ def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapp
     limits = services.config.limits
 
     async def readiness() -> Mapping[str, str]:
+        parts = {"store": "ok", "policies": services.material.policies.state}
         try:
             await services.store.read(lambda connection: connection.execute(sa.select(1)).scalar_one())
         except StoreUnavailable:
-            return {"store": "the database does not answer"}
-        return {"store": "ok"}
+            parts["store"] = "the database does not answer"
+        return parts
 
     listeners = {}
     for name, sock in sockets.items():

@@ -16,11 +16,12 @@ from policies.profile import IssuerFacts
 from policies.profile_set import UnknownProfile
 from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
+from server.app.live_policies import LivePolicies
 from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
 from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, refuse_own
 from server.credentials.crls import CrlFiles, MalformedCrl
-from server.policy_files import foreign_issuers, load_policies, read_ceilings
+from server.policy_files import foreign_issuers, load_policies, look_at_policies, read_ceilings
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
@@ -57,7 +58,7 @@ class Material:
     """
 
     issuers: Mapping[str, Issuer]
-    policies: ProfileSet
+    policies: LivePolicies
     authenticators: Mapping[EndpointName, Authenticators]
     ra_keys: Mapping[EndpointName, Keyring]
     scep_proxies: Mapping[EndpointName, frozenset[bytes]]
@@ -105,7 +106,7 @@ class _Loader:
             raise DocumentErrors(self._problems)
         return Material(
             issuers=issuers,
-            policies=policies,
+            policies=LivePolicies(policies, lambda: self._policies(issuers), lambda: look_at_policies(config)),
             authenticators={name: found for name, found in authenticators.items() if found is not None},
             scep_proxies={name: found for name, found in proxies.items() if found is not None},
             ra_keys={name: found for name, found in ra_keys.items() if found is not None},

@@ -1,0 +1,97 @@
+"""The policy files of a running server: read again when they change or when told to, all of them or none.
+
+What is wrong with new files is told in the log and by ``/readyz``, and the last good ones stay in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from policies.document import DocumentErrors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from policies.decision import Decision
+    from policies.profile import Profile
+    from policies.profile_set import ProfileSet
+    from policies.request import EndpointName, EnrollmentRequest
+
+_log = structlog.get_logger("server.policies")
+
+WATCH_SECONDS = 2.0
+"""How often files are looked at; a change is taken up when they have stayed the same for one such time."""
+
+
+class LivePolicies:
+    """The profiles in force.
+
+    Args:
+        profiles: those of the start.
+        load: reads and tests all files anew; raises DocumentErrors.
+        look: returns what changes when a file does: names, times, sizes. Raises nothing.
+    """
+
+    def __init__(self, profiles: ProfileSet, load: Callable[[], ProfileSet], look: Callable[[], Hashable]) -> None:
+        self._current = profiles
+        self._load = load
+        self._look = look
+        self._loaded = look()
+        self._fault = ""
+        self._busy = asyncio.Lock()
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The profiles by name."""
+        return self._current.profiles
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hex, over all files."""
+        return self._current.digest
+
+    @property
+    def state(self) -> str:
+        """``ok``, or ``ok`` with what is wrong with newer files."""
+        return f"ok, but the last good files are in force: {self._fault}" if self._fault else "ok"
+
+    def decide(self, request: EnrollmentRequest) -> Decision:
+        """Judge a request by the files in force. Never raises."""
+        return self._current.decide(request)
+
+    def select(self, endpoint: EndpointName, name: str | None) -> Profile | None:
+        """Return the profile that judges, see `ProfileSet.select`."""
+        return self._current.select(endpoint, name)
+
+    async def reload(self) -> bool:
+        """Read all files anew and let them judge from now on, if nothing is wrong with any. Returns whether they do."""
+        async with self._busy:
+            seen = self._look()
+            try:
+                fresh = await asyncio.to_thread(self._load)
+            except DocumentErrors as errors:
+                first, more = errors.problems[0], len(errors.problems) - 1
+                self._fault = f"{first}" + (f" (and {more} more)" if more else "")
+                _log.error("policy files not taken: the last good ones stay in force")
+                for problem in errors.problems:
+                    _log.error("policy problem", where=str(problem.location), problem=problem.message)
+                self._loaded = seen
+                return False
+            changed = fresh.digest != self._current.digest
+            self._current, self._loaded, self._fault = fresh, seen, ""
+            if changed:
+                _log.warning("policy files taken", digest=fresh.digest[:16], profiles=len(fresh.profiles))
+            return True
+
+    async def watch(self, seconds: float = WATCH_SECONDS) -> None:
+        """Reload whenever files have changed and stayed as they are for a while; until cancelled."""
+        last = self._loaded
+        while True:
+            await asyncio.sleep(seconds)
+            seen = await asyncio.to_thread(self._look)
+            if seen == last != self._loaded:
+                await self.reload()
+            last = seen

@@ -1,0 +1,103 @@
+"""Policy files that change under a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from policies.request import EndpointName
+from server.app import load_material
+from server.config import load_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.app.live_policies import LivePolicies
+
+HERE = EndpointName.parse("est/default")
+
+
+@pytest.fixture
+def live(folder: Path) -> LivePolicies:
+    return load_material(load_config(folder / "server.yaml")).policies
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "policies" / "iot-device.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 10**9))
+
+
+def shorten(folder: Path) -> None:
+    edit(folder, "{default: 365d, max: 366d,", "{default: 30d, max: 31d,")
+    edit(folder, "lifetime: 365d", "lifetime: 30d")
+
+
+def lifetime(live: LivePolicies) -> int:
+    profile = live.select(HERE, None)
+    assert profile is not None
+    return profile.sections.validity.default.days
+
+
+async def test_what_is_told_to_reload_takes_the_new_files(folder: Path, live: LivePolicies) -> None:
+    before = live.digest
+    assert lifetime(live) == 365
+    shorten(folder)
+    assert lifetime(live) == 365
+    assert await live.reload()
+    assert (lifetime(live), live.state) == (30, "ok")
+    assert live.digest != before
+
+
+async def test_the_last_good_files_stay_in_force_until_all_is_well(folder: Path, live: LivePolicies) -> None:
+    edit(folder, "{default: 365d, max: 366d,", "{default: 30d, max: 31d,")  # its own tests fail now
+    assert not await live.reload()
+    assert lifetime(live) == 365
+    assert live.state.startswith("ok, but the last good files are in force: ")
+    assert "iot-device.yaml:" in live.state
+    assert "more)" in live.state
+    edit(folder, "lifetime: 365d", "lifetime: 30d")
+    assert await live.reload()
+    assert (lifetime(live), live.state) == (30, "ok")
+
+
+async def test_files_that_are_gone_change_nothing(folder: Path, live: LivePolicies) -> None:
+    (folder / "policies").rename(folder / "elsewhere")
+    assert not await live.reload()
+    assert "can't read the folder" in live.state
+    assert lifetime(live) == 365
+
+
+async def test_a_change_is_taken_by_itself_when_files_have_come_to_rest(folder: Path, live: LivePolicies) -> None:
+    watching = asyncio.create_task(live.watch(0.02))
+    await asyncio.sleep(0.1)
+    shorten(folder)
+    for _ in range(500):
+        if lifetime(live) == 30:
+            break
+        await asyncio.sleep(0.02)
+    watching.cancel()
+    assert lifetime(live) == 30
+
+
+async def test_bad_files_are_not_read_again_and_again(folder: Path, live: LivePolicies) -> None:
+    edit(folder, "version: 1", "version: 2")
+    loads = 0
+    load = live._load
+
+    def counting() -> object:
+        nonlocal loads
+        loads += 1
+        return load()
+
+    live._load = counting  # type: ignore[assignment]
+    watching = asyncio.create_task(live.watch(0.01))
+    await asyncio.sleep(0.6)
+    watching.cancel()
+    assert loads == 1
+    assert "version" in live.state
