@@ -67,13 +67,18 @@ def acme(server: RunningServer) -> Enroller[Any]:
 
 
 async def enroll_until_refused(client: Enroller[Any]) -> tuple[str, Any]:
-    """Enroll while the disk has room, and return how the server refused, and the request that it refused."""
+    """Enroll while the disk has room, and return how the server refused, and the request that it refused.
+
+    The first thing that the disk has no room for may be what nobody waits for: that a name was validated. That order
+    stays pending, and the next is refused.
+    """
     for _ in range(200):
         job = client.prepare()
         try:
             await client.send(job)
         except EnrollmentFailed as error:
-            return str(error), job
+            if not str(error).startswith("still not valid"):
+                return str(error), job
     pytest.fail("the fault has no effect")
 
 
@@ -83,7 +88,9 @@ async def test_a_database_that_cannot_be_written_means_no_certificate_until_it_c
     victim: RunningServer,
     protocol: Callable[[RunningServer], Enroller[Any]],
     fault: Callable[[RunningServer], AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("server.bench.acme._PAUSES", [0.1] * 20)
     async with protocol(victim) as client:
         before = client.prepare()
         client.certificate(before, await client.send(before))
