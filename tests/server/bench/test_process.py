@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 # A stand-in for the server: one child, /readyz on the port it is told, and an end when asked.
 PROGRAM = """
-import http.server, os, signal, sys
+import http.server, os, signal, sys, time
 class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/readyz" else 404)
         self.end_headers()
+own = os.getpid()
 if os.fork() == 0:
-    signal.pause()
+    while os.getppid() == own:
+        time.sleep(0.05)
+    os._exit(0)
 child = {stubborn}
 signal.signal(signal.SIGTERM, signal.SIG_IGN if child else lambda *_: os._exit(7))
 print("listening", sys.argv[1:], flush=True)
