@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from secrets import token_bytes
 from typing import TYPE_CHECKING, assert_never
 
 from aiohttp import encode_basic_auth
@@ -12,15 +13,25 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from ca.backends.acme import AcmeUpstream, Dns01
 from ca.backends.acme_account import AcmeAccount, ExternalAccount
 from ca.backends.chain import load_chain
+from ca.backends.cmp import CmpUpstream
+from ca.backends.cmp_messages import Secret
 from ca.backends.command import CommandUpstream
 from ca.backends.est import EstUpstream
 from ca.backends.http_client import HttpClient
 from ca.backends.upstream import UpstreamIssuer
 from ca.backends.vault import VaultUpstream
 from ca.issuer import IssuerConfigurationError
-from server.config.upstreams import AcmeIssuerConfig, CommandIssuerConfig, EstIssuerConfig, VaultIssuerConfig
+from server.config.upstreams import (
+    AcmeIssuerConfig,
+    CmpIssuerConfig,
+    CommandIssuerConfig,
+    EstIssuerConfig,
+    VaultIssuerConfig,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ca.backends.upstream import Upstream
     from server.app.secret_sources import KeyPath, Reader
     from server.config.issuers import RemoteIssuerConfig
@@ -36,7 +47,7 @@ def load_upstream_issuer(here: KeyPath, settings: RemoteIssuerConfig, reader: Re
     """
     certificate = reader.file((*here, "certificate"), settings.certificate)
     chain = load_chain(certificate, reader.file((*here, "chain"), settings.chain))
-    upstream = _upstream(here, settings, reader)
+    upstream = _upstream(here, settings, reader, chain[0].subject.public_bytes())
     # ACME servers take names from the order and make a subject of their own, or none
     own_subject = isinstance(settings, AcmeIssuerConfig)
     return UpstreamIssuer(
@@ -44,7 +55,7 @@ def load_upstream_issuer(here: KeyPath, settings: RemoteIssuerConfig, reader: Re
     )
 
 
-def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader) -> Upstream:
+def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader, ca_name: bytes) -> Upstream:
     match settings:
         case EstIssuerConfig():
             headers = {}
@@ -54,6 +65,10 @@ def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader) -> Up
             return EstUpstream(settings.url, HttpClient(_tls(here, settings, reader), headers))
         case AcmeIssuerConfig():
             return _acme(here, settings, reader)
+        case CmpIssuerConfig():
+            secret = Secret(settings.reference.encode(), reader.secret((*here, "secret"), settings.secret))
+            tls = _trusting(here, settings.trust, reader)
+            return CmpUpstream(settings.url, ca_name, secret, HttpClient(tls), token_bytes)
         case VaultIssuerConfig():
             headers = {"X-Vault-Token": reader.secret((*here, "token"), settings.token).decode()}
             if settings.namespace is not None:
@@ -92,15 +107,7 @@ def _acme(here: KeyPath, settings: AcmeIssuerConfig, reader: Reader) -> AcmeUpst
 
 def _tls(here: KeyPath, settings: HttpsUpstreamConfig, reader: Reader) -> ssl.SSLContext:
     """Return how the other CA's TLS certificate is verified, with our own certificate when there is one."""
-    try:
-        if settings.trust is None:
-            context = ssl.create_default_context()
-        else:
-            pem = reader.file((*here, "trust"), settings.trust).decode("ascii", errors="replace")
-            context = ssl.create_default_context(cadata=pem)
-    except ssl.SSLError as error:
-        raise IssuerConfigurationError(f"trust: {settings.trust} holds no PEM certificates: {error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = _trusting(here, settings.trust, reader)
     client = settings.client
     if client is not None:
         passphrase = reader.secret((*here, "client", "passphrase"), client.passphrase) if client.passphrase else b""
@@ -110,4 +117,17 @@ def _tls(here: KeyPath, settings: HttpsUpstreamConfig, reader: Reader) -> ssl.SS
             context.load_cert_chain(client.certificate, client.key, passphrase)
         except (ssl.SSLError, ValueError) as error:
             raise IssuerConfigurationError(f"client: certificate and key don't work together: {error}") from error
+    return context
+
+
+def _trusting(here: KeyPath, trust: Path | None, reader: Reader) -> ssl.SSLContext:
+    try:
+        if trust is None:
+            context = ssl.create_default_context()
+        else:
+            pem = reader.file((*here, "trust"), trust).decode("ascii", errors="replace")
+            context = ssl.create_default_context(cadata=pem)
+    except ssl.SSLError as error:
+        raise IssuerConfigurationError(f"trust: {trust} holds no PEM certificates: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -10,7 +10,13 @@ from pydantic import Field, model_validator
 from policies.document import Strict
 from server.config.hsm import HsmKeyConfig
 from server.config.secret_sources import SecretSource
-from server.config.upstreams import AcmeIssuerConfig, CommandIssuerConfig, EstIssuerConfig, VaultIssuerConfig
+from server.config.upstreams import (
+    AcmeIssuerConfig,
+    CmpIssuerConfig,
+    CommandIssuerConfig,
+    EstIssuerConfig,
+    VaultIssuerConfig,
+)
 
 
 class _Issuing(Strict):
@@ -80,5 +86,5 @@ class Pkcs11IssuerConfig(_Issuing):
         return self.hsm.secret_files()
 
 
-RemoteIssuerConfig = EstIssuerConfig | AcmeIssuerConfig | VaultIssuerConfig | CommandIssuerConfig
+RemoteIssuerConfig = EstIssuerConfig | AcmeIssuerConfig | CmpIssuerConfig | VaultIssuerConfig | CommandIssuerConfig
 IssuerConfig = Annotated[LocalIssuerConfig | Pkcs11IssuerConfig | RemoteIssuerConfig, Field(discriminator="type")]

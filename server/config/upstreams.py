@@ -188,6 +188,27 @@ class AcmeIssuerConfig(HttpsUpstreamConfig):
         return (*super().secret_files(), self.account_key, *files_of(self.account_passphrase, external))
 
 
+class CmpIssuerConfig(UpstreamConfig):
+    """A CMP server; its messages protect themselves, so plain http will do.
+
+    Attributes:
+        url: where messages are posted to.
+        reference: names the secret.
+        secret: where the secret that we share with the CA comes from.
+        trust: PEM of the roots for https; None for those of the system.
+    """
+
+    type: Literal["cmp"]
+    url: Annotated[str, Field(pattern=r"^https?://[^@?#]+$")]
+    reference: Annotated[str, Field(min_length=1, max_length=255)]
+    secret: SecretSource
+    trust: Path | None = None
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that only the server may read."""
+        return files_of(self.secret)
+
+
 class CommandIssuerConfig(UpstreamConfig):
     """A command that takes a CSR and a plan and returns a certificate.
 

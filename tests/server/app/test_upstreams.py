@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FILES = "certificate: ca/issuing.pem, chain: chain.pem"
 EST = f"type: est, {FILES}, url: 'https://ca.example/.well-known/est/plant'"
 ACME = f"type: acme, {FILES}, url: 'https://acme.example/dir', account_key: account.key, terms_agreed: true"
+CMP = f"type: cmp, {FILES}, url: 'http://ca.example/pkix/', reference: door, secret: {{file: token}}"
 VAULT = f"type: vault, {FILES}, url: 'https://vault.example:8200', role: devices, token: {{file: token}}"
 
 
@@ -60,6 +61,8 @@ def secrets(folder: Path) -> Path:
         f"{EST}, client: {{certificate: client.pem, key: client.key, passphrase: {{file: token}}}}",
         f"{ACME}, account_passphrase: {{file: token}}, contact: ['mailto:pki@example.com'], dns01: [./publish]",
         f"{ACME}, account_passphrase: {{file: token}}, external_account: {{kid: one, key: {{file: eab}}}}",
+        CMP,
+        f"{CMP}, trust: root.pem",
         f"{VAULT}, namespace: plant",
         f"{VAULT.replace('https://vault.example:8200', 'http://127.0.0.1:8200')}",
         f"type: exec, {FILES}, command: [./sign, now], timeout_seconds: 60",
@@ -82,6 +85,7 @@ async def test_a_ca_elsewhere_is_made_without_asking_it(secrets: Path, settings:
         (f"type: exec, {FILES}, command: []", "command"),
         (f"type: exec, {FILES}, command: [x], timeout_seconds: 301", "timeout_seconds"),
         (ACME.replace("true", "false"), "terms_agreed"),
+        (CMP.replace("http:", "ftp:"), "url"),
         (f"{VAULT}, tokn: x", 'did you mean "token"'),
         (f"{VAULT.replace('file: token', 'file: nothing')}", "can't be read"),
     ],

@@ -1,0 +1,131 @@
+"""A CMP server as the issuing CA (RFC 4210, RFC 9810; HTTP transfer of RFC 6712): p10cr, polling, confirmation."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from ca.backends import cmp_messages as cmp
+from ca.backends.cmp_messages import BadProtection, Reply, Secret, Status, Transaction
+from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ca.backends.http_client import HttpClient
+    from ca.backends.upstream import Order
+
+_HEADERS = {"Content-Type": "application/pkixcmp"}
+_FORM = serialization.PublicFormat.SubjectPublicKeyInfo
+_SHORTEST_WAIT, _LONGEST_WAIT = 1, 24 * 3600
+_USUAL_WAIT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class CmpUpstream:
+    """A CMP server with which we share a secret.
+
+    Attributes:
+        url: where messages are posted to.
+        recipient: DER of the CA's name.
+        secret: what we share.
+        client: HTTP; the messages protect themselves.
+        random: gives unpredictable octets.
+    """
+
+    url: str
+    recipient: bytes
+    secret: Secret = field(repr=False)
+    client: HttpClient
+    random: Callable[[int], bytes]
+
+    async def enroll(self, order: Order) -> x509.Certificate:
+        """Pass the requester's CSR on, or poll for it; see `ca.backends.upstream.Upstream.enroll`.
+
+        The transaction follows from the request's identifier, so that a CA can tell a repetition.
+        """
+        order.require_names()
+        if order.reference is not None:
+            return await self._poll(order)
+        identifier = hashlib.sha256(order.request_id.encode()).digest()[:16]
+        body = cmp.write_p10cr(order.csr.der)
+        reply = await self._exchange(body, Transaction(identifier, self.random(16)))
+        if reply.status is not None and cmp.TRANSACTION_IN_USE in reply.status.failures:
+            # what became of the first attempt can't be had any more: ask anew
+            reply = await self._exchange(body, Transaction(self.random(16), self.random(16)))
+        return await self._conclude(order, reply)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.client.close()
+
+    async def _poll(self, order: Order) -> x509.Certificate:
+        identifier, nonce, request = (order.reference or "").split(":")
+        transaction = Transaction(bytes.fromhex(identifier), self.random(16), bytes.fromhex(nonce))
+        return await self._conclude(order, await self._exchange(cmp.write_poll_req(int(request)), transaction))
+
+    async def _conclude(self, order: Order, reply: Reply) -> x509.Certificate:
+        """Turn an answer into a certificate that the CA knows to have arrived, or into what it means."""
+        if reply.body == cmp.POLL_REP:
+            raise _pending(reply, min(max(reply.check_after, _SHORTEST_WAIT), _LONGEST_WAIT))
+        if reply.body != cmp.CP or reply.status is None:
+            raise IssuerRefused(f"the CA answers with a message of another kind ({reply.body})")
+        if reply.status.status == cmp.WAITING:
+            raise _pending(reply, _USUAL_WAIT)
+        if reply.status.status not in {cmp.ACCEPTED, cmp.GRANTED_WITH_MODS} or reply.certificate is None:
+            raise _failure(reply.status)
+        certificate = x509.load_der_x509_certificate(reply.certificate)
+        if certificate.public_key().public_bytes(serialization.Encoding.DER, _FORM) != order.plan.spki:
+            raise IssuerRefused("the CA has certified another key; its certificate is not confirmed")
+        if not reply.implicit:
+            await self._confirm(certificate, reply)
+        return certificate
+
+    async def _confirm(self, certificate: x509.Certificate, reply: Reply) -> None:
+        """Say that the certificate has arrived; without that a CA revokes it (RFC 9810 section 5.2.8)."""
+        algorithm = certificate.signature_hash_algorithm or hashes.SHA512()
+        body = cmp.write_cert_conf(certificate.fingerprint(algorithm), reply.request)
+        confirmed = await self._exchange(body, Transaction(reply.transaction, self.random(16), reply.sender_nonce))
+        if confirmed.body != cmp.PKICONF:
+            raise IssuerRefused("the CA does not take the confirmation")
+
+    async def _exchange(self, body: bytes, transaction: Transaction) -> Reply:
+        """Post a message and read the answer to it.
+
+        Raises:
+            IssuerUnavailable: the answer is not from the CA, or is an error that may pass.
+            IssuerRefused: an error.
+        """
+        message = cmp.write_message(body, transaction, self.recipient, self.secret, self.random(16))
+        answer = await self.client.send("POST", self.url, message, _HEADERS)
+        answer.require(HTTPStatus.OK)
+        try:
+            reply = cmp.read_message(answer.body, self.secret)
+        except BadProtection as error:
+            raise IssuerUnavailable(str(error)) from error
+        if (reply.transaction, reply.recipient_nonce) != (transaction.identifier, transaction.nonce):
+            raise IssuerUnavailable("the CA's answer belongs to another message")
+        if reply.body == cmp.ERROR and reply.status is not None and not _is_in_use(reply.status):
+            raise _failure(reply.status)
+        return reply
+
+
+def _is_in_use(status: Status) -> bool:
+    return cmp.TRANSACTION_IN_USE in status.failures
+
+
+def _pending(reply: Reply, seconds: int) -> IssuerPending:
+    reference = f"{reply.transaction.hex()}:{reply.sender_nonce.hex()}:{reply.request}"
+    return IssuerPending(seconds, reference)
+
+
+def _failure(status: Status) -> IssuerRefused | IssuerUnavailable:
+    said = f"the CA says {status.status}, failures {sorted(status.failures)}: {status.text}"
+    if status.failures & (cmp.OURS | cmp.PASSING):
+        return IssuerUnavailable(said)
+    return IssuerRefused(said)

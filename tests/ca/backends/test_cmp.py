@@ -1,0 +1,190 @@
+"""CMP: behind the contract, over a server on loopback; and whatever else a server may say."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from secrets import token_bytes
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca import der
+from ca.backends import cmp_messages as cmp
+from ca.backends.cmp import CmpUpstream
+from ca.backends.cmp_messages import BadProtection, Secret, Transaction
+from ca.backends.http_client import HttpClient
+from ca.backends.upstream import UpstreamIssuer
+from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable, Permit
+from tests.contract.issuer import IssuerContract, accept, issue
+from tests.fakes.cmp import SECRET, FakeCmp
+from tests.fakes.issuer import csr_of, make_issuer, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ca.issuer import Issuer
+
+CA = make_issuer()
+PLAN = make_plan()
+SALT = b"\x05" * 16
+EXCHANGE = Transaction(b"\x03" * 16, b"\x04" * 16)
+
+
+@asynccontextmanager
+async def behind(application: web.Application) -> AsyncIterator[UpstreamIssuer]:
+    async with TestServer(application) as server:
+        url = str(server.make_url("/pkix/"))
+        upstream = CmpUpstream(url, CA.chain()[0].subject.public_bytes(), SECRET, HttpClient(), token_bytes)
+        issuer = UpstreamIssuer(upstream, CA.chain(), seconds=10)
+        yield issuer
+        await issuer.close()
+
+
+@pytest.fixture
+def server() -> FakeCmp:
+    return FakeCmp(CA)
+
+
+class TestCmp(IssuerContract):
+    @pytest.fixture
+    async def issuer(self, server: FakeCmp) -> AsyncIterator[Issuer]:
+        async with behind(server.application) as issuer:
+            yield issuer
+
+    async def test_a_certificate_is_confirmed(self, server: FakeCmp, issuer: Issuer) -> None:
+        await issue(issuer, PLAN)
+        assert server.confirmed == 1
+        assert len(set(server.transactions)) == 1
+
+    async def test_a_ca_that_needs_time_is_polled(self, server: FakeCmp, issuer: Issuer) -> None:
+        server.polls = 2
+        reference, waits = None, []
+        for _ in range(3):
+            with pytest.raises(IssuerPending) as pending:
+                await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
+            reference = pending.value.reference
+            waits.append(pending.value.retry_after)
+        accept(issuer, PLAN, await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1))
+        assert waits == [30, 7, 7]
+        assert len(set(server.transactions)) == 1
+
+    @pytest.mark.parametrize(
+        ("bit", "failure"),
+        [(2, IssuerRefused), (9, IssuerRefused), (1, IssuerUnavailable), (23, IssuerUnavailable),
+         (24, IssuerUnavailable), (25, IssuerUnavailable), (21, IssuerRefused)],
+    )  # fmt: skip
+    async def test_a_failure_is_a_refusal_or_an_outage(
+        self, server: FakeCmp, issuer: Issuer, bit: int, failure: type[Exception]
+    ) -> None:
+        bits = bytearray(4)
+        bits[bit // 8] = 0x80 >> bit % 8
+        server.error = bytes(bits)
+        with pytest.raises(failure):
+            await issue(issuer, PLAN)
+
+    async def test_a_transaction_that_is_in_use_is_asked_for_anew(self, server: FakeCmp, issuer: Issuer) -> None:
+        server.error = b"\0\0\x04\0"
+        with pytest.raises(IssuerRefused):
+            await issue(issuer, PLAN)
+        assert len(set(server.transactions)) == 2
+
+
+async def test_a_server_with_another_secret_is_not_the_ca() -> None:
+    async with behind(FakeCmp(CA, Secret(b"door", b"other")).application) as issuer:
+        with pytest.raises(IssuerUnavailable, match="not protected with our secret"):
+            await issue(issuer, PLAN)
+
+
+def answered(body: bytes, transaction: Transaction = EXCHANGE, secret: Secret = SECRET) -> bytes:
+    return cmp.write_message(body, transaction, der.sequence(), secret, SALT)
+
+
+@pytest.mark.parametrize(
+    ("body", "failure", "text"),
+    [
+        (answered(der.tlv(der.context(19), der.null())), IssuerUnavailable, "belongs to another message"),
+        (b"", IssuerRefused, "understood"),
+        (b"<html>", IssuerRefused, "understood"),
+        (der.sequence(der.sequence(), der.sequence()), IssuerRefused, "understood"),
+    ],
+)
+async def test_an_answer_that_is_none_is_told(body: bytes, failure: type[Exception], text: str) -> None:
+    async def odd(request: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    application = web.Application()
+    application.router.add_post("/pkix/", odd)
+    async with behind(application) as issuer:
+        with pytest.raises(failure, match=text):
+            await issue(issuer, PLAN)
+
+
+def test_what_is_written_can_be_read() -> None:
+    reply = cmp.read_message(answered(cmp.write_poll_req(-1), Transaction(b"t", b"n", b"a")), SECRET)
+    assert (reply.body, reply.transaction, reply.sender_nonce, reply.recipient_nonce) == (25, b"t", b"n", b"a")
+    assert not reply.implicit
+
+
+def test_one_octet_of_difference_breaks_the_protection() -> None:
+    good = bytearray(answered(cmp.write_cert_conf(b"hash", 0)))
+    good[good.index(b"hash")] ^= 1
+    with pytest.raises(BadProtection):
+        cmp.read_message(bytes(good), SECRET)
+
+
+@pytest.mark.parametrize("count", [0, cmp.ITERATION_LIMIT + 1])
+def test_a_number_of_iterations_that_is_none_is_refused(count: int) -> None:
+    good = answered(cmp.write_poll_req(0))
+    with pytest.raises((BadProtection, der.MalformedDer)):
+        cmp.read_message(rewritten(good, der.integer(2048), der.integer(count)), SECRET)
+
+
+def rewritten(data: bytes, old: bytes, new: bytes) -> bytes:
+    """Replace an element deep in a message; its lengths are written anew."""
+
+    def rewrite(element: der.Tlv) -> bytes:
+        if element.raw == old:
+            return new
+        return der.tlv(element.tag, *map(rewrite, der.children(element))) if element.constructed else element.raw
+
+    return rewrite(der.read(data))
+
+
+@given(st.binary(max_size=300))
+def test_any_octets_are_a_message_or_refused(data: bytes) -> None:
+    with pytest.raises((der.MalformedDer, BadProtection)):
+        cmp.read_message(data, SECRET)
+
+
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_a_damaged_message_is_refused(place: int, octet: int) -> None:
+    good = bytearray(answered(cmp.write_poll_req(0)))
+    place %= len(good)
+    if good[place] == octet:
+        return
+    good[place] = octet
+    with pytest.raises((der.MalformedDer, BadProtection)):
+        cmp.read_message(bytes(good), SECRET)
+
+
+BODIES = st.recursive(
+    st.builds(der.integer, st.integers(-5, 5)) | st.builds(der.octet_string, st.binary(max_size=8)),
+    lambda inner: st.builds(
+        lambda tag, parts: der.tlv(tag, *parts),
+        st.sampled_from([der.SEQUENCE, 0xA0, 0xA3]),
+        st.lists(inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from([cmp.CP, cmp.ERROR, cmp.POLL_REP, cmp.PKICONF]), BODIES)
+def test_whatever_the_ca_protects_is_read_or_refused(kind: int, content: bytes) -> None:
+    try:
+        cmp.read_message(answered(der.tlv(der.context(kind), content)), SECRET)
+    except der.MalformedDer:
+        return

@@ -1,0 +1,64 @@
+"""A CMP server on loopback: certifies what a p10cr asks for, after as many polls as it is told, and wants certConf."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca import der
+from ca.backends import cmp_messages as cmp
+from ca.backends.cmp_messages import Secret, Transaction
+from tests.fakes.remote_ca import sign_for
+
+if TYPE_CHECKING:
+    from ca.issuer import Issuer
+
+SECRET = Secret(b"door", b"correct horse")
+
+
+class FakeCmp:
+    """`confirmed` counts certConf; `polls` is how often it says "later"; `error` are failure bits to answer with."""
+
+    def __init__(self, inner: Issuer, secret: Secret = SECRET) -> None:
+        self.inner, self.secret = inner, secret
+        self.polls, self.confirmed, self.transactions = 0, 0, list[bytes]()
+        self.error: bytes | None = None
+        self.waiting: dict[bytes, bytes] = {}
+        self.application = web.Application()
+        self.application.router.add_post("/pkix/", self._answer)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        header, body, *_ = der.children(der.read(await request.read()))
+        fields = {field.tag: der.children(field)[0].content for field in der.children(header)[3:]}
+        identifier, nonce = fields[der.context(4)], fields[der.context(5)]
+        self.transactions.append(identifier)
+        content = await self._body(body, identifier)
+        transaction = Transaction(identifier, b"\x01" * 16, nonce)
+        reply = cmp.write_message(content, transaction, der.sequence(), self.secret, b"\x02" * 16)
+        return web.Response(body=reply, content_type="application/pkixcmp")
+
+    async def _body(self, body: der.Tlv, identifier: bytes) -> bytes:
+        if body.tag == der.context(cmp.CERT_CONF):
+            self.confirmed += 1
+            return der.tlv(der.context(cmp.PKICONF), der.null())
+        if self.error is not None:
+            status = der.sequence(der.integer(2), der.sequence(der.utf8("as told")), der.bit_string(self.error))
+            return der.tlv(der.context(cmp.ERROR), der.sequence(status))
+        if body.tag == der.context(cmp.P10CR):
+            self.waiting[identifier] = der.children(body)[0].raw
+        if self.polls and body.tag == der.context(cmp.POLL_REQ):
+            self.polls -= 1
+            later = der.sequence(der.integer(-1), der.integer(7))
+            return der.tlv(der.context(cmp.POLL_REP), der.sequence(later))
+        if self.polls:
+            return self._response(der.integer(3))
+        certificate = await sign_for(self.inner, x509.load_der_x509_csr(self.waiting[identifier]))
+        pair = der.sequence(der.tlv(der.context(0), certificate.public_bytes(Encoding.DER)))
+        return self._response(der.integer(0), pair)
+
+    def _response(self, status: bytes, *pair: bytes) -> bytes:
+        response = der.sequence(der.integer(-1), der.sequence(status), *pair)
+        return der.tlv(der.context(cmp.CP), der.sequence(der.sequence(response)))

@@ -1,0 +1,138 @@
+"""A CMP server as the CA: the mock server of OpenSSL's own program."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from ca.ceremony import generate_key
+from server.bench.process import free_ports
+from tests.wire.devices import device, openssl
+from tests.wire.issuing import PASSPHRASE, add_issuer, enroll, make_ca, make_deployment
+from tests.wire.running import require_program, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.wire.devices import Device
+    from tests.wire.running import RunningServer
+
+EXTENSIONS = """basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = clientAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    (found,) = free_ports(1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[RunningServer]:
+    deployment = make_deployment(tmp_path_factory.mktemp("cmp-door") / "deployment")
+    folder = deployment.folder
+    make_ca(folder / "ca", "cmp", generate_key("P-256"))
+    (folder / "secrets" / "cmp").write_text("correct horse\n")
+    (folder / "ext").write_text(EXTENSIONS)
+    files = "certificate: ca/cmp.pem, chain: ca/cmp.pem"
+    who = f"url: 'http://127.0.0.1:{port}/pkix/', reference: door, secret: {{file: secrets/cmp}}"
+    add_issuer(deployment, "cmp", f"{{type: cmp, {files}, {who}}}")
+    running = serve(deployment)
+    yield running
+    assert running.process.stop() == 0, running.process.tail()
+
+
+def certified(door: RunningServer, pump: Device) -> Path:
+    """Make the certificate that the mock server will hand out for a device."""
+    made, ca = pump.folder / "made.pem", door.folder / "ca"
+    openssl(
+        *("x509", "-req", "-in", pump.csr, "-CA", ca / "cmp.pem", "-CAkey", ca / "cmp.key"),
+        *("-passin", f"pass:{PASSPHRASE}", "-days", "90", "-copy_extensions", "copy"),
+        *("-extfile", door.folder / "ext", "-out", made),
+    )
+    return made
+
+
+@contextmanager
+def mock_server(port: int, certificate: Path, *options: str, secret: str = "correct horse") -> Iterator[None]:
+    """Run OpenSSL's mock server; requests must be protected with the secret."""
+    program = require_program("openssl", "apt-get install openssl")
+    command = [program, "cmp", "-config", "", "-port", str(port), "-srv_ref", "door", "-srv_secret", f"pass:{secret}"]
+    with (certificate.parent / "mock.log").open("wb") as log:
+        process = subprocess.Popen([*command, "-rsp_cert", str(certificate), *options], stdout=log, stderr=log)
+        try:
+            wait_for(port)
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(port: int) -> None:
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("options", [(), ("-grant_implicitconf",)])
+def test_a_certificate_comes_by_cmp(door: RunningServer, port: int, tmp_path: Path, options: tuple[str, ...]) -> None:
+    pump = device(tmp_path / "pump", f"cmp-{len(options)}.example")
+    made = certified(door, pump)
+    with mock_server(port, made, *options):
+        status, text = enroll(door, pump, "cmp")
+        assert status == 200, text + door.process.tail() + (tmp_path / "pump" / "mock.log").read_text()
+    (certificate,) = x509.load_pem_x509_certificates(pump.certificate.read_bytes())
+    assert certificate == x509.load_pem_x509_certificate(made.read_bytes())
+    assert door.is_stored(certificate)
+
+
+def test_a_server_that_needs_time_is_polled(door: RunningServer, port: int, tmp_path: Path) -> None:
+    pump = device(tmp_path / "pump", "cmp-slow.example")
+    with mock_server(port, certified(door, pump), "-poll_count", "2", "-check_after", "1"):
+        assert enroll(door, pump, "cmp")[0] == 202
+        time.sleep(1.1)
+        assert enroll(door, pump, "cmp")[0] == 202
+        time.sleep(1.1)
+        statuses = [enroll(door, pump, "cmp")[0]]
+        if statuses == [202]:  # how it counts differs between versions
+            time.sleep(1.1)
+            statuses = [enroll(door, pump, "cmp")[0]]
+        assert statuses == [200], door.process.tail()
+
+
+def test_a_rejection_refuses_the_request(door: RunningServer, port: int, tmp_path: Path) -> None:
+    pump = device(tmp_path / "pump", "cmp-rejected.example")
+    options = ("-pkistatus", "2", "-failure", "9", "-statusstring", "no such pump")
+    with mock_server(port, certified(door, pump), *options):
+        assert enroll(door, pump, "cmp")[0] not in {200, 202, 503}
+    (failed, *_) = json.loads(door.certwright("request", "list", "--json").stdout)
+    assert "no such pump" in door.certwright("request", "show", failed["id"]).stdout
+
+
+def test_a_server_that_does_not_take_our_secret_is_an_outage(door: RunningServer, port: int, tmp_path: Path) -> None:
+    pump = device(tmp_path / "pump", "cmp-secret.example")
+    with mock_server(port, certified(door, pump), secret="other"):
+        assert enroll(door, pump, "cmp")[0] == 503
+    assert enroll(door, pump, "cmp")[0] == 503  # and when it is not there at all
+    with mock_server(port, certified(door, pump)):
+        assert enroll(door, pump, "cmp")[0] == 200
+
+
+def test_the_certificate_of_another_key_is_not_taken(door: RunningServer, port: int, tmp_path: Path) -> None:
+    pump, other = device(tmp_path / "pump", "cmp-mine.example"), device(tmp_path / "other", "cmp-mine.example")
+    with mock_server(port, certified(door, other)):
+        assert enroll(door, pump, "cmp")[0] not in {200, 202, 503}
