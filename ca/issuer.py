@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from ca.crl import RevocationList
     from ca.plan import CertificatePlan
 
 
@@ -130,6 +131,16 @@ class Issuer(Protocol):
         ...
 
 
+@runtime_checkable
+class CrlIssuer(Protocol):
+    """A CA whose revocation lists are signed here; a power of its own. A CA elsewhere publishes its own."""
+
+    async def sign_crl(self, content: RevocationList) -> bytes:
+        """Return the DER of the signed list. Raises IssuerUnavailable."""
+        ...
+
+
+@runtime_checkable
 class Revoker(Protocol):
     """A CA that must be told when a certificate is revoked: a power of its own, checked when the app is built."""
 

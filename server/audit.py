@@ -25,6 +25,8 @@ class Action(StrEnum):
     """An issuer returned a certificate that is not what was planned."""
     REVOKED = "revoked"
     """A certificate was revoked."""
+    RELEASED = "released"
+    """A certificate that was on hold is good again."""
     CREDENTIAL_MADE = "credential-made"
     """A secret for a requester was made."""
     CREDENTIAL_ENDED = "credential-ended"

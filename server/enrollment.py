@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, assert_never
 
@@ -17,9 +17,10 @@ from policies.decision import Approved, Deferred, Denied, Finding, Location
 from server.audit import Action, AuditEvent
 from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
-from server.store import StoreUnavailable, certificates, intents, requests
+from server.store import StoreUnavailable, certificates, intents, requests, revocations
 from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Granted, Spent, Taken
 from server.store.requests import Refusal, State, StoredRequest
+from server.store.revocations import Revocation
 from server.store.values import read_question, write_asked
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from ca.csr import Csr
     from ca.issuer import Issuer
     from ca.lint import Linter
+    from ca.plan import CertificatePlan
     from policies.decision import Decision
     from policies.request import EndpointName, EnrollmentRequest
     from server.clock import Clock
     from server.outcome import Outcome
     from server.store import Store
     from server.store.certificates import RevocationOutcome
+    from server.store.revocations import ReleaseOutcome
 
 log = structlog.get_logger()
 
@@ -93,6 +96,7 @@ class Enrollment:
         request_id: gives unique identifiers.
         lease: for how long an intent belongs to the process that works on it; longer than any issuer takes.
         replay: for how long the same key is answered with the same certificate.
+        amend: adds to a plan what depends on its issuer and serial number, such as the shard of its revocation list.
         patience: for how long a duplicate waits for another process that works on the same.
     """
 
@@ -108,6 +112,7 @@ class Enrollment:
         request_id: Callable[[], str],
         lease: timedelta = timedelta(seconds=10),
         replay: timedelta = timedelta(hours=24),
+        amend: Callable[[CertificatePlan, int], CertificatePlan] | None = None,
         patience: timedelta = timedelta(seconds=12),
     ) -> None:
         self._store = store
@@ -118,6 +123,7 @@ class Enrollment:
         self._serial_number = serial_number
         self._request_id = request_id
         self._issuance = Issuance(store, issuers, clock, lease=lease, replay=replay)
+        self._amend = amend
         self._patience = patience
         self._running: dict[bytes, asyncio.Task[Outcome]] = {}
         self._refusals = 0
@@ -192,22 +198,35 @@ class Enrollment:
         return Refused(problem, request_id) if done else await self._not_pending(request_id)
 
     async def revoke(
-        self, serial: int, reason: x509.ReasonFlags, by: str, at: datetime | None = None
+        self,
+        serial: int,
+        reason: x509.ReasonFlags,
+        by: str,
+        at: datetime | None = None,
+        invalid_since: datetime | None = None,
     ) -> RevocationOutcome:
-        """Revoke a certificate.
+        """Revoke a certificate: at once for whoever authenticates with it, soon in revocation lists.
 
         Args:
             serial: its serial number.
-            reason: the CRLReason.
+            reason: the CRLReason; ``certificateHold`` can be undone by `release`, or become final.
             by: who asks, for the record.
             at: since when, aware UTC; None for now.
+            invalid_since: since when it should not have been trusted, None when that is not known.
 
         Raises:
             StoreUnavailable: nothing was recorded, so nothing is revoked.
         """
         now = self._clock()
         event = AuditEvent(now, Action.REVOKED, by, serial=serial, detail=reason.value).row()
-        return await self._store.write(lambda c: certificates.revoke(c, serial, reason.value, at or now, event))
+        revocation = Revocation(serial, reason, at or now, invalid_since)
+        return await self._store.write(lambda c: revocations.revoke(c, revocation, event))
+
+    async def release(self, serial: int, by: str) -> ReleaseOutcome:
+        """Make a certificate good again that is on hold. Raises StoreUnavailable."""
+        now = self._clock()
+        event = AuditEvent(now, Action.RELEASED, by, serial=serial).row()
+        return await self._store.write(lambda c: revocations.release(c, serial, now, event))
 
     async def recover(self) -> int:
         """Finish what processes that died have left half-done; to be called at start. Returns how many there were.
@@ -292,6 +311,8 @@ class Enrollment:
             if isinstance(decision, Denied):
                 trace = decision.trace
                 return _No(_denied(decision.findings), trace.profile or None, trace.policy_digest)
+            if self._amend is not None:
+                decision = replace(decision, plan=self._amend(decision.plan, serial))
             plan = decision.plan
             issuer = self._issuers[plan.issuer].chain()[0]
             found = self._linter.lint(plan, serial, issuer, full=decision.full_lint)

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ca.backends.chain import held_together, load_chain
+from ca.crl import write_crl
 from ca.issuer import IssuerConfigurationError, IssuerRefused
 from ca.keys import UnusableKey
 from ca.tbs import IssuerProfile, SigningKey, UnsignablePlan, signer, write_certificate, write_tbs
@@ -18,6 +19,7 @@ from ca.tbs import IssuerProfile, SigningKey, UnsignablePlan, signer, write_cert
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ca.crl import RevocationList
     from ca.issuer import Permit
     from ca.plan import CertificatePlan
 
@@ -74,6 +76,10 @@ class LocalIssuer:
             raise IssuerRefused(f"the plan can't be signed: {error}") from error
         signature = await asyncio.to_thread(self._sign, tbs) if self._in_thread else self._sign(tbs)
         return x509.load_der_x509_certificate(write_certificate(tbs, self._profile, signature))
+
+    async def sign_crl(self, content: RevocationList) -> bytes:
+        """Return the DER of the signed list; the work is done in a thread."""
+        return await asyncio.to_thread(write_crl, content, self._profile, self._sign)
 
     def chain(self) -> tuple[x509.Certificate, ...]:
         """Return the issuing CA's certificate and those above it, root last."""

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ca.backends.chain import held_together
 from ca.backends.local import RSA_BITS
+from ca.crl import write_crl
 from ca.issuer import IssuerConfigurationError, IssuerRefused, IssuerUnavailable
 from ca.keys import UnusableKey
 from ca.tbs import IssuerProfile, UnsignablePlan, signer, write_certificate, write_tbs
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ca.backends.hsm import HsmEcKey, HsmRsaKey
+    from ca.crl import RevocationList
     from ca.issuer import Permit
     from ca.plan import CertificatePlan
 
@@ -72,6 +74,14 @@ class Pkcs11Issuer:
         finally:
             self._waiting -= 1
         return x509.load_der_x509_certificate(write_certificate(tbs, self._profile, signature))
+
+    async def sign_crl(self, content: RevocationList) -> bytes:
+        """Return the DER of the signed list. Raises IssuerUnavailable."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._process.executor, write_crl, content, self._profile, self._sign)
+        except IssuerConfigurationError as error:
+            raise IssuerUnavailable(str(error)) from error
 
     def chain(self) -> tuple[x509.Certificate, ...]:
         """Return the issuing CA's certificate and those above it, root last."""

@@ -19,6 +19,7 @@ from policies.document import DocumentErrors, DocumentProblem
 from server.acme.nonces import forget, open_nonces
 from server.app import protocols
 from server.app.protocols import Services
+from server.app.status import StatusService, addressing
 from server.clock import system_clock
 from server.credentials import Credentials
 from server.enrollment import Enrollment
@@ -97,6 +98,7 @@ class Application:
     def __init__(self, services: Services, listeners: Mapping[str, Listener]) -> None:
         self.services = services
         self._listeners = listeners
+        self._status = services.status
         self._scep_rounds = protocols.scep_rounds(services)
         self._rounds: list[asyncio.Task[None]] = []
 
@@ -147,6 +149,7 @@ class Application:
             await each.check()
             self._rounds.append(asyncio.create_task(_again_and_again(each)))
         self._rounds.append(asyncio.create_task(self.services.material.policies.watch()))
+        self._status.start()
         for listener in self._listeners.values():
             await listener.start()
 
@@ -163,6 +166,7 @@ class Application:
         await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
         for task in self._rounds:
             task.cancel()
+        await self._status.stop()
         await self.services.enrollment.drain()
         self.services.credentials.close()
         for issuer in self.services.material.issuers.values():
@@ -185,7 +189,8 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
         linter=Linter("shape"),
         clock=clock,
         serial_number=x509.random_serial_number,
-        request_id=_request_id,
+        request_id=lambda: ordered_id(clock),
+        amend=addressing(config),
         lease=_lease(config),
     )
     credentials = Credentials(
@@ -196,7 +201,8 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
         seconds=monotonic,
         key=secrets.token_bytes(32),
     )
-    return Services(config, material, store, enrollment, credentials, nonces, clock)
+    status = StatusService.make(config, material.issuers, store, clock)
+    return Services(config, material, store, enrollment, credentials, nonces, clock, status)
 
 
 def _lease(config: Config) -> timedelta:
@@ -234,3 +240,8 @@ def shared_ledger(config: Config) -> Path:
 
 def _request_id() -> str:
     return secrets.token_hex(10)
+
+
+def ordered_id(clock: Clock) -> str:
+    """Return a new identifier that sorts by time, so that the record's indexes grow at their end."""
+    return f"{int(clock().timestamp() * 1000):012x}{secrets.token_hex(5)}"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from server.clock import Clock
     from server.config import Config
     from server.credentials import Credentials
+    from server.app.status import StatusService
     from server.enrollment import Enrollment
     from server.store import Store
 
@@ -45,6 +46,7 @@ class Services:
     """
 
     config: Config
+        status: publishes the status of certificates.
     material: Material
     store: Store
     enrollment: Enrollment
@@ -54,12 +56,18 @@ class Services:
 
     def chain(self, issuer: str | None) -> Callable[[], tuple[x509.Certificate, ...]]:
         """Return what gives the chain of an issuer; None is the only one."""
+    status: StatusService
         issuers = self.material.issuers
         return issuers[issuer].chain if issuer is not None else next(iter(issuers.values())).chain
 
 
 def mount(listener: str, app: web.Application, services: Services) -> None:
     """Mount what belongs on a listener."""
+    def current_crl(self, issuer: str | None) -> Callable[[], bytes | None]:
+        """Return what gives the newest revocation list of an issuer; None is the only one."""
+        name = issuer if issuer is not None else next(iter(self.material.issuers))
+        return lambda: self.status.shelf.current_crl(name)
+
     if listener == "https":
         https = services.config.listeners.https
         _mount_est(app, services)
@@ -74,6 +82,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             label=name.label,
             config=config,
             enrollment=services.enrollment,
+        services.status.mount(app)
             credentials=services.credentials,
             chain=services.chain(config.issuer),
             clock=services.clock,
@@ -124,6 +133,7 @@ def scep_rounds(services: Services) -> tuple[RaRenewal | Superseded, ...]:
         if renewal is None:
             continue
         path = ("endpoints", str(name), "ra", "passphrase_file")
+            current_crl=services.current_crl(config.issuer),
         passphrase = reader.file(path, file).rstrip(b"\r\n") if file is not None else None
         found.append(
             RaRenewal(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,13 +18,15 @@ from server.clock import system_clock
 from server.commands import record
 from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
 from server.store.certificates import CertificateFilter, RevocationOutcome, find_by_serial, list_certificates
-from server.store.certificates import revoke as revoke_stored
 from server.store.credentials import find_for_certificate
+from server.store.revocations import ReleaseOutcome, Revocation
+from server.store.revocations import release as release_stored
+from server.store.revocations import revoke as revoke_stored
 
 if TYPE_CHECKING:
     from server.store.certificates import StoredCertificate
 
-app = typer.Typer(no_args_is_help=True, help="List, show and revoke certificates.")
+app = typer.Typer(no_args_is_help=True, help="List, show, revoke and release certificates.")
 
 SerialArgument = Annotated[str, typer.Argument(help="The serial number in hex.")]
 
@@ -101,24 +103,48 @@ def revoke(
     serial: SerialArgument,
     *,
     reason: Annotated[RevocationReason, typer.Option(help="Why.")] = RevocationReason.UNSPECIFIED,
+    invalid_since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Since when it should not have been trusted, in UTC."
+        ),
+    ] = None,
     challenge: Annotated[
         bool, typer.Option("--challenge", help="Ask for the revocation challenge (RFC 7894) that the device gave.")
     ] = False,
     by: ByOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Revoke a certificate, from now on."""
+    """Revoke a certificate, from now on; a certificateHold can be lifted by `release`, or be made final."""
     number, now = record.serial_number(serial), system_clock()
     if challenge:
         _expect_challenge(config, number)
     event = AuditEvent(now, Action.REVOKED, record.person(by), serial=number, detail=reason).row()
-    outcome = record.write(config, lambda connection: revoke_stored(connection, number, reason, now, event))
+    since = None if invalid_since is None else invalid_since.replace(tzinfo=UTC)
+    if since is not None and since > now:
+        record.stop("--invalid-since must be in the past")
+    revocation = Revocation(number, x509.ReasonFlags(reason.value), now, since)
+    outcome = record.write(config, lambda connection: revoke_stored(connection, revocation, event))
     match outcome:
         case RevocationOutcome.REVOKED:
             typer.echo(f"{number:x} is revoked: {reason}")
         case RevocationOutcome.ALREADY_REVOKED:
             record.stop(f"{number:x} was revoked before; nothing is changed")
         case RevocationOutcome.UNKNOWN:
+            record.stop(f"no certificate has the serial number {number:x}")
+
+
+@app.command()
+def release(serial: SerialArgument, *, by: ByOption = None, config: ConfigOption = None) -> None:
+    """Make a certificate good again that is on hold; no other revocation can be undone."""
+    number, now = record.serial_number(serial), system_clock()
+    event = AuditEvent(now, Action.RELEASED, record.person(by), serial=number).row()
+    match record.write(config, lambda connection: release_stored(connection, number, now, event)):
+        case ReleaseOutcome.RELEASED:
+            typer.echo(f"{number:x} is good again")
+        case ReleaseOutcome.NOT_HELD:
+            record.stop(f"{number:x} is not on hold; nothing is changed")
+        case ReleaseOutcome.UNKNOWN:
             record.stop(f"no certificate has the serial number {number:x}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from policies.decision import Location
 from policies.document import Document, DocumentErrors, DocumentProblem, Strict, did_you_mean, read_document
 from policies.durations import Duration
 from server.config.endpoints import Endpoints
-from server.config.issuers import IssuerConfig
+from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
 from server.config.listeners import Limits, Listeners, Log
 
 KeyPath = tuple[str | int, ...]
@@ -125,6 +126,7 @@ def _contradictions(config: Config) -> Iterator[tuple[KeyPath, str]]:
         yield ("listeners",), 'SCEP is served over plain HTTP: "http" is missing'
     for name, endpoint in endpoints.items():
         here: KeyPath = ("endpoints", str(name))
+    yield from _unpublishable(config)
         if endpoint.issuer is None and len(config.issuers) > 1:
             yield here, f'{name}: "issuer" is missing; there are several: {", ".join(sorted(config.issuers))}'
         elif endpoint.issuer is not None and endpoint.issuer not in config.issuers:
@@ -134,3 +136,15 @@ def _contradictions(config: Config) -> Iterator[tuple[KeyPath, str]]:
         if coming is not None and coming.issuer not in config.issuers:
             where = ("endpoints", str(name), "rollover", "issuer")
             yield where, f'no issuer "{coming.issuer}"{did_you_mean(coming.issuer, config.issuers)}'
+
+
+def _unpublishable(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield why the status of issuers' certificates can't be published."""
+    for name, issuer in config.issuers.items():
+        here: KeyPath = ("issuers", name, "status")
+        if not isinstance(issuer, LocalIssuerConfig | Pkcs11IssuerConfig) or issuer.status.url is None:
+            continue
+        if config.listeners.http is None:
+            yield here, f'{name}: its status is published over plain HTTP: the listener "http" is missing'
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or name.endswith("-delta"):
+            yield here, f"{name}: this name can't be part of an address: write letters, digits, dots, dashes only"

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from policies.document import Strict
 from server.config.hsm import HsmKeyConfig
 from server.config.secret_sources import SecretSource
+from server.config.status import StatusConfig
 from server.config.upstreams import (
     AcmeIssuerConfig,
     CmpIssuerConfig,
@@ -35,6 +36,7 @@ class LocalIssuerConfig(_Issuing):
     """A CA whose key is a file here.
 
     Attributes:
+        status: how the status of its certificates is published.
         key: PEM of its encrypted private key.
         passphrase_file: holds the key's passphrase; short for ``passphrase: {file: FILE}``.
         passphrase: where the key's passphrase comes from.
@@ -46,6 +48,7 @@ class LocalIssuerConfig(_Issuing):
     passphrase_file: Path | None = None
     passphrase: SecretSource | None = None
     signature: Literal["pkcs1", "pss"] = "pkcs1"
+    status: StatusConfig = Field(default_factory=StatusConfig)
 
     @property
     def longest_seconds(self) -> float:
@@ -68,6 +71,7 @@ class Pkcs11IssuerConfig(_Issuing):
     """A CA whose key is in an HSM.
 
     Attributes:
+        status: how the status of its certificates is published.
         hsm: the key.
         signature: how an RSA key signs: ``pkcs1`` or ``pss``.
     """
@@ -75,6 +79,7 @@ class Pkcs11IssuerConfig(_Issuing):
     type: Literal["pkcs11"]
     hsm: HsmKeyConfig
     signature: Literal["pkcs1", "pss"] = "pkcs1"
+    status: StatusConfig = Field(default_factory=StatusConfig)
 
     @property
     def longest_seconds(self) -> float:

@@ -45,6 +45,8 @@ issuers:
     key: ca/issuing.key
     passphrase_file: ca/issuing.passphrase
     chain: chain.pem
+    status:
+      url: http://127.0.0.1:$http  # stands in every certificate: the http listener as relying parties reach it
 
 # The folder of profiles: what may be asked for, and what will be issued. `certwright policy check` reads them all.
 policies: policies

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-import server.acme.records.tables  # noqa: F401 - its tables are part of the metadata
+import server.acme.records.tables
+import server.status.records  # noqa: F401 - their tables are part of the metadata
 from server.store import current_revision, head_revision, upgrade
 from server.store.migrations import _scripts
 from server.store.tables import metadata

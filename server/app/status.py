@@ -1,0 +1,103 @@
+"""The status of certificates: which issuers publish it, and how."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ca.issuer import CrlIssuer
+from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
+from server.status import routes
+from server.status.addresses import Addressing, IssuerAddresses
+from server.status.publisher import Publisher, Publishing
+from server.status.shelf import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+    from ca.issuer import Issuer
+    from server.clock import Clock
+    from server.config import Config
+    from server.config.status import StatusConfig
+    from server.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class StatusService:
+    """What publishes the status of certificates.
+
+    Attributes:
+        publisher: makes revocation lists.
+        shelf: hands them out.
+        routes: what the http listener serves.
+    """
+
+    publisher: Publisher
+    shelf: Shelf
+    routes: routes.Status
+
+    @classmethod
+    def make(cls, config: Config, issuers: Mapping[str, Issuer], store: Store, clock: Clock) -> StatusService:
+        """Wire the parts. Nothing is made before `start`."""
+        found = _addresses(config)
+        publishing = {
+            name: _publishing(issuer, settings, found.get(name))
+            for name, settings in _settings(config).items()
+            if isinstance(issuer := issuers[name], CrlIssuer)
+        }
+        shelf = Shelf(store, tuple(publishing))
+        chains = {name: issuer.chain for name, issuer in issuers.items()}
+        return cls(
+            Publisher(store, publishing, clock, secrets.token_hex(8)), shelf, routes.Status(shelf, chains, clock)
+        )
+
+    def mount(self, app: web.Application) -> None:
+        """Mount what is public."""
+        routes.mount(app, self.routes)
+
+    def start(self) -> None:
+        """Publish from now on."""
+        self.publisher.start()
+        self.shelf.start()
+
+    async def stop(self) -> None:
+        """Stop publishing."""
+        await self.publisher.stop()
+        await self.shelf.stop()
+
+
+def addressing(config: Config) -> Addressing | None:
+    """Return what puts addresses into certificates; None when no issuer has any."""
+    found = _addresses(config)
+    return Addressing(found) if found else None
+
+
+def _settings(config: Config) -> dict[str, StatusConfig]:
+    """Return the settings of the issuers whose lists are signed here."""
+    signing = (LocalIssuerConfig, Pkcs11IssuerConfig)
+    return {name: issuer.status for name, issuer in config.issuers.items() if isinstance(issuer, signing)}
+
+
+def _addresses(config: Config) -> dict[str, IssuerAddresses]:
+    settings = _settings(config)
+    return {
+        name: IssuerAddresses(name, each.url, each.crl.shards)
+        for name, each in settings.items()
+        if each.url is not None
+    }
+
+
+def _publishing(issuer: CrlIssuer, settings: StatusConfig, addresses: IssuerAddresses | None) -> Publishing:
+    crl = settings.crl
+    return Publishing(
+        issuer=issuer,
+        every=crl.every,
+        lifetime=crl.lifetime,
+        after_revocation=crl.after_revocation,
+        shards=crl.shards,
+        delta=crl.delta,
+        addresses=addresses,
+    )

@@ -1,0 +1,1 @@
+"""The status of certificates, over HTTP: revocation lists, OCSP, CA certificates."""

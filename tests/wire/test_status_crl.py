@@ -1,0 +1,138 @@
+"""Revocation lists of a real server, fetched over HTTP and judged by OpenSSL and GnuTLS."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from server.bench.process import free_ports
+from server.clock import system_clock
+from server.deployment.folder import Ports
+from server.deployment.making import create
+from tests.wire.devices import device, openssl
+from tests.wire.issuing import enroll
+from tests.wire.running import require_program, run, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.wire.devices import Device
+    from tests.wire.running import RunningServer
+
+
+@pytest.fixture(scope="module", params=["complete", "shards"])
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("status") / "deployment"
+    deployment = create(folder, ports=Ports(*free_ports(4)), clock=system_clock)
+    shards = 3 if request.param == "shards" else 0
+    crl = f"      crl: {{after_revocation: 1s, shards: {shards}}}\n"
+    text = deployment.config.read_text()
+    deployment.config.write_text(re.sub(r"(?m)^    status:\n.*\n", rf"\g<0>{crl}", text))
+    running = serve(deployment, workers=2)
+    yield running
+    assert running.process.stop() == 0, running.process.tail()
+
+
+def fetch(url: str) -> bytes:
+    """Fetch over plain HTTP, as relying parties do; the first list may take a moment."""
+    curl = require_program("curl", "apt-get install curl")
+    with tempfile.NamedTemporaryFile() as file:
+        command = (curl, "--silent", "--fail", "--retry", "20", "--retry-delay", "1", "--retry-all-errors")
+        run(*command, "--output", file.name, url)
+        return Path(file.name).read_bytes()
+
+
+def certificate(pump: Device) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(pump.certificate.read_bytes())[0]
+
+
+def list_address(of: x509.Certificate) -> str:
+    points = of.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    names = points[0].full_name
+    assert names is not None
+    return str(names[0].value)
+
+
+def current(pump: Device, *, revoked: bool) -> Path:
+    """Wait for the list that the certificate names to say so; return it as PEM."""
+    own, deadline = certificate(pump), time.monotonic() + 15
+    while True:
+        crl = x509.load_der_x509_crl(fetch(list_address(own)))
+        if (crl.get_revoked_certificate_by_serial_number(own.serial_number) is not None) == revoked:
+            path = pump.folder / "crl.pem"
+            path.write_bytes(crl.public_bytes(Encoding.PEM))
+            return path
+        assert time.monotonic() < deadline, "the list does not follow"
+        time.sleep(0.2)
+
+
+def verify(server: RunningServer, pump: Device, crl: Path) -> str:
+    ca = server.folder / "ca" / "issuing.pem"
+    command = ("openssl", "verify", "-crl_check", "-extended_crl", "-x509_strict", "-CRLfile", crl)
+    done = run(*command, "-CAfile", server.root_pem, "-untrusted", ca, pump.certificate, check=False)
+    return done.stdout + done.stderr
+
+
+def enrolled(server: RunningServer, folder: Path, name: str) -> Device:
+    pump = device(folder / name, f"{name}.example")
+    status, text = enroll(server, pump, "default")
+    assert status == 200, text
+    return pump
+
+
+def test_openssl_follows_a_revocation(server: RunningServer, tmp_path: Path) -> None:
+    good, bad = enrolled(server, tmp_path, "good"), enrolled(server, tmp_path, "bad")
+    serial = format(certificate(bad).serial_number, "x")
+    server.certwright("cert", "revoke", serial, "--reason", "keyCompromise", "--invalid-since", "2026-01-01")
+    crl = current(bad, revoked=True)
+    assert "certificate revoked" in verify(server, bad, crl)
+    assert verify(server, good, current(good, revoked=False)).endswith(": OK\n")
+    text = openssl("crl", "-in", crl, "-noout", "-text")
+    assert "Key Compromise" in text
+    assert "Invalidity Date" in text
+
+
+def test_a_revoked_certificate_does_not_renew_at_once(server: RunningServer, tmp_path: Path) -> None:
+    pump = enrolled(server, tmp_path, "renewing")
+    server.certwright("cert", "revoke", format(certificate(pump).serial_number, "x"))
+    done = run(
+        *("curl", "--silent", "--cacert", server.root_pem, "--cert", pump.certificate, "--key", pump.key),
+        *("-H", "Content-Type: application/pkcs10", "--data-binary", f"@{pump.csr}"),
+        *("--output", tmp_path / "reply", "--write-out", "%{http_code}", f"{server.est_url}/simplereenroll"),
+    )
+    assert done.stdout in {"401", "403"}
+
+
+def test_a_hold_is_lifted(server: RunningServer, tmp_path: Path) -> None:
+    pump = enrolled(server, tmp_path, "held")
+    serial = format(certificate(pump).serial_number, "x")
+    server.certwright("cert", "revoke", serial, "--reason", "certificateHold")
+    assert "certificate revoked" in verify(server, pump, current(pump, revoked=True))
+    server.certwright("cert", "release", serial)
+    assert verify(server, pump, current(pump, revoked=False)).endswith(": OK\n")
+    assert server.certwright("cert", "release", serial, check=False).returncode == 1
+
+
+def test_gnutls_verifies_a_list(server: RunningServer, tmp_path: Path) -> None:
+    certtool = require_program("certtool", "apt-get install gnutls-bin")
+    crl = tmp_path / "crl.pem"
+    fetched = x509.load_der_x509_crl(fetch(f"{server.http_url}/crl/issuing.crl"))
+    crl.write_bytes(fetched.public_bytes(Encoding.PEM))
+    ca = server.folder / "ca" / "issuing.pem"
+    verified = run(certtool, "--verify-crl", "--infile", crl, "--load-ca-certificate", ca)
+    assert "Verified." in verified.stdout + verified.stderr
+    assert "CRL Number" in run(certtool, "--crl-info", "--infile", crl).stdout
+
+
+def test_the_issuer_is_found_from_the_certificate(server: RunningServer, tmp_path: Path) -> None:
+    own = certificate(enrolled(server, tmp_path, "orphan"))
+    access = own.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    (address,) = [a.access_location.value for a in access if a.access_method._name == "caIssuers"]
+    own.verify_directly_issued_by(x509.load_der_x509_certificate(fetch(address)))
