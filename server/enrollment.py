@@ -48,6 +48,8 @@ APPROVAL_RETRY = 60
 
 _LARGEST_CSR_OF_REFUSED = 8192
 """Anyone can be refused, so the record of a refusal must stay small."""
+_RECOVERED_AT_ONCE = 100
+"""A start that finds a CA dead must not wait for it once for each request that was under way."""
 _FORGET_EVERY = 1000
 """After so many refusals of this process the oldest are forgotten."""
 _SPENT = Problem(Reason.BAD_CREDENTIALS, "The one-time password was used before.")
@@ -235,8 +237,13 @@ class Enrollment:
             StoreUnavailable: the record can't be read.
         """
         left = await self._store.read(lambda connection: intents.interrupted(connection, self._clock()))
-        for request_id in left:
-            await self.poll(request_id)
+        gate = asyncio.Semaphore(_RECOVERED_AT_ONCE)
+
+        async def finish(request_id: str) -> None:
+            async with gate:
+                await self.poll(request_id)
+
+        await asyncio.gather(*map(finish, left))
         return len(left)
 
     async def drain(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
 
+from ca.issuer import IssuerUnavailable
 from ca.names import DistinguishedName
 from server.outcome import Issued, Pending, Reason, Refused
 from server.store import certificates, requests
@@ -14,6 +16,8 @@ from tests.fakes.door import ISSUER, Door, ask
 from tests.fakes.slow_ca import SlowCa
 
 if TYPE_CHECKING:
+    from ca.issuer import Permit
+    from ca.plan import CertificatePlan
     from server.store import Store
     from server.store.requests import StoredRequest
 
@@ -57,6 +61,22 @@ async def test_a_start_does_not_wait_for_a_slow_ca(store: Store) -> None:
     await door(store, ca).submit(ask())
     assert await door(store, ca).recover() == 0
     assert len(ca.permits) == 1
+
+
+class DeadCa(SlowCa):
+    """Answers nothing for a while, then there is an outage."""
+
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+        await asyncio.sleep(0.2)
+        raise IssuerUnavailable("dead")
+
+
+async def test_a_start_waits_for_a_dead_ca_once_and_not_for_each_request(store: Store) -> None:
+    before = door(store, DeadCa(ISSUER))
+    await asyncio.gather(*(before.submit(ask(f"pump-{n}")) for n in range(30)))
+    began = asyncio.get_running_loop().time()
+    assert await door(store, DeadCa(ISSUER)).recover() == 30
+    assert asyncio.get_running_loop().time() - began < 3
 
 
 async def test_the_serial_number_of_the_ca_is_on_record(store: Store) -> None:
