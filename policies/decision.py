@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from ca.plan import CertificatePlan
 
 
@@ -107,13 +109,29 @@ class Denied:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalTerms:
+    """Who must approve.
+
+    Attributes:
+        count: how many persons.
+        role: the role that each must have, None for anybody.
+        expires: how long the request waits, None for any time.
+    """
+
+    count: int = 1
+    role: str | None = None
+    expires: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deferred:
-    """A person must approve; the plan is what would be signed."""
+    """A person must approve; the plan is what would be signed, on these terms."""
 
     findings: tuple[Finding, ...]
     plan: CertificatePlan
     trace: Trace
     full_lint: bool = False
+    terms: ApprovalTerms = ApprovalTerms()
 
 
 Decision = Approved | Denied | Deferred

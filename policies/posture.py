@@ -80,7 +80,7 @@ def _identity(profile: Profile) -> Iterator[Concern]:
     purposes = {*sections.extended_key_usage.forced, *sections.extended_key_usage.allowed}
     purposes |= {*sections.extended_key_usage.default}
     kinds = {*sections.evidence.any, *sections.evidence.all}
-    if not purposes & _IDENTITY_PURPOSES or sections.approval != "none" or kinds == {"certificate"} or sections.rules:
+    if not purposes & _IDENTITY_PURPOSES or sections.approval or kinds == {"certificate"} or sections.rules:
         return
     name = sections.subject.allowed.get("CN")
     if name is not None and not name.among_names and not _personal(map(str, name.like)):
@@ -113,7 +113,7 @@ def _powers(profile: Profile) -> Iterator[Concern]:
                 f"{_AGENT_PURPOSES[purpose]} lets the holder ask for certificates in the name of others (like ESC3): "
                 f"few should have it, each approved by a person"
             )
-            severity = Severity.MEDIUM if profile.sections.approval != "none" else Severity.HIGH
+            severity = Severity.MEDIUM if profile.sections.approval else Severity.HIGH
             place = profile.place("extended_key_usage", "forced", index)
             yield Concern("enrollment-agent", severity, place, message)
     if profile.sections.unused.powers == "ignore":

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from ca.plan import KeyUsage
 from policies.alternative_names import Names
+from policies.decision import ApprovalTerms
 from policies.document import Strict
 from policies.durations import Duration, parse_duration
 from policies.expressions import ExpressionField
@@ -232,6 +233,32 @@ def _distinct(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
     return conditions
 
 
+class Approval(Strict):
+    """Who must approve what the rules let through."""
+
+    role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")] | None = None
+    count: Annotated[int, Field(ge=1, le=9)] = 1
+    expires: Duration | None = None
+    when: ExpressionField | None = None
+
+    @property
+    def limit(self) -> str:
+        """The demand in words."""
+        return f"{self.count} with the role {self.role}" if self.role else f"{self.count} of anybody"
+
+    @property
+    def terms(self) -> ApprovalTerms:
+        """The demand as decisions have it."""
+        return ApprovalTerms(self.count, self.role, self.expires)
+
+
+def _approval(value: object) -> object:
+    """Read ``none`` and ``manual`` as the mappings they stand for."""
+    if isinstance(value, str) and value not in {"none", "manual"}:
+        raise ValueError(f"should be 'none' or 'manual', or a mapping that says who must approve, not \"{value}\"")
+    return {"none": None, "manual": Approval()}.get(value, value) if isinstance(value, str) else value
+
+
 class Sections(Strict):
     """One profile as its file has it."""
 
@@ -250,5 +277,7 @@ class Sections(Strict):
     unused: Unused = Unused()
     extensions: Extensions = Extensions()
     rules: Annotated[tuple[Condition, ...], AfterValidator(_distinct)] = ()
-    approval: Literal["none", "manual"] = "none"
+    approval: Annotated[
+        Approval | None, BeforeValidator(_approval, json_schema_input_type=Approval | Literal["none", "manual"])
+    ] = None
     lint: Literal["shape", "always"] = "shape"

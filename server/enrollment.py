@@ -17,7 +17,8 @@ from policies.decision import Approved, Deferred, Denied, Finding, Location
 from server.audit import Action, AuditEvent
 from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
-from server.store import StoreUnavailable, certificates, intents, requests, revocations
+from server.store import StoreUnavailable, approvals, certificates, intents, requests, revocations
+from server.store.approvals import Vote, Voter
 from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Granted, Spent, Taken
 from server.store.requests import Refusal, State, StoredRequest
 from server.store.revocations import Revocation
@@ -170,23 +171,46 @@ class Enrollment:
         if row.problem is not None:
             return Refused(row.problem, request_id)
         if row.key is None or (row.state is State.PENDING and row.approved_by is None):
-            return Pending(request_id, APPROVAL_RETRY)
+            return await self._still_waiting(request_id)
         key = row.key
         return await self._once(key, lambda: self._take_up(row, key))
 
-    async def approve(self, request_id: str, by: str) -> Outcome:
+    async def approve(self, request_id: str, by: str, roles: frozenset[str] = frozenset()) -> Outcome:
         """Approve a pending request. The policy judges it again, now: an approval can't outlive the rules.
 
         Args:
             request_id: the request.
             by: who approves, for the record.
+            roles: the roles of who approves.
+
+        Returns:
+            What `poll` returns when the approval counts; else a refusal that says why it does not.
         """
-        event = AuditEvent(self._clock(), Action.APPROVED, by, request_id).row()
+        now = self._clock()
+        event = AuditEvent(now, Action.APPROVED, by, request_id).row()
+        voter = Voter(by, roles)
         try:
-            approved = await self._store.write(lambda c: requests.approve(c, request_id, by, event))
+            vote = await self._store.write(lambda c: approvals.vote(c, request_id, voter, now, event))
         except StoreUnavailable as error:
             return store_unavailable(error)
-        return await self.poll(request_id) if approved else await self._not_pending(request_id)
+        if vote in {Vote.ENOUGH, Vote.COUNTED, Vote.LATE}:
+            return await self.poll(request_id)
+        if vote is Vote.NOT_WAITING:
+            return await self._not_pending(request_id)
+        return Refused(Problem(Reason.CONFLICT, "The approval does not count.", detail=vote.value), request_id)
+
+    async def _still_waiting(self, request_id: str) -> Outcome:
+        """Return that a person must approve, or refuse what nobody approved in time."""
+        now = self._clock()
+        try:
+            if not await self._store.read(lambda c: approvals.is_late(c, request_id, now)):
+                return Pending(request_id, APPROVAL_RETRY)
+            problem = Problem(Reason.POLICY, intents.LATE["message"])
+            event = AuditEvent(now, Action.FAILED, "certwright", request_id, detail=problem.message).row()
+            await self._store.write(lambda c: requests.refuse_pending(c, request_id, problem, now, event))
+        except StoreUnavailable as error:
+            return store_unavailable(error)
+        return Refused(problem, request_id)
 
     async def reject(self, request_id: str, by: str, why: str) -> Outcome:
         """Refuse a pending request. `why` is for administrators; the requester gets a constant."""
@@ -285,7 +309,7 @@ class Enrollment:
     async def _claim(
         self, request: EnrollmentRequest, key: bytes, verdict: Approved | Deferred, serial: int
     ) -> Outcome:
-        request_id, deferred = self._request_id(), isinstance(verdict, Deferred)
+        request_id, deferred = self._request_id(), verdict.terms if isinstance(verdict, Deferred) else None
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + self._patience.total_seconds(), 0.02
         while True:
@@ -345,9 +369,11 @@ class Enrollment:
             await self._store.write(lambda c: requests.refuse_pending(c, row.id, problem, now, event))
             return Refused(problem, row.id)
         plan, lease = verdict.plan, self._issuance.lease()
-        return await self._issuance.go_on(
-            await self._store.write(lambda c: intents.start(c, row.id, plan, serial, lease))
-        )
+        terms = verdict.terms if isinstance(verdict, Deferred) else None
+        started = await self._store.write(lambda c: intents.start(c, row.id, plan, serial, lease, terms=terms))
+        if isinstance(started, AwaitsApproval):
+            return Pending(row.id, APPROVAL_RETRY)
+        return await self._issuance.go_on(started)
 
     async def _not_pending(self, request_id: str) -> Outcome:
         outcome = await self.poll(request_id)

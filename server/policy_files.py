@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from policies.decision import Location
-from policies.document import DocumentErrors, DocumentProblem
+from policies.document import DocumentErrors, DocumentProblem, did_you_mean
 from policies.profile import Ceilings, parse_policy
 from policies.profile_set import ProfileSet
 from policies.trial import failed_tests
@@ -129,6 +129,22 @@ def _stamp(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def absent_approvers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:
+    """Yield the profiles that need more approvers of a role than the configuration has."""
+    for profile in profiles.profiles.values():
+        approval = profile.sections.approval
+        if approval is None or approval.role is None:
+            continue
+        persons = set(config.approvers.get(approval.role, ()))
+        if approval.role not in config.approvers:
+            hint = did_you_mean(approval.role, config.approvers)
+            message = f'the server\'s configuration has no role "{approval.role}" under approvers{hint}'
+            yield DocumentProblem(profile.place("approval", "role"), message)
+        elif len(persons) < approval.count:
+            message = f"{approval.count} must approve, but only {len(persons)} have the role {approval.role}"
+            yield DocumentProblem(profile.place("approval", "count"), message)
 
 
 def foreign_issuers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ca.names import DistinguishedName, GeneralName
     from policies.ruling import Draft, Question, Report
+    from policies.sections import Approval
 
 _KINDS: dict[type, str] = {
     DnsName: "dns",
@@ -58,6 +59,16 @@ def judge(question: Question, draft: Draft, report: Report) -> None:
             report.on_trial(rule, place, condition.message, "", limit)
         else:
             report.failed(rule, place, condition.message, "", limit)
+
+
+def is_approval_needed(question: Question, draft: Draft, approval: Approval) -> bool:
+    """Whether the condition for an approval holds; without one, or when it has no answer, a person must look."""
+    if approval.when is None:
+        return True
+    try:
+        return approval.when.holds(inputs(question, draft, approval.when.uses))
+    except ValueError:
+        return True
 
 
 def inputs(question: Question, draft: Draft, wanted: Iterable[str] = VARIABLES) -> Mapping[str, Message]:

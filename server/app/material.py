@@ -21,7 +21,7 @@ from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
 from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, refuse_own
 from server.credentials.crls import CrlFiles, MalformedCrl
-from server.policy_files import foreign_issuers, load_policies, look_at_policies, read_ceilings
+from server.policy_files import absent_approvers, foreign_issuers, load_policies, look_at_policies, read_ceilings
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
@@ -263,7 +263,7 @@ class _Loader:
             named = [name for name in endpoints if str(error).startswith(f"endpoint {name}:")]
             place = ("endpoints", *(str(name) for name in named), "profiles")
             raise DocumentErrors([config.problem(place, str(error))]) from error
-        problems = tuple(foreign_issuers(profiles, config))
+        problems = (*foreign_issuers(profiles, config), *absent_approvers(profiles, config))
         if problems:
             raise DocumentErrors(problems)
         return profiles

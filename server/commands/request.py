@@ -12,12 +12,14 @@ from server.clock import system_clock
 from server.commands import record
 from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
 from server.outcome import Problem, Reason
-from server.store import requests
+from server.store import approvals, requests
+from server.store.approvals import Vote, Voter
 from server.store.requests import RequestFilter, State
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from server.store.approvals import Standing
     from server.store.requests import StoredRequest
 
 app = typer.Typer(no_args_is_help=True, help="List, show, approve and reject requests.")
@@ -59,17 +61,22 @@ def list_(
 def show(request_id: IdArgument, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show one request: who asked for what, what was answered and why, and what was done about it."""
 
-    def look_up(connection: sa.Connection) -> tuple[StoredRequest | None, tuple[sa.Row[Any], ...]]:
-        return requests.find_request(connection, request_id), requests.list_events(connection, request_id)
+    def look_up(connection: sa.Connection) -> tuple[StoredRequest | None, tuple[sa.Row[Any], ...], Standing]:
+        return (
+            requests.find_request(connection, request_id),
+            requests.list_events(connection, request_id),
+            approvals.standing(connection, request_id),
+        )
 
-    found, events = record.read(config, look_up)
+    found, events, standing = record.read(config, look_up)
     if found is None:
         record.stop(f"nothing is known of a request {request_id}")
+    approval = _approval(standing) if found.state is State.PENDING else {}
     happened = [{"at": e.at, "action": e.action, "by": e.actor, "detail": e.detail} for e in events]
     if as_json:
-        record.print_json({**_fields(found), "events": happened})
+        record.print_json({**_fields(found), **approval, "events": happened})
         return
-    fields = _fields(found)
+    fields = {**_fields(found), **{name: value for name, value in approval.items() if value}}
     del fields["findings"]
     record.print_fields({**fields, "names": "\n".join(map(str, fields["names"]))})
     if found.findings:
@@ -82,13 +89,38 @@ def show(request_id: IdArgument, *, as_json: JsonOption = False, config: ConfigO
 
 
 @app.command()
-def approve(request_id: IdArgument, *, by: ByOption = None, config: ConfigOption = None) -> None:
-    """Approve a pending request: its requester gets the certificate when asking again, if the policy still agrees."""
-    who = record.person(by)
-    event = AuditEvent(system_clock(), Action.APPROVED, who, request_id).row()
-    if not record.write(config, lambda connection: requests.approve(connection, request_id, who, event)):
-        record.stop(f"no request {request_id} waits for approval")
-    typer.echo(f"{request_id} is approved; its certificate is issued when the requester asks again")
+def approve(
+    request_id: IdArgument,
+    *,
+    by: Annotated[
+        str | None, typer.Option("--as", "--by", help="Who approves, for the record; the login name when not given.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Approve a pending request: its requester gets the certificate when asking again, if the policy still agrees.
+
+    A profile may want several persons, each with a role (server.yaml, approvers), and never the requester.
+    """
+    now, who = system_clock(), record.person(by)
+    approvers = record.configuration(config).approvers
+    name = who.partition(":")[2]
+    voter = Voter(who, frozenset(role for role, names in approvers.items() if name in names))
+    event = AuditEvent(now, Action.APPROVED, who, request_id).row()
+    vote, standing = record.write(
+        config,
+        lambda c: (approvals.vote(c, request_id, voter, now, event), approvals.standing(c, request_id)),
+    )
+    match vote:
+        case Vote.ENOUGH:
+            typer.echo(f"{request_id} is approved; its certificate is issued when the requester asks again")
+        case Vote.COUNTED:
+            left = standing.needed - len(standing.voters)
+            role = f" with the role {standing.role}" if standing.role else ""
+            typer.echo(f"{request_id}: noted; {left} more{role} must approve")
+        case Vote.NOT_WAITING:
+            record.stop(f"no request {request_id} waits for approval")
+        case _:
+            record.stop(f"{request_id}: {vote.value}")
 
 
 @app.command()
@@ -106,6 +138,15 @@ def reject(
     if not record.write(config, lambda c: requests.refuse_pending(c, request_id, problem, now, event)):
         record.stop(f"no request {request_id} waits for approval")
     typer.echo(f"{request_id} is rejected")
+
+
+def _approval(standing: Standing) -> dict[str, Any]:
+    return {
+        "approvals_needed": standing.needed,
+        "approver_role": standing.role,
+        "approvals": ", ".join(standing.voters),
+        "waits_until": standing.until,
+    }
 
 
 def _why(one: StoredRequest) -> str:

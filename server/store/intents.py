@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
-from server.store import credentials
+from server.store import approvals, credentials
 from server.store.bulk import BulkInsert
 from server.store.tables import certificates, requests
 from server.store.values import read_plan, write_asked, write_plan, write_question
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ca.plan import CertificatePlan
+    from policies.decision import ApprovalTerms
     from policies.request import EnrollmentRequest
 
 
@@ -52,7 +53,7 @@ class Claim:
         plan: what the policy approved.
         serial: the serial number to reserve.
         lease: who asks to work on it.
-        deferred: whether a person must approve first.
+        deferred: on which terms persons must approve first; None when nobody must.
     """
 
     request_id: str
@@ -61,7 +62,7 @@ class Claim:
     plan: CertificatePlan
     serial: int
     lease: Lease
-    deferred: bool = False
+    deferred: ApprovalTerms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,9 @@ Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Taken | Spent
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
+LATE = {"reason": "policy", "message": "Nobody approved the request in time."}
+"""What becomes of a request that has waited too long."""
+
 _table = requests.c
 _FOUND = (
     _table.id,
@@ -142,6 +146,7 @@ _FOUND = (
     _table.owner,
     _table.leased_until,
     _table.approved_by,
+    _table.policy_digest,
     _table.csr,
     _table.issuer_reference,
 )
@@ -198,7 +203,10 @@ def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Sp
     if spends and not credentials.spend(connection, spends, one.request_id, one.lease.now):
         connection.execute(sa.delete(requests).where(_table.id == one.request_id))
         return Spent()
-    return AwaitsApproval(one.request_id) if one.deferred else _granted(one)
+    if one.deferred is not None:
+        approvals.defer(connection, one.request_id, one.deferred, one.lease.now)
+        return AwaitsApproval(one.request_id)
+    return _granted(one)
 
 
 def _granted(one: Claim) -> Granted:
@@ -237,10 +245,12 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
     """Answer from the record, or take the key away from a record that does not answer it any more."""
     lease = one.lease
     if row.state == "pending":
-        if one.deferred and row.approved_by is None:
+        if one.deferred is None or row.approved_by is not None:
+            return _release(connection, row, one.plan, one.serial, lease, terms=one.deferred)
+        if not approvals.is_late(connection, row.id, lease.now):
             return AwaitsApproval(row.id)
-        return _start(connection, row, one.plan, one.serial, lease)
-    if row.state == "intended":
+        change(connection, row.id, state="refused", key=None, finished_at=lease.now, **LATE)
+    elif row.state == "intended":
         if row.received_at >= lease.replay_from:
             return _resume(connection, row, lease)
         change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
@@ -290,13 +300,37 @@ def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted 
     return _resume(connection, row, lease) if row.state == "intended" else Gone(request_id)
 
 
+def _release(
+    connection: sa.Connection,
+    row: Row,
+    plan: CertificatePlan,
+    serial: int,
+    lease: Lease,
+    *,
+    terms: ApprovalTerms | None,
+) -> Granted | AwaitsApproval:
+    """Start what persons have approved; when the policy has changed since and wants approval, they must look again."""
+    changed = plan.policy_digest != row.policy_digest
+    if terms is None or not (changed or not approvals.suffices(connection, row.id, terms)):
+        return _start(connection, row, plan, serial, lease)
+    approvals.defer(connection, row.id, terms, lease.now)
+    change(connection, row.id, approved_by=None, plan=write_plan(plan), policy_digest=plan.policy_digest)
+    return AwaitsApproval(row.id)
+
+
 def start(
-    connection: sa.Connection, request_id: str, plan: CertificatePlan, serial: int, lease: Lease
-) -> Granted | Gone:
-    """Turn an approved request into an intent for this plan."""
+    connection: sa.Connection,
+    request_id: str,
+    plan: CertificatePlan,
+    serial: int,
+    lease: Lease,
+    *,
+    terms: ApprovalTerms | None = None,
+) -> Granted | AwaitsApproval | Gone:
+    """Turn an approved request into an intent for this plan, if the approvals are enough for these terms."""
     row = connection.execute(BY_ID, {"wanted": request_id}).one()
     approved = row.state == "pending" and row.approved_by is not None
-    return _start(connection, row, plan, serial, lease) if approved else Gone(request_id)
+    return _release(connection, row, plan, serial, lease, terms=terms) if approved else Gone(request_id)
 
 
 def let_go(connection: sa.Connection, request_id: str, lease: Lease) -> None:

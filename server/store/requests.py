@@ -168,15 +168,6 @@ def forget_refusals(connection: sa.Connection, kept: int = REFUSALS_KEPT) -> Non
     connection.execute(sa.delete(requests).where(refused, _table.number <= oldest_kept.scalar_subquery()))
 
 
-def approve(connection: sa.Connection, request_id: str, by: str, event: Mapping[str, object]) -> bool:
-    """Note that a person approved. Returns whether the request was waiting for that."""
-    waiting = sa.and_(_table.id == request_id, _table.state == State.PENDING, _table.approved_by.is_(None))
-    if connection.execute(sa.update(requests).where(waiting).values(approved_by=by)).rowcount != 1:
-        return False
-    connection.execute(sa.insert(audit_events), dict(event))
-    return True
-
-
 def refuse_pending(
     connection: sa.Connection, request_id: str, problem: Problem, at: datetime, event: Mapping[str, object]
 ) -> bool:

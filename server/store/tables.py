@@ -132,6 +132,27 @@ certificates = sa.Table(
 )
 """Every certificate that may have left."""
 
+approval_terms = sa.Table(
+    "approval_terms",
+    metadata,
+    sa.Column("request_id", sa.String(64), primary_key=True),
+    sa.Column("needed", sa.Integer(), nullable=False),
+    sa.Column("role", sa.String(64)),
+    sa.Column("until", UtcTime()),
+)
+"""How many persons, with which role, until when must approve a request that waits for that."""
+
+approval_votes = sa.Table(
+    "approval_votes",
+    metadata,
+    sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    sa.Column("request_id", sa.String(64), nullable=False),
+    sa.Column("voter", sa.Text(), nullable=False),
+    sa.Column("at", UtcTime(), nullable=False),
+    sa.UniqueConstraint("request_id", "voter"),
+)
+"""Who approved what."""
+
 audit_events = sa.Table(
     "audit_events",
     metadata,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.wire.devices import device
-from tests.wire.running import require_program, run, start
+from tests.wire.running import require_program, run, serve, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.wire.running import RunningServer
 
+APPROVAL = "    approval: {role: ra-officer, count: 2, expires: 1d}\n"
 RULE = """    rules:
       - id: no-pumps
         require: csr.names.dns.all(name, !name.startsWith("pump-"))
@@ -88,3 +89,29 @@ def test_bad_files_leave_the_last_good_ones_in_force(running: RunningServer, tmp
     os.kill(running.process.pid, signal.SIGHUP)
     until(lambda: ready(running) == "ok")
     assert running.process.stop() == 0, running.process.tail()
+
+
+def test_two_persons_with_the_role_must_approve(tmp_path: Path) -> None:
+    server = start(tmp_path / "deployment")
+    try:
+        assert server.process.stop() == 0
+        edit(server.config, "\nendpoints:", "\napprovers: {ra-officer: [alice, bob], auditor: [eve]}\n\nendpoints:")
+        text = policy(server).read_text(encoding="utf-8").partition("\ntests:")[0]
+        policy(server).write_text(f"{text}{APPROVAL}", encoding="utf-8")
+        server = serve(server.deployment)
+        pump = device(tmp_path / "pump", "pump-1.example")
+        assert enroll(server, pump.csr)[0] == 202
+        (pending,) = json.loads(server.certwright("request", "list", "--pending", "--json").stdout)
+        approve = ("request", "approve", pending["id"], "--as")
+        assert "does not have the role" in server.certwright(*approve, "eve", check=False).stderr
+        assert "own" in server.certwright(*approve, server.est_username, check=False).stderr
+        assert "1 more with the role ra-officer" in server.certwright(*approve, "alice").stdout
+        assert "approved already" in server.certwright(*approve, "alice", check=False).stderr
+        assert enroll(server, pump.csr)[0] == 202
+        assert "admin:alice" in server.certwright("request", "show", pending["id"]).stdout
+        assert "is approved" in server.certwright(*approve, "bob").stdout
+        assert enroll(server, pump.csr)[0] == 200
+        shown = json.loads(server.certwright("request", "show", pending["id"], "--json").stdout)
+        assert (shown["state"], shown["approved_by"]) == ("issued", "admin:alice, admin:bob")
+    finally:
+        server.process.kill()

@@ -124,6 +124,23 @@ def test_lists_of_blocked_keys_are_read_and_their_faults_told(folder: Path) -> N
         load_material(load_config(path))
 
 
+@pytest.mark.parametrize(
+    ("approvers", "message"),
+    [
+        ("", 'has no role "ra-officer" under approvers'),
+        ("approvers: {ra-oficer: [alice]}", 'did you mean "ra-oficer"'),
+        ("approvers: {ra-officer: [alice, alice]}", "2 must approve, but only 1 have the role ra-officer"),
+    ],
+)
+def test_a_profile_that_nobody_could_approve_is_told(folder: Path, approvers: str, message: str) -> None:
+    path, policy = folder / "server.yaml", folder / "policies" / "network-device.yaml"
+    path.write_text(f"{path.read_text()}\n{approvers}\n")
+    policy.write_text(policy.read_text().split("\ntests:")[0] + "    approval: {role: ra-officer, count: 2}\n")
+    with pytest.raises(DocumentErrors, match=message) as caught:
+        load_material(load_config(path))
+    assert caught.value.problems[0].location.file == str(policy)
+
+
 def test_endpoints_without_passwords_or_challenge_or_renewal_have_none(folder: Path) -> None:
     path = folder / "server.yaml"
     text = path.read_text()
