@@ -100,6 +100,8 @@ class EstEndpointConfig(Profiled):
         renewal_grace: how long after its end a certificate may still be renewed.
         reenroll_first: whether simplereenroll with a manufacturer's certificate, which renews nothing, is taken for a
             first enrollment, or refused. strongSwan sends simplereenroll whenever it has a certificate.
+        csrattrs: in which form devices are told what to ask for: the list of RFC 7030 (``legacy``), the template of
+            ``rfc9908``, ``both``, or ``none``. Passpoint clients read the list alone.
         base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
             line for strongSwan alone, which reads nothing else before 5.9.11.
     """
@@ -109,6 +111,7 @@ class EstEndpointConfig(Profiled):
     challenge_password: Literal["binding", "one-time-password", "automatic"] = "binding"  # noqa: S105 - a word
     renewal_grace: Duration = Field(default="0d", validate_default=True)
     reenroll_first: bool = False
+    csrattrs: Literal["none", "legacy", "rfc9908", "both"] = "both"
     base64_layout: Literal["auto", "wrapped", "single"] = "auto"
 
     @model_validator(mode="after")

@@ -46,6 +46,7 @@ _NO_SIGNERS = der.set_of()
 _TRANSFER_ENCODING = ("Content-Transfer-Encoding", "base64")
 # RFC 7030 section 4.1.3 names no parameter here, and old BouncyCastle compares the whole field with this.
 _CACERTS_TYPE = ("Content-Type", "application/pkcs7-mime")
+_CSRATTRS_TYPE = ("Content-Type", "application/csrattrs")
 _ISSUED_TYPE = ("Content-Type", "application/pkcs7-mime; smime-type=certs-only")
 
 # --- requests ----------------------------------------------------------------------------------------------------
@@ -220,6 +221,13 @@ def cacerts_reply(chain: Iterable[bytes], *, wrapped: bool) -> Reply:
     """Return the reply to cacerts (RFC 7030 section 4.1.3) with the DER certificates of the CA, root included."""
     body = encode_base64(certs_only(chain), wrapped=wrapped)
     return Reply(200, (_CACERTS_TYPE, _TRANSFER_ENCODING), body)
+
+
+def csrattrs_reply(attributes: bytes | None, *, wrapped: bool) -> Reply:
+    """Return the reply to csrattrs (RFC 7030 section 4.5.2) with the DER of CsrAttrs; 204 without any."""
+    if attributes is None:
+        return Reply(204, ())
+    return Reply(200, (_CSRATTRS_TYPE, _TRANSFER_ENCODING), encode_base64(attributes, wrapped=wrapped))
 
 
 def issued_reply(certificate: bytes, *, wrapped: bool) -> Reply:

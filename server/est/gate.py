@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ca.csr import Csr
+    from policies.expectations import Expectations
     from policies.request import CertificateEvidence, Evidence
     from server.clock import Clock
     from server.config import EstEndpointConfig
@@ -42,6 +43,7 @@ class EstEndpoint:
         credentials: judges passwords and certificates.
         chain: returns the issuing CA's certificate and those above it, root last.
         clock: tells the time of a request.
+        expected: returns what the profile that judges its requests wants of them, None when there is no profile.
     """
 
     label: str
@@ -50,6 +52,7 @@ class EstEndpoint:
     credentials: Credentials
     chain: Callable[[], tuple[x509.Certificate, ...]]
     clock: Clock
+    expected: Callable[[], Expectations | None] = lambda: None
 
     @property
     def name(self) -> EndpointName:

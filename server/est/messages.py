@@ -35,13 +35,14 @@ class Operation(StrEnum):
     """The operations that are served, by their path segment (RFC 7030 section 3.2.2)."""
 
     CACERTS = "cacerts"
+    CSRATTRS = "csrattrs"
     SIMPLEENROLL = "simpleenroll"
     SIMPLEREENROLL = "simplereenroll"
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The HTTP methods that the operation takes; HEAD goes with GET (RFC 9110 section 9.3.2)."""
-        return ("GET", "HEAD") if self is Operation.CACERTS else ("POST",)
+        return ("GET", "HEAD") if self in {Operation.CACERTS, Operation.CSRATTRS} else ("POST",)
 
 
 @dataclass(frozen=True, slots=True)

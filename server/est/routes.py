@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.est import codec, problems
+from server.est.csrattrs import Form, attributes_of, write_csrattrs
 from server.est.messages import Layout, Malformed, Operation
 from server.est.service import EstEndpoint, Submission, enroll
 from server.http import BodyTooLarge, address, note, peer, read_body
@@ -43,6 +44,8 @@ def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
             return _response(problems.method_not_allowed(target.operation.methods))
         if target.operation is Operation.CACERTS:
             return _response(service.cacerts(request))
+        if target.operation is Operation.CSRATTRS:
+            return _response(service.csrattrs(request))
         return _response(await service.enroll(request, target.operation))
 
     app.router.add_route("*", codec.PREFIX + "{path:.*}", dispatch)
@@ -60,12 +63,20 @@ class _Service:
         self.name = str(endpoint.name)
         self._endpoint = endpoint
         self._layout = Layout(endpoint.config.base64_layout)
+        self._form = Form(endpoint.config.csrattrs)
         chain = [certificate.public_bytes(Encoding.DER) for certificate in endpoint.chain()]
         self._cacerts = {wrapped: codec.cacerts_reply(chain, wrapped=wrapped) for wrapped in (False, True)}
 
     def cacerts(self, request: web.Request) -> Reply:
         """Answer cacerts (section 4.1), which asks for no authentication."""
         return self._cacerts[self._is_wrapped(request)]
+
+    def csrattrs(self, request: web.Request) -> Reply:
+        """Answer csrattrs (section 4.5), which asks for no authentication, by the profile as it is now."""
+        expected = self._endpoint.expected()
+        demanded = attributes_of(self._endpoint.config)
+        found = write_csrattrs(expected, self._form, demanded) if expected is not None else None
+        return codec.csrattrs_reply(found, wrapped=self._is_wrapped(request))
 
     async def enroll(self, request: web.Request, operation: Operation) -> Reply:
         """Answer simpleenroll or simplereenroll (section 4.2)."""

@@ -223,3 +223,14 @@ def test_simplereenroll_without_a_certificate_is_refused_with_403(server: Runnin
 
     assert status == 403
     assert "simpleenroll" in text
+
+
+def test_csrattrs_tells_anybody_what_to_ask_for(server: RunningServer, tmp_path: Path) -> None:
+    reply, request = tmp_path / "csrattrs.b64", tmp_path / "csrattrs.der"
+    curl(server, "--fail", "-o", reply, f"{server.est_url}/csrattrs")
+    openssl("base64", "-d", "-in", reply, "-out", request)
+    told = openssl("asn1parse", "-inform", "DER", "-in", request)
+    assert ":id-ecPublicKey" in told
+    assert ":prime256v1" in told
+    assert ":commonName" in told
+    assert "Error" not in told

@@ -9,6 +9,7 @@ from server.outcome import Problem, Reason
 def test_cacerts_is_fetched_and_enrollments_are_posted() -> None:
     assert {operation: operation.methods for operation in Operation} == {
         Operation.CACERTS: ("GET", "HEAD"),
+        Operation.CSRATTRS: ("GET", "HEAD"),
         Operation.SIMPLEENROLL: ("POST",),
         Operation.SIMPLEREENROLL: ("POST",),
     }

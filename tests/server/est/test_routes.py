@@ -109,7 +109,7 @@ async def test_without_an_endpoint_called_default_the_first_is_the_one_without_a
 
 
 @pytest.mark.parametrize(
-    "path", ["csrattrs", "fullcmc", "serverkeygen", "", "other/cacerts", "/cacerts", "plant/line/cacerts", "CACERTS"]
+    "path", ["fullcmc", "serverkeygen", "", "other/cacerts", "/cacerts", "plant/line/cacerts", "CACERTS"]
 )
 async def test_what_is_not_served_is_a_404_with_a_text(make_client: MakeClient, path: str) -> None:
     client = await make_client()

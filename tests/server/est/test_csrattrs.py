@@ -1,0 +1,248 @@
+"""What csrattrs tells devices to ask for: RFC 9908's own examples, and that who obeys is judged well."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from ca import der
+from ca.keys import KeyShape
+from ca.names import DnsName, IpAddress, dns_name
+from ca.plan import KeyUsage
+from policies.asked import read_request
+from policies.decision import Approved, Decision
+from policies.engine import decide
+from policies.expectations import Expectations, Wanted, expectations
+from policies.profile import Profile, parse_profiles
+from policies.ruling import Question
+from server.config import Authenticate, EstEndpointConfig
+from server.est import csrattrs
+from server.est.csrattrs import Form, attributes_of, key_attribute, write_csrattrs
+from server.est.linking import IDENTITY_LINKING
+from tests.fakes.policy import CEILINGS, ISSUER, profile, question
+from tests.server.est.obedient import Wishes, follow_list, follow_template
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "rfc9908"
+SHIPPED = Path(__file__).parents[3] / "policies" / "profiles" / "iot-device.yaml"
+CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"
+SHA = {"rsa256": "1.2.840.113549.1.1.11", "ec384": "1.2.840.10045.4.3.3"}
+
+
+def vector(name: str) -> bytes:
+    return b64decode((VECTORS / f"{name}.b64").read_text())
+
+
+# --- the examples of RFC 9908 ------------------------------------------------------------------------------------
+
+
+def test_an_rsa_key_of_4096_bits_is_written_as_in_the_example_of_rfc_9908() -> None:
+    items = der.oid(CHALLENGE_PASSWORD), key_attribute(KeyShape("rsa", 4096)), der.oid(SHA["rsa256"])
+    assert der.sequence(*items) == vector("harkins01")
+
+
+def test_a_curve_and_an_extension_are_written_as_in_the_example_of_rfc_9908() -> None:
+    other_name = der.tlv(0xA0, der.oid("1.3.6.1.5.5.7.8.10"), der.tlv(0xA0, der.tlv(0x16, b"potato@example.com")))
+    names = csrattrs.extension("2.5.29.17", der.sequence(other_name))
+    items = (
+        der.oid(CHALLENGE_PASSWORD),
+        key_attribute(KeyShape("ec", 384, "P-384")),
+        csrattrs.attribute(csrattrs.EXTENSION_REQUEST, der.sequence(names)),
+        der.oid(SHA["ec384"]),
+    )
+    assert der.sequence(*items) == vector("potato")
+
+
+def test_the_template_is_that_of_rfc_9908() -> None:
+    """The example there: an open CN, two units, P-256, one name and an open address, usages, an open purpose."""
+    expected = Expectations(
+        key=KeyShape("ec", 256, "P-256"),
+        subject=(Wanted("2.5.4.3", None), Wanted("2.5.4.11", "myDept"), Wanted("2.5.4.11", "myGroup")),
+        names=(dns_name("www.myserver.com"),),
+        open_names=(IpAddress,),
+        key_usage=frozenset({KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_AGREEMENT}),
+        purposes=(),
+        must_ask_purpose=True,
+    )
+    found = write_csrattrs(expected, Form.RFC9908)
+    assert found is not None
+    ((_, values),) = [der.children(item) for item in der.children(der.read(found))]
+    names = der.sequence(der.tlv(0x82, b"www.myserver.com"), der.tlv(0x87))
+    assert values.content == der.sequence(
+        der.integer(0),
+        der.sequence(
+            der.set_of(der.sequence(der.oid("2.5.4.3"))),
+            der.set_of(der.sequence(der.oid("2.5.4.11"), der.utf8("myDept"))),
+            der.set_of(der.sequence(der.oid("2.5.4.11"), der.utf8("myGroup"))),
+        ),
+        der.tlv(0xA0, der.sequence(der.oid("1.2.840.10045.2.1"), der.oid("1.2.840.10045.3.1.7"))),
+        der.tlv(
+            0xA1,
+            der.sequence(
+                der.oid("1.2.840.113549.1.9.16.2.62"),
+                der.set_of(
+                    der.sequence(
+                        der.sequence(der.oid("2.5.29.17"), der.octet_string(names)),
+                        der.sequence(
+                            der.oid("2.5.29.15"),
+                            bytes.fromhex("0101ff"),
+                            der.octet_string(bytes.fromhex("03020388")),  # '10001'B, 3 unused bits
+                        ),
+                        der.sequence(der.oid("2.5.29.37")),
+                    )
+                ),
+            ),
+        ),
+    )
+
+
+# --- what is announced is what is enforced -----------------------------------------------------------------------
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "minimal": {},
+    "names": {
+        "subject": {"forced": {"O": "Example"}, "allowed": {"CN": {"like": ["*"], "required": True}}},
+        "names": {"dns": {"allowed": ["**.example.com"], "min": 1}},
+    },
+    "address": {
+        "subject": {"allowed": {"CN": {"like": ["pump-*"], "required": True}, "serialNumber": {"like": ["*"]}}},
+        "names": {"dns": {"forced": ["fleet.test"], "max": 2}, "ip": {"allowed": ["10.0.0.0/8"], "min": 1}},
+        "key": {"allowed": ["ec:P-384"]},
+        "unused": {"usages": "refuse", "extensions": "refuse"},
+    },
+    "purpose": {
+        "key": {"allowed": ["ed25519"]},
+        "extended_key_usage": {"allowed": ["clientAuth", "serverAuth"]},
+        "subject": {"allowed": {"CN": {"like": ["*"]}}, "default": {"CN": "{requester}"}},
+    },
+    "one purpose": {"extended_key_usage": {"allowed": ["serverAuth"]}, "key": {"allowed": ["rsa:1024-4096"]}},
+    "names alone": {"subject": None, "names": {"dns": {"allowed": ["**.example.com"]}}},
+    "usages": {"key_usage": {"forced": ["digitalSignature"], "forced_for": {"ec": ["keyAgreement", "decipherOnly"]}}},
+}
+
+
+def judged(given: Profile, wishes: Wishes) -> Decision:
+    request = replace(question({}).request, csr=wishes.csr())
+    return decide(Question(given, request, ISSUER, CEILINGS, read_request(request)))
+
+
+def announced(given: Profile, form: Form) -> bytes:
+    found = write_csrattrs(expectations(given, CEILINGS.min_rsa_bits), form)
+    assert found is not None
+    return found
+
+
+def profiles() -> dict[str, Profile]:
+    (shipped,) = parse_profiles(SHIPPED.read_text(), "iot-device.yaml")
+    return {"shipped": shipped, **{name: profile(**sections) for name, sections in PROFILES.items()}}
+
+
+WAYS = [(name, form) for form in (Form.RFC9908, Form.LEGACY) for name in profiles()]
+WAYS.remove(("address", Form.LEGACY))  # the list says that there must be names, but not of which kind
+
+
+@pytest.mark.parametrize(("name", "form"), WAYS)
+def test_who_asks_for_what_is_announced_gets_it(name: str, form: Form) -> None:
+    given, follow = profiles()[name], follow_template if form is Form.RFC9908 else follow_list
+    wishes = follow(announced(given, form))
+    decision = judged(given, wishes)
+    assert isinstance(decision, Approved), decision
+    asked = {oid: value for oid, _, value in wishes.extensions}
+    if "2.5.29.37" in asked:
+        assert asked["2.5.29.37"] == der.sequence(*map(der.oid, decision.plan.extended_key_usage))
+
+
+@pytest.mark.parametrize("form", [Form.BOTH, Form.RFC9908])
+def test_a_reader_of_templates_finds_the_same_in_both_forms(form: Form) -> None:
+    given = profiles()["address"]
+    assert follow_template(announced(given, form)).extensions == follow_template(announced(given, Form.BOTH)).extensions
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("names", "subject"),
+        ("names", "extensions"),
+        ("address", "subject"),
+        ("address", "extensions"),
+        ("shipped", "subject"),
+    ],
+)
+def test_who_leaves_out_what_is_announced_is_refused(name: str, spoil: Literal["subject", "extensions"]) -> None:
+    given = profiles()[name]
+    wishes = follow_template(announced(given, Form.RFC9908))
+    poorer = replace(wishes, subject=[]) if spoil == "subject" else replace(wishes, extensions=[])
+    assert not isinstance(judged(given, poorer), Approved)
+
+
+def test_a_key_of_another_kind_than_announced_is_refused() -> None:
+    given = profiles()["address"]
+    other = follow_template(announced(profiles()["minimal"], Form.RFC9908)).key
+    assert not isinstance(judged(given, replace(follow_template(announced(given, Form.BOTH)), key=other)), Approved)
+
+
+# --- what stands where -------------------------------------------------------------------------------------------
+
+
+def test_values_that_are_known_are_one_extension_request() -> None:
+    """RFC 9908 section 3.4: the template of extensions is for open ones alone."""
+    assert der.oid(csrattrs.EXTENSION_REQUEST_TEMPLATE) not in announced(profile(), Form.RFC9908)
+    assert announced(profile(), Form.BOTH).count(der.oid(csrattrs.EXTENSION_REQUEST)) == 2
+
+
+def test_a_value_is_announced_where_only_one_will_do() -> None:
+    given = profile(
+        subject={
+            "forced": {"O": "Example", "UID": "{requester}"},
+            "allowed": {"CN": {"like": ["sensor"], "required": True}, "OU": {"like": ["*"]}},
+        }
+    )
+    found = expectations(given, 2048)
+    assert found.subject == (Wanted("2.5.4.10", "Example"), Wanted("2.5.4.3", "sensor"))
+
+
+def test_names_that_the_profile_brings_by_itself_are_not_left_open() -> None:
+    found = expectations(profile(names={"dns": {"forced": ["a.test", "{requester}.test"], "min": 2, "max": 4}}), 2048)
+    assert (found.names, found.open_names) == ((dns_name("a.test"),), ())
+    found = expectations(
+        profile(names={"dns": {"forced": ["a.test"], "allowed": ["**.test"], "min": 2, "max": 4}}), 2048
+    )
+    assert found.open_names == (DnsName,)
+
+
+def test_rsa_keys_are_announced_as_short_as_the_ceiling_lets_them_be() -> None:
+    assert expectations(profile(key={"allowed": ["rsa:1024-4096"]}), 3072).key == KeyShape("rsa", 3072)
+
+
+def test_nothing_at_all_can_be_wanted() -> None:
+    nothing = Expectations(KeyShape("ed25519", 256), (), (), (), frozenset(), (), must_ask_purpose=False)
+    assert write_csrattrs(nothing, Form.NONE) is None
+    found = write_csrattrs(nothing, Form.RFC9908)
+    assert found is not None
+    assert der.tlv(0xA0, der.sequence(der.oid("1.3.101.112"))) + der.tlv(0xA1) in found
+
+
+@pytest.mark.parametrize(
+    ("linking", "meaning", "listed"),
+    [
+        ("off", "binding", ()),
+        ("optional", "binding", ()),
+        ("required", "binding", (CHALLENGE_PASSWORD, IDENTITY_LINKING)),
+        ("required", "automatic", (CHALLENGE_PASSWORD, IDENTITY_LINKING)),
+        ("required", "one-time-password", (IDENTITY_LINKING,)),
+    ],
+)
+def test_a_binding_that_is_required_is_listed(linking: Any, meaning: Any, listed: tuple[str, ...]) -> None:
+    config = EstEndpointConfig(
+        profiles=("iot-device",),
+        authenticate=Authenticate(one_time_passwords=True),
+        linking=linking,
+        challenge_password=meaning,
+    )
+    assert attributes_of(config) == listed
+    found = write_csrattrs(expectations(profile(), 2048), Form.RFC9908, listed)
+    assert found is not None
+    assert [item.tag for item in der.children(der.read(found))] == [der.OID] * len(listed) + [der.SEQUENCE]
