@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import structlog
 from aiohttp import web
 
 from server.peer import NO_PEER, PeerIdentity
+from server.proxy import MalformedHeader, client_address, read_identity
 
 if TYPE_CHECKING:
-    from server.config import Limits
+    from server.config import Limits, ProxiedListener
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
@@ -27,6 +29,7 @@ STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping")
 """Set when the listener stops: each answer then is the last on its connection."""
 
 _PEER: web.RequestKey[PeerIdentity] = web.RequestKey("peer", PeerIdentity)
+_ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
 _NOTES: web.RequestKey[dict[str, object]] = web.RequestKey("notes", dict)
 _log = structlog.get_logger("server.http")
 
@@ -36,7 +39,13 @@ class BodyTooLarge(Exception):
 
 
 def create_app(
-    listener: str, limits: Limits, readiness: Readiness, request_id: Callable[[], str], *, details: bool = False
+    listener: str,
+    limits: Limits,
+    readiness: Readiness,
+    request_id: Callable[[], str],
+    *,
+    details: bool = False,
+    proxied: ProxiedListener | None = None,
 ) -> web.Application:
     """Return the application of one listener, with health checks and nothing else mounted.
 
@@ -46,8 +55,13 @@ def create_app(
         readiness: asked for each ``/readyz``.
         request_id: makes the identifier that ties the events of one request together.
         details: whether ``/readyz`` says which part is not ready, and why.
+        proxied: how proxies say who the peer is; None where connections come from the peers themselves, and nothing
+            that a header field says of them counts.
     """
-    app = web.Application(middlewares=[_observe(listener, request_id)], client_max_size=limits.body_bytes)
+    middlewares = [_observe(listener, request_id)]
+    if proxied is not None:
+        middlewares.append(_believe(proxied))
+    app = web.Application(middlewares=middlewares, client_max_size=limits.body_bytes)
     app[_LIMITS] = limits
     app[STOPPING] = asyncio.Event()
     app.router.add_get("/healthz", _healthz)
@@ -62,6 +76,10 @@ def peer(request: web.Request) -> PeerIdentity:
 
 def address(request: web.Request) -> str | None:
     """Return the peer's IP address as text; an IPv4 address that came over an IPv6 socket as IPv4."""
+    return request.get(_ADDRESS) or _remote(request)
+
+
+def _remote(request: web.Request) -> str | None:
     remote = request.remote
     return remote.removeprefix("::ffff:") if remote else None
 
@@ -136,6 +154,32 @@ def _observe(listener: str, request_id: Callable[[], str]) -> Any:
         return response
 
     return observe
+
+
+def _believe(proxied: ProxiedListener) -> Any:
+    """Return what takes the peer from a proxy's header fields, and turns away whoever is no proxy."""
+
+    @web.middleware
+    async def believe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        remote = _remote(request)
+        known = remote is not None and any(ip_address(remote) in network for network in proxied.proxies)
+        if remote is None or not known:
+            note(request, reason="not a proxy")
+            raise web.HTTPForbidden(text="this address is for this server's proxies alone\n")
+
+        def fields(name: str) -> list[str]:
+            return request.headers.getall(name, [])
+
+        try:
+            request[_PEER] = read_identity(proxied.headers, fields, channel_binding=proxied.channel_binding)
+        except MalformedHeader as error:
+            note(request, reason=f"the proxy's header: {error}")
+            raise web.HTTPBadRequest(text=f"{error}\n") from error
+        request[_ADDRESS] = client_address(fields, remote)
+        note(request, client=request[_ADDRESS])
+        return await handler(request)
+
+    return believe
 
 
 async def _answer(request: web.Request, handler: Handler, identifier: str) -> web.StreamResponse:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from server.scep.superseded import Superseded
 
 _ROUND_SECONDS = 3600
-LISTENERS = ("https", "http", "admin")
+LISTENERS = ("https", "proxied", "http", "admin")
 _log = structlog.get_logger("server.app")
 
 
@@ -223,7 +223,10 @@ def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapp
 
     listeners = {}
     for name, sock in sockets.items():
-        app: web.Application = create_app(name, limits, readiness, _request_id, details=name == "admin")
+        proxied = services.config.listeners.proxied if name == "proxied" else None
+        app: web.Application = create_app(
+            name, limits, readiness, _request_id, details=name == "admin", proxied=proxied
+        )
         protocols.mount(name, app, services)
         context = services.material.tls if name == "https" else None
         listeners[name] = Listener(name, app, limits, sock, context)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from server.acme import routes as acme
 from server.acme.challenges.http01 import http01
 from server.app.acme import acme_profiles
-from server.est import routes as est
-from server.app.est import expected_at
 from server.app.secret_sources import Reader
+from server.est import routes as est
 from server.scep import routes as scep
 from server.scep.ra_renewal import RaFolder, RaRenewal
 from server.scep.superseded import Superseded
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 
     from server.acme.nonces import Nonces
     from server.app.material import Material
+    from server.app.status import StatusService
     from server.clock import Clock
     from server.config import Config
     from server.credentials import Credentials
-    from server.app.status import StatusService
     from server.enrollment import Enrollment
     from server.store import Store
 
@@ -44,37 +43,42 @@ class Services:
         credentials: judges evidence.
         nonces: those of ACME.
         clock: tells the time.
+        status: publishes the status of certificates.
     """
 
     config: Config
-        status: publishes the status of certificates.
     material: Material
     store: Store
     enrollment: Enrollment
     credentials: Credentials
     nonces: Nonces
     clock: Clock
+    status: StatusService
 
     def chain(self, issuer: str | None) -> Callable[[], tuple[x509.Certificate, ...]]:
         """Return what gives the chain of an issuer; None is the only one."""
-    status: StatusService
         issuers = self.material.issuers
         return issuers[issuer].chain if issuer is not None else next(iter(issuers.values())).chain
 
-
-def mount(listener: str, app: web.Application, services: Services) -> None:
-    """Mount what belongs on a listener."""
     def current_crl(self, issuer: str | None) -> Callable[[], bytes | None]:
         """Return what gives the newest revocation list of an issuer; None is the only one."""
         name = issuer if issuer is not None else next(iter(self.material.issuers))
         return lambda: self.status.shelf.current_crl(name)
 
+
+def mount(listener: str, app: web.Application, services: Services) -> None:
+    """Mount what belongs on a listener."""
     if listener == "https":
         https = services.config.listeners.https
         _mount_est(app, services)
         _mount_acme(app, services, https.origins() if https is not None else ())
+    elif listener == "proxied":
+        proxied = services.config.listeners.proxied
+        _mount_est(app, services)
+        _mount_acme(app, services, proxied.external_urls if proxied is not None else ())
     elif listener == "http":
         _mount_scep(app, services)
+        services.status.mount(app)
 
 
 def _mount_est(app: web.Application, services: Services) -> None:
@@ -83,11 +87,9 @@ def _mount_est(app: web.Application, services: Services) -> None:
             label=name.label,
             config=config,
             enrollment=services.enrollment,
-        services.status.mount(app)
             credentials=services.credentials,
             chain=services.chain(config.issuer),
             clock=services.clock,
-            expected=expected_at(name, services.config, services.material.policies),
         )
         for name, config in services.config.endpoints.est.items()
     }
@@ -108,6 +110,7 @@ def _mount_scep(app: web.Application, services: Services) -> None:
             chain=services.chain(config.issuer),
             clock=services.clock,
             nonce=lambda: secrets.token_bytes(16),
+            current_crl=services.current_crl(config.issuer),
         )
         for name, config in services.config.endpoints.scep.items()
     }
@@ -135,7 +138,6 @@ def scep_rounds(services: Services) -> tuple[RaRenewal | Superseded, ...]:
         if renewal is None:
             continue
         path = ("endpoints", str(name), "ra", "passphrase_file")
-            current_crl=services.current_crl(config.issuer),
         passphrase = reader.file(path, file).rstrip(b"\r\n") if file is not None else None
         found.append(
             RaRenewal(

@@ -34,6 +34,7 @@ __all__ = [
     "RaConfig",
     "Rollover",
     "ScepEndpointConfig",
+    "ProxiedListener",
     "SecretSource",
     "load_config",
 ]

@@ -40,7 +40,6 @@ class Config(Strict):
     Attributes:
         database: a file, or an SQLAlchemy URL.
         policies: the folder of policy files.
-        approvers: who may approve requests, by the roles that profiles ask for.
     """
 
     version: Literal[1]
@@ -50,7 +49,6 @@ class Config(Strict):
     limits: Limits = Limits()
     issuers: Annotated[Mapping[str, IssuerConfig], Field(min_length=1)]
     policies: Path
-    approvers: Mapping[str, tuple[str, ...]] = {}
     ceilings: CeilingsConfig = Field(default_factory=CeilingsConfig)
     endpoints: Endpoints
 
@@ -122,13 +120,13 @@ def _contradictions(config: Config) -> Iterator[tuple[KeyPath, str]]:
     listeners, endpoints = config.listeners, config.endpoints.all()
     if not endpoints:
         yield ("endpoints",), "there is no endpoint: name at least one, like est/default"
-    if (endpoints.keys() - config.endpoints.scep.keys()) and listeners.https is None:
-        yield ("listeners",), 'EST and ACME need TLS: "https" is missing'
+    if (endpoints.keys() - config.endpoints.scep.keys()) and listeners.https is None and listeners.proxied is None:
+        yield ("listeners",), 'EST and ACME need TLS: "https" is missing, or "proxied" behind a proxy that ends it'
     if config.endpoints.scep and listeners.http is None:
         yield ("listeners",), 'SCEP is served over plain HTTP: "http" is missing'
+    yield from _unpublishable(config)
     for name, endpoint in endpoints.items():
         here: KeyPath = ("endpoints", str(name))
-    yield from _unpublishable(config)
         if endpoint.issuer is None and len(config.issuers) > 1:
             yield here, f'{name}: "issuer" is missing; there are several: {", ".join(sorted(config.issuers))}'
         elif endpoint.issuer is not None and endpoint.issuer not in config.issuers:

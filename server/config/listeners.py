@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from policies.document import Strict
-from server.config.values import Address, HttpsOrigin, LoopbackAddress, Port
+from server.config.values import Address, HttpsOrigin, LoopbackAddress, Network, Port
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=86400)]
@@ -44,6 +44,35 @@ class HttpsListener(Strict):
         return self.external_urls or (f"https://{host}:{self.port}",)
 
 
+class ProxiedListener(Strict):
+    """EST and ACME in plain HTTP, behind proxies that end TLS and say who the peer is. For proxies alone.
+
+    Attributes:
+        proxies: the only addresses that may connect; whoever comes from there is believed.
+        headers: in which form client certificates come: ``rfc9440`` (Client-Cert, Client-Cert-Chain), ``nginx``
+            (X-SSL-Client-Cert), ``haproxy`` (X-SSL-Client-DER and others) or ``envoy`` (X-Forwarded-Client-Cert).
+            The proxy must remove these fields from what clients send.
+        channel_binding: whether tls-unique is taken from HAProxy; it must then refuse clients without Extended Master
+            Secret, since it can't tell.
+        external_urls: the origins under which clients reach the proxy.
+    """
+
+    address: Address = "127.0.0.1"
+    port: Port = 8444
+    proxies: Annotated[tuple[Network, ...], Field(min_length=1)]
+    headers: Literal["rfc9440", "nginx", "haproxy", "envoy"]
+    channel_binding: bool = False
+    external_urls: Annotated[tuple[HttpsOrigin, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _few(self) -> ProxiedListener:
+        if any(network.prefixlen == 0 for network in self.proxies):
+            raise ValueError("proxies: name the proxies' addresses; every address would be believed")
+        if self.channel_binding and self.headers != "haproxy":
+            raise ValueError("channel_binding: only HAProxy passes it on")
+        return self
+
+
 class HttpListener(Strict):
     """SCEP, which protects its own messages."""
 
@@ -62,6 +91,7 @@ class Listeners(Strict):
     """The listeners; what is absent is not opened."""
 
     https: HttpsListener | None = None
+    proxied: ProxiedListener | None = None
     http: HttpListener | None = None
     admin: AdminListener | None = None
 

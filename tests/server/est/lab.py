@@ -144,30 +144,34 @@ class Lab:
         basic: tuple[str, str] | None = None,
         tls: int = SSL.TLS1_3_VERSION,
         fields: tuple[tuple[str, str], ...] = (),
+        port: int | None = None,
     ) -> Answer:
-        """Post on a new connection."""
+        """Post on a new connection, to another port than the server's own where one is given."""
 
         def work() -> Answer:
-            with Device(self.ports["https"], holder, tls=tls) as device:
+            with Device(port or self.ports["https"], holder, tls=tls) as device:
                 return device.post(path, body, basic=basic, fields=fields)
 
         return await asyncio.to_thread(work)
 
 
 @asynccontextmanager
-async def lab(folder: Path, endpoints: str, listeners: str = "", clock: Clock = system_clock) -> AsyncIterator[Lab]:
+async def lab(
+    folder: Path, endpoints: str, proxied: str | None = None, clock: Clock = system_clock
+) -> AsyncIterator[Lab]:
     """Run the deployment of a folder with these EST endpoints, YAML without indentation.
 
     Args:
         folder: a deployment that `certwright init` made.
         endpoints: what stands under ``endpoints``.
-        listeners: more keys of the https listener.
+        proxied: the listener for proxies, in braces; none when not given.
         clock: tells the time.
     """
     file = folder / "server.yaml"
     head, _, _ = file.read_text().partition("\nendpoints:")
     indented = "\n".join("  " + line for line in endpoints.strip("\n").splitlines())
-    more = "".join(f"    {line}\n" for line in listeners.strip("\n").splitlines())
-    file.write_text(head.replace("  https:", "  https:\n" + more.rstrip("\n"), 1) + "\nendpoints:\n" + indented + "\n")
+    if proxied is not None:
+        head = head.replace("\nlisteners:\n", f"\nlisteners:\n  proxied: {proxied}\n", 1)
+    file.write_text(f"{head}\nendpoints:\n{indented}\n")
     async with running(load_config(file), clock) as (application, ports):
         yield Lab(application, ports)
