@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from server.acme import routes as acme
 from server.acme.challenges.http01 import http01
 from server.app.acme import acme_profiles
+from server.app.est import expected_at
 from server.app.secret_sources import Reader
 from server.est import routes as est
 from server.scep import routes as scep
@@ -90,6 +91,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             credentials=services.credentials,
             chain=services.chain(config.issuer),
             clock=services.clock,
+            expected=expected_at(name, services.config, services.material.policies),
         )
         for name, config in services.config.endpoints.est.items()
     }

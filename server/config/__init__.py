@@ -8,7 +8,7 @@ from server.config.est import Authenticate, EstEndpointConfig, Manufacturer
 from server.config.file import CeilingsConfig, Config, load_config
 from server.config.hsm import HsmKeyConfig
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
-from server.config.listeners import AdminListener, HttpListener, HttpsListener, Limits, Listeners, Log
+from server.config.listeners import AdminListener, HttpListener, HttpsListener, Limits, Listeners, Log, ProxiedListener
 from server.config.scep import Challenge, RaConfig, Rollover, ScepEndpointConfig
 from server.config.secret_sources import SecretSource
 
@@ -31,10 +31,10 @@ __all__ = [
     "Log",
     "Manufacturer",
     "Pkcs11IssuerConfig",
+    "ProxiedListener",
     "RaConfig",
     "Rollover",
     "ScepEndpointConfig",
-    "ProxiedListener",
     "SecretSource",
     "load_config",
 ]

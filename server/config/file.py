@@ -40,6 +40,7 @@ class Config(Strict):
     Attributes:
         database: a file, or an SQLAlchemy URL.
         policies: the folder of policy files.
+        approvers: who may approve requests, by the roles that profiles ask for.
     """
 
     version: Literal[1]
@@ -49,6 +50,7 @@ class Config(Strict):
     limits: Limits = Limits()
     issuers: Annotated[Mapping[str, IssuerConfig], Field(min_length=1)]
     policies: Path
+    approvers: Mapping[str, tuple[str, ...]] = {}
     ceilings: CeilingsConfig = Field(default_factory=CeilingsConfig)
     endpoints: Endpoints
 
