@@ -17,6 +17,7 @@ from policies.profile_set import UnknownProfile
 from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.live_policies import LivePolicies
+from server.app.scep import ScepSecrets, load_secrets
 from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
 from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, refuse_own
@@ -53,6 +54,7 @@ class Material:
         authenticators: how requesters prove who they are, for EST and SCEP endpoints.
         ra_keys: the RAs of each SCEP endpoint.
         scep_proxies: SHA-256 of the certificates that may sign requests of others there.
+        scep_secrets: what their authorisation needs.
         tls_chain: the certificate of the https listener and those above it; empty without that listener.
         tls: its context, None without that listener.
     """
@@ -62,6 +64,7 @@ class Material:
     authenticators: Mapping[EndpointName, Authenticators]
     ra_keys: Mapping[EndpointName, Keyring]
     scep_proxies: Mapping[EndpointName, frozenset[bytes]]
+    scep_secrets: Mapping[EndpointName, ScepSecrets]
     tls_chain: tuple[x509.Certificate, ...]
     tls: SSL.Context | None
 
@@ -99,6 +102,10 @@ class _Loader:
             name: self._attempt(("endpoints", str(name), "proxies"), self._proxies, name, endpoint)
             for name, endpoint in config.endpoints.scep.items()
         }
+        secrets = {
+            name: self._attempt(("endpoints", str(name)), load_secrets, name, endpoint, self._reader)
+            for name, endpoint in config.endpoints.scep.items()
+        }
         authenticators = {
             name: self._attempt(("endpoints", str(name)), self._authenticators, name) for name in config.endpoints.all()
         }
@@ -108,6 +115,7 @@ class _Loader:
             issuers=issuers,
             policies=LivePolicies(policies, lambda: self._policies(issuers), lambda: look_at_policies(config)),
             authenticators={name: found for name, found in authenticators.items() if found is not None},
+            scep_secrets={name: found for name, found in secrets.items() if found is not None},
             scep_proxies={name: found for name, found in proxies.items() if found is not None},
             ra_keys={name: found for name, found in ra_keys.items() if found is not None},
             tls_chain=tls[0] if tls is not None else (),
@@ -198,11 +206,20 @@ class _Loader:
         if scep is None:
             return Authenticators({}, None, frozenset())
         accepted = frozenset({name, *scep.certificates_from}) if scep.renewal else frozenset()
-        challenge = None
-        if scep.challenge is not None:
-            self._read((*here, "challenge", "static"), scep.challenge.static)
-            challenge = load_challenge(scep.challenge.static)
-        return Authenticators({}, challenge, accepted)
+        return self._scep_authenticators((*here, "challenge"), scep, accepted)
+
+    def _scep_authenticators(
+        self, here: KeyPath, scep: ScepEndpointConfig, accepted: frozenset[EndpointName]
+    ) -> Authenticators:
+        """Return the challenges of an endpoint, and who may make some on its page."""
+        ways, challenge, users = scep.challenge, None, dict[str, str]()
+        if ways is not None and ways.static is not None:
+            self._read((*here, "static"), ways.static)
+            challenge = load_challenge(ways.static)
+        if ways is not None and ways.page is not None:
+            self._read((*here, "page", "users"), ways.page.users)
+            users.update(load_passwords(ways.page.users))
+        return Authenticators(users, challenge, accepted, stored=ways is not None and ways.one_time)
 
     def _est_authenticators(self, name: EndpointName, here: KeyPath, est: EstEndpointConfig) -> Authenticators:
         ways = est.authenticate

@@ -10,8 +10,10 @@ from server.acme import routes as acme
 from server.acme.challenges.http01 import http01
 from server.app.acme import acme_profiles
 from server.app.est import expected_at
+from server.app.scep import authorizers
 from server.app.secret_sources import Reader
 from server.est import routes as est
+from server.scep import pages as scep_pages
 from server.scep import routes as scep
 from server.scep.ra_renewal import RaFolder, RaRenewal
 from server.scep.superseded import Superseded
@@ -72,6 +74,7 @@ def mount(listener: str, app: web.Application, services: Services) -> None:
     if listener == "https":
         https = services.config.listeners.https
         _mount_est(app, services)
+        _mount_scep_pages(app, services)
         _mount_acme(app, services, https.origins() if https is not None else ())
     elif listener == "proxied":
         proxied = services.config.listeners.proxied
@@ -99,6 +102,23 @@ def _mount_est(app: web.Application, services: Services) -> None:
         est.mount(app, endpoints)
 
 
+def _mount_scep_pages(app: web.Application, services: Services) -> None:
+    pages = {
+        name.label: scep_pages.OtpPage(
+            endpoint=name,
+            expires=config.challenge.page.expires,
+            store=services.store,
+            credentials=services.credentials,
+            chain=services.chain(config.issuer),
+            clock=services.clock,
+        )
+        for name, config in services.config.endpoints.scep.items()
+        if config.challenge is not None and config.challenge.page is not None
+    }
+    if pages:
+        scep_pages.mount(app, pages)
+
+
 def _mount_scep(app: web.Application, services: Services) -> None:
     endpoints = {
         name.label: scep.ScepEndpoint(
@@ -109,6 +129,7 @@ def _mount_scep(app: web.Application, services: Services) -> None:
             credentials=services.credentials,
             keys=services.material.ra_keys[name],
             proxies=services.material.scep_proxies[name],
+            authorizers=authorizers(config, services.material.scep_secrets[name], services.credentials, services.clock),
             chain=services.chain(config.issuer),
             clock=services.clock,
             nonce=lambda: secrets.token_bytes(16),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from policies.document import DocumentProblem
     from server.config import Config, SecretSource
 
 KeyPath = tuple[str | int, ...]
@@ -41,6 +42,10 @@ class Reader:
     def folder(self) -> Path:
         """The folder of the configuration."""
         return self._config.file.absolute().parent
+
+    def problem(self, path: KeyPath, message: str) -> DocumentProblem:
+        """Return a problem with what the configuration says at `path`."""
+        return self._config.problem(path, message)
 
     def file(self, path: KeyPath, file: Path) -> bytes:
         """Return a file's bytes. Raises DocumentErrors that point at the key by which the configuration names it."""

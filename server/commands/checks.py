@@ -109,8 +109,7 @@ def _secret_files(config: Config) -> Iterator[Path]:
         if est.authenticate.passwords is not None:
             yield est.authenticate.passwords
     for scep in config.endpoints.scep.values():
-        if scep.challenge is not None:
-            yield scep.challenge.static
+        yield from scep.authorization_files()
 
 
 def check_certificates(config: Config, material: Material, now: datetime) -> Iterator[Diagnosis]:

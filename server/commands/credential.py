@@ -133,6 +133,9 @@ def _endpoint(config: Path | None, text: str, profile: str | None) -> EndpointNa
         record.stop(f"{where} takes no one-time passwords")
     if where in every.est and not every.est[where].authenticate.one_time_passwords:
         record.stop(f"{where} takes no one-time passwords; set one_time_passwords: true in its authenticate section")
+    challenge = every.scep[where].challenge if where in every.scep else None
+    if where in every.scep and (challenge is None or not challenge.one_time):
+        record.stop(f"{where} takes no one-time challenges; set one_time: true in its challenge section")
     if profile is not None and profile not in known[where].profiles:
         record.stop(f"{where} has no profile {profile}; it has {', '.join(known[where].profiles)}")
     return where

@@ -68,8 +68,6 @@ def _make_tables(config: Config) -> None:
 def _warn(config: Config) -> None:
     """Say at every start what is less safe than it could be."""
     for name, endpoint in config.endpoints.scep.items():
-        if endpoint.challenge is not None:
-            _log.warning("one static challenge password admits every device", endpoint=str(name))
         for weakness in endpoint.weaknesses():
             _log.warning(weakness, endpoint=str(name))
 

@@ -9,7 +9,8 @@ from server.config.file import CeilingsConfig, Config, load_config
 from server.config.hsm import HsmKeyConfig
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
 from server.config.listeners import AdminListener, HttpListener, HttpsListener, Limits, Listeners, Log, ProxiedListener
-from server.config.scep import Challenge, RaConfig, Rollover, ScepEndpointConfig
+from server.config.scep import RaConfig, Rollover, ScepEndpointConfig
+from server.config.scep_authorization import Challenge, IntuneConfig, OtpPage, WebhookConfig
 from server.config.secret_sources import SecretSource
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Http01",
     "HttpListener",
     "HttpsListener",
+    "IntuneConfig",
     "IssuerConfig",
     "Limits",
     "Listeners",
@@ -32,9 +34,11 @@ __all__ = [
     "Manufacturer",
     "Pkcs11IssuerConfig",
     "ProxiedListener",
+    "OtpPage",
     "RaConfig",
     "Rollover",
     "ScepEndpointConfig",
     "SecretSource",
+    "WebhookConfig",
     "load_config",
 ]

@@ -134,6 +134,8 @@ def _contradictions(config: Config) -> Iterator[tuple[KeyPath, str]]:
         elif endpoint.issuer is not None and endpoint.issuer not in config.issuers:
             yield (*here, "issuer"), f'no issuer "{endpoint.issuer}"{did_you_mean(endpoint.issuer, config.issuers)}'
     for name, scep in config.endpoints.scep.items():
+        if scep.challenge is not None and scep.challenge.page is not None and listeners.https is None:
+            yield ("endpoints", str(name), "challenge", "page"), 'the page is served over TLS: "https" is missing'
         coming = scep.rollover
         if coming is not None and coming.issuer not in config.issuers:
             where = ("endpoints", str(name), "rollover", "issuer")

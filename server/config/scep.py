@@ -11,6 +11,7 @@ from policies.document import Strict
 from policies.durations import Duration
 from server.config.hsm import HsmKeyConfig
 from server.config.profiled import Profiled
+from server.config.scep_authorization import Challenge, IntuneConfig, WebhookConfig
 from server.config.values import Endpoint
 
 
@@ -40,16 +41,6 @@ class RaConfig(Strict):
         if self.hsm is not None:
             return self.hsm.secret_files()
         return tuple(file for file in (self.key, self.passphrase_file) if file is not None)
-
-
-class Challenge(Strict):
-    """What a SCEP client presents at its first enrollment.
-
-    Attributes:
-        static: a file that holds one argon2 hash of a challenge password which all devices share.
-    """
-
-    static: Path
 
 
 class Rollover(Strict):
@@ -107,7 +98,10 @@ class ScepEndpointConfig(Profiled):
         ra_renewal: how the server renews the RA itself; None: a person does it in time.
         rollover: the CA to come, None when none is announced.
         get_cert: whether GetCert shows what was issued here to anyone who knows a serial number.
-        challenge: how a first enrollment is authenticated; None: there are only renewals.
+        challenge: by what challenge passwords a first enrollment is authenticated.
+        webhook: asks a service instead.
+        intune: asks Microsoft Intune instead. Without any of the three there are only renewals.
+        devices: a YAML file with the only devices that may enroll first.
         renewal: whether a certificate that this endpoint issued may sign a renewal.
         renewal_grace: how long after its end a certificate may still be renewed.
         revoke_renewed: how long after a renewal the old certificate is revoked as superseded; None: it stays good.
@@ -127,6 +121,9 @@ class ScepEndpointConfig(Profiled):
     rollover: Rollover | None = None
     get_cert: bool = False
     challenge: Challenge | None = None
+    webhook: WebhookConfig | None = None
+    intune: IntuneConfig | None = None
+    devices: Path | None = None
     renewal: bool = True
     renewal_grace: Duration = Field(default="0d", validate_default=True)
     revoke_renewed: Duration | None = Field(default=None)
@@ -145,8 +142,14 @@ class ScepEndpointConfig(Profiled):
 
     @model_validator(mode="after")
     def _fails_closed(self) -> ScepEndpointConfig:
-        if self.challenge is None and not self.renewal:
-            raise ValueError("nobody could enroll here: give a challenge (challenge: {static: FILE}) or allow renewal")
+        ways = [way for way in (self.challenge, self.webhook, self.intune) if way is not None]
+        if len(ways) > 1:
+            raise ValueError("one challenge can't be judged in several ways: give one of challenge, webhook and intune")
+        if not ways and self.devices is None and not self.renewal:
+            raise ValueError(
+                "nobody could enroll here: give a challenge (challenge: {one_time: true} or {static: FILE}), webhook, "
+                "intune or devices, or allow renewal"
+            )
         return self
 
     def every_profile(self) -> tuple[str, ...]:
@@ -164,6 +167,9 @@ class ScepEndpointConfig(Profiled):
         switches = self.switches
         old, dangerous = self.compatibility != "modern", self.compatibility == "legacy-des"
         found = {
+            "one static challenge password admits every device": (
+                self.challenge is not None and self.challenge.static is not None
+            ),
             "SHA-1 is accepted for old devices": old if switches.sha1 is None else switches.sha1,
             "3DES is accepted for old devices": old if switches.des3 is None else switches.des3,
             "DANGER: MD5 is accepted, whose signatures can be forged": (
@@ -174,3 +180,12 @@ class ScepEndpointConfig(Profiled):
             ),
         }
         return tuple(sentence for sentence, true in found.items() if true)
+
+    def authorization_files(self) -> tuple[Path, ...]:
+        """Return the files of authorisation that only the server may read."""
+        found: list[Path | None] = []
+        if self.challenge is not None:
+            found += [self.challenge.static, self.challenge.page.users if self.challenge.page is not None else None]
+        found.append(self.webhook.secret.file if self.webhook is not None else None)
+        found.append(self.intune.client_secret.file if self.intune is not None else None)
+        return tuple(file for file in found if file is not None)

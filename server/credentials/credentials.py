@@ -114,9 +114,13 @@ class Credentials:
 
     async def challenge(
         self, endpoint: EndpointName, text: str, *, address: str | None = None
-    ) -> ChallengeEvidence | Problem:
-        """Judge a SCEP challenge password; arguments as for `password`."""
+    ) -> ChallengeEvidence | Redeemable | Problem:
+        """Judge a SCEP challenge password; arguments and result as for `password`."""
         stored = self._endpoints[endpoint].challenge
+        if self._endpoints[endpoint].stored:
+            found = await self._stored(CredentialKind.SCEP_CHALLENGE, endpoint, text, None, address)
+            if found is not None or stored is None:
+                return found or self._wrong((endpoint, None, address), "challenge password")
         if stored is None:
             return Problem(Reason.BAD_CREDENTIALS, "this endpoint takes no challenge passwords")
         problem = await self._secret((endpoint, None, address), stored, stored, text, "challenge password")

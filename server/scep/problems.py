@@ -23,7 +23,6 @@ UNREADABLE = Problem(Reason.MALFORMED, "the enveloped request can't be opened or
 """The one answer to all that may go wrong between a good signature and a parsed CSR: anything more would tell an
 attacker who re-signs a recorded envelope what is in it."""
 KEY_MISMATCH = Problem(Reason.BAD_PROOF, "the request is signed by another key than the one to be certified")
-NO_CHALLENGE = Problem(Reason.UNAUTHENTICATED, "the request has no challenge password")
 NO_RENEWAL = Problem(Reason.NOT_RENEWABLE, "this endpoint does not renew")
 UNREADABLE_SIGNER = Problem(Reason.CERTIFICATE_REJECTED, "the signing certificate can't be read")
 UNKNOWN_TRANSACTION = Problem(Reason.UNKNOWN_REQUEST, "no pending request has this transactionID and key")

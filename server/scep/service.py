@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography import x509
 
-from ca.csr import MalformedCsr, parse_csr, read_recorded_csr, without_challenge
+from ca.csr import MalformedCsr, parse_csr, without_challenge
 from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
 from server.cms.algorithms import Digest
 from server.cms.enveloped import Undecipherable, decipher
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem, Reason, Refused
 from server.scep.advertising import Advertising
+from server.scep.authorization import Asked, Panel
 from server.scep.codec import Malformed, read_pki_message
 from server.scep.gate import Authentic, Sealed, authenticate, sealed
 from server.scep.lookups import Lookups
@@ -27,7 +28,6 @@ from server.scep.messages import (
 )
 from server.scep.problems import (
     KEY_MISMATCH,
-    NO_CHALLENGE,
     NO_RENEWAL,
     STORE_UNAVAILABLE,
     TOO_LARGE,
@@ -40,13 +40,12 @@ from server.scep.problems import (
 )
 from server.scep.records import find_candidates
 from server.scep.replies import Replies, refusal_notes
+from server.scep.transactions import asked_by, idempotency_key
 from server.store.certificates import renewed_from
 from server.store.lane import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-
-    from cryptography.hazmat.primitives.asymmetric import rsa
 
     from ca.csr import Csr
     from policies.request import Renewed
@@ -55,14 +54,13 @@ if TYPE_CHECKING:
     from server.credentials import Credentials
     from server.enrollment import Enrollment
     from server.outcome import Outcome
+    from server.scep.authorization import Authorizer
     from server.scep.keyring import Keyring
     from server.scep.lookups import CurrentCrl
     from server.scep.messages import Found, PkiMessage
     from server.scep.ra import RaKey
-    from server.scep.records import Candidate
     from server.store import Store
 
-_SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
 Handler: TypeAlias = "Callable[[_Exchange, Sealed], Awaitable[Outcome | Found]]"
 
 
@@ -86,6 +84,7 @@ class ScepEndpoint:
         store: the record, where polls look.
         enrollment: the one door to the signer.
         credentials: judges challenges and certificates.
+        authorizers: say who may have a first certificate, in the order in which they are asked.
         proxies: SHA-256 of the certificates that may sign requests for keys of others.
         keys: those that open requests and sign replies.
         chain: returns the issuing CA's certificate and those above it, root last.
@@ -104,6 +103,7 @@ class ScepEndpoint:
         enrollment: Enrollment,
         credentials: Credentials,
         keys: Keyring,
+        authorizers: tuple[Authorizer, ...],
         proxies: frozenset[bytes] = frozenset(),
         chain: Callable[[], tuple[x509.Certificate, ...]],
         clock: Clock,
@@ -118,6 +118,7 @@ class ScepEndpoint:
         self._enrollment = enrollment
         self._credentials = credentials
         self._keys = keys
+        self._panel = Panel(authorizers, self.name, enrollment)
         self._proxies = proxies
         self.advertising = Advertising(config, self._accepted, keys, chain, clock)
         self._clock = clock
@@ -192,23 +193,25 @@ class ScepEndpoint:
         signer = authentic.signer
         if self._config.renewal and not signer.self_issued and self._credentials.issues_as(signer.issuer):
             return await self._renewal_req(exchange, request)
-        csr, challenge = await self._open(exchange, request)
+        csr = await self._open(exchange, request)
         if csr.key != authentic.key and sha256(authentic.signer.der).digest() not in self._proxies:
             raise Rejected(KEY_MISMATCH)
-        if not challenge:
-            raise Rejected(NO_CHALLENGE)
-        evidence = await self._credentials.challenge(self.name, challenge, address=exchange.address)
-        if isinstance(evidence, Problem):
-            raise Rejected(evidence)
-        requester = Requester(f"challenge:{evidence.source}", (evidence,), exchange.address)
-        return await self._submit(exchange, authentic, csr, requester)
+        asked = Asked(self.name, authentic.message.transaction, csr, csr.challenge_password, exchange.address)
+        admission = await self._panel.admit(asked)
+        if isinstance(admission, Problem):
+            raise Rejected(admission)
+        requester = Requester(admission.identity, (admission.evidence,), exchange.address)
+        outcome = await self._submit(
+            exchange, authentic, without_challenge(csr), requester, profile=admission.profile, spends=admission.spends
+        )
+        return await self._panel.settle(asked.transaction, csr.der, outcome)
 
     async def _renewal_req(self, exchange: _Exchange, request: Sealed) -> Outcome:
         """RenewalReq (section 3.3.1): the signer's certificate is the authentication."""
         if not self._config.renewal:
             raise Rejected(NO_RENEWAL)
         authentic = request.authentic
-        csr, _challenge = await self._open(exchange, request)
+        csr = without_challenge(await self._open(exchange, request))
         try:
             signer = x509.load_der_x509_certificate(authentic.signer.der)
         except ValueError as error:
@@ -218,7 +221,7 @@ class ScepEndpoint:
             raise Rejected(judged)
         evidence, stored = judged
         requester = Requester(f"certificate:{stored.serial:x}", (evidence,), exchange.address)
-        return await self._submit(exchange, authentic, csr, requester, renewed_from(stored))
+        return await self._submit(exchange, authentic, csr, requester, renewed=renewed_from(stored))
 
     async def _cert_poll(self, _exchange: _Exchange, request: Sealed) -> Outcome:
         """CertPoll (section 3.3.3): the transaction and the signer's key say which request is meant.
@@ -233,14 +236,17 @@ class ScepEndpoint:
         except StoreUnavailable as error:
             raise Rejected(replace(STORE_UNAVAILABLE, detail=str(error))) from error
         for candidate in candidates:
-            if _asked_by(candidate, authentic.key):
-                return await self._enrollment.poll(candidate.request_id)
+            if asked_by(candidate, authentic.key):
+                outcome = await self._enrollment.poll(candidate.request_id)
+                if candidate.renews is not None:
+                    return outcome
+                return await self._panel.settle(transaction, candidate.csr, outcome, again=True)
         raise Rejected(UNKNOWN_TRANSACTION)
 
-    async def _open(self, exchange: _Exchange, request: Sealed) -> tuple[Csr, str | None]:
-        """Return the enveloped request and its challenge password; every way to fail gives the same answer.
+    async def _open(self, exchange: _Exchange, request: Sealed) -> Csr:
+        """Return the enveloped request, its challenge password in it; every way to fail gives the same answer.
 
-        From here on the request is without the challenge, so that no record and no backup has it in the clear.
+        Only authorisation may see that: what goes further and on record is without, in no backup in the clear.
         """
         content = await self._content(exchange.ra, request)
         try:
@@ -249,7 +255,7 @@ class ScepEndpoint:
         except MalformedCsr as error:
             raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
         exchange.csr = without_challenge(csr)
-        return exchange.csr, csr.challenge_password
+        return csr
 
     async def _content(self, ra: RaKey, request: Sealed) -> bytes:
         key = await ra.unwrap(request.wrapped.encrypted_key, request.reply_to.transport)
@@ -263,21 +269,30 @@ class ScepEndpoint:
         return await look_up(await self._content(self._keys.holder(request.ours), request))
 
     async def _submit(
-        self, exchange: _Exchange, authentic: Authentic, csr: Csr, requester: Requester, renewed: Renewed | None = None
+        self,
+        exchange: _Exchange,
+        authentic: Authentic,
+        csr: Csr,
+        requester: Requester,
+        *,
+        renewed: Renewed | None = None,
+        profile: str | None = None,
+        spends: tuple[str, ...] = (),
     ) -> Outcome:
         transaction = exchange.message.transaction
         coming = self._keys.asks_next(exchange.ra.addressed)
         return await self._enrollment.submit(
             EnrollmentRequest(
-                key=_idempotency_key(self.name, transaction, authentic, csr, renewed),
+                key=idempotency_key(self.name, transaction, authentic, csr, renewed),
                 kind=Kind.ENROLL if renewed is None else Kind.RENEW,
                 endpoint=self.name,
-                profile=None if coming is None else coming.profile,
+                profile=profile if coming is None else coming.profile,
                 csr=csr,
                 requester=requester,
                 now=self._clock(),
                 renewed=renewed,
                 transaction=transaction,
+                spends=spends,
             )
         )
 
@@ -293,27 +308,3 @@ class ScepEndpoint:
                 csr=exchange.csr if exchange else None,
             )
         )
-
-
-def _asked_by(candidate: Candidate, key: rsa.RSAPublicKey) -> bool:
-    """Whether the request of the record was signed with this key: the certificate's for a renewal, else its own."""
-    if candidate.renews is not None:
-        return x509.load_der_x509_certificate(candidate.renews).public_key() == key
-    return read_recorded_csr(candidate.csr).key == key
-
-
-def _idempotency_key(
-    endpoint: EndpointName, transaction: str, authentic: Authentic, csr: Csr, renewed: Renewed | None
-) -> str:
-    """Return what must be issued once: endpoint, transaction, signer's key, initial or renewal of N, what is asked.
-
-    Many clients make the transactionID from their key alone, so that a renewal with the same key and even the same
-    octets has the same one: without "renewal of N" it would get the old certificate again. The self-signed
-    certificate, the challenge, the subject key identifier (certmonger: random) and the signature are left out: clients
-    make them anew for each retry.
-    """
-    signer = sha256(authentic.signer.spki).hexdigest()
-    occasion = f"renewal:{renewed.serial:x}" if renewed else "initial"
-    extensions = [extension for extension in csr.extensions if extension.oid != _SUBJECT_KEY_IDENTIFIER]
-    asked = sha256(repr((csr.subject, csr.spki, extensions)).encode()).hexdigest()
-    return f"{endpoint} {signer} {occasion} {asked} {transaction}"

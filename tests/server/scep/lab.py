@@ -19,6 +19,7 @@ from policies.request import EndpointName
 from server.config import ScepEndpointConfig
 from server.credentials import Authenticators, Credentials
 from server.enrollment import Enrollment
+from server.scep.authorization import Challenges
 from server.scep.keyring import Keyring
 from server.scep.ra import RaKey
 from server.scep.service import ScepEndpoint
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
+    from server.scep.authorization import Authorizer
     from server.scep.lookups import CurrentCrl
     from server.scep.messages import Answer
     from tests.server.scep.device import Message, Reply
@@ -61,6 +63,7 @@ class Lab:
     keys: Keyring | None = None
     current_crl: CurrentCrl | None = None
     proxies: frozenset[bytes] = frozenset()
+    authorizers: tuple[Authorizer, ...] | None = None
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
     @property
@@ -80,6 +83,7 @@ class Lab:
             credentials=self.credentials,
             keys=self.keys or Keyring(self.ra),
             proxies=self.proxies,
+            authorizers=(Challenges(self.credentials),) if self.authorizers is None else self.authorizers,
             chain=self.issuer.chain,
             clock=lambda: self.now[0],
             nonce=lambda: b"n" * 16,

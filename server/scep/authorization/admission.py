@@ -1,0 +1,66 @@
+"""What is asked of whoever authorises first enrollments, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ca.csr import Csr
+    from policies.request import ChallengeEvidence, EndpointName
+    from server.outcome import Issued, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A first enrollment whose message and proof of possession hold.
+
+    Attributes:
+        endpoint: where it came in.
+        transaction: its transactionID.
+        csr: the certification request, the challenge password still in it.
+        challenge: the challenge password, None when there is none.
+        address: the peer's IP address.
+    """
+
+    endpoint: EndpointName
+    transaction: str
+    csr: Csr
+    challenge: str | None
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The requester may be heard by the policy.
+
+    Attributes:
+        identity: `Requester.identity`.
+        evidence: what was presented and is right.
+        profile: the only profile that it is good for, None for the endpoint's first.
+        spends: `EnrollmentRequest.spends`.
+    """
+
+    identity: str
+    evidence: ChallengeEvidence
+    profile: str | None = None
+    spends: tuple[str, ...] = ()
+
+
+class Authorizer(Protocol):
+    """Decides whether a first enrollment may be heard."""
+
+    async def admit(self, asked: Asked) -> Admission | Problem | None:
+        """Return the admission, a problem that ends it, or None when somebody else may know."""
+        ...
+
+    async def confirm(self, transaction: str, csr: bytes, issued: Issued) -> Problem | None:
+        """Do what must be done before a certificate is delivered. Returns why it must not be, None when it may.
+
+        Called again when a client asks again.
+        """
+        ...
+
+    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:
+        """Hear that nothing was issued."""
+        ...

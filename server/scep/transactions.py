@@ -1,0 +1,44 @@
+"""What makes two requests the same, and whose a request is."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from ca.csr import read_recorded_csr
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    from ca.csr import Csr
+    from policies.request import EndpointName, Renewed
+    from server.scep.gate import Authentic
+    from server.scep.records import Candidate
+
+_SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
+
+
+def asked_by(candidate: Candidate, key: rsa.RSAPublicKey) -> bool:
+    """Whether the request of the record was signed with this key: the certificate's for a renewal, else its own."""
+    if candidate.renews is not None:
+        return x509.load_der_x509_certificate(candidate.renews).public_key() == key
+    return read_recorded_csr(candidate.csr).key == key
+
+
+def idempotency_key(
+    endpoint: EndpointName, transaction: str, authentic: Authentic, csr: Csr, renewed: Renewed | None
+) -> str:
+    """Return what must be issued once: endpoint, transaction, signer's key, initial or renewal of N, what is asked.
+
+    Many clients make the transactionID from their key alone, so that a renewal with the same key and even the same
+    octets has the same one: without "renewal of N" it would get the old certificate again. The self-signed
+    certificate, the challenge, the subject key identifier (certmonger: random) and the signature are left out: clients
+    make them anew for each retry.
+    """
+    signer = sha256(authentic.signer.spki).hexdigest()
+    occasion = f"renewal:{renewed.serial:x}" if renewed else "initial"
+    extensions = [extension for extension in csr.extensions if extension.oid != _SUBJECT_KEY_IDENTIFIER]
+    asked = sha256(repr((csr.subject, csr.spki, extensions)).encode()).hexdigest()
+    return f"{endpoint} {signer} {occasion} {asked} {transaction}"

@@ -1,0 +1,197 @@
+"""SCEP endpoints of several kinds in one server, with strongSwan's `pki` and micromdm's scepclient."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from server.bench.process import free_ports
+from server.clock import system_clock
+from server.deployment.folder import Ports
+from server.deployment.making import create
+from tests.wire.devices import accept, refusals
+from tests.wire.running import REPOSITORY, require_program, run, serve
+from tests.wire.test_scep_strongswan import Router, pki
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.wire.running import RunningServer
+
+RA = "ra: {certificate: ra/ra.pem, key: ra/ra.key, passphrase_file: ra/ra.passphrase}"
+STATIC = "challenge: {static: secrets/scep-challenge}"
+ENDPOINTS = {
+    "legacy": f"{{profiles: [network-device], {RA}, {STATIC}, compatibility: legacy-des, ca_certificates: ra-only}}",
+    "approved": f"{{profiles: [approved-device], {RA}, {STATIC}}}",
+    "once": (
+        f"{{profiles: [network-device], {RA}, "
+        "challenge: {one_time: true, page: {users: secrets/est-passwords.yaml}}}"
+    ),
+    "renewing": (
+        f"{{profiles: [network-device], {RA}, {STATIC}, "
+        "ra_renewal: {profile: scep-ra, before: 3650d, folder: ra/renewed}}"
+    ),
+}
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    https, http, admin, http01 = free_ports(4)
+    folder = tmp_path_factory.mktemp("scep") / "deployment"
+    deployment = create(folder, ports=Ports(https, http, admin, http01), clock=system_clock)
+    lines = "".join(f"  scep/{label}: {settings}\n" for label, settings in ENDPOINTS.items())
+    text = deployment.config.read_text()
+    deployment.config.write_text(text.replace("\nendpoints:\n", f"\nendpoints:\n{lines}"))
+    policies = deployment.folder / "policies"
+    profile = (policies / "network-device.yaml").read_text().partition("\ntests:")[0]
+    profile = profile.replace("  network-device:\n", "  approved-device:\n    approval: manual\n")
+    (policies / "approved-device.yaml").write_text(profile)
+    (policies / "scep-ra.yaml").write_text(example())
+    running = serve(deployment)
+    yield running
+    assert running.process.stop() == 0, running.process.tail()
+
+
+def example() -> str:
+    """Return the profile that the README shows."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "server" / "scep" / "README.md").read_text(), re.DOTALL)
+    return str(text)
+
+
+@pytest.fixture
+def router(tmp_path: Path) -> Router:
+    return Router(tmp_path, f"scep-mode-{next(_numbers)}.example")
+
+
+def command(
+    server: RunningServer, router: Router, label: str, *evidence: str | Path, ra: Path | None = None
+) -> list[str | Path]:
+    ra = ra or server.ra_pem
+    trust = (ra, "--cacert-sig", ra, "--cacert", server.chain_pem, "--cacert", server.root_pem)
+    where = ("--url", f"{server.scep_url}/{label}", "--in", router.key, "--outform", "pem", "--cacert-enc", *trust)
+    return ["--scep", *where, "--dn", f"CN={router.name}", "--san", router.name, *evidence]
+
+
+def enroll(
+    server: RunningServer, router: Router, label: str, *evidence: str | Path, check: bool = True, ra: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    done = pki(*command(server, router, label, *evidence, ra=ra), check=check)
+    if done.returncode == 0:
+        router.certificate.write_text(done.stdout)
+    return done
+
+
+def challenge(server: RunningServer) -> tuple[str, str]:
+    return "--password", server.scep_challenge
+
+
+def pending(server: RunningServer, name: str) -> str | None:
+    found = json.loads(server.certwright("request", "list", "--pending", "--json").stdout)
+    return next((request["id"] for request in found if name in request["subject"]), None)
+
+
+def waiting(server: RunningServer, router: Router) -> tuple[subprocess.Popen[str], str]:
+    """Start a client that polls every second; return it with the request that a person must decide."""
+    program = require_program("pki", "apt-get install strongswan-pki")
+    polling = ("--interval", "1", "--maxpolltime", "30")
+    arguments = [program, *command(server, router, "approved", *challenge(server), *polling)]
+    client = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(100):
+        request = pending(server, router.name)
+        if request is not None:
+            return client, request
+        time.sleep(0.1)
+    client.kill()
+    pytest.fail("no request is pending")
+
+
+def test_a_router_polls_until_a_person_has_approved(server: RunningServer, router: Router) -> None:
+    client, request = waiting(server, router)
+    server.certwright("request", "approve", request)
+    out, error = client.communicate(timeout=30)
+    assert client.returncode == 0, error
+    router.certificate.write_text(out)
+    accept(server, router.certificate)
+
+
+def test_a_router_that_a_person_rejects_is_told_so(server: RunningServer, router: Router) -> None:
+    client, request = waiting(server, router)
+    server.certwright("request", "reject", request, "--why", "unknown device")
+    _, error = client.communicate(timeout=30)
+    assert client.returncode != 0
+    assert "badRequest" in error
+
+
+def test_a_one_time_challenge_is_made_spent_and_not_burnt_by_a_retry(server: RunningServer, router: Router) -> None:
+    made = json.loads(server.certwright("credential", "new", "scep/once", "--device", router.name, "--json").stdout)
+    secret = made["secret"]
+    enroll(server, router, "once", "--password", secret)
+    first = accept(server, router.certificate)
+    enroll(server, router, "once", "--password", secret)
+    assert accept(server, router.certificate) == first
+    router.make_key(2048)
+    done = enroll(server, router, "once", "--password", secret, check=False)
+    assert done.returncode
+    assert refusals(server, router.name)[0]["reason"] == "bad-credentials"
+
+
+def test_the_page_gives_a_challenge_to_who_logs_in(server: RunningServer, router: Router) -> None:
+    curl = require_program("curl", "apt-get install curl")
+    page = f"{server.https_url}/scep/once/mscep_admin"
+    common = (curl, "--silent", "--cacert", server.root_pem, "--output", router.folder / "page.html")
+    user = ("--user", f"{server.est_username}:{server.est_password}")
+    assert run(*common, "--write-out", "%{http_code}", page).stdout == "401"
+    assert run(*common, *user, "--write-out", "%{http_code}", page).stdout == "200"
+    text = (router.folder / "page.html").read_bytes().decode("utf-16")
+    found = re.search(r"challenge password is: <B> (\S+) </B>", text)
+    assert found is not None
+    enroll(server, router, "once", "--password", found[1])
+    accept(server, router.certificate)
+
+
+def test_the_ra_has_renewed_itself_and_the_old_one_still_serves(
+    server: RunningServer, router: Router, tmp_path: Path
+) -> None:
+    out = ("--caout", tmp_path / "ca.pem", "--raout", tmp_path / "new-ra.pem", "--outform", "pem")
+    pki("--scepca", "--url", f"{server.scep_url}/renewing", *out)
+    new = x509.load_pem_x509_certificate((tmp_path / "new-ra.pem").read_bytes())
+    old = x509.load_pem_x509_certificate(server.ra_pem.read_bytes())
+    assert new.subject == old.subject
+    assert new.serial_number != old.serial_number
+    enroll(server, router, "renewing", *challenge(server), ra=tmp_path / "new-ra.pem")
+    first = accept(server, router.certificate)
+    router.make_key(2048)
+    enroll(server, router, "renewing", *challenge(server))
+    assert accept(server, router.certificate) != first
+
+
+def test_micromdms_scepclient_enrolls_and_renews_where_single_des_is_accepted(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    program = require_program("scepclient", "apt-get install scep")
+    key, certificate = tmp_path / "client.key", tmp_path / "client.pem"
+    files = ("-private-key", key, "-certificate", certificate, "-server-url", f"{server.scep_url}/legacy")
+    name = ("-cn", "mdm-1.example", "-organization", "Example", "-country", "US", "-ou", "MDM")
+    run(program, *files, *name, "-challenge", server.scep_challenge, cwd=tmp_path)
+    first = accept(server, certificate)
+    run(program, *files, *name, "-challenge", server.scep_challenge, cwd=tmp_path)
+    second = accept(server, certificate)
+    assert first.subject == second.subject
+    assert first.serial_number != second.serial_number
+
+
+def test_micromdms_scepclient_is_refused_with_a_wrong_challenge(server: RunningServer, tmp_path: Path) -> None:
+    program = require_program("scepclient", "apt-get install scep")
+    files = ("-private-key", tmp_path / "client.key", "-certificate", tmp_path / "client.pem")
+    url = ("-server-url", f"{server.scep_url}/legacy", "-cn", "mdm-2.example")
+    assert run(program, *files, *url, "-challenge", "guess", cwd=tmp_path, check=False).returncode != 0
+    assert not (tmp_path / "client.pem").exists()
