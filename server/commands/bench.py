@@ -22,6 +22,7 @@ from server.bench.process import ServerFailed, ServerProcess, free_ports
 from server.bench.report import report
 from server.bench.scep import ScepClient
 from server.clock import system_clock
+from server.commands.bench_sign import sign
 from server.deployment.folder import Ports, Secrets
 from server.deployment.making import create
 
@@ -34,6 +35,8 @@ app = typer.Typer(
     help="Enroll under load and say what it costs: by default a server of its own, started in a temporary folder.",
     no_args_is_help=True,
 )
+
+app.command()(sign)
 
 Count = Annotated[int, typer.Option(min=1, help="How many enrollments are measured.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="How many are under way at any moment.")]
