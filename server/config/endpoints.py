@@ -66,6 +66,14 @@ class Endpoints(Strict):
             split.get(str(name).partition("/")[0], split["est"])[name] = endpoint
         return split
 
+    @model_validator(mode="after")
+    def _labels_once(self) -> Endpoints:
+        labels = [*self.est, *(alias for endpoint in self.est.values() for alias in endpoint.aliases)]
+        twice = sorted({str(label) for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: this label is given twice")
+        return self
+
     def all(self) -> Mapping[EndpointName, EstEndpointConfig | ScepEndpointConfig | AcmeEndpointConfig]:
         """Return the endpoints of all protocols."""
         return {**self.est, **self.scep, **self.acme}

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from policies.document import Strict
 from policies.durations import Duration
+from policies.request import Protocol
 from server.config.profiled import Profiled
 from server.config.values import Endpoint
 
@@ -102,6 +103,9 @@ class EstEndpointConfig(Profiled):
             first enrollment, or refused. strongSwan sends simplereenroll whenever it has a certificate.
         csrattrs: in which form devices are told what to ask for: the list of RFC 7030 (``legacy``), the template of
             ``rfc9908``, ``both``, or ``none``. Passpoint clients read the list alone.
+        aliases: other labels of the same service, like ``est/plant-renew``; some devices want one for each operation.
+        legacy_status: whether refusals keep to the status codes that libest knows.
+        lenient_content_type: whether a request is taken whatever its Content-Type says, or without one.
         base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
             line for strongSwan alone, which reads nothing else before 5.9.11.
     """
@@ -111,11 +115,16 @@ class EstEndpointConfig(Profiled):
     challenge_password: Literal["binding", "one-time-password", "automatic"] = "binding"  # noqa: S105 - a word
     renewal_grace: Duration = Field(default="0d", validate_default=True)
     reenroll_first: bool = False
+    aliases: tuple[Endpoint, ...] = ()
+    legacy_status: bool = False
+    lenient_content_type: bool = False
     csrattrs: Literal["none", "legacy", "rfc9908", "both"] = "both"
     base64_layout: Literal["auto", "wrapped", "single"] = "auto"
 
     @model_validator(mode="after")
     def _consistent(self) -> EstEndpointConfig:
+        if any(alias.protocol is not Protocol.EST for alias in self.aliases):
+            raise ValueError("aliases are labels of EST, like est/plant-renew")
         if self.challenge_password != "binding" and not self.authenticate.one_time_passwords:  # noqa: S105 - a word
             raise ValueError(f"challenge_password: {self.challenge_password} needs one_time_passwords: true")
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from server.est.messages import Reply
 from server.outcome import Problem, Reason
 
@@ -38,7 +40,11 @@ def status(reason: Reason) -> int:  # noqa: PLR0911 - one flat table; the type c
             return 503
 
 
-def reply(problem: Problem, *, realm: str | None, password_would_do: bool = False) -> Reply:
+_LEGACY = {403: 400, 409: 400, 413: 400, 415: 400, 429: 504, 503: 504}
+"""libest knows 200, 202, 204, 400, 401, 404, 423, 500, 502 and 504; anything else is an "unhandled" error to it."""
+
+
+def reply(problem: Problem, *, realm: str | None, password_would_do: bool = False, legacy: bool = False) -> Reply:
     """Return the reply for a problem.
 
     A 401 carries WWW-Authenticate and nothing else: BouncyCastle closes the connection over a 401 with a body.
@@ -50,7 +56,13 @@ def reply(problem: Problem, *, realm: str | None, password_would_do: bool = Fals
             itself, since a 401 must offer a scheme (RFC 9110 section 15.5.2).
         password_would_do: whether a password could make up for a certificate that does not stand. Then the refusal of
             the certificate is a 401 too (RFC 7030 section 3.2.3): libest sends its password after a 401 only.
+        legacy: whether only the status codes that libest knows are used.
     """
+    made = _reply(problem, realm, password_would_do=password_would_do)
+    return replace(made, status=_LEGACY.get(made.status, made.status)) if legacy else made
+
+
+def _reply(problem: Problem, realm: str | None, *, password_would_do: bool) -> Reply:
     if problem == MEDIA_TYPE:
         return Reply(415, (_TEXT, ("Accept", "application/pkcs10")), explanation(problem))
     code = 401 if problem.reason is Reason.CERTIFICATE_REJECTED and password_would_do else status(problem.reason)

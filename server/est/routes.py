@@ -32,6 +32,8 @@ def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
     service exists without a label. The replies to cacerts are made here, once.
     """
     services: dict[str | None, _Service] = {label: _Service(endpoint) for label, endpoint in endpoints.items()}
+    for label, endpoint in endpoints.items():
+        services |= {alias.label: services[label] for alias in endpoint.config.aliases}
     services[None] = services.get(DEFAULT_LABEL) or next(iter(services.values()))
 
     async def dispatch(request: web.Request) -> web.Response:
@@ -85,7 +87,7 @@ class _Service:
             authorization=tuple(request.headers.getall(hdrs.AUTHORIZATION, ())),
             peer=peer(request),
             address=address(request),
-            body=partial(_body, request),
+            body=partial(_body, request, lenient=self._endpoint.config.lenient_content_type),
             note=partial(note, request),
         )
         match await enroll(self._endpoint, submission):
@@ -98,7 +100,10 @@ class _Service:
             case Refused(problem=problem, request_id=identifier):
                 note(request, outcome="refused", reason=problem.reason.value, enrollment=identifier)
                 return problems.reply(
-                    problem, realm=self._endpoint.realm, password_would_do=operation is Operation.SIMPLEENROLL
+                    problem,
+                    realm=self._endpoint.realm,
+                    password_would_do=operation is Operation.SIMPLEENROLL,
+                    legacy=self._endpoint.config.legacy_status,
                 )
 
     def _is_wrapped(self, request: web.Request) -> bool:
@@ -106,9 +111,9 @@ class _Service:
         return codec.is_wrapped(self._layout, user_agent=headers.get(hdrs.USER_AGENT), accept=headers.get(hdrs.ACCEPT))
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.Request, *, lenient: bool = False) -> bytes:
     """Return the body of an enrollment. Raises Malformed when it is too large, or does not claim to be PKCS#10."""
-    if not codec.is_pkcs10(request.headers.get(hdrs.CONTENT_TYPE, "")):
+    if not lenient and not codec.is_pkcs10(request.headers.get(hdrs.CONTENT_TYPE, "")):
         raise Malformed(problems.MEDIA_TYPE.reason, problems.MEDIA_TYPE.message)
     try:
         return await read_body(request)
