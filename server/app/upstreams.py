@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from importlib.metadata import entry_points
 from secrets import token_bytes
 from typing import TYPE_CHECKING, assert_never
 
@@ -21,11 +22,13 @@ from ca.backends.http_client import HttpClient
 from ca.backends.upstream import UpstreamIssuer
 from ca.backends.vault import VaultUpstream
 from ca.issuer import IssuerConfigurationError
+from policies.document import did_you_mean
 from server.config.upstreams import (
     AcmeIssuerConfig,
     CmpIssuerConfig,
     CommandIssuerConfig,
     EstIssuerConfig,
+    PluginIssuerConfig,
     VaultIssuerConfig,
 )
 
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from server.app.secret_sources import KeyPath, Reader
     from server.config.issuers import RemoteIssuerConfig
     from server.config.upstreams import HttpsUpstreamConfig
+
+PLUGINS = "certwright.issuers"
+"""The entry point group of other packages' backends."""
 
 
 def load_upstream_issuer(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader) -> UpstreamIssuer:
@@ -75,10 +81,26 @@ def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader, ca_na
                 headers["X-Vault-Namespace"] = settings.namespace
             client = HttpClient(_tls(here, settings, reader), headers)
             return VaultUpstream(settings.url, settings.mount, settings.role, client)
+        case PluginIssuerConfig():
+            return _plugin(settings, reader)
         case CommandIssuerConfig():
             return CommandUpstream(settings.command, reader.folder)
         case _:
             assert_never(settings)
+
+
+def _plugin(settings: PluginIssuerConfig, reader: Reader) -> Upstream:
+    """Make the backend of another package by calling its entry point."""
+    known = {each.name: each for each in entry_points(group=PLUGINS)}
+    if settings.plugin not in known:
+        raise IssuerConfigurationError(
+            f'no installed package has an issuer "{settings.plugin}"{did_you_mean(settings.plugin, known)}'
+        )
+    try:
+        made: Upstream = known[settings.plugin].load()(settings.options, reader.folder)
+    except Exception as error:
+        raise IssuerConfigurationError(f'the plugin "{settings.plugin}" can\'t be set up: {error!r}') from error
+    return made
 
 
 def _acme(here: KeyPath, settings: AcmeIssuerConfig, reader: Reader) -> AcmeUpstream:

@@ -16,6 +16,7 @@ from server.config.upstreams import (
     CmpIssuerConfig,
     CommandIssuerConfig,
     EstIssuerConfig,
+    PluginIssuerConfig,
     VaultIssuerConfig,
 )
 
@@ -91,5 +92,7 @@ class Pkcs11IssuerConfig(_Issuing):
         return self.hsm.secret_files()
 
 
-RemoteIssuerConfig = EstIssuerConfig | AcmeIssuerConfig | CmpIssuerConfig | VaultIssuerConfig | CommandIssuerConfig
+RemoteIssuerConfig = (
+    EstIssuerConfig | AcmeIssuerConfig | CmpIssuerConfig | VaultIssuerConfig | CommandIssuerConfig | PluginIssuerConfig
+)
 IssuerConfig = Annotated[LocalIssuerConfig | Pkcs11IssuerConfig | RemoteIssuerConfig, Field(discriminator="type")]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -207,6 +208,19 @@ class CmpIssuerConfig(UpstreamConfig):
     def secret_files(self) -> tuple[Path, ...]:
         """Return the files that only the server may read."""
         return files_of(self.secret)
+
+
+class PluginIssuerConfig(UpstreamConfig):
+    """A backend of another package, found by its entry point.
+
+    Attributes:
+        plugin: its name in the entry point group ``certwright.issuers``.
+        options: what it is told; its own business.
+    """
+
+    type: Literal["plugin"]
+    plugin: Annotated[str, Field(min_length=1)]
+    options: Mapping[str, Any] = Field(default_factory=dict)
 
 
 class CommandIssuerConfig(UpstreamConfig):

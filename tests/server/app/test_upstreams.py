@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ca.backends.upstream import UpstreamIssuer
 from ca.ceremony import generate_key, make_root
 from ca.issuer import IssuerConfigurationError
 from ca.names import DistinguishedName
@@ -112,3 +113,47 @@ def test_what_can_not_work_is_told_with_its_place(secrets: Path, settings: str, 
 def test_what_does_not_fit_together_is_told(secrets: Path, settings: str, message: str) -> None:
     with pytest.raises(IssuerConfigurationError, match=message):
         load(secrets, settings)
+
+
+PLUGIN = """
+class Upstream:
+    def __init__(self, options, folder):
+        self.region, self.folder = options["region"], folder
+    async def enroll(self, order):
+        raise AssertionError
+    async def close(self):
+        self.region = "closed"
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install a package with a backend."""
+    info = tmp_path / "site" / "our_ca-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: our-ca\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[certwright.issuers]\nour-ca = our_ca_backend:Upstream\n")
+    (tmp_path / "site" / "our_ca_backend.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return f"type: plugin, {FILES}"
+
+
+async def test_a_backend_of_another_package_is_found_by_its_entry_point(secrets: Path, plugin: str) -> None:
+    issuer = load(secrets, f"{plugin}, plugin: our-ca, options: {{region: north}}")
+    assert isinstance(issuer, UpstreamIssuer)
+    upstream = issuer._upstream
+    assert (upstream.region, upstream.folder) == ("north", secrets)  # type: ignore[attr-defined] # the plugin's own
+    await issuer.close()
+    assert upstream.region == "closed"  # type: ignore[attr-defined] # as above
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("plugin: our-cb", 'no installed package has an issuer "our-cb"; did you mean "our-ca"'),
+        ("plugin: our-ca", "can't be set up: KeyError"),
+    ],
+)
+def test_a_plugin_that_can_not_be_had_is_told(secrets: Path, plugin: str, settings: str, message: str) -> None:
+    with pytest.raises(IssuerConfigurationError, match=message):
+        load(secrets, f"{plugin}, {settings}")
