@@ -1,8 +1,7 @@
-"""Signatures a second and what each costs, through an issuer and by its bare key."""
+"""Certificates a second and what each costs, beside the bare key's signatures."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ca.issuer import Permit
 from ca.names import DistinguishedName, dns_name
 from ca.plan import CertificatePlan, KeyUsage
 
@@ -21,9 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from ca.issuer import Issuer
-
-CONCURRENCY = 32
+    from server.app.signing import Throwaway
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +27,9 @@ class SigningCost:
     """What signing costs.
 
     Attributes:
-        a_second: certificates a second, with so many under way at once as `CONCURRENCY` says.
+        a_second: certificates a second, one after the other: written, signed, read again.
         cpu: CPU milliseconds for each, of this process and the signer process.
-        bare_a_second: signatures a second by the bare key, one after the other.
+        bare_a_second: signatures a second by the bare key.
         bare_cpu: CPU milliseconds for each of those.
     """
 
@@ -44,38 +40,22 @@ class SigningCost:
 
 
 def measure_signing(
-    issuer: Issuer,
-    bare: Callable[[bytes], bytes],
-    *,
-    count: int,
-    now: datetime,
-    signer_pid: Callable[[], int | None] = lambda: None,
+    key: Throwaway, *, count: int, now: datetime, signer_pid: Callable[[], int | None] = lambda: None
 ) -> SigningCost:
-    """Issue `count` certificates and make as many bare signatures.
+    """Make `count` certificates and as many bare signatures.
 
     Args:
-        issuer: what issues.
-        bare: its key's operation.
+        key: what signs.
         count: how many of each.
         now: the time, for the certificates.
         signer_pid: the process that holds the key, if it is another.
     """
     plan = _plan(now)
-    asyncio.run(_issue_all(issuer, plan, min(count, CONCURRENCY)))  # everything is loaded and connected
-    seconds, cpu = _timed(lambda: asyncio.run(_issue_all(issuer, plan, count)), signer_pid)
+    key.certify(plan, 1)  # everything is loaded and connected
+    seconds, cpu = _timed(lambda: [key.certify(plan, serial) for serial in range(1, count + 1)], signer_pid)
     octets = bytes(600)  # about a TBSCertificate
-    bare_seconds, bare_cpu = _timed(lambda: [bare(octets) for _ in range(count)], signer_pid)
+    bare_seconds, bare_cpu = _timed(lambda: [key.sign(octets) for _ in range(count)], signer_pid)
     return SigningCost(count / seconds, cpu * 1000 / count, count / bare_seconds, bare_cpu * 1000 / count)
-
-
-async def _issue_all(issuer: Issuer, plan: CertificatePlan, count: int) -> None:
-    numbers = iter(range(1, count + 1))
-
-    async def issue() -> None:
-        for number in numbers:
-            await issuer.issue(Permit(f"bench-{number}", plan, number), plan, number)
-
-    await asyncio.gather(*(issue() for _ in range(CONCURRENCY)))
 
 
 def _timed(work: Callable[[], object], signer_pid: Callable[[], int | None]) -> tuple[float, float]:

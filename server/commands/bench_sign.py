@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ca.issuer import IssuerError
 from server.app.hsms import SignerProcess, Token
-from server.app.signing import hsm_issuer, local_issuer
+from server.app.signing import hsm_throwaway, local_throwaway
 from server.bench.sign import measure_signing
 from server.clock import system_clock
 
@@ -42,7 +42,7 @@ def sign(
     pin_file: Annotated[Path | None, typer.Option(help="A file with its PIN; asked for when not given.")] = None,
     key: Annotated[list[str] | None, typer.Option(help="Labels of keys in the HSM.")] = None,
 ) -> None:
-    """Issue with each kind of key and make bare signatures beside: certificates a second, CPU for each."""
+    """Make certificates with each kind of CA key, and bare signatures beside: how many a second, CPU for each."""
     if (module is None) is not (token is None) or bool(key) is not (module is not None):
         raise typer.BadParameter("--module, --token and --key go together")
     table = Table("key", "certificates/s", "CPU ms each", "bare signatures/s", "CPU ms each")
@@ -50,8 +50,8 @@ def sign(
     try:
         for name in kinds:
             words = name.split()
-            issuer, bare = local_issuer(words[0], system_clock(), pss=words[1:] == ["pss"])
-            _add(table, name, measure_signing(issuer, bare, count=count, now=system_clock()))
+            signing = local_throwaway(words[0], system_clock(), pss=words[1:] == ["pss"])
+            _add(table, name, measure_signing(signing, count=count, now=system_clock()))
         if module is not None:
             _hsm(table, Token(module, token, _pin(pin_file)), key or [], count)
     except (ValueError, IssuerError) as error:
@@ -62,8 +62,8 @@ def sign(
 def _hsm(table: Table, token: Token, keys: list[str], count: int) -> None:
     with closing(SignerProcess(token)) as process:
         for label in keys:
-            issuer, bare = hsm_issuer(process, label, system_clock())
-            cost = measure_signing(issuer, bare, count=count, now=system_clock(), signer_pid=lambda: process.pid)
+            signing = hsm_throwaway(process, label, system_clock())
+            cost = measure_signing(signing, count=count, now=system_clock(), signer_pid=lambda: process.pid)
             _add(table, f"{label} (HSM)", cost)
 
 
