@@ -9,7 +9,7 @@ import typer
 from ca.csr import MalformedCsr, read_recorded_csr
 from server.audit import Action, AuditEvent
 from server.clock import system_clock
-from server.commands import record
+from server.commands import explaining, record
 from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
 from server.outcome import Problem, Reason
 from server.store import approvals, requests
@@ -147,6 +147,27 @@ def _approval(standing: Standing) -> dict[str, Any]:
         "approvals": ", ".join(standing.voters),
         "waits_until": standing.until,
     }
+
+
+@app.command()
+def explain(
+    transaction: Annotated[str, typer.Argument(help="A SCEP transactionID, or a request's identifier.")],
+    *,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Explain a SCEP transaction: what the client sent, which client it looks like, what was decided and why."""
+    told = record.read(config, lambda connection: explaining.explain(connection, transaction))
+    if not told:
+        record.stop(f"nothing is known of a transaction or request {transaction}")
+    if as_json:
+        record.print_json([{"fields": dict(each.fields), "findings": each.findings} for each in told])
+        return
+    for each in told:
+        typer.echo()
+        record.print_fields(each.fields)
+        if each.findings:
+            record.print_table(("rule", "where", "finding", "asked for", "allowed"), each.findings)
 
 
 def _why(one: StoredRequest) -> str:

@@ -79,6 +79,7 @@ class Switches(Strict):
         des3: 3DES (Juniper SRX, Windows and printers made for NDES).
         danger_md5: signatures with MD5 (Cisco IOS 12 and 15 as they come).
         danger_des: single DES (micromdm's scepclient, Cisco IOS 12).
+        hresult: refusals carry Microsoft's error code too, as NDES writes it (Windows shows it).
         ca_in_reply: the CA's certificate follows the issued one (Cisco IOS; Juniper forbids it, Apple ignores it).
     """
 
@@ -87,6 +88,7 @@ class Switches(Strict):
     danger_md5: bool | None = None
     danger_des: bool | None = None
     ca_in_reply: bool = False
+    hresult: bool = False
 
 
 class ScepEndpointConfig(Profiled):

@@ -27,6 +27,8 @@ SENDER_NONCE = "2.16.840.1.113733.1.9.5"
 RECIPIENT_NONCE = "2.16.840.1.113733.1.9.6"
 TRANSACTION_ID = "2.16.840.1.113733.1.9.7"
 FAIL_INFO_TEXT = "1.3.6.1.5.5.7.24.1"
+HRESULT = "1.3.6.1.4.1.311.21.33"
+"""NDES writes the cause of a failure here, as a signed decimal number."""
 
 _TRANSACTION_CHARACTERS = 255
 _NONCE_OCTETS = range(1, 65)  # 16 says the RFC; old clients send 8, and more does no harm
@@ -173,6 +175,8 @@ def write_reply_attributes(
     if isinstance(reply, Failure):
         attributes.append(attribute(FAIL_INFO, der.printable(reply.fail_info)))
         attributes.append(attribute(FAIL_INFO_TEXT, der.utf8(reply.text)))
+        if reply.hresult is not None:
+            attributes.append(attribute(HRESULT, der.printable(str(reply.hresult))))
     return signed_attributes(attributes, content, digest)
 
 

@@ -157,10 +157,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is none: the code and a sentence for people (failInfoText)."""
+    """Why there is none.
+
+    Attributes:
+        fail_info: the code.
+        text: a sentence for people (failInfoText).
+        hresult: Microsoft's error code, None to leave it out.
+    """
 
     fail_info: FailInfo
     text: str
+    hresult: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,16 @@ UNKNOWN_CRL = Problem(Reason.UNKNOWN_REQUEST, "there is no revocation list of th
 STORE_UNAVAILABLE = Problem(Reason.STORE_UNAVAILABLE, "the record can't be asked now", retry_after=10)
 
 
+_HRESULTS = {
+    FailInfo.BAD_ALG: -0x7FF6FFF8,  # NTE_BAD_ALGID, 0x80090008
+    FailInfo.BAD_MESSAGE_CHECK: -0x7FF6FFFA,  # NTE_BAD_SIGNATURE, 0x80090006
+    FailInfo.BAD_REQUEST: -0x7FF6BFEC,  # CERTSRV_E_ADMIN_DENIED_REQUEST, 0x80094014
+    FailInfo.BAD_TIME: -0x7FF4FEFF,  # CERT_E_EXPIRED, 0x800B0101
+    FailInfo.BAD_CERT_ID: -0x7FF6DFFC,  # CRYPT_E_NOT_FOUND, 0x80092004
+}
+"""What Windows shows for each failInfo."""
+
+
 class Rejected(Exception):
     """A request is refused before any policy sees it."""
 
@@ -61,7 +71,7 @@ def to_reply(problem: Problem) -> Failure | Unavailable:
     """Return how a problem is said: by a signed FAILURE, or by HTTP where the same request may succeed later."""
     said = _said(problem.reason)
     if isinstance(said, FailInfo):
-        return Failure(said, _text(problem))
+        return Failure(said, _text(problem), _HRESULTS[said])
     return Unavailable(said, problem.message, problem.retry_after)
 
 

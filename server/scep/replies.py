@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -42,6 +43,7 @@ class Replies:
     Args:
         accepted: the digests that may be mirrored.
         with_ca: whether the CA's certificate follows the issued one.
+        hresult: whether refusals carry Microsoft's error code too.
         status_content: how a reply without certificate is written.
         clock: tells the signing time.
         nonce: returns 16 fresh octets for a senderNonce.
@@ -54,6 +56,7 @@ class Replies:
         accepted: Accepted,
         status_content: StatusContent,
         with_ca: bool,
+        hresult: bool,
         clock: Clock,
         nonce: Callable[[], bytes],
         random: Callable[[int], bytes],
@@ -61,6 +64,7 @@ class Replies:
         self._accepted = accepted
         self._status_content = status_content
         self._with_ca = with_ca
+        self._hresult = hresult
         self._clock = clock
         self._nonce = nonce
         self._random = random
@@ -95,7 +99,7 @@ class Replies:
                 said = to_reply(outcome.problem)
                 if isinstance(said, Unavailable):
                     return Answer(said.status, TEXT, f"{said.text}\n".encode(), said.retry_after, notes)
-                reply = said
+                reply = said if self._hresult else replace(said, hresult=None)
         return Answer(200, PKI_MESSAGE, await self._cert_rep(message, reply, ra), notes=notes)
 
     async def _cert_rep(self, message: PkiMessage, reply: CertRep, ra: RaKey) -> bytes:

@@ -10,6 +10,7 @@ from aiohttp import web
 from server.http import BodyTooLarge, address, note, read_body
 from server.scep.codec import Malformed, read_message_parameter
 from server.scep.messages import TEXT, Answer
+from server.scep.observation import Carrier
 from server.scep.service import ScepEndpoint
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ async def _pki_operation(request: web.Request, endpoint: ScepEndpoint, parameter
         return await endpoint.too_large(address(request))
     except Malformed as error:
         return await endpoint.malformed(error, address(request))
-    return await endpoint.pki_operation(message, address(request))
+    carrier = Carrier(request.method, request.headers.get("User-Agent", ""))
+    return await endpoint.pki_operation(message, address(request), carrier)
 
 
 def _query(raw_path: str) -> dict[str, bytes]:

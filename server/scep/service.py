@@ -18,6 +18,8 @@ from server.outcome import Problem, Reason, Refused
 from server.scep.advertising import Advertising
 from server.scep.authorization import Asked, Panel
 from server.scep.codec import Malformed, read_pki_message
+from server.scep.diary import Diary
+from server.scep.exchanges import Exchange
 from server.scep.gate import Authentic, Sealed, authenticate, sealed
 from server.scep.lookups import Lookups
 from server.scep.messages import (
@@ -26,6 +28,7 @@ from server.scep.messages import (
     MessageType,
     accepted,
 )
+from server.scep.observation import UNKNOWN_CARRIER, observe
 from server.scep.problems import (
     KEY_MISMATCH,
     NO_RENEWAL,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from server.scep.keyring import Keyring
     from server.scep.lookups import CurrentCrl
     from server.scep.messages import Found, PkiMessage
+    from server.scep.observation import Carrier
     from server.scep.ra import RaKey
     from server.store import Store
 
@@ -118,6 +122,7 @@ class ScepEndpoint:
         self._enrollment = enrollment
         self._credentials = credentials
         self._keys = keys
+        self._diary = Diary(store)
         self._panel = Panel(authorizers, self.name, enrollment)
         self._proxies = proxies
         self.advertising = Advertising(config, self._accepted, keys, chain, clock)
@@ -127,6 +132,7 @@ class ScepEndpoint:
             accepted=self._accepted,
             status_content=config.status_content,
             with_ca=config.switches.ca_in_reply,
+            hresult=config.switches.hresult,
             clock=clock,
             nonce=nonce,
             random=random,
@@ -154,12 +160,13 @@ class ScepEndpoint:
         await self._refuse(problem, address)
         return Answer(400, TEXT, f"{problem.message}\n".encode(), notes=refusal_notes(problem))
 
-    async def pki_operation(self, data: bytes, address: str | None) -> Answer:
+    async def pki_operation(self, data: bytes, address: str | None, carrier: Carrier = UNKNOWN_CARRIER) -> Answer:
         """Answer a pkiMessage (RFC 8894 section 4.3).
 
         Args:
             data: the message as received.
             address: the peer's IP address, for the record.
+            carrier: how it came.
         """
         try:
             message = read_pki_message(data)
@@ -170,7 +177,27 @@ class ScepEndpoint:
             outcome = await self._judge(exchange)
         except Rejected as rejection:
             outcome = await self._refuse(rejection.problem, address, exchange)
-        return await self._replies.answer(exchange.message, exchange.sealed, outcome, exchange.ra)
+        answer = await self._replies.answer(exchange.message, exchange.sealed, outcome, exchange.ra)
+        self._diary.note(self._seen(exchange, carrier, answer))
+        return answer
+
+    def _seen(self, exchange: _Exchange, carrier: Carrier, answer: Answer) -> Exchange:
+        message, notes = exchange.message, answer.notes
+        request_id, reason = notes.get("request_id"), notes.get("reason")
+        return Exchange(
+            at=self._clock(),
+            endpoint=self.name,
+            transaction=message.transaction,
+            request_id=None if request_id is None else str(request_id),
+            address=exchange.address,
+            outcome=str(notes["outcome"]),
+            reason=None if reason is None else str(reason),
+            observed=observe(message, carrier, exchange.sealed, exchange.csr),
+        )
+
+    async def drain(self) -> None:
+        """Return when all that was noted is on record."""
+        await self._diary.drain()
 
     async def _judge(self, exchange: _Exchange) -> Outcome | Found:
         message = exchange.message

@@ -18,7 +18,7 @@ from server.deployment.folder import Ports
 from server.deployment.making import create
 from tests.wire.devices import accept, refusals
 from tests.wire.running import REPOSITORY, require_program, run, serve
-from tests.wire.test_scep_strongswan import Router, pki
+from tests.wire.test_scep_strongswan import Router, pki, transaction_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,6 +142,9 @@ def test_a_one_time_challenge_is_made_spent_and_not_burnt_by_a_retry(server: Run
     done = enroll(server, router, "once", "--password", secret, check=False)
     assert done.returncode
     assert refusals(server, router.name)[0]["reason"] == "bad-credentials"
+    told = server.certwright("request", "explain", transaction_of(done)).stdout
+    assert "strongSwan" in told
+    assert "bad-credentials" in told
 
 
 def test_the_page_gives_a_challenge_to_who_logs_in(server: RunningServer, router: Router) -> None:

@@ -64,6 +64,7 @@ class Lab:
     current_crl: CurrentCrl | None = None
     proxies: frozenset[bytes] = frozenset()
     authorizers: tuple[Authorizer, ...] | None = None
+    endpoints: list[ScepEndpoint] = field(default_factory=list)
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
     @property
@@ -75,7 +76,7 @@ class Lab:
 
     def endpoint(self, label: str = "default", **config: Any) -> ScepEndpoint:
         settings = {"profiles": ("scripted",), "ra": FILES, "challenge": {"static": "challenge"}, **config}
-        return ScepEndpoint(
+        made = ScepEndpoint(
             label=label,
             config=ScepEndpointConfig.model_validate(settings),
             store=self.store,
@@ -89,6 +90,8 @@ class Lab:
             nonce=lambda: b"n" * 16,
             current_crl=self.current_crl,
         )
+        self.endpoints.append(made)
+        return made
 
     async def send(self, message: Message | bytes, endpoint: ScepEndpoint | None = None) -> Answer:
         data = message if isinstance(message, bytes) else message.encode()
@@ -115,6 +118,8 @@ class Lab:
         return await self.store.read(lambda c: c.execute(count).scalar_one())
 
     async def tear(self) -> None:
+        for endpoint in self.endpoints:
+            await endpoint.drain()
         self.credentials.close()
         await self.store.close()
 

@@ -71,6 +71,7 @@ async def test_a_certificate_without_a_recipient_is_a_fault_of_the_server(lab: L
         accepted=PRESETS["modern"],
         status_content="auto",
         with_ca=False,
+        hresult=False,
         clock=lambda: NOW,
         nonce=lambda: b"",
         random=bytes,
