@@ -23,7 +23,7 @@ from policies.document import (
     read_document,
 )
 from policies.durations import duration_text
-from policies.request import Protocol
+from policies.request import ENDPOINT_PROTOCOLS
 from policies.sections import Sections
 
 if TYPE_CHECKING:
@@ -196,8 +196,8 @@ def _contradictions(profile: Profile) -> Iterator[DocumentProblem]:
         )
     for index, endpoint in enumerate(sections.endpoints):
         protocol = endpoint.text.partition("/")[0]
-        if protocol not in set(Protocol):
-            message = f'"{protocol}" is no protocol{did_you_mean(protocol, Protocol)}'
+        if protocol not in ENDPOINT_PROTOCOLS:
+            message = f'"{protocol}" is no protocol{did_you_mean(protocol, ENDPOINT_PROTOCOLS)}'
             yield DocumentProblem(profile.place("endpoints", index), message)
     kinds = {key.kind for key in sections.key.allowed}
     usages = sections.key_usage

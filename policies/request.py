@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 
 class Protocol(StrEnum):
-    """The protocols that endpoints speak."""
+    """The protocols that endpoints speak, and those for which the server asks for certificates of its own."""
 
     ACME = "acme"
     EST = "est"
     SCEP = "scep"
+    OCSP = "ocsp"
+    """``ocsp/ISSUER`` asks for the certificate of that issuer's OCSP responder; nobody outside can."""
+
+
+ENDPOINT_PROTOCOLS = (Protocol.ACME, Protocol.EST, Protocol.SCEP)
+"""Those that can be configured and that profiles can be for."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -19,7 +19,7 @@ from policies.document import DocumentErrors, DocumentProblem
 from server.acme.nonces import forget, open_nonces
 from server.app import protocols
 from server.app.protocols import Services
-from server.app.status import StatusService, addressing
+from server.app.status import StatusService, addressing, own_plans
 from server.clock import system_clock
 from server.credentials import Credentials
 from server.enrollment import Enrollment
@@ -184,7 +184,7 @@ async def _again_and_again(one: RaRenewal | Superseded) -> None:
 def _services(config: Config, material: Material, store: Store, nonces: Nonces, clock: Clock) -> Services:
     enrollment = Enrollment(
         store=store,
-        decide=material.policies.decide,
+        decide=own_plans(config, material.issuers, material.policies.decide).decide,
         issuers=material.issuers,
         linter=Linter("shape"),
         clock=clock,
@@ -201,7 +201,7 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
         seconds=monotonic,
         key=secrets.token_bytes(32),
     )
-    status = StatusService.make(config, material.issuers, store, clock)
+    status = StatusService.make(config, material.issuers, enrollment, store, clock)
     return Services(config, material, store, enrollment, credentials, nonces, clock, status)
 
 

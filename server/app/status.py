@@ -6,22 +6,30 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ca.ceremony import generate_key
 from ca.issuer import CrlIssuer
+from ca.keys import key_shape
+from ca.tbs import IssuerProfile
 from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 from server.status import routes
 from server.status.addresses import Addressing, IssuerAddresses
+from server.status.own import OwnCertificates, OwnPlans
 from server.status.publisher import Publisher, Publishing
+from server.status.responder import Answering, Responder
 from server.status.shelf import Shelf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp import web
 
     from ca.issuer import Issuer
+    from policies.decision import Decision
+    from policies.request import EnrollmentRequest
     from server.clock import Clock
     from server.config import Config
     from server.config.status import StatusConfig
+    from server.enrollment import Enrollment
     from server.store import Store
 
 
@@ -40,7 +48,9 @@ class StatusService:
     routes: routes.Status
 
     @classmethod
-    def make(cls, config: Config, issuers: Mapping[str, Issuer], store: Store, clock: Clock) -> StatusService:
+    def make(
+        cls, config: Config, issuers: Mapping[str, Issuer], enrollment: Enrollment, store: Store, clock: Clock
+    ) -> StatusService:
         """Wire the parts. Nothing is made before `start`."""
         found = _addresses(config)
         publishing = {
@@ -50,9 +60,11 @@ class StatusService:
         }
         shelf = Shelf(store, tuple(publishing))
         chains = {name: issuer.chain for name, issuer in issuers.items()}
-        return cls(
-            Publisher(store, publishing, clock, secrets.token_hex(8)), shelf, routes.Status(shelf, chains, clock)
-        )
+        answering = {name: _answering(issuers[name], _settings(config)[name]) for name in publishing}
+        own = OwnCertificates(enrollment.submit, clock, generate_key)
+        responder = Responder(store, answering, own, clock) if answering else None
+        publisher = Publisher(store, publishing, clock, secrets.token_hex(8))
+        return cls(publisher, shelf, routes.Status(shelf, chains, clock, responder))
 
     def mount(self, app: web.Application) -> None:
         """Mount what is public."""
@@ -73,6 +85,24 @@ def addressing(config: Config) -> Addressing | None:
     """Return what puts addresses into certificates; None when no issuer has any."""
     found = _addresses(config)
     return Addressing(found) if found else None
+
+
+def own_plans(
+    config: Config, issuers: Mapping[str, Issuer], decide: Callable[[EnrollmentRequest], Decision]
+) -> OwnPlans:
+    """Return what decides over the server's own certificates, and leaves everything else to the policy."""
+    return OwnPlans(
+        decide,
+        {name: issuer.chain()[0].not_valid_after_utc for name, issuer in issuers.items()},
+        {name: each.ocsp.certificate for name, each in _settings(config).items()},
+    )
+
+
+def _answering(issuer: Issuer, settings: StatusConfig) -> Answering:
+    """Return how the status of an issuer's certificates is answered, by a key that is no weaker than the issuer's."""
+    profile = IssuerProfile.of(issuer.chain()[0])
+    kind = key_shape(profile.key).kind
+    return Answering(profile, kind if kind.startswith("ml-dsa") else "P-256", settings.ocsp.lifetime)
 
 
 def _settings(config: Config) -> dict[str, StatusConfig]:

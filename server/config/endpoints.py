@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from policies.document import Strict
-from policies.request import EndpointName, Protocol
+from policies.request import ENDPOINT_PROTOCOLS, EndpointName
 from server.config.acme import RenewalCheck
 from server.config.est import EstEndpointConfig
 from server.config.listeners import PositiveSeconds
@@ -60,7 +60,7 @@ class Endpoints(Strict):
     def _by_protocol(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        split: dict[str, dict[str, Any]] = {protocol.value: {} for protocol in Protocol}
+        split: dict[str, dict[str, Any]] = {protocol.value: {} for protocol in ENDPOINT_PROTOCOLS}
         for name, endpoint in value.items():
             # a name that is none goes anywhere: it is refused as a key, in its place
             split.get(str(name).partition("/")[0], split["est"])[name] = endpoint

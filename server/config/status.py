@@ -47,17 +47,37 @@ class CrlConfig(Strict):
         return self
 
 
+class OcspConfig(Strict):
+    """OCSP answers.
+
+    Attributes:
+        lifetime: an answer says that there is a newer one after this long.
+        certificate: the lifetime of the responder's own certificates; each is renewed after half of it.
+    """
+
+    lifetime: Duration = Field(default="1h", validate_default=True)
+    certificate: Duration = Field(default="14d", validate_default=True)
+
+    @model_validator(mode="after")
+    def _in_time(self) -> OcspConfig:
+        if not self.lifetime or self.certificate < 4 * self.lifetime:
+            raise ValueError("certificate must be at least four times lifetime, which is longer than nothing")
+        return self
+
+
 class StatusConfig(Strict):
     """The status of one issuer's certificates.
 
     Attributes:
-        url: the http listener's address as relying parties reach it; every certificate then names its revocation list
-            and the issuer's certificate below it. None: certificates name what their profile says.
+        url: the http listener's address as relying parties reach it; every certificate then names its revocation list,
+            the OCSP responder and the issuer's certificate below it. None: certificates name what their profile says.
         crl: revocation lists.
+        ocsp: OCSP answers.
     """
 
     url: Annotated[str, AfterValidator(_base)] | None = None
     crl: CrlConfig = Field(default_factory=CrlConfig)
+    ocsp: OcspConfig = Field(default_factory=OcspConfig)
 
     @model_validator(mode="after")
     def _addressed(self) -> StatusConfig:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from policies.request import EndpointName, Protocol
+from policies.request import ENDPOINT_PROTOCOLS, EndpointName, Protocol
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EST_OPERATIONS = frozenset(
@@ -53,9 +53,9 @@ def _https_origin(value: str) -> str:
 
 
 def _endpoint(value: object) -> EndpointName:
-    words = ", ".join(protocol.value for protocol in Protocol)
+    words = ", ".join(protocol.value for protocol in ENDPOINT_PROTOCOLS)
     protocol, _, label = value.partition("/") if isinstance(value, str) else ("", "", "")
-    if protocol not in set(Protocol) or not _LABEL.fullmatch(label):
+    if protocol not in ENDPOINT_PROTOCOLS or not _LABEL.fullmatch(label):
         raise ValueError(
             f"an endpoint is written protocol/label, like est/default; the protocol is one of {words}, "
             "the label has up to 64 letters, digits, dots, dashes and underscores"

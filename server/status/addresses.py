@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ca.plan import CertificatePlan
 
 _DISTRIBUTION_POINTS, _ACCESS = "2.5.29.31", "1.3.6.1.5.5.7.1.1"
-_ISSUERS = "1.3.6.1.5.5.7.48.2"
+_OCSP, _ISSUERS = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2"
 _URI = 0x86
 
 
@@ -44,6 +44,11 @@ class IssuerAddresses:
         """The address of the issuer's certificate."""
         return f"{self.url}/ca/{self.issuer}.cer"
 
+    @property
+    def ocsp(self) -> str:
+        """The address of the OCSP responder: one for all issuers."""
+        return f"{self.url}/ocsp"
+
     def extensions(self, serial: int) -> tuple[PlannedExtension, ...]:
         """Return what a certificate with this serial number says about its status; its shard is fixed by this."""
         return _extensions(self, 1 + serial % self.shards if self.shards else COMPLETE)
@@ -51,7 +56,7 @@ class IssuerAddresses:
 
 @lru_cache(maxsize=4096)
 def _extensions(addresses: IssuerAddresses, shard: int) -> tuple[PlannedExtension, ...]:
-    ways = ((_ISSUERS, addresses.certificate),)
+    ways = ((_OCSP, addresses.ocsp), (_ISSUERS, addresses.certificate))
     access = der.sequence(
         *(der.sequence(der.oid(way), der.tlv(_URI, address.encode("ascii"))) for way, address in ways)
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from server.store.revocations import revocations
-from server.store.tables import UtcTime, metadata
+from server.store.tables import UtcTime, certificates, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,3 +206,20 @@ def octets(connection: sa.Connection, scope: Scope, *, delta: bool) -> tuple[Pub
 def number(connection: sa.Connection, scope: Scope, *, delta: bool) -> int | None:
     """Return the CRLNumber of a list on record."""
     return connection.scalar(sa.select(crls.c.number).where(_of(crls, scope), crls.c.delta == delta))
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether a certificate of the record is revoked, since when and why."""
+
+    revoked_at: datetime | None
+    reason: str | None
+
+
+def statuses(connection: sa.Connection, issuer: str, serials: Sequence[int]) -> dict[int, Status]:
+    """Return the status of those of an issuer's certificates that are on record."""
+    table = certificates.c
+    query = sa.select(table.serial, table.revoked_at, table.revocation_reason).where(
+        table.issuer == issuer, table.serial.in_(serials)
+    )
+    return {serial: Status(at, reason) for serial, at, reason in connection.execute(query)}

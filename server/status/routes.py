@@ -1,16 +1,20 @@
-"""Revocation lists and CA certificates over plain HTTP (RFC 5280 section 4.2.1.13, RFC 2585)."""
+"""Revocation lists, OCSP and CA certificates over plain HTTP (RFC 5280 section 4.2.1.13, RFC 6960 appendix A)."""
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 from email.utils import format_datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from server.http import note
+from ca.ocsp import REQUEST_LIMIT
+from server.http import BodyTooLarge, note, read_body
 from server.status.records import COMPLETE, Scope
 from server.store import StoreUnavailable
 
@@ -20,9 +24,11 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from server.clock import Clock
+    from server.status.responder import Responder
     from server.status.shelf import Item, Shelf
 
 CRL_TYPE = "application/pkix-crl"
+OCSP_TYPE = "application/ocsp-response"
 CERTIFICATE_TYPE = "application/pkix-cert"
 LONGEST_AGE = 300
 """Seconds for which a cache may keep a list without asking: a revocation is seen after this at the latest."""
@@ -39,11 +45,13 @@ class Status:
         shelf: the revocation lists.
         chains: gives the chain of each issuer, by configured name.
         clock: tells the time.
+        responder: answers OCSP requests; None when no issuer's status is known here.
     """
 
     shelf: Shelf
     chains: Mapping[str, Callable[[], tuple[x509.Certificate, ...]]]
     clock: Clock
+    responder: Responder | None = None
 
 
 def mount(app: web.Application, status: Status) -> None:
@@ -73,6 +81,43 @@ def mount(app: web.Application, status: Status) -> None:
     app.router.add_get("/crl/{file}", complete)
     app.router.add_get("/crl/{issuer}/{file}", shard)
     app.router.add_get("/ca/{file}", certificate)
+    if status.responder is not None:
+        _mount_ocsp(app, status.responder, status.clock)
+
+
+def _mount_ocsp(app: web.Application, responder: Responder, clock: Clock) -> None:
+    async def post(request: web.Request) -> web.Response:
+        try:
+            octets = await read_body(request, REQUEST_LIMIT)
+        except BodyTooLarge:
+            octets = b""
+        return await reply(request, octets, cacheable=False)
+
+    async def get(request: web.Request) -> web.Response:
+        # base64 has slashes: what stands behind the prefix counts as it came
+        text = unquote_to_bytes(request.raw_path.partition("/ocsp/")[2].partition("?")[0])
+        try:
+            octets = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+        except ValueError:
+            octets = b""
+        return await reply(request, octets, cacheable=True)
+
+    async def reply(request: web.Request, octets: bytes, *, cacheable: bool) -> web.Response:
+        answer = await responder.answer(octets)
+        note(request, outcome=answer.result)
+        headers = {"Cache-Control": "no-store"}
+        if cacheable and answer.validity is not None:
+            left = int((answer.validity.next_update - clock()).total_seconds())
+            headers = {
+                "Cache-Control": f"public, max-age={max(0, min(LONGEST_AGE, left))}, no-transform, must-revalidate",
+                "ETag": f'"{sha256(answer.der).hexdigest()[:32]}"',
+                "Last-Modified": format_datetime(answer.validity.this_update, usegmt=True),
+                "Expires": format_datetime(answer.validity.next_update, usegmt=True),
+            }
+        return web.Response(body=answer.der, content_type=OCSP_TYPE, headers=headers)
+
+    app.router.add_post("/ocsp", post)
+    app.router.add_get("/ocsp/{request:.+}", get)
 
 
 async def _list(request: web.Request, status: Status, scope: Scope, *, delta: bool) -> web.Response:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.document import DocumentErrors, read_document
-from policies.request import EndpointName, Protocol
+from policies.request import ENDPOINT_PROTOCOLS, EndpointName, Protocol
 from server.config import Config, LocalIssuerConfig, load_config
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_values_are_typed(write: Write) -> None:
     assert est.authenticate.certificates_from == (EndpointName(Protocol.SCEP, "default"),)
     assert acme.http01.networks == (ip_network("127.0.0.0/8"),)
     assert config.ceilings.max_validity == timedelta(days=825)
-    assert set(config.endpoints.all()) == {EndpointName(each, "default") for each in Protocol}
+    assert set(config.endpoints.all()) == {EndpointName(each, "default") for each in ENDPOINT_PROTOCOLS}
 
 
 def test_the_origin_follows_from_address_and_port_when_there_is_no_external_url(write: Write) -> None:
