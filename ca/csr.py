@@ -29,6 +29,8 @@ __all__ = [
     "UnsupportedSignature",
     "key_shape",
     "parse_csr",
+    "parse_keyless",
+    "with_generated_key",
 ]
 
 SIZE_LIMIT = 64 * 1024
@@ -64,6 +66,9 @@ class Proof(StrEnum):
     """How possession of the private key was proven; on record with each request."""
 
     SIGNATURE = "signature"
+    """The request is signed with the key."""
+    SERVER_GENERATED = "server-generated"
+    """The server made the key; the request's own key and signature were not looked at (RFC 7030 section 4.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,38 @@ def read_recorded_csr(data: bytes) -> Csr:
     return _guarded(data, verify=False, allow_sha1=True, allow_md5=True)
 
 
+def parse_keyless(data: bytes, spki: bytes) -> Csr:
+    """Return a certification request with a key that the server made in place of its own (RFC 7030 section 4.4.1).
+
+    Its own key may be of any kind, and its signature anything. Raises what `parse_csr` raises but BadProof and
+    UnsupportedSignature.
+
+    Args:
+        data: the DER, without armour, at most 64 KiB.
+        spki: DER of the SubjectPublicKeyInfo.
+    """
+    if len(data) > SIZE_LIMIT:
+        raise MalformedCsr("the certification request is longer than 64 KiB")
+    try:
+        octets = _with_spki(data, spki)
+    except der.MalformedDer as error:
+        raise MalformedCsr(f"not a certification request that can be read: {error}") from error
+    return replace(_guarded(octets, verify=False, allow_sha1=True, allow_md5=True), proof=Proof.SERVER_GENERATED)
+
+
+def with_generated_key(csr: Csr, spki: bytes) -> Csr:
+    """Return what `parse_keyless` returned, with another key that the server made."""
+    found = parse_keyless(csr.der, spki)
+    return replace(csr, der=found.der, spki=found.spki, key=found.key, key_shape=found.key_shape)
+
+
+def _with_spki(data: bytes, spki: bytes) -> bytes:
+    info, *proof = _parts(der.read(data), 3, 3)
+    version, subject, _, *rest = _parts(info, 3, 4)
+    new = der.sequence(version.raw, subject.raw, spki, *(part.raw for part in rest))
+    return der.sequence(new, *(part.raw for part in proof))
+
+
 def without_challenge(csr: Csr, also: Collection[str] = ()) -> Csr:
     """Return the request without its challenge password, which is a secret, for policies and the record.
 
@@ -162,13 +199,24 @@ def without_challenge(csr: Csr, also: Collection[str] = ()) -> Csr:
     others = tuple(attribute for attribute in csr.attributes if attribute.oid not in also)
     if csr.challenge_password is None and len(others) == len(csr.attributes):
         return csr
-    secret = (_CHALLENGE_PASSWORD_OID, *map(der.oid, also))
-    info, *proof = der.children(der.read(csr.der))
+    bare = _without(csr.der, (_CHALLENGE_PASSWORD_OID, *map(der.oid, also)))
+    return replace(csr, der=bare, attributes=others, challenge_password=None)
+
+
+def without_attributes(csr: Csr, types: Collection[str]) -> Csr:
+    """Return the request without these attributes, dotted; as `without_challenge`, but that stays."""
+    others = tuple(attribute for attribute in csr.attributes if attribute.oid not in types)
+    if len(others) == len(csr.attributes):
+        return csr
+    return replace(csr, der=_without(csr.der, tuple(map(der.oid, types))), attributes=others)
+
+
+def _without(octets: bytes, types: tuple[bytes, ...]) -> bytes:
+    info, *proof = der.children(der.read(octets))
     *fields, attributes = der.children(info)
-    kept = (each.raw for each in der.children(attributes) if not each.content.startswith(secret))
+    kept = (each.raw for each in der.children(attributes) if not each.content.startswith(types))
     redacted = der.sequence(*(field.raw for field in fields), der.tlv(_ATTRIBUTES, *kept))
-    octets = der.sequence(redacted, *(part.raw for part in proof))
-    return replace(csr, der=octets, attributes=others, challenge_password=None)
+    return der.sequence(redacted, *(part.raw for part in proof))
 
 
 def _guarded(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> Csr:

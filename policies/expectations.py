@@ -10,7 +10,6 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ca.keys import KeyShape
 from ca.names import DnsName, EmailAddress, GeneralName, IpAddress, Uri, dns_name, email_address, uri
 from policies.patterns import REQUESTER
 from policies.words import SUBJECT_ATTRIBUTES
@@ -18,12 +17,11 @@ from policies.words import SUBJECT_ATTRIBUTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ca.keys import KeyShape
     from ca.plan import KeyUsage
-    from policies.fields import KeyPattern
     from policies.profile import Profile
     from policies.sections import Text
 
-_FIELD_BITS = {"P-256": 256, "P-384": 384, "P-521": 521}
 _READERS: dict[str, tuple[type, Callable[[str], GeneralName]]] = {
     "dns": (DnsName, dns_name),
     "ip": (IpAddress, lambda text: IpAddress(ipaddress.ip_address(text))),
@@ -76,7 +74,7 @@ def expectations(profile: Profile, min_rsa_bits: int) -> Expectations:
         min_rsa_bits: the server's ceiling: no shorter RSA key is taken.
     """
     sections = profile.sections
-    key = _smallest(sections.key.allowed[0], min_rsa_bits)
+    key = sections.key.allowed[0].smallest(min_rsa_bits)
     purposes = sections.extended_key_usage
     granted = purposes.forced
     needs = not granted and not purposes.default
@@ -95,16 +93,6 @@ def expectations(profile: Profile, min_rsa_bits: int) -> Expectations:
         purposes=granted,
         must_ask_purpose=needs,
     )
-
-
-def _smallest(pattern: KeyPattern, min_rsa_bits: int) -> KeyShape:
-    """Return the smallest key that fits, ceilings included."""
-    if pattern.kind == "ec":
-        curve = pattern.curve or ""
-        return KeyShape("ec", _FIELD_BITS[curve], curve)
-    if pattern.kind == "rsa":
-        return KeyShape("rsa", max(pattern.least, min_rsa_bits))
-    return KeyShape(pattern.kind, 256)
 
 
 def _subject(profile: Profile) -> Iterator[Wanted]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
+from ca.keys import KeyShape
 from policies.document import did_you_mean
 from policies.patterns import known_placeholders
 from policies.request import EVIDENCE_WORDS
@@ -16,10 +17,9 @@ from policies.words import PURPOSES, SUBJECT_ATTRIBUTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ca.keys import KeyShape
-
 KEY_KINDS = ("rsa", "ec", "ed25519")
 _CURVES = ("P-256", "P-384", "P-521")
+_FIELD_BITS = {"P-256": 256, "P-384": 384, "P-521": 521}
 _RSA = re.compile(r"rsa:([0-9]{3,5})(?:-([0-9]{3,5}))?")
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,9})){1,20}")
 
@@ -104,6 +104,12 @@ class KeyPattern:
 
     def __str__(self) -> str:
         return self.text
+
+    def smallest(self, min_rsa_bits: int = 0) -> KeyShape:
+        """Return the smallest key that is meant, with no fewer bits of RSA than the server's ceiling says."""
+        if self.kind == "ec":
+            return KeyShape("ec", _FIELD_BITS[self.curve or ""], self.curve)
+        return KeyShape("rsa", max(self.least, min_rsa_bits)) if self.kind == "rsa" else KeyShape(self.kind, 256)
 
     def matches(self, shape: KeyShape) -> bool:
         """Whether a key of this shape is meant."""

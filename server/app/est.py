@@ -1,10 +1,17 @@
-"""What an EST endpoint is told of the policies."""
+"""What an EST endpoint is told of the configuration and of the policies."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from policies.document import DocumentErrors, Strict, read_document
 from policies.expectations import expectations
+from server.app.secret_sources import Reader
+from server.est.routes import KeyGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,7 +19,8 @@ if TYPE_CHECKING:
     from policies.expectations import Expectations
     from policies.request import EndpointName
     from server.app.live_policies import LivePolicies
-    from server.config import Config
+    from server.app.secret_sources import KeyPath
+    from server.config import Config, ServerKeys
 
 
 def expected_at(endpoint: EndpointName, config: Config, policies: LivePolicies) -> Callable[[], Expectations | None]:
@@ -23,3 +31,68 @@ def expected_at(endpoint: EndpointName, config: Config, policies: LivePolicies) 
         return expectations(profile, config.ceilings.min_rsa_bits) if profile is not None else None
 
     return expected
+
+
+def key_generator(name: EndpointName, config: Config, chain: tuple[x509.Certificate, ...]) -> KeyGenerator | None:
+    """Return what makes keys at an endpoint, None where none are made; signed with the key of the https listener.
+
+    Args:
+        name: the endpoint.
+        config: the configuration.
+        chain: the certificates of the https listener, leaf first.
+
+    Raises:
+        DocumentErrors: a file is missing or is none, or there is no https listener to sign with.
+    """
+    settings, https = config.endpoints.est[name].serverkeygen, config.listeners.https
+    if settings is None:
+        return None
+    here: KeyPath = ("endpoints", str(name), "serverkeygen")
+    if https is None:
+        raise DocumentErrors([config.problem(here, "serverkeygen needs the https listener, whose key signs keys")])
+    reader = Reader(config)
+    shared, recipients = _shared_keys(settings, here, reader), _recipients(settings, here, reader)
+    passphrase = None
+    if https.passphrase_file is not None:
+        passphrase = reader.file(("listeners", "https", "passphrase_file"), https.passphrase_file).rstrip(b"\r\n")
+    key = load_pem_private_key(reader.file(("listeners", "https", "key"), https.key), passphrase or None)
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise DocumentErrors([config.problem(here, "the key of the https listener must be an RSA or EC key")])
+    return KeyGenerator(
+        (key, [one.public_bytes(Encoding.DER) for one in chain]),
+        shared=shared,
+        recipients=recipients,
+        must_encrypt=settings.encryption == "required",
+    )
+
+
+class _SharedKeys(Strict):
+    keys: dict[str, str]
+
+
+def _shared_keys(settings: ServerKeys, here: KeyPath, reader: Reader) -> dict[bytes, bytes]:
+    if settings.shared_keys is None:
+        return {}
+    where = (*here, "shared_keys")
+    text = reader.file(where, settings.shared_keys).decode("utf-8", "replace")
+    found = read_document(text, str(settings.shared_keys), _SharedKeys).value.keys
+    made: dict[bytes, bytes] = {}
+    for identifier, secret in found.items():
+        try:
+            made[bytes.fromhex(identifier)] = bytes.fromhex(secret)
+        except ValueError:
+            made[b""] = b""  # said below without the secret in it
+    if any(not identifier or len(secret) not in {16, 24, 32} for identifier, secret in made.items()):
+        message = "every shared key is written as identifier: key, both in hex, the key of 16, 24 or 32 octets"
+        raise DocumentErrors([reader.problem(where, message)])
+    return made
+
+
+def _recipients(settings: ServerKeys, here: KeyPath, reader: Reader) -> list[x509.Certificate]:
+    if settings.recipients is None:
+        return []
+    where = (*here, "recipients")
+    try:
+        return x509.load_pem_x509_certificates(reader.file(where, settings.recipients))
+    except ValueError as error:
+        raise DocumentErrors([reader.problem(where, f"{settings.recipients} holds no PEM certificates")]) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from server.acme import routes as acme
 from server.acme.challenges.http01 import http01
 from server.app.acme import acme_profiles
-from server.app.est import expected_at
+from server.app.est import expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
 from server.est import routes as est
@@ -95,6 +95,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             chain=services.chain(config.issuer),
             clock=services.clock,
             expected=expected_at(name, services.config, services.material.policies),
+            generator=key_generator(name, services.config, services.material.tls_chain),
         )
         for name, config in services.config.endpoints.est.items()
     }

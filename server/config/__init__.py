@@ -4,7 +4,7 @@ from server.config.endpoints import (
     AcmeEndpointConfig,
     Http01,
 )
-from server.config.est import Authenticate, EstEndpointConfig, Manufacturer
+from server.config.est import Authenticate, EstEndpointConfig, Manufacturer, ServerKeys
 from server.config.file import CeilingsConfig, Config, load_config
 from server.config.hsm import HsmKeyConfig
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
@@ -39,6 +39,7 @@ __all__ = [
     "Rollover",
     "ScepEndpointConfig",
     "SecretSource",
+    "ServerKeys",
     "WebhookConfig",
     "load_config",
 ]

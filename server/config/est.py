@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from policies.document import Strict
 from policies.durations import Duration
+from policies.fields import KeyPatternField
 from policies.request import Protocol
 from server.config.profiled import Profiled
 from server.config.values import Endpoint
+
+if TYPE_CHECKING:
+    from ca.keys import KeyShape
 
 AnchorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
@@ -89,6 +93,22 @@ class Authenticate(Strict):
         return self
 
 
+class ServerKeys(Strict):
+    """Keys that the server makes for devices (RFC 7030 section 4.4).
+
+    Attributes:
+        key: kind and size of the keys; without it, what the profile's list begins with. libest reads no EC keys.
+        encryption: whether a key leaves encrypted only (``required``), or under TLS alone where no more is asked for.
+        shared_keys: a YAML file, identifier to AES key, both in hex, for devices that share a secret with the server.
+        recipients: PEM of certificates of devices to whose keys can be encrypted, besides that of the connection.
+    """
+
+    key: KeyPatternField | None = None
+    encryption: Literal["optional", "required"] = "optional"
+    shared_keys: Path | None = None
+    recipients: Path | None = None
+
+
 class EstEndpointConfig(Profiled):
     """An EST endpoint (RFC 7030).
 
@@ -106,6 +126,7 @@ class EstEndpointConfig(Profiled):
         aliases: other labels of the same service, like ``est/plant-renew``; some devices want one for each operation.
         legacy_status: whether refusals keep to the status codes that libest knows.
         lenient_content_type: whether a request is taken whatever its Content-Type says, or without one.
+        serverkeygen: whether and how keys are made for devices; absent: never.
         base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
             line for strongSwan alone, which reads nothing else before 5.9.11.
     """
@@ -119,7 +140,13 @@ class EstEndpointConfig(Profiled):
     legacy_status: bool = False
     lenient_content_type: bool = False
     csrattrs: Literal["none", "legacy", "rfc9908", "both"] = "both"
+    serverkeygen: ServerKeys | None = None
     base64_layout: Literal["auto", "wrapped", "single"] = "auto"
+
+    def key_of_server(self, usual: KeyShape) -> KeyShape:
+        """Return kind and size of the keys that are made here, `usual` where the configuration does not say."""
+        pattern = self.serverkeygen.key if self.serverkeygen is not None else None
+        return usual if pattern is None else pattern.smallest()
 
     @model_validator(mode="after")
     def _consistent(self) -> EstEndpointConfig:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ca import der
-from ca.csr import BadProof, Csr, MalformedCsr, UnsupportedKey, parse_csr
+from ca.csr import BadProof, Csr, MalformedCsr, UnsupportedKey, parse_csr, parse_keyless
 from ca.name_codec import read_general_names, read_name
 from server.est.messages import (
     BasicCredentials,
     Encoding,
     EnrollmentBody,
+    KeyPart,
     Layout,
     Malformed,
     Operation,
@@ -25,7 +26,7 @@ from server.est.messages import (
 from server.outcome import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 PREFIX = "/.well-known/est/"
 _OPERATIONS = {operation.value: operation for operation in Operation}
@@ -47,6 +48,9 @@ _TRANSFER_ENCODING = ("Content-Transfer-Encoding", "base64")
 # RFC 7030 section 4.1.3 names no parameter here, and old BouncyCastle compares the whole field with this.
 _CACERTS_TYPE = ("Content-Type", "application/pkcs7-mime")
 _CSRATTRS_TYPE = ("Content-Type", "application/csrattrs")
+_KEY_TYPE = ("Content-Type", "application/pkcs8")
+_SEALED_KEY_TYPE = ("Content-Type", "application/pkcs7-mime; smime-type=server-generated-key")
+_BOUNDARY = b"certwright-key-and-certificate"  # base64 has no hyphens
 _ISSUED_TYPE = ("Content-Type", "application/pkcs7-mime; smime-type=certs-only")
 
 # --- requests ----------------------------------------------------------------------------------------------------
@@ -103,8 +107,25 @@ def decode_enrollment(body: bytes) -> EnrollmentBody:
         Malformed: and nothing else, with a reason and a sentence for the requester.
     """
     request, encoding = _unwrap(body)
+    return EnrollmentBody(_parsed(parse_csr, request), encoding)
+
+
+def decode_keyless(body: bytes, spki: bytes) -> Csr:
+    """Decode a serverkeygen body, encoded as any enrollment; its own key and signature are not looked at.
+
+    Args:
+        body: as it came.
+        spki: DER of the SubjectPublicKeyInfo that takes the place of its own.
+
+    Raises:
+        Malformed: and nothing else.
+    """
+    return _parsed(lambda request: parse_keyless(request, spki), _unwrap(body)[0])
+
+
+def _parsed(parse: Callable[[bytes], Csr], request: bytes) -> Csr:
     try:
-        return EnrollmentBody(parse_csr(request), encoding)
+        return parse(request)
     except UnsupportedKey as error:
         raise Malformed(Reason.BAD_ALGORITHM, f"The key of the certification request is not supported: {error}.") from (
             error
@@ -234,6 +255,25 @@ def issued_reply(certificate: bytes, *, wrapped: bool) -> Reply:
     """Return the reply with the DER certificate that was issued, and no other (RFC 7030 section 4.2.3)."""
     body = encode_base64(certs_only((certificate,)), wrapped=wrapped)
     return Reply(200, (_ISSUED_TYPE, _TRANSFER_ENCODING), body)
+
+
+def generated_reply(certificate: bytes, part: KeyPart, *, wrapped: bool) -> Reply:
+    """Return the reply to serverkeygen (RFC 7030 section 4.4.2): the key, then what simpleenroll would have returned.
+
+    Nothing stands before the first part or after the last: libest fails over it.
+    """
+    parts = (
+        (_SEALED_KEY_TYPE if part.encrypted else _KEY_TYPE, part.octets),
+        (_ISSUED_TYPE, certs_only((certificate,))),
+    )
+    text = b""
+    for (_, kind), octets in parts:
+        body = encode_base64(octets, wrapped=wrapped).rstrip(b"\n").replace(b"\n", b"\r\n")
+        name, value = _TRANSFER_ENCODING
+        fields = f"Content-Type: {kind}\r\n{name}: {value}\r\n\r\n".encode()
+        text += b"--" + _BOUNDARY + b"\r\n" + fields + body + b"\r\n"
+    mixed = ("Content-Type", f"multipart/mixed; boundary={_BOUNDARY.decode()}")
+    return Reply(200, (mixed, ("Cache-Control", "no-store")), text + b"--" + _BOUNDARY + b"--\r\n")
 
 
 def pending_reply(retry_after: int) -> Reply:

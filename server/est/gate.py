@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from server.config import EstEndpointConfig
     from server.credentials import Credentials
     from server.enrollment import Enrollment
+    from server.est.keygen import KeyGenerator, NewKey
     from server.peer import PeerIdentity
     from server.store.certificates import StoredCertificate
 
@@ -43,6 +44,7 @@ class EstEndpoint:
         credentials: judges passwords and certificates.
         chain: returns the issuing CA's certificate and those above it, root last.
         clock: tells the time of a request.
+        generator: makes keys for devices, None where it does not.
         expected: returns what the profile that judges its requests wants of them, None when there is no profile.
     """
 
@@ -53,6 +55,7 @@ class EstEndpoint:
     chain: Callable[[], tuple[x509.Certificate, ...]]
     clock: Clock
     expected: Callable[[], Expectations | None] = lambda: None
+    generator: KeyGenerator | None = None
 
     @property
     def name(self) -> EndpointName:
@@ -67,15 +70,16 @@ class EstEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A simpleenroll or simplereenroll request as it came in.
+    """A simpleenroll, simplereenroll or serverkeygen request as it came in.
 
     Attributes:
-        operation: which of the two.
+        operation: which of them.
         authorization: the values of all Authorization fields.
         peer: what TLS knows of the peer.
         address: the peer's IP address, None when there is none.
         body: reads the body; raises Malformed when it is too large or of another media type.
         note: adds fields to the request's event.
+        new_key: makes the key of a serverkeygen request, None for others.
     """
 
     operation: Operation
@@ -84,6 +88,7 @@ class Submission:
     address: str | None
     body: Callable[[], Awaitable[bytes]]
     note: Callable[..., None]
+    new_key: NewKey | None = None
 
 
 class Refusal(Exception):
@@ -169,7 +174,9 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission) -> Caller:
     password, redeemed = await _password(endpoint, submission, found)
     leaf = submission.peer.leaf
     if isinstance(found, Problem):
-        unnecessary = password is not None and submission.operation is Operation.SIMPLEENROLL and ways.require != "both"
+        unnecessary = (
+            password is not None and submission.operation is not Operation.SIMPLEREENROLL and ways.require != "both"
+        )
         if not unnecessary or found.reason is not Reason.CERTIFICATE_REJECTED:
             raise Refusal(found, f"certificate:{leaf.serial_number:x}" if leaf is not None else None)
         submission.note(certificate=found.message)

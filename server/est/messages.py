@@ -38,6 +38,7 @@ class Operation(StrEnum):
     CSRATTRS = "csrattrs"
     SIMPLEENROLL = "simpleenroll"
     SIMPLEREENROLL = "simplereenroll"
+    SERVERKEYGEN = "serverkeygen"
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -83,6 +84,14 @@ class Layout(StrEnum):
     AUTO = "auto"
     WRAPPED = "wrapped"
     SINGLE = "single"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPart:
+    """A key that the server made, as it leaves: PKCS#8, or CMS EnvelopedData around it; both DER."""
+
+    octets: bytes
+    encrypted: bool
 
 
 @dataclass(frozen=True, slots=True)

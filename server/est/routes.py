@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.est import codec, problems
 from server.est.csrattrs import Form, attributes_of, write_csrattrs
+from server.est.keygen import KeyGenerator, NewKey
 from server.est.messages import Layout, Malformed, Operation
 from server.est.service import EstEndpoint, Submission, enroll
 from server.http import BodyTooLarge, address, note, peer, read_body
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from server.est.messages import Reply
 
-__all__ = ["DEFAULT_LABEL", "EstEndpoint", "mount"]
+__all__ = ["DEFAULT_LABEL", "EstEndpoint", "KeyGenerator", "mount"]
 
 DEFAULT_LABEL = "default"
 
@@ -48,6 +49,8 @@ def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
             return _response(service.cacerts(request))
         if target.operation is Operation.CSRATTRS:
             return _response(service.csrattrs(request))
+        if target.operation is Operation.SERVERKEYGEN and not service.generates():
+            return _response(problems.not_found())
         return _response(await service.enroll(request, target.operation))
 
     app.router.add_route("*", codec.PREFIX + "{path:.*}", dispatch)
@@ -80,8 +83,21 @@ class _Service:
         found = write_csrattrs(expected, self._form, demanded) if expected is not None else None
         return codec.csrattrs_reply(found, wrapped=self._is_wrapped(request))
 
+    def generates(self) -> bool:
+        """Whether keys are made here (section 4.4)."""
+        return self._endpoint.generator is not None and self._endpoint.expected() is not None
+
+    def _new_key(self, request: web.Request) -> NewKey | None:
+        generator, expected = self._endpoint.generator, self._endpoint.expected()
+        if generator is None or expected is None:
+            return None
+        shape = self._endpoint.config.key_of_server(expected.key)
+        identity = peer(request)
+        return NewKey(generator, shape, identity.leaf, direct=identity.source == "tls")
+
     async def enroll(self, request: web.Request, operation: Operation) -> Reply:
-        """Answer simpleenroll or simplereenroll (section 4.2)."""
+        """Answer simpleenroll, simplereenroll (section 4.2) or serverkeygen (section 4.4)."""
+        new_key = self._new_key(request) if operation is Operation.SERVERKEYGEN else None
         submission = Submission(
             operation=operation,
             authorization=tuple(request.headers.getall(hdrs.AUTHORIZATION, ())),
@@ -89,10 +105,13 @@ class _Service:
             address=address(request),
             body=partial(_body, request, lenient=self._endpoint.config.lenient_content_type),
             note=partial(note, request),
+            new_key=new_key,
         )
         match await enroll(self._endpoint, submission):
             case Issued(certificate=certificate, request_id=identifier):
                 note(request, outcome="issued", enrollment=identifier)
+                if new_key is not None:
+                    return codec.generated_reply(certificate, new_key.part(), wrapped=self._is_wrapped(request))
                 return codec.issued_reply(certificate, wrapped=self._is_wrapped(request))
             case Pending(request_id=identifier, retry_after=seconds):
                 note(request, outcome="pending", enrollment=identifier)
@@ -102,7 +121,7 @@ class _Service:
                 return problems.reply(
                     problem,
                     realm=self._endpoint.realm,
-                    password_would_do=operation is Operation.SIMPLEENROLL,
+                    password_would_do=operation is not Operation.SIMPLEREENROLL,
                     legacy=self._endpoint.config.legacy_status,
                 )
 

@@ -18,7 +18,7 @@ from server.est import codec, linking
 from server.est.gate import Caller, EstEndpoint, Refusal, Submission, authenticate, expect_enough, redeem
 from server.est.linking import Linking, Meaning
 from server.est.messages import Malformed, Operation
-from server.outcome import Issued, Problem, Reason, Refused
+from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store.certificates import renewed_from
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ async def enroll(endpoint: EstEndpoint, submission: Submission) -> Outcome:
         )
         return await endpoint.enrollment.refuse(attempt)
     outcome = await endpoint.enrollment.submit(question)
+    if isinstance(outcome, Pending) and submission.new_key is not None:
+        await endpoint.enrollment.reject(outcome.request_id, "server", "the key of a pending request would be stored")
+        return Refused(_KEY_CANT_WAIT, outcome.request_id)
     if isinstance(outcome, Issued) and claims.revocation_challenge is not None:
         kept = await endpoint.credentials.keep_revocation_challenge(
             endpoint.name, outcome.certificate, claims.revocation_challenge
@@ -79,6 +82,8 @@ async def _question(endpoint: EstEndpoint, submission: Submission) -> tuple[Enro
         raise Refusal(_CHANGED_TWICE, caller.identity, csr=csr)
     caller = _settled(endpoint, caller, renewed)
     _expect_bound(caller, wanted)
+    if submission.new_key is not None:  # last: nothing is made for who gets nothing
+        wanted = await submission.new_key.make(wanted)
     identity = caller.identity or ""
     request = EnrollmentRequest(
         key=idempotency_key(endpoint.name, identity, wanted, renewed),
@@ -123,7 +128,8 @@ async def _csr(endpoint: EstEndpoint, submission: Submission, caller: Caller) ->
     """
     config = endpoint.config
     try:
-        csr = codec.decode_enrollment(await submission.body()).csr
+        body, key = await submission.body(), submission.new_key
+        csr = codec.decode_enrollment(body).csr if key is None else key.decode(body)
     except Malformed as error:
         raise Refusal(error.problem, caller.identity) from error
     public = without_challenge(csr, linking.SECRETS)
@@ -177,6 +183,11 @@ async def _renewed(endpoint: EstEndpoint, caller: Caller, csr: Csr, operation: O
     return renewed_from(found)
 
 
+_KEY_CANT_WAIT = Problem(
+    Reason.POLICY,
+    "This request can't be answered at once, and keys that are made here are not stored: make the key yourself and use "
+    "simpleenroll.",
+)
 _CHANGED_TWICE = Problem(
     Reason.NOT_RENEWABLE,
     "Beside ChangeSubjectName, subject and subjectAltName must be those of the certificate that is to be renewed "

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ca import names
-from ca.csr import read_recorded_csr
+from ca.csr import Proof, read_recorded_csr
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
 from policies import request as vocabulary
 from policies.decision import Finding, Location
@@ -144,11 +144,14 @@ def _asked(request: vocabulary.EnrollmentRequest) -> dict[str, object]:
         "renewed": request.renewed,
         "transaction": request.transaction,
         **({"names": (request.csr.subject, request.csr.names)} if request.csr.renamed else {}),
+        **({"proof": request.csr.proof} if request.csr.proof is not Proof.SIGNATURE else {}),
     }
 
 
-def _recorded(octets: bytes, names: list[Any] | None) -> Csr:
+def _recorded(octets: bytes, names: list[Any] | None, proof: str | None) -> Csr:
     csr = read_recorded_csr(octets)
+    if proof is not None:
+        csr = replace(csr, proof=Proof(proof))
     return csr if names is None else replace(csr, subject=names[0], names=tuple(names[1]), renamed=True)
 
 
@@ -171,7 +174,7 @@ def read_question(text: str, key: str, now: datetime, csr: bytes | None = None) 
         kind=vocabulary.Kind(values["kind"]),
         endpoint=values["endpoint"],
         profile=values["profile"],
-        csr=_recorded(values["csr"] if csr is None else csr, values.get("names")),
+        csr=_recorded(values["csr"] if csr is None else csr, values.get("names"), values.get("proof")),
         requester=values["requester"],
         now=now,
         renewed=values["renewed"],

@@ -12,6 +12,7 @@ def test_cacerts_is_fetched_and_enrollments_are_posted() -> None:
         Operation.CSRATTRS: ("GET", "HEAD"),
         Operation.SIMPLEENROLL: ("POST",),
         Operation.SIMPLEREENROLL: ("POST",),
+        Operation.SERVERKEYGEN: ("POST",),
     }
 
 

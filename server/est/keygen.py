@@ -1,0 +1,247 @@
+"""Keys that the server makes for devices that can't (RFC 7030 section 4.4); no key is kept after the reply."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from ca import der
+from ca.csr import with_generated_key, without_attributes
+from server.cms.algorithms import PKCS1, RSA_ENCRYPTION, RSAES_OAEP, Cipher, Digest, KeyTransport
+from server.cms.certificates import SIGNED_DATA, read_bag_certificate
+from server.cms.key_package import sign_key_package
+from server.cms.recipients import AES_CIPHERS, EcKey, Recipient, RsaKey, SharedKey, seal_for
+from server.est import codec
+from server.est.messages import KeyPart, Malformed
+from server.outcome import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ca.csr import Csr
+    from ca.keys import KeyShape
+    from server.cms.key_package import GeneratorKey
+
+CAPABILITIES = "1.2.840.113549.1.9.15"
+DECRYPT_KEY = "1.2.840.113549.1.9.16.2.37"
+ASYMMETRIC_DECRYPT_KEY = "1.2.840.113549.1.9.16.2.54"
+_OURS = frozenset({CAPABILITIES, DECRYPT_KEY, ASYMMETRIC_DECRYPT_KEY})
+_CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+_OAEP = KeyTransport((Digest.SHA256, Digest.SHA256))
+_LONGEST_IDENTIFIER = 255
+_AT_ONCE = 2
+"""RSA keys cost much; who waits for one more must not keep others from their processors."""
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How a requester wants its key to be encrypted, over and above TLS.
+
+    Attributes:
+        identifier: names the key that decrypts.
+        is_shared: whether that is a shared secret, not a key pair.
+        capabilities: the algorithms that the requester knows, dotted.
+    """
+
+    identifier: bytes
+    is_shared: bool
+    capabilities: frozenset[str]
+
+
+def read_protection(csr: Csr) -> Protection | None:
+    """Return what a request says of the encryption of its key (section 4.4.1), None when nothing. Raises Malformed."""
+    found = {attribute.oid: attribute.values for attribute in csr.attributes if attribute.oid in _OURS}
+    shared, pair = found.get(DECRYPT_KEY), found.get(ASYMMETRIC_DECRYPT_KEY)
+    if shared is None and pair is None:
+        return None
+    if shared is not None and pair is not None:
+        raise Malformed(Reason.MALFORMED, "The request names both a shared key and a key pair to encrypt its key to.")
+    if CAPABILITIES not in found:
+        raise Malformed(
+            Reason.MALFORMED,
+            "A request that names a key to encrypt to must say what it can decrypt: the attribute SMIMECapabilities is "
+            "missing (RFC 7030 section 4.4.1.1).",
+        )
+    try:
+        (value,) = pair or shared or ()
+        (capabilities,) = found[CAPABILITIES]
+        identifier = der.expect(der.read(value), der.OCTET_STRING).content
+        listed = der.children(der.expect(der.read(capabilities), der.SEQUENCE))
+        oids = (der.expect(der.children(each)[0], der.OID).content for each in listed)
+        known = frozenset(der.read_oid(content) for content in oids)
+    except (ValueError, IndexError) as error:
+        raise Malformed(Reason.MALFORMED, "What the request says of encrypting its key can't be read.") from error
+    if not 0 < len(identifier) <= _LONGEST_IDENTIFIER:
+        raise Malformed(Reason.MALFORMED, "The identifier of the key to encrypt to is empty or too long.")
+    return Protection(identifier, shared is not None, known)
+
+
+def key_identifier(certificate: x509.Certificate) -> bytes:
+    """Return the subject key identifier of a certificate; where it has none, method 1 of RFC 5280 section 4.2.1.2."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+
+
+class KeyGenerator:
+    """Makes keys at an endpoint.
+
+    Args:
+        signer: the key that signs what it made, and the certificates of it, leaf first, DER.
+        shared: secrets shared with devices, by identifier: AES keys.
+        recipients: certificates of devices whose keys can be encrypted to, besides the one presented in TLS.
+        must_encrypt: whether a key leaves encrypted only.
+    """
+
+    def __init__(
+        self,
+        signer: tuple[GeneratorKey, Sequence[bytes]],
+        *,
+        shared: Mapping[bytes, bytes] | None = None,
+        recipients: Iterable[x509.Certificate] = (),
+        must_encrypt: bool = False,
+    ) -> None:
+        self._key = signer[0]
+        self._chain = tuple(read_bag_certificate(der.read(each)) for each in signer[1])
+        self._shared = dict(shared or {})
+        self._recipients = {key_identifier(each): each for each in recipients}
+        self._must_encrypt = must_encrypt
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self.stand_in = _spki(ec.generate_private_key(ec.SECP256R1()))  # of requests whose key is not made yet
+
+    def recipient(self, wanted: Protection | None, leaf: x509.Certificate | None, *, direct: bool) -> Recipient | None:
+        """Return to whom the key is encrypted, None when TLS is enough. Raises Malformed.
+
+        Args:
+            wanted: what the request says.
+            leaf: the certificate that was presented in TLS.
+            direct: whether nothing stands between the requester and this server.
+        """
+        if wanted is None:
+            if self._must_encrypt or not direct:
+                raise Malformed(
+                    Reason.POLICY,
+                    "Keys leave this service encrypted only: name a key to encrypt to (RFC 7030 section 4.4.1).",
+                )
+            return None
+        found = self._shared_key(wanted) if wanted.is_shared else self._key_pair(wanted, leaf)
+        if found is None:
+            # Section 4.4.1: what it does not recognise must not be passed over.
+            raise Malformed(Reason.MALFORMED, "The key that the request names to encrypt to is not known here.")
+        return found
+
+    def _shared_key(self, wanted: Protection) -> Recipient | None:
+        secret = self._shared.get(wanted.identifier)
+        return SharedKey(wanted.identifier, secret) if secret is not None else None
+
+    def _key_pair(self, wanted: Protection, leaf: x509.Certificate | None) -> Recipient | None:
+        candidates = dict(self._recipients)
+        if leaf is not None:
+            candidates[key_identifier(leaf)] = leaf
+        certificate = candidates.get(wanted.identifier)
+        if certificate is None:
+            return None
+        key = certificate.public_key()
+        if isinstance(key, rsa.RSAPublicKey) and _may(certificate, "key_encipherment"):
+            oaep = RSAES_OAEP in wanted.capabilities or RSA_ENCRYPTION not in wanted.capabilities
+            return RsaKey(wanted.identifier, key, _OAEP if oaep else PKCS1)
+        if (
+            isinstance(key, ec.EllipticCurvePublicKey)
+            and any(curve.name == key.curve.name for curve in _CURVES.values())
+            and _may(certificate, "key_agreement")
+        ):
+            return EcKey(wanted.identifier, key)
+        raise Malformed(
+            Reason.MALFORMED, "The key that the request names is not for encryption, by its kind or its key usage."
+        )
+
+    async def make(self, shape: KeyShape) -> PrivateKey:
+        """Return a new key."""
+        async with self._turns:
+            return await asyncio.to_thread(_generate, shape)
+
+    def seal(self, key: PrivateKey, recipient: Recipient | None, capabilities: frozenset[str]) -> KeyPart:
+        """Return the part of the reply that holds the key (section 4.4.2). Raises Malformed: nothing fits."""
+        pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        if recipient is None:
+            return KeyPart(pkcs8, encrypted=False)
+        package = sign_key_package(pkcs8, self._key, self._chain)
+        sealed = seal_for(package, SIGNED_DATA, recipient, cipher=_cipher(capabilities), random=secrets.token_bytes)
+        return KeyPart(sealed, encrypted=True)
+
+
+class NewKey:
+    """The key of one request: what is asked of it, then the key itself, until the reply is written."""
+
+    def __init__(
+        self, generator: KeyGenerator, shape: KeyShape, leaf: x509.Certificate | None, *, direct: bool
+    ) -> None:
+        self._generator = generator
+        self._shape = shape
+        self._leaf = leaf
+        self._direct = direct
+        self._recipient: Recipient | None = None
+        self._capabilities: frozenset[str] = frozenset()
+        self._key: PrivateKey | None = None
+
+    def decode(self, body: bytes) -> Csr:
+        """Return the request, with a key that stands for the one to be made. Raises Malformed."""
+        csr = codec.decode_keyless(body, self._generator.stand_in)
+        wanted = read_protection(csr)
+        self._recipient = self._generator.recipient(wanted, self._leaf, direct=self._direct)
+        if wanted is not None:
+            self._capabilities = wanted.capabilities
+            _cipher(self._capabilities)  # before a key is made and a certificate issued for nothing
+        return without_attributes(csr, _OURS)  # no policy needs them
+
+    async def make(self, csr: Csr) -> Csr:
+        """Return the request with the key that is now made."""
+        self._key = await self._generator.make(self._shape)
+        return with_generated_key(csr, _spki(self._key))
+
+    def part(self) -> KeyPart:
+        """Return the part of the reply that holds the key, and forget the key."""
+        key, self._key = self._key, None
+        if key is None:
+            raise RuntimeError("the key was not made, or given away before")
+        return self._generator.seal(key, self._recipient, self._capabilities)
+
+
+def _cipher(capabilities: frozenset[str]) -> Cipher:
+    """Return the strongest AES that the requester knows. Raises Malformed."""
+    for cipher in AES_CIPHERS:
+        if cipher.oid in capabilities:
+            return cipher
+    if capabilities:
+        raise Malformed(Reason.BAD_ALGORITHM, "Keys are encrypted with AES-CBC, which the request does not list.")
+    return Cipher.AES256
+
+
+def _may(certificate: x509.Certificate, usage: str) -> bool:
+    """Whether the key usage of a certificate, where it has one, allows this."""
+    try:
+        bits = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return bool(getattr(bits, usage))
+
+
+def _generate(shape: KeyShape) -> PrivateKey:
+    if shape.kind == "rsa":
+        return rsa.generate_private_key(65537, shape.bits)
+    if shape.curve is not None:
+        return ec.generate_private_key(_CURVES[shape.curve])
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def _spki(key: PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
