@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from ca.names import (
     DirectoryName,
@@ -126,6 +126,10 @@ class Given(Strict):
     attributes: tuple[str, ...] = ()
     challenge_password: bool = False
     issuer_left: Duration = timedelta(days=3650)
+    lookup: dict[str, dict[str, str] | None] = Field(default_factory=dict)
+    active: int = 0
+    issued_to_requester: int = 0
+    issued_under_profile: int = 0
 
     @field_validator("key")
     @classmethod

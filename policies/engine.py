@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, TypeVar
 from ca.names import DistinguishedName
 from ca.plan import CertificatePlan
 from policies.decision import Approved, Deferred, Denied, Finding, Trace
-from policies.rules import conditions, evidence, identity, key, names, order, renewal, subject, unused, usages, validity
+from policies.rules import (
+    conditions,
+    evidence,
+    identity,
+    key,
+    lookups,
+    names,
+    order,
+    quota,
+    renewal,
+    subject,
+    unused,
+    usages,
+    validity,
+)
 from policies.ruling import Draft, Report, Rule
 
 if TYPE_CHECKING:
@@ -26,6 +40,8 @@ RULES: tuple[Rule, ...] = (
     Rule("identity", identity.judge),
     Rule("unused", unused.judge),
     Rule("renewal", renewal.judge),
+    Rule("lookups", lookups.judge),
+    Rule("quota", quota.judge),
     Rule("rules", conditions.judge),
 )
 """The rules over a request and the certificate drafted for it; their order is that of the trace and nothing else."""

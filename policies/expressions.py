@@ -19,7 +19,6 @@ from policies.words import SUBJECT_ATTRIBUTES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from google.protobuf.message import Message
 
 _PACKAGE = "certwright"
 _TIME, _DURATION = "google.protobuf.Timestamp", "google.protobuf.Duration"
@@ -72,6 +71,9 @@ MESSAGES: dict[str, dict[str, str]] = {
 }
 """The types of what a condition may look at; a star stands for a list."""
 
+TABLES = ("lookup",)
+"""What a condition may name besides: text by name by name, such as ``lookup.device.state``."""
+
 VARIABLES: dict[str, str] = {
     "request": "Request",
     "requester": "Requester",
@@ -115,7 +117,7 @@ class Expression:
     def __str__(self) -> str:
         return self.text
 
-    def holds(self, values: Mapping[str, Message]) -> bool:
+    def holds(self, values: Mapping[str, Any]) -> bool:
         """Return what the condition says of these values.
 
         Raises:
@@ -146,7 +148,7 @@ def _compiled(text: str) -> Expression:
     kind = program.return_type().name()
     if kind != "BOOL":
         raise FlawInText(f"a condition is true or false; this is of type {kind}", 1, 1)
-    return Expression(text, frozenset(_WORD.findall(text)).intersection(VARIABLES), program)
+    return Expression(text, frozenset(_WORD.findall(text)).intersection((*VARIABLES, *TABLES)), program)
 
 
 def _flaw(text: str) -> FlawInText:
@@ -197,6 +199,8 @@ def _environment() -> Any:
     from cel_expr_python import cel  # noqa: PLC0415 - see above
 
     variables = {name: cel.Type(f"{_PACKAGE}.{kind}") for name, kind in VARIABLES.items()}
+    text, maps = cel.Type.STRING, cel.Type.Map
+    variables |= {name: maps(text, maps(text, text)) for name in TABLES}
     return cel.NewEnv(descriptor_pool=_pool(), variables=variables)
 
 

@@ -171,6 +171,46 @@ class Renewed:
 
 
 @dataclass(frozen=True, slots=True)
+class LookupAnswer:
+    """What the server looked up about a request before it is judged.
+
+    Attributes:
+        name: the look-up's name in the profile.
+        source: the source's name in the configuration.
+        found: whether the source knows what was asked for.
+        values: what it says, by name.
+        age: how many seconds ago it said so.
+        error: why there is no answer; empty when there is one.
+    """
+
+    name: str
+    source: str
+    found: bool = False
+    values: tuple[tuple[str, str], ...] = ()
+    age: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the server has gathered for a profile that wants it; what nobody wants is not gathered.
+
+    Attributes:
+        lookups: the answers, one for each look-up of the profile.
+        active: how many valid certificates of the profile the requester holds; None when not counted.
+        issued_to_requester, issued_under_profile: how many were issued lately, within the quota's time.
+    """
+
+    lookups: tuple[LookupAnswer, ...] = ()
+    active: int | None = None
+    issued_to_requester: int | None = None
+    issued_under_profile: int | None = None
+
+
+NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
 class EnrollmentRequest:
     """One question to the policy and to the one door behind it.
 
@@ -187,6 +227,7 @@ class EnrollmentRequest:
         transaction: the protocol's own identifier, for people who search: SCEP transactionID, ACME order.
         spends: the identifiers of the one-time secrets that were presented; each is used up together with the intent
             to issue, by the first request with this key alone.
+        facts: what the server has gathered for the profile.
     """
 
     key: str
@@ -199,3 +240,4 @@ class EnrollmentRequest:
     renewed: Renewed | None = None
     transaction: str | None = None
     spends: tuple[str, ...] = ()
+    facts: Facts = NO_FACTS

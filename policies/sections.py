@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -259,6 +259,42 @@ def _approval(value: object) -> object:
     return {"none": None, "manual": Approval()}.get(value, value) if isinstance(value, str) else value
 
 
+class Lookup(Strict):
+    """What the server looks up about the requester before it asks the policy."""
+
+    source: str
+    key: Literal["requester", "CN", "serialNumber", "dns"] = "requester"
+    required: bool = True
+
+
+class Rate(NamedTuple):
+    """How many within a time."""
+
+    number: int
+    period: timedelta
+
+
+def _rate(text: object) -> Rate:
+    match = re.fullmatch(r"([1-9][0-9]{0,6})/([0-9]+[smhdwy])", text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("a quota is a number and a time, like 5/1d")
+    return Rate(int(match[1]), parse_duration(match[2]))
+
+
+RateField = Annotated[Rate, BeforeValidator(_rate), WithJsonSchema({"type": "string"})]
+
+
+class Quota(Strict):
+    """How many certificates are given."""
+
+    active: Annotated[int, Field(ge=1)] | None = None
+    per_requester: RateField | None = None
+    per_profile: RateField | None = None
+
+
+LookupName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
 class Sections(Strict):
     """One profile as its file has it."""
 
@@ -276,6 +312,8 @@ class Sections(Strict):
     renewal: Renewal | None = None
     unused: Unused = Unused()
     extensions: Extensions = Extensions()
+    lookups: dict[LookupName, Lookup] = Field(default_factory=dict)
+    quota: Quota | None = None
     rules: Annotated[tuple[Condition, ...], AfterValidator(_distinct)] = ()
     approval: Annotated[
         Approval | None, BeforeValidator(_approval, json_schema_input_type=Approval | Literal["none", "manual"])

@@ -26,6 +26,8 @@ from policies.request import (
     CertificateEvidence,
     ChallengeEvidence,
     EnrollmentRequest,
+    Facts,
+    LookupAnswer,
     PasswordEvidence,
     RegistrationAuthorityEvidence,
     Renewed,
@@ -83,7 +85,16 @@ def request_of(given: Given, profile: str) -> EnrollmentRequest:
         requester=Requester(given.requester or f"{kind}:test", _evidence(given, profile)),
         now=TEST_NOW,
         renewed=renewed,
+        facts=_facts(given),
     )
+
+
+def _facts(given: Given) -> Facts:
+    answers = [
+        LookupAnswer(name, "test", found=values is not None, values=tuple((values or {}).items()))
+        for name, values in given.lookup.items()
+    ]
+    return Facts(tuple(answers), given.active, given.issued_to_requester, given.issued_under_profile)
 
 
 @cache

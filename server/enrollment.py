@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 import structlog
 
 from policies.decision import Approved, Deferred, Denied, Finding, Location
+from policies.request import NO_FACTS
 from server.audit import Action, AuditEvent
 from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
@@ -25,7 +26,7 @@ from server.store.revocations import Revocation
 from server.store.values import read_question, write_asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from datetime import datetime
 
     from cryptography import x509
@@ -92,6 +93,7 @@ class Enrollment:
     Attributes:
         store: the record.
         decide: the policy; pure.
+        gather: returns the request with what its profile wants to know besides; None: nothing is gathered.
         issuers: by configured name.
         linter: the pre-signing lint.
         clock: the time.
@@ -113,6 +115,7 @@ class Enrollment:
         clock: Clock,
         serial_number: Callable[[], int],
         request_id: Callable[[], str],
+        gather: Callable[[EnrollmentRequest], Awaitable[EnrollmentRequest]] | None = None,
         lease: timedelta = timedelta(seconds=10),
         replay: timedelta = timedelta(hours=24),
         amend: Callable[[CertificatePlan, int], CertificatePlan] | None = None,
@@ -120,6 +123,7 @@ class Enrollment:
     ) -> None:
         self._store = store
         self._decide = decide
+        self._gather = gather
         self._issuers = issuers
         self._linter = linter
         self._clock = clock
@@ -295,6 +299,8 @@ class Enrollment:
 
     async def _submit(self, request: EnrollmentRequest, key: bytes) -> Outcome:
         serial = self._serial_number()
+        if self._gather is not None:
+            request = await self._gather(request)
         verdict = self._judge(request, serial)
         if isinstance(verdict, _No):
             return await self._refuse(_refusal(self._request_id(), request, verdict))
@@ -362,7 +368,10 @@ class Enrollment:
         if row.state is State.INTENDED:
             return await self._issuance.resume(row.id)
         now, serial = self._clock(), self._serial_number()
-        verdict = self._judge(read_question(row.question or "", key.hex(), now), serial)
+        request = read_question(row.question or "", key.hex(), now)
+        if self._gather is not None:
+            request = await self._gather(replace(request, facts=NO_FACTS))
+        verdict = self._judge(request, serial)
         if isinstance(verdict, _No):
             problem = verdict.problem
             event = AuditEvent(now, Action.FAILED, "certwright", row.id, detail=problem.message).row()

@@ -147,6 +147,25 @@ def absent_approvers(profiles: ProfileSet, config: Config) -> Iterator[DocumentP
             yield DocumentProblem(profile.place("approval", "count"), message)
 
 
+def absent_sources(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:
+    """Yield the look-ups whose source the configuration does not have."""
+    for profile in profiles.profiles.values():
+        for name, lookup in profile.sections.lookups.items():
+            if lookup.source not in config.lookups:
+                hint = did_you_mean(lookup.source, config.lookups)
+                message = f'the server\'s configuration has no "{lookup.source}" under lookups{hint}'
+                yield DocumentProblem(profile.place("lookups", name, "source"), message)
+
+
+def contradictions(profiles: ProfileSet, config: Config) -> tuple[DocumentProblem, ...]:
+    """Return where the policy files and the configuration do not fit together."""
+    return (
+        *foreign_issuers(profiles, config),
+        *absent_approvers(profiles, config),
+        *absent_sources(profiles, config),
+    )
+
+
 def foreign_issuers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:
     """Yield the endpoints that hand out the chain of one issuer while a profile of theirs is signed by another."""
     for name, endpoint in config.endpoints.all().items():

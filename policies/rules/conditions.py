@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from google.protobuf.message import Message
-
     from ca.names import DistinguishedName, GeneralName
     from policies.ruling import Draft, Question, Report
     from policies.sections import Approval
@@ -71,7 +69,7 @@ def is_approval_needed(question: Question, draft: Draft, approval: Approval) -> 
         return True
 
 
-def inputs(question: Question, draft: Draft, wanted: Iterable[str] = VARIABLES) -> Mapping[str, Message]:
+def inputs(question: Question, draft: Draft, wanted: Iterable[str] = VARIABLES) -> Mapping[str, Any]:
     """Return what conditions may look at: the request, who asks, the CSR, and the certificate that would be made."""
     return {variable: _MAKERS[variable](question, draft) for variable in wanted}
 
@@ -130,12 +128,18 @@ def _renewed(question: Question, draft: Draft) -> Any:
     return made
 
 
+def _lookup(question: Question, draft: Draft) -> Any:
+    del draft
+    return {answer.name: dict(answer.values) for answer in question.request.facts.lookups if answer.found}
+
+
 _MAKERS: dict[str, Callable[[Question, Draft], Any]] = {
     "request": _request,
     "requester": _requester,
     "csr": _csr,
     "certificate": _certificate,
     "renewed": _renewed,
+    "lookup": _lookup,
 }
 
 

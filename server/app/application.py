@@ -18,6 +18,7 @@ from ca.lint import Linter
 from policies.document import DocumentErrors, DocumentProblem
 from server.acme.nonces import forget, open_nonces
 from server.app import protocols
+from server.app.lookups import Gatherer
 from server.app.protocols import Services
 from server.app.status import StatusService, addressing, own_plans
 from server.clock import system_clock
@@ -169,6 +170,8 @@ class Application:
         await self._status.stop()
         await self.services.enrollment.drain()
         self.services.credentials.close()
+        for source in self.services.material.lookups.values():
+            await source.close()
         for issuer in self.services.material.issuers.values():
             if isinstance(issuer, ClosingIssuer):
                 await issuer.close()
@@ -185,6 +188,7 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
     enrollment = Enrollment(
         store=store,
         decide=own_plans(config, material.issuers, material.policies.decide).decide,
+        gather=Gatherer(store, material.policies, material.lookups),
         issuers=material.issuers,
         linter=Linter("shape"),
         clock=clock,

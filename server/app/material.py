@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
@@ -17,12 +18,13 @@ from policies.profile_set import UnknownProfile
 from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.live_policies import LivePolicies
+from server.app.lookups import Remembering, load_sources
 from server.app.scep import ScepSecrets, load_secrets
 from server.app.secret_sources import Reader
 from server.credentials import Authenticators, load_challenge, load_passwords
 from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, refuse_own
 from server.credentials.crls import CrlFiles, MalformedCrl
-from server.policy_files import absent_approvers, foreign_issuers, load_policies, look_at_policies, read_ceilings
+from server.policy_files import contradictions, load_policies, look_at_policies, read_ceilings
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
@@ -51,6 +53,7 @@ class Material:
     Attributes:
         issuers: by configured name.
         policies: the profiles, compiled.
+        lookups: what profiles look things up in, by name.
         authenticators: how requesters prove who they are, for EST and SCEP endpoints.
         ra_keys: the RAs of each SCEP endpoint.
         scep_proxies: SHA-256 of the certificates that may sign requests of others there.
@@ -61,6 +64,7 @@ class Material:
 
     issuers: Mapping[str, Issuer]
     policies: LivePolicies
+    lookups: Mapping[str, Remembering]
     authenticators: Mapping[EndpointName, Authenticators]
     ra_keys: Mapping[EndpointName, Keyring]
     scep_proxies: Mapping[EndpointName, frozenset[bytes]]
@@ -109,10 +113,12 @@ class _Loader:
         authenticators = {
             name: self._attempt(("endpoints", str(name)), self._authenticators, name) for name in config.endpoints.all()
         }
+        lookups = self._attempt(("lookups",), load_sources, config, self._reader, monotonic)
         if policies is None or self._problems:
             raise DocumentErrors(self._problems)
         return Material(
             issuers=issuers,
+            lookups=lookups or {},
             policies=LivePolicies(policies, lambda: self._policies(issuers), lambda: look_at_policies(config)),
             authenticators={name: found for name, found in authenticators.items() if found is not None},
             scep_secrets={name: found for name, found in secrets.items() if found is not None},
@@ -280,7 +286,7 @@ class _Loader:
             named = [name for name in endpoints if str(error).startswith(f"endpoint {name}:")]
             place = ("endpoints", *(str(name) for name in named), "profiles")
             raise DocumentErrors([config.problem(place, str(error))]) from error
-        problems = (*foreign_issuers(profiles, config), *absent_approvers(profiles, config))
+        problems = contradictions(profiles, config)
         if problems:
             raise DocumentErrors(problems)
         return profiles

@@ -13,7 +13,7 @@ from policies.document import DocumentErrors
 from policies.profile import Ceilings, IssuerFacts
 from policies.profile_set import ProfileSet, UnknownProfile
 from server.config import load_config
-from server.policy_files import absent_approvers, foreign_issuers, policy_paths, read_ceilings, read_policy
+from server.policy_files import contradictions, policy_paths, read_ceilings, read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -80,7 +80,7 @@ class Surroundings:
         except UnknownProfile as error:
             place = ("endpoints", str(error.endpoint), "profiles")
             raise DocumentErrors([config.problem(place, str(error))]) from error
-        mismatches = (*foreign_issuers(chosen, config), *absent_approvers(chosen, config))
+        mismatches = contradictions(chosen, config)
         if mismatches:
             raise DocumentErrors(mismatches)
         return chosen

@@ -15,6 +15,7 @@ from policies.durations import Duration
 from server.config.endpoints import Endpoints
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
 from server.config.listeners import Limits, Listeners, Log
+from server.config.lookups import LookupSource
 
 KeyPath = tuple[str | int, ...]
 
@@ -41,6 +42,7 @@ class Config(Strict):
         database: a file, or an SQLAlchemy URL.
         policies: the folder of policy files.
         approvers: who may approve requests, by the roles that profiles ask for.
+        lookups: where profiles look things up, by the names that they use.
     """
 
     version: Literal[1]
@@ -51,6 +53,7 @@ class Config(Strict):
     issuers: Annotated[Mapping[str, IssuerConfig], Field(min_length=1)]
     policies: Path
     approvers: Mapping[str, tuple[str, ...]] = {}
+    lookups: Mapping[str, LookupSource] = {}
     ceilings: CeilingsConfig = Field(default_factory=CeilingsConfig)
     endpoints: Endpoints
 

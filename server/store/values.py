@@ -48,6 +48,8 @@ _CLASSES: dict[str, type[Any]] = {
         vocabulary.AccountEvidence,
         vocabulary.Requester,
         vocabulary.Renewed,
+        vocabulary.LookupAnswer,
+        vocabulary.Facts,
     )
 }
 
@@ -143,6 +145,7 @@ def _asked(request: vocabulary.EnrollmentRequest) -> dict[str, object]:
         "requester": request.requester,
         "renewed": request.renewed,
         "transaction": request.transaction,
+        **({} if request.facts is vocabulary.NO_FACTS else {"facts": request.facts}),
         **({"names": (request.csr.subject, request.csr.names)} if request.csr.renamed else {}),
         **({"proof": request.csr.proof} if request.csr.proof is not Proof.SIGNATURE else {}),
     }
@@ -179,4 +182,5 @@ def read_question(text: str, key: str, now: datetime, csr: bytes | None = None) 
         now=now,
         renewed=values["renewed"],
         transaction=values["transaction"],
+        facts=values.get("facts", vocabulary.NO_FACTS),
     )

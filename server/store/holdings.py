@@ -1,0 +1,54 @@
+"""How many certificates a requester holds, and how many were issued lately."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from server.store.tables import certificates, requests
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.sql.elements import ColumnElement
+
+    from policies.request import EnrollmentRequest
+
+_table = certificates.c
+
+
+def _others(request: EnrollmentRequest) -> ColumnElement[bool]:
+    """Leave out what this very request was answered with: who asks the same again is answered the same again."""
+    key = hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
+    return _table.request_id.not_in(sa.select(requests.c.id).where(requests.c.key == key))
+
+
+def count_active(connection: sa.Connection, request: EnrollmentRequest, profile: str) -> int:
+    """Return how many valid certificates of a profile the requester holds.
+
+    A certificate and what it was renewed by count once, whoever asked for the renewal.
+    """
+    identity, now = request.requester.identity, request.now
+    first = sa.select(_table.serial, _table.serial.label("line")).where(
+        _table.requester == identity, _table.profile == profile, _others(request)
+    )
+    held = first.cte("held", recursive=True)
+    renewed = sa.select(_table.serial, held.c.line).where(_table.renews == held.c.serial, _table.serial != held.c.line)
+    held = held.union(renewed)
+    live = sa.and_(_table.serial == held.c.serial, _table.not_after > now, _table.revoked_at.is_(None))
+    found = connection.execute(sa.select(held.c.line, _table.serial, _table.renews).where(live)).all()
+    # A renewal of the requester's own begins a line too; the line of what it renews has it already.
+    serials = {row.serial for row in found}
+    return len({row.serial for row in found if row.renews not in serials})
+
+
+def count_issued(
+    connection: sa.Connection, request: EnrollmentRequest, profile: str, since: datetime, *, to_requester: bool
+) -> int:
+    """Return how many certificates of a profile were issued since a time, to the requester or to all."""
+    wanted = [_table.profile == profile, _table.issued_at >= since, _others(request)]
+    if to_requester:
+        wanted.append(_table.requester == request.requester.identity)
+    return connection.execute(sa.select(sa.func.count()).select_from(certificates).where(*wanted)).scalar_one()
