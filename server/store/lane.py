@@ -31,6 +31,10 @@ Together = Callable[[sa.Connection, Sequence[Any]], Sequence[Any]]
 """Work on many items at once: takes the items of a group and gives one result for each, in order."""
 
 _LARGEST_GROUP = 256
+_CACHE_KIB = 32 * 1024
+"""Serial numbers and fingerprints are random, so every row touches other pages of their indexes."""
+_CHECKPOINT_PAGES = 4000
+"""16 MiB of log before its pages are copied into the database: the same pages change again and again."""
 _OWN_FAULT = (exc.IntegrityError, exc.DataError, exc.ProgrammingError, exc.NotSupportedError)
 
 
@@ -87,6 +91,8 @@ def _connect(path: Path, busy_timeout: float, *, read_only: bool) -> sqlite3.Con
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # the default of WAL may lose the last commits
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
     except sqlite3.Error:
