@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, assert_never
+from functools import lru_cache
+from typing import TYPE_CHECKING, assert_never, cast
 
 import structlog
 from cryptography import x509
@@ -49,6 +50,12 @@ def store_unavailable(error: StoreUnavailable) -> Refused:
     message = "The server can't record requests now."
     problem = Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=STORE_RETRY)
     return Refused(problem)
+
+
+@lru_cache(maxsize=32)
+def _may_choose(kind: type[Issuer]) -> bool:
+    """Whether issuers of this class are remote: asking for a protocol takes long, and every certificate asks."""
+    return issubclass(kind, RemoteIssuer)
 
 
 class Issuance:
@@ -117,7 +124,7 @@ class Issuance:
             return certificate
         der = certificate.public_bytes(Encoding.DER)
         try:
-            latitude = issuer.latitude() if isinstance(issuer, RemoteIssuer) else NO_LATITUDE
+            latitude = cast("RemoteIssuer", issuer).latitude() if _may_choose(type(issuer)) else NO_LATITUDE
             check(plan, serial, certificate, issuer.chain()[0], latitude)
         except PlanMismatch as error:
             return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=der)
