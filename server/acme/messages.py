@@ -68,8 +68,11 @@ class ErrorType(StrEnum):
     COMPOUND = "compound"
     CONNECTION = "connection"
     DNS = "dns"
+    EXTERNAL_ACCOUNT_REQUIRED = "externalAccountRequired"
     INCORRECT_RESPONSE = "incorrectResponse"
     INVALID_CONTACT = "invalidContact"
+    INVALID_PROFILE = "invalidProfile"
+    """draft-ietf-acme-profiles."""
     MALFORMED = "malformed"
     ORDER_NOT_READY = "orderNotReady"
     RATE_LIMITED = "rateLimited"
@@ -83,6 +86,7 @@ class ErrorType(StrEnum):
 
 _STATUS = {
     ErrorType.ALREADY_REPLACED: 409,
+    ErrorType.EXTERNAL_ACCOUNT_REQUIRED: 403,
     ErrorType.INCORRECT_RESPONSE: 403,
     ErrorType.ORDER_NOT_READY: 403,
     ErrorType.RATE_LIMITED: 429,
@@ -203,11 +207,35 @@ class Jws:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """The payload of newAccount (RFC 8555 section 7.3)."""
+    """The payload of newAccount (RFC 8555 section 7.3), with the external account binding as it came, not judged."""
 
     contact: tuple[str, ...]
     terms_agreed: bool
     only_return_existing: bool
+    binding: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A decoded external account binding whose MAC is not verified yet (RFC 8555 section 7.3.4).
+
+    Attributes:
+        alg: ``HS256``, ``HS384`` or ``HS512``.
+        kid: the key identifier.
+        url: the url header parameter.
+        jwk: the account key that is bound, as it came.
+        signing_input: what the MAC is over.
+        mac: the MAC.
+        members: the JWS itself.
+    """
+
+    alg: str
+    kid: str
+    url: str
+    jwk: object
+    signing_input: bytes
+    mac: bytes
+    members: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +253,12 @@ class NewOrder:
     Attributes:
         identifiers: normalised, without repetition.
         replaces: the certificate that is replaced (RFC 9773 section 5).
+        profile: the profile that is asked for (draft-ietf-acme-profiles).
     """
 
     identifiers: tuple[Identifier, ...]
     replaces: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +288,8 @@ class Account:
         terms_agreed: whether the client agreed to the terms of service.
         thumbprint: RFC 7638 thumbprint of its key.
         jwk: its key as canonical JSON.
+        binding: the external account binding with which it was made.
+        credential: the identifier of the binding's key.
     """
 
     id: str
@@ -266,6 +298,8 @@ class Account:
     terms_agreed: bool
     thumbprint: str
     jwk: str
+    binding: dict[str, object] | None = None
+    credential: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +375,7 @@ class Order:
         request_id: the record of the request at the enrollment door, None before there is one.
         certificate: whether there is a certificate to download.
         replaces: the certificate that it replaces, by its identifier of RFC 9773.
+        profile: the profile of the certificate; None for orders that were made before profiles were recorded.
     """
 
     id: str
@@ -354,6 +389,7 @@ class Order:
     request_id: str | None = None
     certificate: bool = False
     replaces: str | None = None
+    profile: str | None = None
 
 
 def authorization_status(stored: AuthorizationStatus, expires: datetime, now: datetime) -> AuthorizationStatus:

@@ -59,13 +59,13 @@ def _denied(findings: tuple[Finding, ...], detail: str) -> ProblemDocument:
 def reason_of(document: ProblemDocument) -> Reason:  # noqa: PLR0911 - one flat table, proved complete
     """Return under which reason a refusal made here, before the door, goes on record."""
     match document.type:
-        case ErrorType.REJECTED_IDENTIFIER | ErrorType.UNSUPPORTED_IDENTIFIER:
+        case ErrorType.REJECTED_IDENTIFIER | ErrorType.UNSUPPORTED_IDENTIFIER | ErrorType.INVALID_PROFILE:
             return Reason.POLICY
         case ErrorType.UNAUTHORIZED | ErrorType.BAD_NONCE | ErrorType.INCORRECT_RESPONSE:
             return Reason.BAD_CREDENTIALS
         case ErrorType.CONNECTION | ErrorType.DNS | ErrorType.TLS:
             return Reason.BAD_CREDENTIALS
-        case ErrorType.ACCOUNT_DOES_NOT_EXIST:
+        case ErrorType.ACCOUNT_DOES_NOT_EXIST | ErrorType.EXTERNAL_ACCOUNT_REQUIRED:
             return Reason.UNAUTHENTICATED
         case ErrorType.BAD_PUBLIC_KEY | ErrorType.BAD_SIGNATURE_ALGORITHM:
             return Reason.BAD_ALGORITHM

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from server.acme.codec.replies import encode_directory, encode_problem
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Reply, rejected
 from server.acme.problems import reason_of
-from server.acme.service import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Call, Service
+from server.acme.service import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Call, ExternalAccounts, Service
 from server.enrollment import RefusedAttempt
 from server.http import BodyTooLarge, address, note, read_body
 from server.outcome import Problem
@@ -151,14 +151,16 @@ class _Front:
         return self._response(request, _problem(ProblemDocument(ErrorType.MALFORMED, "there is no such resource", 404)))
 
     async def _get_directory(self, request: web.Request) -> web.StreamResponse:
-        return self._response(request, Reply(200, encode_directory(self._urls(request))), index=False)
+        return self._response(
+            request, Reply(200, encode_directory(self._urls(request), self._endpoint.meta)), index=False
+        )
 
     def _urls(self, request: web.Request) -> Urls:
         return self._endpoint.urls(f"https://{request.host}")
 
     async def _post_directory(self, call: Call, _ids: Mapping[str, str]) -> Reply:
         signed = await self._service.authentication.by_active_account(call)
-        return Reply(200, encode_directory(signed.urls))
+        return Reply(200, encode_directory(signed.urls, self._endpoint.meta))
 
     async def _get_renewal_info(self, request: web.Request) -> web.StreamResponse:
         """Answer without a signature (RFC 9773 section 7): unknown certificates are no refusals to put on record."""
@@ -223,4 +225,4 @@ async def _jose_body(request: web.Request) -> bytes:
         raise rejected(ErrorType.MALFORMED, "the request body did not arrive whole", error.status) from None
 
 
-__all__ = ["JOSE", "AcmeEndpoint", "AcmeProfile", "mount"]
+__all__ = ["JOSE", "AcmeEndpoint", "AcmeProfile", "ExternalAccounts", "mount"]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from server.acme.routes import AcmeProfile
+from policies.document import DocumentErrors
+from server.acme.routes import AcmeProfile, ExternalAccounts
+from server.credentials import Sealer
+from server.credentials.sealing import parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from policies.request import EndpointName
     from server.app.live_policies import LivePolicies
+    from server.app.secret_sources import Reader
+    from server.config import Config
 
 
 def acme_profiles(names: tuple[str, ...], policies: LivePolicies) -> Mapping[str, AcmeProfile]:
@@ -19,3 +25,20 @@ def acme_profiles(names: tuple[str, ...], policies: LivePolicies) -> Mapping[str
         name: AcmeProfile(each.description or name, each.renewal.window if each.renewal is not None else None)
         for name, each in sections.items()
     }
+
+
+def external_accounts(name: EndpointName, config: Config, reader: Reader) -> ExternalAccounts | None:
+    """Return what judges external account bindings at an endpoint, None where there are none.
+
+    Raises DocumentErrors: the key file is missing or is none.
+    """
+    settings = config.endpoints.acme[name].external_accounts
+    if settings is None:
+        return None
+    where = ("endpoints", str(name), "external_accounts", "sealing_key")
+    text = reader.secret(where, settings.sealing_key)
+    try:
+        key = parse_key(text.decode("ascii", "replace"))
+    except ValueError as error:
+        raise DocumentErrors([config.problem(where, f"sealing_key: {error}")]) from error
+    return ExternalAccounts(settings.required, Sealer(key))

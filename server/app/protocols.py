@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from server.acme import routes as acme
 from server.acme.challenges.http01 import http01
-from server.app.acme import acme_profiles
+from server.app.acme import acme_profiles, external_accounts
 from server.app.est import expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
@@ -190,6 +190,7 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             decide=services.material.policies.decide,
             profiles=acme_profiles(config.profiles, services.material.policies),
             renewal_check=config.renewal_check,
+            external_accounts=external_accounts(name, services.config, Reader(services.config)),
         )
         for name, config in services.config.endpoints.acme.items()
     }

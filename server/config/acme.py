@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from policies.document import Strict
 from policies.durations import Duration
+from server.config.secret_sources import SecretSource
 
 
 def _from_a_minute_to_a_day(value: timedelta) -> timedelta:
@@ -17,3 +19,15 @@ def _from_a_minute_to_a_day(value: timedelta) -> timedelta:
 
 
 RenewalCheck = Annotated[Duration, AfterValidator(_from_a_minute_to_a_day)]
+
+
+class ExternalAccountsConfig(Strict):
+    """External account bindings (RFC 8555 section 7.3.4), with keys that ``certwright eab new`` makes.
+
+    Attributes:
+        required: whether an account needs one; otherwise it may have one.
+        sealing_key: 64 hexadecimal digits, under which the keys are encrypted in the database.
+    """
+
+    required: bool = True
+    sealing_key: SecretSource

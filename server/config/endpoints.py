@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from policies.document import Strict
 from policies.request import ENDPOINT_PROTOCOLS, EndpointName
-from server.config.acme import RenewalCheck
+from server.config.acme import ExternalAccountsConfig, RenewalCheck
 from server.config.est import EstEndpointConfig
 from server.config.listeners import PositiveSeconds
 from server.config.profiled import Profiled
@@ -42,10 +42,12 @@ class AcmeEndpointConfig(Profiled):
     Attributes:
         http01: how control over a name is validated by HTTP.
         renewal_check: how often clients look whether the renewal window of a certificate has moved (RFC 9773).
+        external_accounts: whether accounts are bound to keys that were handed out; None: they are not.
     """
 
     http01: Http01 = Http01()
     renewal_check: RenewalCheck = Field(default="6h", validate_default=True)
+    external_accounts: ExternalAccountsConfig | None = None
 
 
 class Endpoints(Strict):

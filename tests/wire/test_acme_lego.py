@@ -29,6 +29,8 @@ class Lego:
     folder: Path
     name: str = field(default_factory=lambda: f"lego-{next(_numbers)}.localhost")
     key_type: str = "ec256"
+    options: tuple[str, ...] = ()
+    solver: tuple[str, ...] = ()
 
     def __call__(
         self, command: str, *arguments: str, names: tuple[str, ...] = (), check: bool = True
@@ -44,9 +46,8 @@ class Lego:
             "pki@example.com",
             "--key-type",
             self.key_type,
-            "--http",
-            "--http.port",
-            f"127.0.0.1:{self.server.http01_port}",
+            *(self.solver or ("--http", "--http.port", f"127.0.0.1:{self.server.http01_port}")),
+            *self.options,
             *(word for name in names or (self.name,) for word in ("--domains", name)),
             command,
             *arguments,

@@ -45,8 +45,8 @@ def encode_problem(document: ProblemDocument) -> bytes:
     return write_object(problem_object(document))
 
 
-def encode_directory(urls: Urls) -> bytes:
-    """Return the directory (section 7.1.1): nothing that does not work."""
+def encode_directory(urls: Urls, meta: dict[str, object]) -> bytes:
+    """Return the directory (section 7.1.1): nothing that does not work; no ``meta`` when there is nothing in it."""
     members: dict[str, object] = {
         "newNonce": f"{urls.base}/new-nonce",
         "newAccount": f"{urls.base}/new-account",
@@ -55,6 +55,8 @@ def encode_directory(urls: Urls) -> bytes:
         "keyChange": f"{urls.base}/key-change",
         "renewalInfo": urls.renewal_info,
     }
+    if meta:
+        members["meta"] = meta
     return write_object(members)
 
 
@@ -65,6 +67,8 @@ def encode_account(account: Account, urls: Urls) -> bytes:
         members["contact"] = list(account.contact)
     if account.terms_agreed:
         members["termsOfServiceAgreed"] = True
+    if account.binding:
+        members["externalAccountBinding"] = account.binding
     members["orders"] = urls.orders(account.id)
     return write_object(members)
 
@@ -87,6 +91,8 @@ def encode_order(order: Order, urls: Urls) -> bytes:
         members["certificate"] = urls.certificate(order.id)
     if order.error:
         members["error"] = order.error
+    if order.profile:
+        members["profile"] = order.profile
     if order.replaces:
         members["replaces"] = order.replaces
     return write_object(members)

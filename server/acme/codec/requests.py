@@ -66,6 +66,7 @@ def decode_new_account(payload: bytes) -> NewAccount:
         contact=_contact(members),
         terms_agreed=_boolean(members, "termsOfServiceAgreed"),
         only_return_existing=_boolean(members, "onlyReturnExisting"),
+        binding=members.get("externalAccountBinding"),
     )
 
 
@@ -106,7 +107,7 @@ def decode_new_order(payload: bytes) -> NewOrder:
             identifiers[judged] = None
     if problems:
         raise Rejected(compound(tuple(problems), "identifiers can't be accepted"))
-    return NewOrder(tuple(identifiers), _text(members, "replaces"))
+    return NewOrder(tuple(identifiers), _text(members, "replaces"), _text(members, "profile"))
 
 
 def _text(members: dict[str, Any], name: str) -> str | None:

@@ -27,7 +27,16 @@ _KEYS = sa.select(accounts.c.id, accounts.c.thumbprint).where(
 
 
 def _account(row: sa.Row[Any]) -> Account:
-    return Account(row.id, AccountStatus(row.status), tuple(row.contact), row.terms_agreed, row.thumbprint, row.jwk)
+    return Account(
+        row.id,
+        AccountStatus(row.status),
+        tuple(row.contact),
+        row.terms_agreed,
+        row.thumbprint,
+        row.jwk,
+        row.binding,
+        row.credential_id,
+    )
 
 
 def find_account(connection: sa.Connection, endpoint: str, account: str) -> Account | None:
@@ -58,8 +67,27 @@ def insert_account(connection: sa.Connection, endpoint: str, account: Account, n
             contact=list(account.contact),
             terms_agreed=account.terms_agreed,
             created_at=now,
+            binding=account.binding,
+            credential_id=account.credential,
         )
     )
+
+
+def credential_of(connection: sa.Connection, account: str) -> str | None:
+    """Return the identifier of the key of an account's external account binding."""
+    found: str | None = connection.scalar(sa.select(accounts.c.credential_id).where(accounts.c.id == account))
+    return found
+
+
+def bound_to(connection: sa.Connection, credential: str, status: AccountStatus) -> tuple[str, ...]:
+    """Return the accounts in this state that a key of external account bindings has made."""
+    query = sa.select(accounts.c.id).where(accounts.c.credential_id == credential, accounts.c.status == status)
+    return tuple(connection.scalars(query))
+
+
+def end(connection: sa.Connection, account: str, status: AccountStatus) -> None:
+    """Record the state in which an account ends."""
+    connection.execute(accounts.update().where(accounts.c.id == account).values(status=status))
 
 
 def update_account(connection: sa.Connection, account: Account) -> None:

@@ -58,6 +58,7 @@ _INSERT = BulkInsert(
     "identifiers",
     "authorizations",
     "replaces",
+    "profile",
 )
 
 
@@ -74,6 +75,7 @@ def _order(row: sa.Row[Any], now: datetime) -> Order:
         request_id=row.request_id,
         certificate=row.chain is not None,
         replaces=row.replaces,
+        profile=row.profile,
     )
 
 
@@ -148,6 +150,7 @@ def _row(placement: Placement) -> dict[str, object]:
         "identifiers": [[each.type, each.value] for each in order.identifiers],
         "authorizations": list(order.authorizations),
         "replaces": order.replaces,
+        "profile": order.profile,
     }
 
 

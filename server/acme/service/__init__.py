@@ -5,7 +5,8 @@ from __future__ import annotations
 from server.acme.service.accounts import Accounts
 from server.acme.service.authentication import Authentication, Call
 from server.acme.service.authorizations import Authorizations
-from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Timing
+from server.acme.service.bindings import Bindings
+from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, ExternalAccounts, Timing
 from server.acme.service.finalization import Finalization
 from server.acme.service.orders import Orders
 from server.acme.service.renewals import Renewals
@@ -22,8 +23,9 @@ class Service:
         self.validation = Validation(endpoint)
         self.finalization = Finalization(endpoint, self.authentication)
         self.renewals = Renewals(endpoint)
-        self.accounts = Accounts(endpoint, self.authentication)
-        self.orders = Orders(endpoint, self.authentication, self.finalization, self.renewals)
+        self.bindings = Bindings(endpoint)
+        self.accounts = Accounts(endpoint, self.authentication, self.bindings)
+        self.orders = Orders(endpoint, self.authentication, self.finalization, self.renewals, self.bindings)
         self.authorizations = Authorizations(endpoint, self.authentication, self.validation)
         self.revocation = Revocation(endpoint, self.authentication)
 
@@ -38,4 +40,4 @@ class Service:
         await self.finalization.stop()
 
 
-__all__ = ["DEFAULT_LABEL", "AcmeEndpoint", "AcmeProfile", "Call", "Service", "Timing"]
+__all__ = ["DEFAULT_LABEL", "AcmeEndpoint", "AcmeProfile", "Call", "ExternalAccounts", "Service", "Timing"]

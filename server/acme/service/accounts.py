@@ -23,13 +23,15 @@ from server.acme.messages import (
 )
 from server.acme.records import accounts, orders
 from server.acme.service.authentication import account_key, active, deactivated
+from server.acme.service.bindings import not_good
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from server.acme.jws import SigningKey
-    from server.acme.messages import NewAccount
+    from server.acme.messages import Binding, NewAccount
     from server.acme.service.authentication import Authentication, Call, Signed
+    from server.acme.service.bindings import Bindings
     from server.acme.service.endpoint import AcmeEndpoint
 
 _PAGE = 50
@@ -38,8 +40,9 @@ _PAGE = 50
 class Accounts:
     """newAccount, the account resource, its orders list and keyChange."""
 
-    def __init__(self, endpoint: AcmeEndpoint, authentication: Authentication) -> None:
+    def __init__(self, endpoint: AcmeEndpoint, authentication: Authentication, bindings: Bindings) -> None:
         self._endpoint = endpoint
+        self._bindings = bindings
         self._authentication = authentication
         self._scope = str(endpoint.name)
 
@@ -53,7 +56,7 @@ class Accounts:
         if existing is None:
             if request.only_return_existing:
                 raise rejected(ErrorType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
-            account, status = await self._insert(signed, request)
+            account, status = await self._insert(signed, request, await self._bindings.judge(signed, request))
         else:
             account, status = existing, 200
         call.account = account.id
@@ -61,7 +64,7 @@ class Accounts:
             raise deactivated()
         return self._reply(account, signed, status)
 
-    async def _insert(self, signed: Signed, request: NewAccount) -> tuple[Account, int]:
+    async def _insert(self, signed: Signed, request: NewAccount, binding: Binding | None) -> tuple[Account, int]:
         account = Account(
             self._endpoint.token(),
             AccountStatus.VALID,
@@ -69,13 +72,17 @@ class Accounts:
             request.terms_agreed,
             signed.key.thumbprint,
             signed.key.jwk,
+            binding.members if binding else None,
+            binding.kid if binding else None,
         )
 
-        def work(connection: sa.Connection) -> tuple[Account, int]:
+        def work(connection: sa.Connection) -> tuple[Account, int] | Rejected:
             # Two requests with one key may be here at the same time: the second finds the account of the first.
             found = accounts.find_account_by_key(connection, self._scope, account.thumbprint)
             if found is not None:
                 return found, 200
+            if binding is not None and not self._bindings.spend(connection, binding, account.id):
+                return not_good()
             accounts.insert_account(connection, self._scope, account, self._endpoint.clock())
             return account, 201
 

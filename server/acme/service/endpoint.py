@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from server.acme.nonces import Nonces
     from server.acme.records.orders import Placed, Placement
     from server.clock import Clock
+    from server.credentials import Sealer
     from server.enrollment import Enrollment
     from server.store import Store
     from server.store.lane import Work
@@ -74,6 +75,19 @@ class AcmeProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalAccounts:
+    """How external account bindings are judged (RFC 8555 section 7.3.4).
+
+    Attributes:
+        required: whether an account needs one.
+        sealer: opens the keys, which are encrypted in the store.
+    """
+
+    required: bool
+    sealer: Sealer
+
+
+@dataclass(frozen=True, slots=True)
 class AcmeEndpoint:
     """An ACME service under one label, as it is configured.
 
@@ -91,6 +105,7 @@ class AcmeEndpoint:
         timing: how long things take.
         profiles: those that the endpoint offers, the first for orders that name none.
         renewal_check: how often clients should look whether the renewal window has moved.
+        external_accounts: what external account bindings are judged with; None when there are none here.
     """
 
     label: str
@@ -105,6 +120,17 @@ class AcmeEndpoint:
     timing: Timing = Timing()
     profiles: Mapping[str, AcmeProfile] = field(default_factory=dict)
     renewal_check: timedelta = timedelta(hours=6)
+    external_accounts: ExternalAccounts | None = None
+
+    @property
+    def meta(self) -> dict[str, object]:
+        """What the directory says of the server (RFC 8555 section 7.1.1)."""
+        meta: dict[str, object] = {}
+        if self.external_accounts is not None and self.external_accounts.required:
+            meta["externalAccountRequired"] = True
+        if self.profiles:
+            meta["profiles"] = {name: each.description for name, each in self.profiles.items()}
+        return meta
 
     @property
     def name(self) -> EndpointName:

@@ -101,6 +101,8 @@ class Finalization:
             return found  # FortiOS polls by finalizing again; others repeat what got lost
         if not states.allows(states.ORDER, found.status, states.OrderEvent.FINALIZED):
             return rejected(ErrorType.ORDER_NOT_READY, _NOT_READY)
+        if found.profile is not None and found.profile not in self._endpoint.profiles:
+            return rejected(ErrorType.INVALID_PROFILE, "the profile of the order is not offered any more")
         fault = _names_fault(csr, found)
         if fault:
             return rejected(ErrorType.BAD_CSR, fault)
@@ -132,7 +134,7 @@ class Finalization:
                 key=f"acme/order/{order.id}",
                 kind=Kind.ENROLL,
                 endpoint=self._endpoint.name,
-                profile=None,
+                profile=order.profile,
                 csr=csr or parse_csr(order.csr or b""),
                 requester=requester(order.account, names, address),
                 now=self._endpoint.clock(),

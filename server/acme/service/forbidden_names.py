@@ -46,14 +46,16 @@ class ForbiddenNames:
             challenge_password=None,
         )
 
-    def findings(self, endpoint: EndpointName, requester: Requester, now: datetime) -> tuple[Finding, ...]:
+    def findings(
+        self, endpoint: EndpointName, profile: str | None, requester: Requester, now: datetime
+    ) -> tuple[Finding, ...]:
         """Return what the policy has against the names that the requester's account asks for."""
         decision = self._decide(
             EnrollmentRequest(
                 key="",
                 kind=Kind.ENROLL,
                 endpoint=endpoint,
-                profile=None,
+                profile=profile,
                 csr=self._placeholder,
                 requester=requester,
                 now=now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ca.names import DnsName, MalformedName, dns_name
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from policies.decision import Finding
     from server.acme.messages import NewOrder
     from server.acme.service.authentication import Authentication, Call, Signed
+    from server.acme.service.bindings import Bindings
     from server.acme.service.endpoint import AcmeEndpoint
     from server.acme.service.finalization import Finalization
     from server.acme.service.renewals import Renewals
@@ -62,7 +64,9 @@ class Orders:
         authentication: Authentication,
         finalization: Finalization,
         renewals: Renewals,
+        bindings: Bindings,
     ) -> None:
+        self._bindings = bindings
         self._endpoint = endpoint
         self._renewals = renewals
         self._authentication = authentication
@@ -73,6 +77,7 @@ class Orders:
         """Answer newOrder: 201 with an order that waits for authorizations (section 7.4)."""
         signed = await self._authentication.by_account(call)
         request = decode_new_order(signed.payload)
+        request = replace(request, profile=await self._bindings.profile(signed, request))
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)
         order, parts = self._made(signed.account, request)
@@ -93,8 +98,10 @@ class Orders:
         if wildcards:
             problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _NO_WILDCARDS, each) for each in wildcards)
             raise Rejected(compound(problems, _NO_WILDCARDS))
+        if request.profile is not None and request.profile not in self._endpoint.profiles:
+            raise rejected(ErrorType.INVALID_PROFILE, "the profile is not one of those in the directory")
         who = requester(signed.account, names_of(request.identifiers), call.address)
-        findings = self._forbidden.findings(self._endpoint.name, who, self._endpoint.clock())
+        findings = self._forbidden.findings(self._endpoint.name, request.profile, who, self._endpoint.clock())
         if findings:
             problems = tuple(_subproblem(each, request.identifiers) for each in findings)
             raise Rejected(compound(problems, "the policy does not allow some of the names"), findings=findings)
@@ -119,7 +126,16 @@ class Orders:
             for identifier in request.identifiers
         )
         ids = tuple(each.id for each in parts)
-        made = Order(order, account, OrderStatus.PENDING, expires, request.identifiers, ids, replaces=request.replaces)
+        made = Order(
+            order,
+            account,
+            OrderStatus.PENDING,
+            expires,
+            request.identifiers,
+            ids,
+            replaces=request.replaces,
+            profile=request.profile,
+        )
         return made, parts
 
     async def read(self, call: Call, order: str) -> Reply:
