@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from policies.request import ChallengeEvidence, EndpointName, PasswordEvidence, Protocol
+from policies.request import ChallengeEvidence, PasswordEvidence
 from server.audit import Action, AuditEvent
 from server.credentials import redeeming
 from server.credentials.anchors import Rejected
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from ca.names import DistinguishedName, GeneralName
-    from policies.request import CertificateEvidence
+    from policies.request import CertificateEvidence, EndpointName
     from server.clock import Clock
     from server.credentials.anchors import TrustAnchors
     from server.credentials.redeeming import Redeemable
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from server.store.certificates import StoredCertificate
 
 _BUSY_SECONDS = 2
-_DECOY = "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-"""The shape of a hash, for what there is none of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +176,6 @@ class Credentials:
         except TooManyVerifications:
             return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
         return None
-
-    async def may_revoke(self, serial: int, secret: str, *, address: str | None = None) -> Problem | None:
-        """Judge the secret that is to revoke a certificate; a certificate without one takes as long.
-
-        Returns:
-            None when it is right, else why not.
-        """
-        here = (EndpointName(Protocol.EST, "revocation"), f"{serial:x}", address)
-        try:
-            kept = await self._store.read(lambda connection: find_for_certificate(connection, serial))
-        except StoreUnavailable as error:
-            message = "the revocation challenge can't be checked now"
-            return Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=5)
-        argon2 = kept[0].argon2 if kept else None
-        return await self._secret(here, argon2, argon2 or _DECOY, secret, "revocation challenge")
 
     async def certificate(
         self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...], *, grace: timedelta

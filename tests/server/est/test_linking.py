@@ -13,13 +13,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
+from typer.testing import CliRunner
 
 from ca import der
 from ca.csr import Csr, RequestedAttribute, parse_csr, read_recorded_csr
+from server.commands import cert
 from server.est import linking
 from server.est.linking import Linking, Meaning, read_claims
 from server.est.messages import Malformed
-from server.outcome import Problem, Reason
+from server.outcome import Reason
 from server.store.credentials import CredentialKind, find_for_certificate
 from server.store.requests import list_requests
 from tests.fakes.credential import credential, keep, kept
@@ -169,11 +171,16 @@ async def test_a_revocation_challenge_is_kept_as_a_hash_and_revokes_that_certifi
         assert one.kind is CredentialKind.REVOCATION
         assert (one.argon2 or "").startswith("$argon2id$")
         assert b"stop it" not in (folder / "certwright.db-wal").read_bytes()
-        assert await services.credentials.may_revoke(serial, "stop it") is None
-        for number, secret in ((serial, "go on"), (serial + 1, "stop it")):
-            refused = await services.credentials.may_revoke(number, secret)
-            assert isinstance(refused, Problem)
-            assert refused.reason is Reason.BAD_CREDENTIALS
+    serials = {"right": f"{serial:x}", "unknown": f"{serial + 1:x}"}
+    for which, typed, says in (
+        ("unknown", "stop it", "no revocation challenge came with"),
+        ("right", "go on", "that is not the revocation challenge"),
+        ("right", "stop it", "is revoked"),
+    ):
+        arguments = ["revoke", serials[which], "--challenge", "--config", str(folder / "server.yaml")]
+        done = await asyncio.to_thread(CliRunner().invoke, cert.app, arguments, input=f"{typed}\n")
+        assert says in done.output
+        assert done.exit_code == (0 if says == "is revoked" else 1)
 
 
 async def test_require_both_wants_a_password_and_a_certificate(folder: Path) -> None:
