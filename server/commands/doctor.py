@@ -21,6 +21,7 @@ from server.commands.checks import (
     check_ports,
     check_user,
 )
+from server.commands.manufacturers import check_manufacturers
 from server.commands.record import ConfigOption
 from server.commands.surroundings import usual
 from server.config import load_config
@@ -72,6 +73,7 @@ def _material(config: Config, clock: Clock) -> Iterator[Diagnosis]:
         return
     yield Diagnosis(Level.OK, "policy", f"{len(material.policies.profiles)} profiles, their own tests pass")
     yield from check_certificates(config, material, clock())
+    yield from check_manufacturers(config, clock())
 
 
 def _problems(subject: str, errors: DocumentErrors) -> Iterator[Diagnosis]:
