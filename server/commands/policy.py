@@ -21,6 +21,7 @@ from policies.trial import failed_tests
 from server.clock import system_clock
 from server.commands.explanation import print_explanation
 from server.commands.history import audit, diff, explain_past
+from server.commands.importing import import_profile
 from server.commands.junit import junit_xml
 from server.commands.question import UnanswerableQuestion, read_certificate, read_csr, request_for
 from server.commands.surroundings import Surroundings
@@ -28,6 +29,7 @@ from server.commands.surroundings import Surroundings
 _STYLES = {Severity.HIGH: "red", Severity.MEDIUM: "yellow", Severity.LOW: "dim"}
 
 app = typer.Typer(no_args_is_help=True, help="Check, test, explain and compare policy files.")
+app.command("import")(import_profile)
 app.command()(diff)
 app.command()(audit)
 

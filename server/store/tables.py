@@ -70,6 +70,7 @@ class Serial(sa.types.TypeDecorator[int]):
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER PRIMARY KEY counts by itself in SQLite
 
 _NOT_ISSUED = sa.text("state <> 'issued'")
+_RENEWED = sa.text("renews IS NOT NULL")
 
 requests = sa.Table(
     "requests",
@@ -129,6 +130,9 @@ certificates = sa.Table(
     sa.Column("request_id", sa.String(64), sa.ForeignKey("requests.id"), nullable=False, unique=True),
     sa.Column("renews", Serial()),
     sa.Column("policy_digest", sa.String(64)),  # of the policy file that approved
+    sa.Index("ix_certificates_requester", "requester", "issued_at"),  # quotas count by these
+    sa.Index("ix_certificates_profile", "profile", "issued_at"),
+    sa.Index("ix_certificates_renews", "renews", sqlite_where=_RENEWED, postgresql_where=_RENEWED),
 )
 """Every certificate that may have left."""
 
