@@ -114,9 +114,10 @@ class Device:
         body = b64encode(body)
         lines += [f"{name}: {value}" for name, value in fields] + [f"Content-Length: {len(body)}", "", ""]
         self.tls.sendall("\r\n".join(lines).encode() + body)
-        return self._answer()
+        return self.answer()
 
-    def _answer(self) -> Answer:
+    def answer(self) -> Answer:
+        """Read one reply."""
         received = b""
         while b"\r\n\r\n" not in received:
             received += self.tls.recv(65536)
