@@ -56,10 +56,15 @@ class Credential:
 
     def key_pem(self, passphrase: bytes = b"") -> bytes:
         """Return the private key, PKCS#8 PEM, encrypted unless the passphrase is empty."""
-        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if passphrase:
-            encryption = serialization.BestAvailableEncryption(passphrase)
-        return self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        return key_pem(self.key, passphrase)
+
+
+def key_pem(key: SigningKey, passphrase: bytes = b"") -> bytes:
+    """Return a private key, PKCS#8 PEM, encrypted unless the passphrase is empty."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 def generate_key(kind: str) -> SigningKey:
@@ -111,6 +116,30 @@ def make_issuing_ca(
     validity = _within(root, now, lifetime)
     builder = _builder(subject, root.certificate.subject, key, validity, serial_number())
     return Credential(key, _signed(_as_ca(builder, path_length=0), key, root.key, root.certificate))
+
+
+def make_cross_certificate(
+    of: x509.Certificate,
+    by: Credential,
+    *,
+    now: datetime,
+    serial_number: Callable[[], int] = x509.random_serial_number,
+) -> x509.Certificate:
+    """Certify the key of one CA certificate by another CA, under the same name (RFC 4210 section 4.4).
+
+    Of an old root by its successor this is OldWithNew, of the successor by the old one NewWithOld. It is valid while
+    both certificates are, its constraints and key identifier are those of `of`.
+    """
+    start = max(now - BACKDATE, of.not_valid_before_utc, by.certificate.not_valid_before_utc)
+    end = min(of.not_valid_after_utc, by.certificate.not_valid_after_utc)
+    builder = x509.CertificateBuilder().issuer_name(by.certificate.subject).subject_name(of.subject)
+    builder = builder.public_key(of.public_key()).serial_number(serial_number())
+    builder = builder.not_valid_before(start.replace(microsecond=0)).not_valid_after(end)
+    for kind in (x509.BasicConstraints, x509.KeyUsage, x509.SubjectKeyIdentifier):
+        extension = of.extensions.get_extension_for_class(kind)
+        builder = builder.add_extension(extension.value, critical=extension.critical)
+    above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_identifier(by.key))
+    return builder.add_extension(above, critical=False).sign(by.key, _hash(by.key))
 
 
 def make_ca_request(key: SigningKey, subject: DistinguishedName) -> x509.CertificateSigningRequest:

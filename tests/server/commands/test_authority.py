@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from typer.testing import CliRunner
+
+from ca.backends.local import load_local_issuer
+from ca.ceremony import Credential, make_issuing_ca, make_root, make_tls_certificate
+from ca.names import DistinguishedName, dns_name
+from server.clock import system_clock
+from server.commands.ca import app
+from server.deployment.making import create
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUBJECT = DistinguishedName.from_text("CN=Test CA")
+
+
+def ca(folder: Path, *arguments: str, status: int = 0) -> str:
+    done = CliRunner().invoke(app, [*arguments, "--folder", str(folder)])
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+def certificate(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def credential(folder: Path, name: str) -> Credential:
+    passphrase = (folder / f"{name}.passphrase").read_bytes().strip()
+    key = load_pem_private_key((folder / f"{name}.key").read_bytes(), passphrase)
+    return Credential(key, certificate(folder / f"{name}.pem"))  # type: ignore[arg-type]
+
+
+def usable(folder: Path, name: str) -> None:
+    files = [(folder / f"{name}{suffix}").read_bytes() for suffix in (".pem", ".key", ".passphrase", "-chain.pem")]
+    load_local_issuer(files[0], files[1], files[2].strip(), files[3])
+
+
+def openssl_verify(trusted: Path, leaf: Path, *between: Path) -> str:
+    untrusted = [part for path in between for part in ("-untrusted", str(path))]
+    command = ["openssl", "verify", "-x509_strict", "-CAfile", str(trusted), *untrusted, str(leaf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["P-384", "ed25519", "ml-dsa-65"])
+def test_a_root_and_an_issuing_ca_are_made(tmp_path: Path, kind: str) -> None:
+    said = ca(tmp_path, "init", "plant", "--subject", "CN=Plant CA", "--root-subject", "CN=Plant Root", "--key", kind)
+    assert "issuers:\n  plant: {type: local" in said
+    usable(tmp_path, "plant")
+    certificate(tmp_path / "plant.pem").verify_directly_issued_by(certificate(tmp_path / "plant-root.pem"))
+    assert (tmp_path / "plant.key").stat().st_mode & 0o77 == 0
+    assert (tmp_path / "plant.passphrase").stat().st_mode & 0o77 == 0
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    ca(tmp_path, "init", "plant", "--subject", "CN=Plant CA", "--root-subject", "CN=Plant Root")
+    before = (tmp_path / "plant.key").read_bytes()
+    ca(tmp_path, "init", "plant", "--subject", "CN=Plant CA", status=1)
+    ca(tmp_path, "rollover", "plant-root", "--to", "plant", status=1)
+    (tmp_path / "spare").mkdir()
+    (tmp_path / "spare" / "plant.pem").touch()
+    ca(tmp_path / "spare", "init", "plant", "--subject", "CN=x", "--root-subject", "CN=y", status=1)
+    assert [path.name for path in (tmp_path / "spare").iterdir()] == ["plant.pem"]
+    assert (tmp_path / "plant.key").read_bytes() == before
+
+
+def test_an_offline_root_gets_a_request_and_gives_a_certificate(tmp_path: Path) -> None:
+    assert "is for the root" in ca(tmp_path, "init", "plant", "--subject", "CN=Test CA")
+    request = x509.load_pem_x509_csr((tmp_path / "plant.csr").read_bytes())
+    assert request.is_signature_valid
+    root = make_root(DistinguishedName.from_text("CN=Offline Root"), now=system_clock())
+    key = load_pem_private_key(
+        (tmp_path / "plant.key").read_bytes(), (tmp_path / "plant.passphrase").read_bytes().strip()
+    )
+    given = make_issuing_ca(root, SUBJECT, now=system_clock(), key=key)  # type: ignore[arg-type]
+    (tmp_path / "given").write_bytes(given.certificate_pem())
+    (tmp_path / "root").write_bytes(root.certificate_pem())
+    assert "does not end in a root" in ca(tmp_path, "import", "plant", str(tmp_path / "given"), status=1)
+    ca(tmp_path, "import", "plant", str(tmp_path / "given"), "--chain", str(tmp_path / "root"))
+    usable(tmp_path, "plant")
+
+
+def test_a_certificate_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    ca(tmp_path, "init", "plant", "--subject", "CN=Test CA")
+    root = make_root(DistinguishedName.from_text("CN=Offline Root"), now=system_clock())
+    key = load_pem_private_key(
+        (tmp_path / "plant.key").read_bytes(), (tmp_path / "plant.passphrase").read_bytes().strip()
+    )
+    (tmp_path / "root").write_bytes(root.certificate_pem())
+    other = make_root(DistinguishedName.from_text("CN=Offline Root"), now=system_clock())
+    names = (dns_name("leaf.example"),)
+    wrong = {
+        "another key": make_issuing_ca(root, SUBJECT, now=system_clock()),
+        "not a CA's": make_tls_certificate(root, SUBJECT, names, now=system_clock(), key=key),  # type: ignore[arg-type]
+        "not signed by": make_issuing_ca(other, SUBJECT, now=system_clock(), key=key),  # type: ignore[arg-type]
+    }
+    for text, given in wrong.items():
+        (tmp_path / "given").write_bytes(given.certificate_pem())
+        said = ca(tmp_path, "import", "plant", str(tmp_path / "given"), "--chain", str(tmp_path / "root"), status=1)
+        assert text in said
+    assert not (tmp_path / "plant.pem").exists()
+
+
+def test_a_root_rolls_over_and_both_old_and_new_trust_reach_both_issuing_cas(tmp_path: Path) -> None:
+    ca(tmp_path, "init", "old", "--subject", "CN=Issuing 1", "--root-subject", "CN=Root")
+    ca(tmp_path, "rollover", "old-root", "--to", "new-root", "--key", "P-384")
+    ca(tmp_path, "init", "new", "--subject", "CN=Issuing 2", "--under", "new-root")
+    for name in ("old", "new"):
+        leaf = make_tls_certificate(
+            credential(tmp_path, name), SUBJECT, (dns_name("leaf.example"),), now=system_clock()
+        )
+        (tmp_path / f"{name}-leaf").write_bytes(leaf.certificate_pem())
+    at = {name: tmp_path / name for name in ("old-leaf", "new-leaf", "old.pem", "new.pem", "old-root.pem")}
+    trusted = tmp_path / "new-root.pem"
+    assert openssl_verify(at["old-root.pem"], at["old-leaf"], at["old.pem"]).endswith("OK\n")
+    assert openssl_verify(trusted, at["new-leaf"], at["new.pem"]).endswith("OK\n")
+    new_with_old, old_with_new = (tmp_path / f"new-root-{each}.pem" for each in ("new-with-old", "old-with-new"))
+    assert openssl_verify(at["old-root.pem"], at["new-leaf"], at["new.pem"], new_with_old).endswith("OK\n")
+    assert openssl_verify(trusted, at["old-leaf"], at["old.pem"], old_with_new).endswith("OK\n")
+    assert "error" in openssl_verify(at["old-root.pem"], at["new-leaf"], at["new.pem"])
+    assert "no root" in ca(tmp_path, "rollover", "old", "--to", "x", status=1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init", "x", "--subject", "no name"),
+        ("init", "x", "--subject", "CN=x", "--key", "rsa:512"),
+        ("init", "x", "--subject", "CN=x", "--root-subject", "CN=r", "--under", "r"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_usage_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ca(tmp_path, *arguments, status=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "gone.pem" in ca(tmp_path, "init", "x", "--subject", "CN=x", "--under", "gone", status=1)
+
+
+def test_the_issuing_cas_are_shown(tmp_path: Path) -> None:
+    deployment = create(tmp_path / "deployment", clock=system_clock)
+    done = CliRunner().invoke(app, ["show", "--json", "--config", str(deployment.config)])
+    assert done.exit_code == 0, done.output
+    (shown,) = json.loads(done.output)
+    own = certificate(deployment.folder / "ca" / "issuing.pem")
+    assert shown["name"] == "issuing"
+    assert shown["key"] == "ec:P-256"
+    assert shown["serial"] == format(own.serial_number, "x")
+    assert "Certwright Issuing CA" in CliRunner().invoke(app, ["show", "--config", str(deployment.config)]).output
