@@ -20,7 +20,7 @@ from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, approvals, certificates, intents, requests, revocations
 from server.store.approvals import Vote, Voter
-from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Granted, Spent, Taken
+from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Granted, Rejected, Spent, Taken
 from server.store.requests import Refusal, State, StoredRequest
 from server.store.revocations import Revocation
 from server.store.values import read_question, write_asked
@@ -222,7 +222,7 @@ class Enrollment:
         problem = Problem(Reason.POLICY, requests.REJECTED, detail=f"{by}: {why}")
         event = AuditEvent(now, Action.REJECTED, by, request_id, detail=why).row()
         try:
-            done = await self._store.write(lambda c: requests.refuse_pending(c, request_id, problem, now, event))
+            done = await self._store.write(lambda c: requests.reject(c, request_id, problem, now, event))
         except StoreUnavailable as error:
             return store_unavailable(error)
         return Refused(problem, request_id) if done else await self._not_pending(request_id)
@@ -328,6 +328,8 @@ class Enrollment:
                     return self._issuance.answer(claimed)
                 case AwaitsApproval():
                     return Pending(claimed.request_id, APPROVAL_RETRY)
+                case Rejected():
+                    return Refused(Problem(Reason.POLICY, requests.REJECTED), claimed.request_id)
                 case Spent():
                     return await self._refuse(_refusal(request_id, request, _No(_SPENT, verdict.plan.profile)))
                 case Taken():

@@ -135,7 +135,7 @@ def reject(
     who, now = record.person(by), system_clock()
     problem = Problem(Reason.POLICY, requests.REJECTED, detail=f"{who}: {why}")
     event = AuditEvent(now, Action.REJECTED, who, request_id, detail=why).row()
-    if not record.write(config, lambda c: requests.refuse_pending(c, request_id, problem, now, event)):
+    if not record.write(config, lambda c: requests.reject(c, request_id, problem, now, event)):
         record.stop(f"no request {request_id} waits for approval")
     typer.echo(f"{request_id} is rejected")
 

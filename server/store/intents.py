@@ -113,6 +113,13 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A person refused this lately: that is the answer again."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The request is not in a state to be worked on any more."""
 
@@ -124,7 +131,7 @@ class Spent:
     """A one-time secret that the request came with was used by another; there is no intent."""
 
 
-Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Taken | Spent
+Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
@@ -250,6 +257,10 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
         if not approvals.is_late(connection, row.id, lease.now):
             return AwaitsApproval(row.id)
         change(connection, row.id, state="refused", key=None, finished_at=lease.now, **LATE)
+    elif row.state == "refused":
+        if row.finished_at >= lease.replay_from:
+            return Rejected(row.id)
+        change(connection, row.id, key=None)
     elif row.state == "intended":
         if row.received_at >= lease.replay_from:
             return _resume(connection, row, lease)

@@ -172,8 +172,29 @@ def refuse_pending(
     connection: sa.Connection, request_id: str, problem: Problem, at: datetime, event: Mapping[str, object]
 ) -> bool:
     """Refuse a request that waits for a person, and free its key. Returns whether it was waiting."""
+    return _refuse(connection, request_id, problem, at, event, key=None)
+
+
+def reject(
+    connection: sa.Connection, request_id: str, problem: Problem, at: datetime, event: Mapping[str, object]
+) -> bool:
+    """Refuse a request that waits for a person, who says no. Returns whether it was waiting.
+
+    Its key stays its own for a while, so that asking again brings the refusal and not another wait.
+    """
+    return _refuse(connection, request_id, problem, at, event)
+
+
+def _refuse(
+    connection: sa.Connection,
+    request_id: str,
+    problem: Problem,
+    at: datetime,
+    event: Mapping[str, object],
+    **values: object,
+) -> bool:
     waiting = sa.and_(_table.id == request_id, _table.state == State.PENDING)
-    values = {"state": State.REFUSED, "key": None, "finished_at": at, **_problem(problem)}
+    values |= {"state": State.REFUSED, "finished_at": at, **_problem(problem)}
     if connection.execute(sa.update(requests).where(waiting).values(values)).rowcount != 1:
         return False
     connection.execute(sa.insert(audit_events), dict(event))

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from ca.csr import Csr
 from server.enrollment import RefusedAttempt
-from server.outcome import Pending, Problem, Reason
+from server.outcome import Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable
 from server.store.certificates import RevocationOutcome
 from server.store.requests import State, forget_refusals
@@ -209,3 +209,15 @@ async def test_a_certificate_has_the_digest_of_its_policy(store: FlakyStore) -> 
     await Door(store).submit(ask())
     (certificate,) = await stored(store)
     assert certificate.policy_digest == "0" * 64
+
+
+async def test_what_a_person_refused_stays_refused_for_a_day(store: FlakyStore) -> None:
+    door = Door(store)
+    waiting = await pending(door)
+    await door.reject(waiting, "admin:eve", "the pump was stolen")
+
+    again = await door.submit(ask("deferred"))
+
+    assert again == Refused(Problem(Reason.POLICY, "An administrator has rejected the request."), waiting)
+    door.now += timedelta(hours=24, seconds=1)
+    assert isinstance(await door.submit(ask("deferred")), Pending)
