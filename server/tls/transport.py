@@ -117,6 +117,8 @@ class TlsTransport(asyncio.Transport):
 
     @override
     def resume_reading(self) -> None:
+        if not self.reading_paused:  # aiohttp says so after each body that it has handed on
+            return
         self.reading_paused = False
         if not self._closing:
             self.tcp.resume_reading()

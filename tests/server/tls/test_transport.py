@@ -148,6 +148,16 @@ async def test_records_wait_while_reading_pauses_and_arrive_when_it_goes_on(serv
     ends.connection.connection_lost(None)
 
 
+async def test_reading_that_was_not_paused_is_not_resumed(server_holder: Holder) -> None:
+    ends = _Ends(server_holder)
+    transport = ends.shake()
+    transport.resume_reading()
+    ends.send([b"one"])
+    assert transport.is_reading()
+    assert (ends.app.received, ends.tcp.calls) == ([b"one"], [])
+    ends.connection.connection_lost(None)
+
+
 async def test_flow_control_of_tcp_reaches_the_application(server_holder: Holder) -> None:
     ends = _Ends(server_holder)
     ends.connection.pause_writing()  # there is no application yet
