@@ -12,6 +12,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
@@ -101,6 +102,16 @@ def _connect(path: Path, busy_timeout: float, *, read_only: bool) -> sqlite3.Con
     return connection
 
 
+def _begin(statement: str, connection: sa.Connection) -> None:
+    """Begin a transaction without what SQLAlchemy does round a statement, which costs more than all the rest of it."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - it came from `_connect`
+    try:
+        driver.execute(statement)
+    except sqlite3.Error as error:
+        raise exc.OperationalError(statement, None, error) from error
+
+
 async def _visit(thread: aiosqlite.Connection, function: Callable[..., T], *arguments: Any) -> T:
     """Run a function on the connection's thread."""
     # The one way in that aiosqlite has for more than a single statement; the lock file pins the version.
@@ -141,7 +152,7 @@ class Lane:
             poolclass=pool.StaticPool,
         )
         begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"  # a transaction that upgrades later may fail at once
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        event.listen(engine, "begin", partial(_begin, begin))
         return cls(thread, await _visit(thread, engine.connect))
 
     async def run(self, work: Work[T]) -> T:
