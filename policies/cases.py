@@ -113,6 +113,7 @@ class Given(Strict):
     endpoint: EndpointText
     requester: str = ""
     evidence: tuple[EvidenceWord, ...] | None = None
+    csr: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}$")] | None = None
     key: str = "ec:P-256"
     subject: SubjectText = DistinguishedName()
     names: tuple[Name, ...] = ()

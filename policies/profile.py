@@ -27,9 +27,10 @@ from policies.request import ENDPOINT_PROTOCOLS
 from policies.sections import Sections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime, timedelta
 
+    from ca.csr import Csr
     from policies.nodes import Node
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
@@ -109,12 +110,14 @@ class PolicyFile:
         digest: SHA-256, hex, of its text.
         profiles: its profiles, in order; never empty.
         tests: its tests and where each stands.
+        csrs: the certification requests that its tests name, by their file names.
     """
 
     file: str
     digest: str
     profiles: tuple[Profile, ...]
     tests: tuple[tuple[PolicyTest, Location], ...]
+    csrs: Mapping[str, Csr] = field(default_factory=dict, repr=False, compare=False)
 
 
 def file_schema() -> dict[str, Any]:
@@ -127,12 +130,14 @@ def file_schema() -> dict[str, Any]:
     }
 
 
-def parse_policy(text: str, file: str) -> PolicyFile:
+def parse_policy(text: str, file: str, csr_file: Callable[[str], Csr] | None = None) -> PolicyFile:
     """Read one policy file.
 
     Args:
         text: the content.
         file: its name, for locations.
+        csr_file: reads a certification request beside the file, by its name; raises ValueError with the reason. None:
+            there are no files.
 
     Raises:
         DocumentErrors: with every problem and its place. Nothing else is raised.
@@ -145,9 +150,29 @@ def parse_policy(text: str, file: str) -> PolicyFile:
     problems = [problem for profile in profiles for problem in _contradictions(profile)]
     tests = tuple((test, document.locate(("tests", index))) for index, test in enumerate(document.value.tests))
     problems += _test_problems(document, [profile.name for profile in profiles])
+    csrs: dict[str, Csr] = {}
+    problems += _read_csrs(document, csr_file, csrs)
     if problems:
         raise DocumentErrors(problems)
-    return PolicyFile(file, digest, profiles, tests)
+    return PolicyFile(file, digest, profiles, tests, csrs)
+
+
+def _read_csrs(
+    document: Document[_File], csr_file: Callable[[str], Csr] | None, csrs: dict[str, Csr]
+) -> Iterator[DocumentProblem]:
+    """Read the certification requests that tests name, and yield what is wrong with them."""
+    for index, test in enumerate(document.value.tests):
+        name = test.given.csr
+        if name is None or name in csrs:
+            continue
+        place = document.locate(("tests", index, "given", "csr"))
+        if csr_file is None:
+            yield DocumentProblem(place, "there are no files beside this one")
+            continue
+        try:
+            csrs[name] = csr_file(name)
+        except ValueError as error:
+            yield DocumentProblem(place, str(error))
 
 
 def parse_profiles(text: str, file: str) -> tuple[Profile, ...]:

@@ -66,12 +66,15 @@ def run_test(file: PolicyFile, test: PolicyTest, ceilings: Ceilings) -> Decision
     facts = IssuerFacts(TEST_NOW - timedelta(days=3650), TEST_NOW + test.given.issuer_left)
     issuers = {profile.sections.issuer: facts for profile in file.profiles}
     profiles = ProfileSet(file.profiles, ceilings=ceilings, issuers=issuers)
-    return profiles.decide(request_of(test.given, name))
+    csr = None if test.given.csr is None else file.csrs[test.given.csr]
+    return profiles.decide(request_of(test.given, name, csr))
 
 
-def request_of(given: Given, profile: str) -> EnrollmentRequest:
-    """Return the request that a test describes, for the named profile."""
-    key = _key(given.key)
+def request_of(given: Given, profile: str, csr: Csr | None = None) -> EnrollmentRequest:
+    """Return the request that a test describes, for the named profile; with a CSR from a file where it names one."""
+    if csr is not None:
+        given = given.model_copy(update={"subject": csr.subject, "names": csr.names})
+    key = _key(given.key) if csr is None else csr.key
     renewed = None
     if given.renews is not None:
         renewed = _renewed(given, given.renews, profile, key)
@@ -81,7 +84,7 @@ def request_of(given: Given, profile: str) -> EnrollmentRequest:
         kind=given.kind,
         endpoint=given.endpoint,
         profile=profile,
-        csr=_csr(given, key),
+        csr=csr or _csr(given, key),
         requester=Requester(given.requester or f"{kind}:test", _evidence(given, profile)),
         now=TEST_NOW,
         renewed=renewed,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import TYPE_CHECKING
 
+from ca.csr import MalformedCsr, parse_csr
 from policies.decision import Location
 from policies.document import DocumentErrors, DocumentProblem, did_you_mean
 from policies.profile import Ceilings, parse_policy
@@ -15,11 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
     from pathlib import Path
 
+    from ca.csr import Csr
     from policies.profile import IssuerFacts, PolicyFile
     from policies.request import EndpointName
     from server.config import Config
 
 _BLOCKED = re.compile(r"[0-9a-f]{64}|[0-9a-f]{20}")
+PEM_CSR = re.compile(rb"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----(.+?)-----END", re.DOTALL)
 SUFFIXES = frozenset({".yaml", ".yml"})
 
 
@@ -43,7 +47,22 @@ def read_policy(path: Path) -> PolicyFile:
         raise DocumentErrors([_at(path, f"can't read the file: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
         raise DocumentErrors([_at(path, f"the file is not UTF-8 (octet {error.start})")]) from error
-    return parse_policy(text, str(path))
+    return parse_policy(text, str(path), lambda name: _read_csr(path.parent / name))
+
+
+def _read_csr(path: Path) -> Csr:
+    """Read a certification request, PEM or DER. Raises ValueError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from error
+    match = PEM_CSR.search(data)
+    if match is not None:
+        data = base64.b64decode(b"".join(match[1].split()))
+    try:
+        return parse_csr(data)
+    except MalformedCsr as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def load_policies(

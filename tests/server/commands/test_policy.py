@@ -264,3 +264,32 @@ def test_the_schema_knows_every_key_and_refuses_others(folder: Path) -> None:
     assert sections["additionalProperties"] is False
     assert set(sections["properties"]) == set(Sections.model_fields)
     assert {"endpoints", "issuer", "evidence", "key"} <= set(sections["required"])
+
+
+def test_a_test_may_name_the_file_of_a_real_csr(folder: Path) -> None:
+    path = folder / "policies" / "iot-device.yaml"
+    csr(folder / "policies" / "sensor 17.csr", "CN=sensor-17", "sensor-17.example.com")
+    csr(folder / "policies" / "google.der", "CN=x", "www.google.com", encoding=Encoding.DER)
+    cases = """
+  - name: a real sensor
+    given: {endpoint: est/default, csr: sensor 17.csr}
+    expect: {decision: approved, subject: CN=sensor-17, names: [dns:sensor-17.example.com]}
+  - name: a real stranger
+    given: {endpoint: est/default, csr: google.der}
+    expect: {decision: denied, rules: [names.dns]}
+"""
+    path.write_text(path.read_text(encoding="utf-8") + cases, encoding="utf-8")
+    assert "13 tests pass" in run(folder, "check").stdout
+    (folder / "policies" / "google.der").write_bytes(b"\x30\x00")
+    (folder / "policies" / "sensor 17.csr").unlink()
+    result = run(folder, "check")
+    assert result.exit_code == 2
+    assert "sensor 17.csr can't be read" in result.stderr
+    assert "google.der: " in result.stderr
+
+
+def test_a_test_can_not_name_a_file_elsewhere(folder: Path) -> None:
+    path = folder / "policies" / "iot-device.yaml"
+    case = "\n  - {name: x, given: {endpoint: est/default, csr: ../server.yaml}, expect: {decision: denied}}\n"
+    path.write_text(path.read_text(encoding="utf-8") + case, encoding="utf-8")
+    assert run(folder, "check").exit_code == 2
