@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from server.scep.exchanges import find_exchanges
+from server.scep.observation import name_text
 from server.store import requests
 from server.store.certificates import find_by_request
 from server.store.requests import RequestFilter
@@ -67,8 +68,12 @@ class Told:
 
 def explain(connection: sa.Connection, text: str) -> tuple[Told, ...]:
     """Return the messages of a transaction or about a request, then the requests, the oldest first."""
-    exchanged = find_exchanges(connection, text)
-    known = {one.request_id for one in exchanged} | {text}
+    named = requests.find_request(connection, text)
+    exchanged = find_exchanges(connection, text if named is None else named.transaction or text)
+    if named is not None:
+        exchanged = tuple(one for one in exchanged if one.request_id == named.id)
+        return (*map(_message, exchanged), _request(connection, named))
+    known = {one.request_id for one in exchanged}
     found = [one for one in (requests.find_request(connection, each) for each in known if each) if one is not None]
     listed = requests.list_requests(connection, RequestFilter(text=text))
     ids = {one.id for one in found}
@@ -127,14 +132,19 @@ def _request(connection: sa.Connection, one: StoredRequest) -> Told:
 def _signed_by(signer: Mapping[str, Any]) -> str:
     if not signer:
         return "a certificate that is not in the message"
-    kind = "self-signed" if signer["self_issued"] else f"issued by {signer['issuer']}"
-    return f"{signer['subject'] or 'no name'}, {kind}, version {signer['version']}, serial {signer['serial']}"
+    kind = "self-signed" if signer["self_issued"] else f"issued by {name_text(signer['issuer'])}"
+    return (
+        f"{name_text(signer['subject']) or 'no name'}, {kind}, version {signer['version']}, serial {signer['serial']}"
+    )
 
 
 def _recipient(seen: Mapping[str, Any]) -> str:
     if "recipient" not in seen:
         return ""
-    return str(seen["recipient"]) + ("" if seen["recipient_known"] else ", which names none of our certificates")
+    recipient = seen["recipient"]
+    named = recipient.get("key_identifier") and f"key identifier {recipient['key_identifier']}"
+    named = named or f"{name_text(recipient['issuer'])}, serial {recipient['serial']}"
+    return named + ("" if seen["recipient_known"] else ", which names none of our certificates")
 
 
 def _words(oids: Sequence[str], known: Mapping[str, str]) -> str:

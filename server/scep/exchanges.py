@@ -27,7 +27,7 @@ exchanges = sa.Table(
     sa.Column("at", UtcTime(), nullable=False),
     sa.Column("endpoint", sa.String(80), nullable=False),
     sa.Column("transaction_id", sa.Text(), nullable=False, index=True),
-    sa.Column("request_id", sa.String(64), index=True),
+    sa.Column("request_id", sa.String(64)),
     sa.Column("address", sa.String(64)),
     sa.Column("outcome", sa.String(16), nullable=False),
     sa.Column("reason", sa.String(32)),
@@ -66,10 +66,9 @@ _insert = BulkInsert(
 )
 
 
-def record_exchanges(connection: sa.Connection, items: Sequence[Exchange]) -> list[None]:
-    """Write the exchanges of a group."""
+def record_exchanges(connection: sa.Connection, items: Sequence[Exchange]) -> None:
+    """Write exchanges."""
     _insert(connection, [_row(item) for item in items])
-    return [None] * len(items)
 
 
 def _row(item: Exchange) -> dict[str, object]:
@@ -85,10 +84,10 @@ def _row(item: Exchange) -> dict[str, object]:
     }
 
 
-def find_exchanges(connection: sa.Connection, text: str) -> tuple[Exchange, ...]:
-    """Return the newest exchanges with this transactionID or about this request, the oldest of them first."""
+def find_exchanges(connection: sa.Connection, transaction: str) -> tuple[Exchange, ...]:
+    """Return the newest exchanges with this transactionID, the oldest of them first."""
     table = exchanges.c
-    query = sa.select(exchanges).where(sa.or_(table.transaction_id == text, table.request_id == text))
+    query = sa.select(exchanges).where(table.transaction_id == transaction)
     rows = list(connection.execute(query.order_by(table.number.desc()).limit(_SHOWN)))
     return tuple(
         Exchange(

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from server.scep.messages import PkiMessage
 
 _LONGEST = 200
+_LONGEST_NAME = 2000
 _MOST = 40
-_INDEFINITE = 0x80
+_MICROMDM = b"SCEP SIGNER".hex()
 _STRING_TYPES = {0x0C: "UTF8String", 0x13: "PrintableString", 0x14: "T61String", 0x16: "IA5String", 0x1E: "BMPString"}
 _DIGESTS = {digest.oid: digest.label for digest in Digest}
 
@@ -111,7 +112,7 @@ def fingerprint(seen: dict[str, Any]) -> str:
 def looks_like(seen: dict[str, Any]) -> str:
     """Return which client this looks like, empty when it looks like none in particular."""
     agent, signer = str(seen["agent"]), seen.get("signer", {})
-    if str(signer.get("subject")).startswith("CN=SCEP SIGNER") or agent.startswith("Go-http-client"):
+    if _MICROMDM in str(signer.get("subject")) or agent.startswith("Go-http-client"):
         return "micromdm scepclient, or another one in Go"
     if "NDES" in agent or "Win32" in agent or str(seen.get("key_transport", "")).startswith("OAEP SHA-1"):
         return "Windows"
@@ -158,19 +159,20 @@ def _is_sorted(attributes: der.Tlv) -> bool:
 def _signer(certificate: BagCertificate) -> dict[str, Any]:
     return {
         "version": certificate.version,
-        "subject": _name(certificate.subject),
-        "issuer": _name(certificate.issuer),
+        "subject": certificate.subject.hex()[:_LONGEST_NAME],
+        "issuer": certificate.issuer.hex()[:_LONGEST_NAME],
         "serial": certificate.serial[2:].hex()[:_LONGEST],
         "self_issued": certificate.self_issued,
         "key": sha256(certificate.spki).hexdigest(),
     }
 
 
-def _name(encoded: bytes) -> str:
+def name_text(encoded: str) -> str:
+    """Return a name as people read it; on record it is as it was sent, in hexadecimal digits."""
     try:
-        return _printable(x509.Name.from_bytes(encoded).rfc4514_string())
+        return _printable(x509.Name.from_bytes(bytes.fromhex(encoded)).rfc4514_string())
     except ValueError:
-        return f"unreadable: {encoded.hex()[:64]}"
+        return f"unreadable: {encoded[:64]}"
 
 
 def _transport(sealed: Sealed) -> str:
@@ -178,10 +180,10 @@ def _transport(sealed: Sealed) -> str:
     return "PKCS#1 v1.5" if oaep is None else f"OAEP {oaep[0].label}, MGF1 {oaep[1].label}"
 
 
-def _recipient(wrapped: KeyTransRecipient) -> str:
+def _recipient(wrapped: KeyTransRecipient) -> dict[str, str]:
     if wrapped.key_identifier is not None:
-        return f"key identifier {wrapped.key_identifier.hex()[:_LONGEST]}"
-    return f"{_name(wrapped.issuer or b'')} serial {(wrapped.serial or b'')[2:].hex()[:_LONGEST]}"
+        return {"key_identifier": wrapped.key_identifier.hex()[:_LONGEST]}
+    return {"issuer": (wrapped.issuer or b"").hex()[:_LONGEST_NAME], "serial": (wrapped.serial or b"")[2:].hex()[:64]}
 
 
 def _request(csr: Csr) -> dict[str, Any]:

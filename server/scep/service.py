@@ -220,7 +220,7 @@ class ScepEndpoint:
         signer = authentic.signer
         if self._config.renewal and not signer.self_issued and self._credentials.issues_as(signer.issuer):
             return await self._renewal_req(exchange, request)
-        csr = await self._open(exchange, request)
+        csr, bare = await self._open(exchange, request)
         if csr.key != authentic.key and sha256(authentic.signer.der).digest() not in self._proxies:
             raise Rejected(KEY_MISMATCH)
         asked = Asked(self.name, authentic.message.transaction, csr, csr.challenge_password, exchange.address)
@@ -229,7 +229,7 @@ class ScepEndpoint:
             raise Rejected(admission)
         requester = Requester(admission.identity, (admission.evidence,), exchange.address)
         outcome = await self._submit(
-            exchange, authentic, without_challenge(csr), requester, profile=admission.profile, spends=admission.spends
+            exchange, authentic, bare, requester, profile=admission.profile, spends=admission.spends
         )
         return await self._panel.settle(asked.transaction, csr.der, outcome)
 
@@ -238,7 +238,7 @@ class ScepEndpoint:
         if not self._config.renewal:
             raise Rejected(NO_RENEWAL)
         authentic = request.authentic
-        csr = without_challenge(await self._open(exchange, request))
+        _with_challenge, csr = await self._open(exchange, request)
         try:
             signer = x509.load_der_x509_certificate(authentic.signer.der)
         except ValueError as error:
@@ -270,8 +270,8 @@ class ScepEndpoint:
                 return await self._panel.settle(transaction, candidate.csr, outcome, again=True)
         raise Rejected(UNKNOWN_TRANSACTION)
 
-    async def _open(self, exchange: _Exchange, request: Sealed) -> Csr:
-        """Return the enveloped request, its challenge password in it; every way to fail gives the same answer.
+    async def _open(self, exchange: _Exchange, request: Sealed) -> tuple[Csr, Csr]:
+        """Return the enveloped request as sent, and without its challenge; every way to fail gives the same answer.
 
         Only authorisation may see that: what goes further and on record is without, in no backup in the clear.
         """
@@ -281,8 +281,8 @@ class ScepEndpoint:
             csr = parse_csr(content, allow_sha1=Digest.SHA1 in digests, allow_md5=Digest.MD5 in digests)
         except MalformedCsr as error:
             raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
-        exchange.csr = without_challenge(csr)
-        return csr
+        exchange.csr = bare = without_challenge(csr)
+        return csr, bare
 
     async def _content(self, ra: RaKey, request: Sealed) -> bytes:
         key = await ra.unwrap(request.wrapped.encrypted_key, request.reply_to.transport)

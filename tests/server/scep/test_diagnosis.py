@@ -16,7 +16,7 @@ from server.cms.algorithms import Cipher, Digest, KeyTransport
 from server.commands.explaining import explain
 from server.scep.exchanges import Exchange, find_exchanges, forget_exchanges, record_exchanges
 from server.scep.observation import Carrier, looks_like
-from tests.server.scep.device import NOW, SCEP, Message, csr, enrollment, envelope, rsa_key, self_signed
+from tests.server.scep.device import NOW, SCEP, Message, common_name, csr, enrollment, envelope, rsa_key, self_signed
 from tests.server.scep.test_replies import version_1
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ async def test_the_oldest_exchanges_are_forgotten(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("seen", "client"),
     [
-        ({"signer": {"subject": "CN=SCEP SIGNER"}}, "micromdm"),
+        ({"signer": {"subject": common_name("SCEP SIGNER").public_bytes().hex()}}, "micromdm"),
         ({"agent": "CFNetwork/1.0 Darwin/1"}, "Apple"),
         ({"transaction_form": "decimal"}, "certmonger"),
         ({"signer": {"version": 1}, "digest": "SHA-1"}, ""),

@@ -29,7 +29,6 @@ def upgrade() -> None:
         sa.Column("observed", sa.Text(), nullable=False),
     )
     op.create_index("ix_scep_exchanges_transaction_id", "scep_exchanges", ["transaction_id"])
-    op.create_index("ix_scep_exchanges_request_id", "scep_exchanges", ["request_id"])
 
 
 def downgrade() -> None:
