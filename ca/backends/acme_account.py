@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ca.backends.http_client import Answer, HttpClient
 
-_TRIES = 5
+_TRIES = 10
 _TEMPORARY = frozenset({"rateLimited", "serverInternal", "badNonce", "orderNotReady"})
 _OURS = frozenset({"accountDoesNotExist", "externalAccountRequired", "userActionRequired"})
 """Errors about our account: the requester can't help them."""

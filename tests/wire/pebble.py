@@ -51,7 +51,7 @@ def _program(name: str) -> str:
 
 @contextmanager
 def pebble(folder: Path) -> Iterator[Pebble]:
-    """Run Pebble; its authorizations need dns-01, and one nonce of five is refused."""
+    """Run Pebble; its authorizations need dns-01, and one nonce of ten is refused."""
     programs = _program("pebble"), _program("pebble-challtestsrv")
     folder.mkdir(parents=True, exist_ok=True)
     acme, management, http, tls, dns, records = free_ports(6)
@@ -76,7 +76,7 @@ def pebble(folder: Path) -> Iterator[Pebble]:
     (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
     (folder / "dns01").write_text(HOOK.replace("PORT", str(records)))
     (folder / "dns01").chmod(0o700)
-    environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "20"}
+    environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "10"}
     off = [argument for name in ("http01", "https01", "tlsalpn01", "doh") for argument in (f"-{name}", "")]
     commands = (
         [programs[1], *off, "-dnsserver", f"127.0.0.1:{dns}", "-management", f"127.0.0.1:{records}"],

@@ -6,7 +6,7 @@ import re
 import ssl
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from cryptography import x509
@@ -29,7 +29,7 @@ from tests.wire.pebble import pebble
 from tests.wire.running import serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from ca.issuer import Issuer
@@ -72,6 +72,20 @@ def plan_for(**changes: object) -> CertificatePlan:
     return make_plan(**({**usual, **dates, **changes} | {"subject": DistinguishedName()}))
 
 
+@pytest.fixture
+async def made(ca: Pebble) -> AsyncIterator[Callable[..., UpstreamIssuer]]:
+    """Make issuers that are closed in the end."""
+    issuers: list[UpstreamIssuer] = []
+
+    def one(**settings: Any) -> UpstreamIssuer:
+        issuers.append(make(ca, **settings))
+        return issuers[-1]
+
+    yield one
+    for issuer in issuers:
+        await issuer.close()
+
+
 class TestAcme(IssuerContract):
     kinds: ClassVar[tuple[str, ...]] = ("P-256", "P-384", "rsa:2048")
 
@@ -79,22 +93,18 @@ class TestAcme(IssuerContract):
         return plan_for(**changes)
 
     @pytest.fixture
-    async def issuer(self, ca: Pebble) -> AsyncIterator[Issuer]:
-        issuer = make(ca)
-        yield issuer
-        await issuer.close()
+    def issuer(self, made: Callable[..., UpstreamIssuer]) -> Issuer:
+        return made()
 
 
-async def test_an_order_that_takes_longer_is_gone_on_with(ca: Pebble) -> None:
-    plan = plan_for()
-    hasty, patient = make(ca, seconds=0.05), make(ca)
+async def test_an_order_that_takes_longer_is_gone_on_with(made: Callable[..., UpstreamIssuer]) -> None:
+    plan = plan_for(names=(dns_name("slow-order.test"),))
+    hasty, patient = made(seconds=0.05), made()
     with pytest.raises(IssuerPending) as pending:
         await issue(hasty, plan)
     assert "/my-order/" in pending.value.reference
     permit = Permit("request", plan, 1, csr_of(plan), pending.value.reference)
     accept(patient, plan, await patient.issue(permit, plan, 1))
-    await hasty.close()
-    await patient.close()
 
 
 @pytest.mark.parametrize(
@@ -105,57 +115,50 @@ async def test_an_order_that_takes_longer_is_gone_on_with(ca: Pebble) -> None:
     ],
 )
 async def test_names_that_the_ca_does_not_certify_are_refused(
-    ca: Pebble, changes: dict[str, object], text: str
+    made: Callable[..., UpstreamIssuer], changes: dict[str, object], text: str
 ) -> None:
-    issuer = make(ca)
+    issuer = made()
     with pytest.raises(IssuerRefused, match=text):
         await issue(issuer, plan_for(**changes))
-    await issuer.close()
 
 
-async def test_without_a_way_to_prove_names_the_request_is_refused(ca: Pebble) -> None:
-    issuer = make(ca, hook="")
+async def test_without_a_way_to_prove_names_the_request_is_refused(made: Callable[..., UpstreamIssuer]) -> None:
+    issuer = made(hook="")
     with pytest.raises(IssuerRefused, match="no way to do it"):
         await issue(issuer, plan_for(names=(dns_name("never-proven.test"),)))
-    await issuer.close()
 
 
-async def test_a_proof_that_is_not_there_makes_the_order_invalid(ca: Pebble) -> None:
-    issuer = make(ca, hook="/bin/true")
+async def test_a_proof_that_is_not_there_makes_the_order_invalid(made: Callable[..., UpstreamIssuer]) -> None:
+    issuer = made(hook="/bin/true")
     with pytest.raises(IssuerRefused, match="invalid"):
         await issue(issuer, plan_for(names=(dns_name("unproven.test"),)))
-    await issuer.close()
 
 
-async def test_a_hook_that_fails_leaves_the_order_for_later(ca: Pebble) -> None:
-    issuer = make(ca, hook="/bin/false")
+async def test_a_hook_that_fails_leaves_the_order_for_later(made: Callable[..., UpstreamIssuer]) -> None:
+    issuer = made(hook="/bin/false")
     with pytest.raises(IssuerPending):
         await issue(issuer, plan_for(names=(dns_name("hook.test"),)))
-    await issuer.close()
 
 
-async def test_an_account_that_is_not_taken_is_no_fault_of_the_requester(ca: Pebble) -> None:
+async def test_an_account_that_is_not_taken_is_no_fault_of_the_requester(made: Callable[..., UpstreamIssuer]) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    issuer = make(ca, key=key, external=ExternalAccount.of("nobody", "c2VjcmV0"))
+    issuer = made(key=key, external=ExternalAccount.of("nobody", "c2VjcmV0"))
     with pytest.raises(IssuerUnavailable, match="our account is not taken"):
         await issue(issuer, plan_for())
-    await issuer.close()
 
 
-async def test_an_order_that_the_ca_does_not_know_is_refused(ca: Pebble) -> None:
-    issuer, plan = make(ca), plan_for()
+async def test_an_order_that_the_ca_does_not_know_is_refused(ca: Pebble, made: Callable[..., UpstreamIssuer]) -> None:
+    issuer, plan = made(), plan_for()
     permit = Permit("request", plan, 1, csr_of(plan), ca.directory.replace("/dir", "/my-order/nothing"))
     with pytest.raises(IssuerRefused, match="404"):
         await issuer.issue(permit, plan, 1)
-    await issuer.close()
 
 
-async def test_names_that_differ_from_the_csr_are_not_ordered(ca: Pebble) -> None:
-    issuer, plan = make(ca), plan_for()
+async def test_names_that_differ_from_the_csr_are_not_ordered(made: Callable[..., UpstreamIssuer]) -> None:
+    issuer, plan = made(), plan_for()
     other = replace(plan, names=(dns_name("other.test"),))
     with pytest.raises(IssuerRefused, match="from the CSR"):
         await issuer.issue(Permit("request", other, 1, csr_of(plan)), other, 1)
-    await issuer.close()
 
 
 @pytest.fixture(scope="module")
