@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from cryptography import x509
@@ -45,7 +45,7 @@ def accept(issuer: Issuer, plan: CertificatePlan, certificate: x509.Certificate,
 
 
 class IssuerContract:
-    kinds: tuple[str, ...] = ("P-256", "P-384", "P-521", "rsa:2048", "ed25519")
+    kinds: ClassVar[tuple[str, ...]] = ("P-256", "P-384", "P-521", "rsa:2048", "ed25519")
     """The kinds of subject keys that the CA takes."""
 
     def plan(self, **changes: object) -> CertificatePlan:
