@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -209,9 +210,12 @@ def open_schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(schema_generator=_LenientSchema)
 
 
+_schema = lru_cache(maxsize=16)(open_schema)  # it takes a tenth of a second, and each unknown key asks for it
+
+
 def _known_keys(model: type[BaseModel], path: KeyPath) -> Iterator[str]:
     """Yield the keys that the model knows at `path`, of all alternatives where there are several."""
-    schema = open_schema(model)
+    schema = _schema(model)
     definitions: dict[str, Any] = schema.get("$defs", {})
     here = list(_alternatives(schema, definitions))
     for step in path:
