@@ -17,9 +17,10 @@ from server.scep import pages as scep_pages
 from server.scep import routes as scep
 from server.scep.ra_renewal import RaFolder, RaRenewal
 from server.scep.superseded import Superseded
+from server.status.records import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aiohttp import web
     from cryptography import x509
@@ -68,6 +69,16 @@ class Services:
         name = issuer if issuer is not None else next(iter(self.material.issuers))
         return lambda: self.status.shelf.current_crl(name)
 
+    def newest_crl(self, issuer: str | None) -> Callable[[], Awaitable[bytes | None]]:
+        """Return what reads the newest revocation list of an issuer on record; None is the only one."""
+        scope = Scope(issuer if issuer is not None else next(iter(self.material.issuers)))
+
+        async def newest() -> bytes | None:
+            item = await self.status.shelf.get(scope)
+            return item.der if item is not None else None
+
+        return newest
+
 
 def mount(listener: str, app: web.Application, services: Services) -> None:
     """Mount what belongs on a listener."""
@@ -95,6 +106,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             chain=services.chain(config.issuer),
             clock=services.clock,
             expected=expected_at(name, services.config, services.material.policies),
+            newest_crl=services.newest_crl(config.issuer),
             generator=key_generator(name, services.config, services.material.tls_chain),
         )
         for name, config in services.config.endpoints.est.items()

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from ca import der
 from ca.csr import BadProof, Csr, MalformedCsr, UnsupportedKey, parse_csr, parse_keyless
 from ca.name_codec import read_general_names, read_name
+from server.cms.certificates import degenerate
 from server.est.messages import (
     BasicCredentials,
     Encoding,
@@ -241,6 +242,14 @@ def encode_base64(octets: bytes, *, wrapped: bool) -> bytes:
 def cacerts_reply(chain: Iterable[bytes], *, wrapped: bool) -> Reply:
     """Return the reply to cacerts (RFC 7030 section 4.1.3) with the DER certificates of the CA, root included."""
     body = encode_base64(certs_only(chain), wrapped=wrapped)
+    return Reply(200, (_CACERTS_TYPE, _TRANSFER_ENCODING), body)
+
+
+def crls_reply(crl: bytes | None, *, wrapped: bool) -> Reply:
+    """Return the reply to crls (RFC 8295) with a DER revocation list in SignedData; 204 where there is none."""
+    if crl is None:
+        return Reply(204, ())
+    body = encode_base64(degenerate((), (crl,)), wrapped=wrapped)
     return Reply(200, (_CACERTS_TYPE, _TRANSFER_ENCODING), body)
 
 

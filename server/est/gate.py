@@ -33,6 +33,10 @@ _Found: TypeAlias = "tuple[CertificateEvidence, StoredCertificate | None] | Prob
 _CMC_RA = ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 
 
+async def no_crl() -> None:
+    """Say that there is no revocation list."""
+
+
 @dataclass(frozen=True, slots=True)
 class EstEndpoint:
     """An EST service under one label.
@@ -44,6 +48,8 @@ class EstEndpoint:
         credentials: judges passwords and certificates.
         chain: returns the issuing CA's certificate and those above it, root last.
         clock: tells the time of a request.
+        newest_crl: returns the newest revocation list of the issuing CA, DER, None where there is none; raises
+            StoreUnavailable.
         generator: makes keys for devices, None where it does not.
         expected: returns what the profile that judges its requests wants of them, None when there is no profile.
     """
@@ -56,6 +62,7 @@ class EstEndpoint:
     clock: Clock
     expected: Callable[[], Expectations | None] = lambda: None
     generator: KeyGenerator | None = None
+    newest_crl: Callable[[], Awaitable[bytes | None]] = no_crl
 
     @property
     def name(self) -> EndpointName:

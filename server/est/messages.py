@@ -32,10 +32,11 @@ class Malformed(ValueError):
 
 
 class Operation(StrEnum):
-    """The operations that are served, by their path segment (RFC 7030 section 3.2.2)."""
+    """The operations that are served, by their path segment (RFC 7030 section 3.2.2, RFC 8295)."""
 
     CACERTS = "cacerts"
     CSRATTRS = "csrattrs"
+    CRLS = "crls"
     SIMPLEENROLL = "simpleenroll"
     SIMPLEREENROLL = "simplereenroll"
     SERVERKEYGEN = "serverkeygen"
@@ -43,7 +44,11 @@ class Operation(StrEnum):
     @property
     def methods(self) -> tuple[str, ...]:
         """The HTTP methods that the operation takes; HEAD goes with GET (RFC 9110 section 9.3.2)."""
-        return ("GET", "HEAD") if self in {Operation.CACERTS, Operation.CSRATTRS} else ("POST",)
+        return ("GET", "HEAD") if self in FETCHED else ("POST",)
+
+
+FETCHED = frozenset({Operation.CACERTS, Operation.CSRATTRS, Operation.CRLS})
+"""What anybody may fetch."""
 
 
 @dataclass(frozen=True, slots=True)

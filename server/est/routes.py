@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from server.est import codec, problems
 from server.est.csrattrs import Form, attributes_of, write_csrattrs
 from server.est.keygen import KeyGenerator, NewKey
-from server.est.messages import Layout, Malformed, Operation
+from server.est.messages import FETCHED, Layout, Malformed, Operation
 from server.est.service import EstEndpoint, Submission, enroll
 from server.http import BodyTooLarge, address, note, peer, read_body
-from server.outcome import Issued, Pending, Reason, Refused
+from server.outcome import Issued, Pending, Problem, Reason, Refused
+from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_LABEL", "EstEndpoint", "KeyGenerator", "mount"]
 
 DEFAULT_LABEL = "default"
+
+
+_NO_STORE = Problem(Reason.STORE_UNAVAILABLE, "The record can't be read at the moment.", retry_after=5)
 
 
 def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
@@ -45,10 +49,8 @@ def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
         note(request, endpoint=service.name, operation=target.operation.value)
         if request.method not in target.operation.methods:
             return _response(problems.method_not_allowed(target.operation.methods))
-        if target.operation is Operation.CACERTS:
-            return _response(service.cacerts(request))
-        if target.operation is Operation.CSRATTRS:
-            return _response(service.csrattrs(request))
+        if target.operation in FETCHED:
+            return _response(await service.fetch(request, target.operation))
         if target.operation is Operation.SERVERKEYGEN and not service.generates():
             return _response(problems.not_found())
         return _response(await service.enroll(request, target.operation))
@@ -72,6 +74,12 @@ class _Service:
         chain = [certificate.public_bytes(Encoding.DER) for certificate in endpoint.chain()]
         self._cacerts = {wrapped: codec.cacerts_reply(chain, wrapped=wrapped) for wrapped in (False, True)}
 
+    async def fetch(self, request: web.Request, operation: Operation) -> Reply:
+        """Answer what anybody may fetch."""
+        if operation is Operation.CACERTS:
+            return self.cacerts(request)
+        return self.csrattrs(request) if operation is Operation.CSRATTRS else await self.crls(request)
+
     def cacerts(self, request: web.Request) -> Reply:
         """Answer cacerts (section 4.1), which asks for no authentication."""
         return self._cacerts[self._is_wrapped(request)]
@@ -82,6 +90,14 @@ class _Service:
         demanded = attributes_of(self._endpoint.config)
         found = write_csrattrs(expected, self._form, demanded) if expected is not None else None
         return codec.csrattrs_reply(found, wrapped=self._is_wrapped(request))
+
+    async def crls(self, request: web.Request) -> Reply:
+        """Answer crls (RFC 8295) to anybody, as the list is published everywhere."""
+        try:
+            newest = await self._endpoint.newest_crl()
+        except StoreUnavailable:
+            return problems.reply(_NO_STORE, realm=None)
+        return codec.crls_reply(newest, wrapped=self._is_wrapped(request))
 
     def generates(self) -> bool:
         """Whether keys are made here (section 4.4)."""

@@ -10,6 +10,7 @@ def test_cacerts_is_fetched_and_enrollments_are_posted() -> None:
     assert {operation: operation.methods for operation in Operation} == {
         Operation.CACERTS: ("GET", "HEAD"),
         Operation.CSRATTRS: ("GET", "HEAD"),
+        Operation.CRLS: ("GET", "HEAD"),
         Operation.SIMPLEENROLL: ("POST",),
         Operation.SIMPLEREENROLL: ("POST",),
         Operation.SERVERKEYGEN: ("POST",),
