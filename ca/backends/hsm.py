@@ -166,6 +166,10 @@ class SignerProcess:
         process.wait()
 
 
+LONG = 1 << 16
+"""More octets than this are hashed here; certificates are far below, and the HSM hashes them."""
+
+
 def _no_private_bytes() -> NoReturn:
     raise TypeError("the key is in an HSM and can't leave it")
 
@@ -174,6 +178,16 @@ def _digest(algorithm: asymmetric_utils.Prehashed | hashes.HashAlgorithm) -> str
     if isinstance(algorithm, asymmetric_utils.Prehashed):
         raise TypeError("the HSM hashes by itself")
     return algorithm.name
+
+
+def _octets(data: Any, algorithm: asymmetric_utils.Prehashed | hashes.HashAlgorithm) -> dict[str, object]:
+    """Return what is to be signed as the signer process takes it: a long revocation list only as its hash."""
+    octets = bytes(data)
+    if len(octets) <= LONG or isinstance(algorithm, asymmetric_utils.Prehashed):
+        return {"data": octets.hex()}
+    hasher = hashes.Hash(algorithm)
+    hasher.update(octets)
+    return {"data": hasher.finalize().hex(), "hashed": True}
 
 
 class HsmRsaKey(rsa.RSAPrivateKey):
@@ -198,7 +212,7 @@ class HsmRsaKey(rsa.RSAPrivateKey):
                 raise TypeError("the length of the salt must be a number")
             more = {"scheme": "pss", "salt": salt}
         name = _digest(algorithm)
-        reply = self.signer.ask("sign", label=self._label, digest=name, data=bytes(data).hex(), **more)
+        reply = self.signer.ask("sign", label=self._label, digest=name, **_octets(data, algorithm), **more)
         return bytes.fromhex(reply["signature"])
 
     def decrypt(self, ciphertext: Any, padding: padding.AsymmetricPadding) -> bytes:
@@ -244,7 +258,8 @@ class HsmEcKey(ec.EllipticCurvePrivateKey):
     def sign(self, data: Any, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
         """Return an Ecdsa-Sig-Value. Raises as `SignerProcess.ask`."""
         name = _digest(signature_algorithm.algorithm)
-        reply = self.signer.ask("sign", label=self._label, scheme="ecdsa", digest=name, data=bytes(data).hex())
+        octets = _octets(data, signature_algorithm.algorithm)
+        reply = self.signer.ask("sign", label=self._label, scheme="ecdsa", digest=name, **octets)
         return bytes.fromhex(reply["signature"])
 
     @property

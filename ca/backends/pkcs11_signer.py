@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
+from ca import der
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,6 +48,11 @@ _DIGESTS: dict[str, hashes.HashAlgorithm] = {
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
+_DIGEST_OIDS = {
+    "sha256": "2.16.840.1.101.3.4.2.1",
+    "sha384": "2.16.840.1.101.3.4.2.2",
+    "sha512": "2.16.840.1.101.3.4.2.3",
+}
 _CURVES = {"P-256": "secp256r1", "P-384": "secp384r1", "P-521": "secp521r1"}
 _WRONG = (
     pkcs11.exceptions.PinIncorrect,
@@ -61,6 +68,12 @@ _WRONG = (
 
 class Misconfigured(Exception):
     """What was asked for is not there, or the PIN is wrong: asking again does not help."""
+
+
+def _hash(digest: str, octets: bytes) -> bytes:
+    hasher = hashes.Hash(_DIGESTS[digest])
+    hasher.update(octets)
+    return hasher.finalize()
 
 
 def write_frame(stream: IO[bytes], message: dict[str, Any]) -> None:
@@ -129,20 +142,23 @@ class Signer:
             raise Misconfigured(f"the key {label!r} is neither RSA nor EC")
         return {"spki": spki.hex()}
 
-    def sign(self, label: str, scheme: str, digest: str, data: str, salt: int = 0) -> dict[str, Any]:
-        """Return a signature: ``pkcs1``, ``pss`` or ``ecdsa`` over data that is hashed with `digest`."""
+    def sign(
+        self, label: str, scheme: str, digest: str, data: str, salt: int = 0, *, hashed: bool = False
+    ) -> dict[str, Any]:
+        """Return a signature: ``pkcs1``, ``pss`` or ``ecdsa`` over data hashed with `digest`, here or before."""
         key, octets = self._private(label), bytes.fromhex(data)
         if scheme == "ecdsa":
-            hashed = hashes.Hash(_DIGESTS[digest])
-            hashed.update(octets)
-            raw = key.sign(hashed.finalize(), mechanism=Mechanism.ECDSA)
+            raw = key.sign(octets if hashed else _hash(digest, octets), mechanism=Mechanism.ECDSA)
             half = len(raw) // 2
             numbers = int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big")
             return {"signature": encode_dss_signature(*numbers).hex()}
         if scheme == "pss":
-            mechanism = getattr(Mechanism, f"{digest.upper()}_RSA_PKCS_PSS")
+            mechanism = Mechanism.RSA_PKCS_PSS if hashed else getattr(Mechanism, f"{digest.upper()}_RSA_PKCS_PSS")
             parameters = (*_HASHED[digest], salt)
             return {"signature": key.sign(octets, mechanism=mechanism, mechanism_param=parameters).hex()}
+        if hashed:
+            info = der.sequence(der.sequence(der.oid(_DIGEST_OIDS[digest]), der.null()), der.octet_string(octets))
+            return {"signature": key.sign(info, mechanism=Mechanism.RSA_PKCS).hex()}
         return {"signature": key.sign(octets, mechanism=_RSA_SIGN[digest]).hex()}
 
     def decrypt(self, label: str, data: str, oaep: list[str] | None = None) -> dict[str, Any]:
