@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = folder / "server.yaml"
-    file.write_text(
-        file.read_text().replace("    authenticate:\n", "    authenticate:\n      one_time_passwords: true\n")
-    )
+    text = file.read_text().replace("    authenticate:\n", "    authenticate:\n      one_time_passwords: true\n")
+    file.write_text(text.replace("    challenge:\n", "    challenge:\n      one_time: true\n"))
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "250")
     return folder
