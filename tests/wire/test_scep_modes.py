@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from server.bench.process import free_ports
+from ca.ceremony import generate_key, make_ra_certificate
+from ca.names import DistinguishedName
 from server.clock import system_clock
-from server.deployment.folder import Ports
-from server.deployment.making import create
-from tests.wire.devices import accept, refusals
+from tests.wire.devices import accept, openssl, refusals
+from tests.wire.issuing import PASSPHRASE, make_ca, make_deployment
 from tests.wire.running import REPOSITORY, require_program, run, serve
 from tests.wire.test_scep_strongswan import Router, pki, transaction_of
 
@@ -29,15 +29,22 @@ if TYPE_CHECKING:
 RA = "ra: {certificate: ra/ra.pem, key: ra/ra.key, passphrase_file: ra/ra.passphrase}"
 STATIC = "challenge: {static: secrets/scep-challenge}"
 ENDPOINTS = {
-    "legacy": f"{{profiles: [network-device], {RA}, {STATIC}, compatibility: legacy-des, ca_certificates: ra-only}}",
-    "approved": f"{{profiles: [approved-device], {RA}, {STATIC}}}",
+    "legacy": (
+        f"{{issuer: issuing, profiles: [network-device], {RA}, {STATIC}, "
+        "compatibility: legacy-des, ca_certificates: ra-only}"
+    ),
+    "approved": f"{{issuer: issuing, profiles: [approved-device], {RA}, {STATIC}}}",
     "once": (
-        f"{{profiles: [network-device], {RA}, "
+        f"{{issuer: issuing, profiles: [network-device], {RA}, "
         "challenge: {one_time: true, page: {users: secrets/est-passwords.yaml}}}"
     ),
     "renewing": (
-        f"{{profiles: [network-device], {RA}, {STATIC}, "
+        f"{{issuer: issuing, profiles: [network-device], {RA}, {STATIC}, "
         "ra_renewal: {profile: scep-ra, before: 3650d, folder: ra/renewed}}"
+    ),
+    "rolling": (
+        f"{{issuer: issuing, profiles: [network-device], {RA}, {STATIC}, rollover: {{issuer: next, "
+        "profile: next-device, ra: {certificate: ra/next.pem, key: ra/next.key, passphrase_file: ca/pass}}}"
     ),
 }
 _numbers = count(1)
@@ -45,16 +52,25 @@ _numbers = count(1)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    https, http, admin, http01 = free_ports(4)
-    folder = tmp_path_factory.mktemp("scep") / "deployment"
-    deployment = create(folder, ports=Ports(https, http, admin, http01), clock=system_clock)
+    deployment = make_deployment(tmp_path_factory.mktemp("scep") / "deployment")
+    ca, ra = deployment.folder / "ca", deployment.folder / "ra"
+    (ca / "pass").write_text(f"{PASSPHRASE}\n")
+    files = "certificate: ca/next.pem, chain: ca/next.pem, key: ca/next.key, passphrase: {file: ca/pass}"
+    coming = make_ca(ca, "next", generate_key("P-256"))
+    next_ra = make_ra_certificate(coming, DistinguishedName.from_text("CN=Next RA"), now=system_clock())
+    (ra / "next.pem").write_bytes(next_ra.certificate_pem())
+    (ra / "next.key").write_bytes(next_ra.key_pem(PASSPHRASE.encode()))
     lines = "".join(f"  scep/{label}: {settings}\n" for label, settings in ENDPOINTS.items())
     text = deployment.config.read_text()
+    text = text.replace("\nissuers:\n", f"\nissuers:\n  next: {{type: local, {files}}}\n")
     deployment.config.write_text(text.replace("\nendpoints:\n", f"\nendpoints:\n{lines}"))
     policies = deployment.folder / "policies"
     profile = (policies / "network-device.yaml").read_text().partition("\ntests:")[0]
-    profile = profile.replace("  network-device:\n", "  approved-device:\n    approval: manual\n")
-    (policies / "approved-device.yaml").write_text(profile)
+    approved = profile.replace("  network-device:\n", "  approved-device:\n    approval: manual\n")
+    (policies / "approved-device.yaml").write_text(approved)
+    following = profile.replace("  network-device:\n", "  next-device:\n").replace("issuer: issuing", "issuer: next")
+    following = following.replace("    renewal:\n", "    renewal:\n      profiles: [next-device, network-device]\n")
+    (policies / "next-device.yaml").write_text(following)
     (policies / "scep-ra.yaml").write_text(example())
     running = serve(deployment)
     yield running
@@ -198,3 +214,30 @@ def test_micromdms_scepclient_is_refused_with_a_wrong_challenge(server: RunningS
     url = ("-server-url", f"{server.scep_url}/legacy", "-cn", "mdm-2.example")
     assert run(program, *files, *url, "-challenge", "guess", cwd=tmp_path, check=False).returncode != 0
     assert not (tmp_path / "client.pem").exists()
+
+
+def test_a_router_gets_a_certificate_of_the_next_ca_before_the_change(
+    server: RunningServer, router: Router, tmp_path: Path
+) -> None:
+    """GetNextCACert announces the next CA; what is enveloped for its RA is issued by it, a renewal too."""
+    curl = require_program("curl", "apt-get install curl")
+    fetched, content = tmp_path / "next.p7m", tmp_path / "next.p7b"
+    run(curl, "--silent", "--fail", "--output", fetched, f"{server.scep_url}/rolling?operation=GetNextCACert")
+    openssl("cms", "-verify", "-noverify", "-inform", "DER", "-in", fetched, "-binary", "-out", content)
+    announced = openssl("pkcs7", "-inform", "DER", "-in", content, "-print_certs")
+    ra, ca = x509.load_pem_x509_certificates(announced.encode())
+    next_ca, next_ra = server.folder / "ca" / "next.pem", server.folder / "ra" / "next.pem"
+    assert ca == x509.load_pem_x509_certificate(next_ca.read_bytes())
+    assert ra == x509.load_pem_x509_certificate(next_ra.read_bytes())
+
+    enroll(server, router, "rolling", *challenge(server))
+    present = accept(server, router.certificate)
+    trust = ("--cacert-sig", next_ra, "--cacert", next_ca)
+    where = ("--url", f"{server.scep_url}/rolling", "--outform", "pem", "--cacert-enc", next_ra, *trust)
+    evidence = router.set_aside()
+    names = ("--dn", f"CN={router.name}", "--san", router.name)
+    done = pki("--scep", *where, "--in", router.key, *names, *evidence)
+    following = x509.load_pem_x509_certificate(done.stdout.encode())
+    following.verify_directly_issued_by(ca)
+    assert following.subject == present.subject
+    assert server.is_stored(following)

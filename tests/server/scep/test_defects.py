@@ -190,6 +190,61 @@ async def test_all_that_only_the_ra_key_can_tell_gives_the_same_octets(lab: Lab)
     assert len({request.detail for request in refused}) > 2, "administrators are told more"
 
 
+def raw(block: bytes) -> dict[str, Any]:
+    """Encrypt a block without padding it."""
+    numbers = rsa_key("ra").public_key().public_numbers()
+    wrapped = pow(int.from_bytes(block, "big"), numbers.e, numbers.n).to_bytes(256, "big")
+    return {"wrapped": lambda _: wrapped}
+
+
+BLEICHENBACHER: dict[str, dict[str, Any]] = {
+    "conforming, 16 octets": raw(b"\x00\x02" + b"\x55" * 237 + b"\x00" + bytes(16)),
+    "conforming, empty": raw(b"\x00\x02" + b"\x55" * 253 + b"\x00"),
+    "conforming, 48 octets": raw(b"\x00\x02" + b"\x55" * 205 + b"\x00" + bytes(48)),
+    "first octet not zero": raw(b"\x01\x02" + b"\x55" * 237 + b"\x00" + bytes(16)),
+    "block type 1": raw(b"\x00\x01" + b"\x55" * 237 + b"\x00" + bytes(16)),
+    "block type 0": raw(b"\x00\x00" + b"\x55" * 237 + b"\x00" + bytes(16)),
+    "no separator": raw(b"\x00\x02" + b"\x55" * 254),
+    "separator among the first eight": raw(b"\x00\x02" + b"\x55" * 4 + b"\x00" + b"\x55" * 249),
+    "seven octets of padding": raw(b"\x00\x02" + b"\x55" * 7 + b"\x00" + bytes(246)),
+    "zero": raw(bytes(256)),
+    "one": raw(bytes(255) + b"\x01"),
+}
+"""What Bleichenbacher's attack and its successors send (ROBOT, Bardou et al.), on a 2048-bit key."""
+
+
+@pytest.mark.parametrize("kind", ["17", "19", "21", "22"], ids=["RenewalReq", "PKCSReq", "GetCert", "GetCRL"])
+async def test_no_operation_is_an_oracle_for_the_padding_of_rsa_or_cbc(lab: Lab, kind: str) -> None:
+    """Each operation that opens envelopes answers all of these with the same octets."""
+    lab.current_crl = lambda: None
+    endpoint = lab.endpoint(get_cert=True)
+    good = enrollment(lab.ra_der).content or b""
+    bad = [rebuilt(good, **changes) for changes in (*BLEICHENBACHER.values(), *TAMPERED.values())]
+    answers = set()
+    for content in bad:
+        answer = await lab.send(enrollment(lab.ra_der, content=content, kind=der.printable(kind)), endpoint)
+        answers.add((answer.status, answer.content_type, answer.body, answer.retry_after))
+    assert len(answers) == 1
+    assert await lab.issued() == 0
+
+
+@pytest.mark.parametrize("cipher", Cipher)
+async def test_no_cipher_is_an_oracle_for_its_padding(lab: Lab, cipher: Cipher) -> None:
+    """Every last octet of the block before the last (Vaudenay): one of them makes the padding right."""
+    endpoint = lab.endpoint(compatibility="legacy-des")
+    good = envelope(csr(KEY), lab.ra_der, cipher)
+    ciphertext = read_envelope(good).ciphertext
+    bodies = set()
+    for octet in range(1, 256, 5):
+        place = -cipher.block_octets - 1
+        changed = bytearray(ciphertext)
+        changed[place] ^= octet
+        body = (await lab.send(enrollment(lab.ra_der, content=good.replace(ciphertext, bytes(changed))), endpoint)).body
+        bodies.add(body)
+    assert len(bodies) == 1
+    assert await lab.issued() == 0
+
+
 async def test_an_envelope_that_is_malformed_or_for_others_says_no_more_than_that(lab: Lab) -> None:
     for_others = rebuilt(envelope(csr(KEY), self_signed(rsa_key("stranger"), "stranger")), recipients=2)
     answers = [
