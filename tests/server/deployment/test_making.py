@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from ruamel.yaml import YAML
 
-from server.config import load_config
+from server.config import LocalIssuerConfig, load_config
 from server.deployment.folder import PROTECTED, Secrets
 from server.deployment.making import DeploymentRefused, create
 
@@ -31,11 +31,12 @@ def test_everything_that_the_configuration_names_is_there(made: Deployment) -> N
     (scep,) = config.endpoints.scep.values()
     (est,) = config.endpoints.est.values()
     assert config.listeners.https
+    assert isinstance(issuer, LocalIssuerConfig)
     assert scep.challenge
-    named = {issuer.certificate, issuer.key, issuer.passphrase_file, issuer.chain}
-    named |= {scep.ra.certificate, scep.ra.key, scep.challenge.static}
-    named |= {config.listeners.https.certificate, config.listeners.https.key}
-    named |= {path for path in (scep.ra.passphrase_file, est.authenticate.passwords) if path}
+    paths = {issuer.certificate, issuer.key, issuer.passphrase_file, issuer.chain}
+    paths |= {scep.ra.certificate, scep.ra.key, scep.ra.passphrase_file, scep.challenge.static}
+    paths |= {config.listeners.https.certificate, config.listeners.https.key, est.authenticate.passwords}
+    named = {path for path in paths if path}
     assert len(named) == 11
     assert [path for path in named if not path.is_file()] == []
 
