@@ -92,7 +92,8 @@ def _recipients(settings: ServerKeys, here: KeyPath, reader: Reader) -> list[x50
     if settings.recipients is None:
         return []
     where = (*here, "recipients")
+    octets = reader.file(where, settings.recipients)
     try:
-        return x509.load_pem_x509_certificates(reader.file(where, settings.recipients))
+        return x509.load_pem_x509_certificates(octets)
     except ValueError as error:
         raise DocumentErrors([reader.problem(where, f"{settings.recipients} holds no PEM certificates")]) from error

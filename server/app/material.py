@@ -15,12 +15,14 @@ from ca.issuer import IssuerConfigurationError
 from policies.document import DocumentErrors, DocumentProblem
 from policies.profile import IssuerFacts
 from policies.profile_set import UnknownProfile
+from server.app.est import key_generator
 from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.live_policies import LivePolicies
 from server.app.lookups import Remembering, load_sources
 from server.app.scep import ScepSecrets, load_secrets
 from server.app.secret_sources import Reader
+from server.app.trust import load_trust
 from server.credentials import Authenticators, load_challenge, load_passwords
 from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, refuse_own
 from server.credentials.crls import CrlFiles, MalformedCrl
@@ -114,6 +116,12 @@ class _Loader:
             name: self._attempt(("endpoints", str(name)), self._authenticators, name) for name in config.endpoints.all()
         }
         lookups = self._attempt(("lookups",), load_sources, config, self._reader, monotonic)
+        for name, endpoint in config.endpoints.est.items():
+            issuer = issuers.get(endpoint.issuer or next(iter(config.issuers)))
+            if issuer is not None and tls is not None:
+                here = ("endpoints", str(name))
+                self._attempt((*here, "other_root"), load_trust, name, config, self._reader, issuer.chain())
+                self._attempt((*here, "serverkeygen"), key_generator, name, config, tls[0])
         if policies is None or self._problems:
             raise DocumentErrors(self._problems)
         return Material(

@@ -12,6 +12,7 @@ from server.app.acme import acme_profiles, external_accounts
 from server.app.est import expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
+from server.app.trust import load_trust
 from server.est import routes as est
 from server.scep import pages as scep_pages
 from server.scep import routes as scep
@@ -106,6 +107,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             chain=services.chain(config.issuer),
             clock=services.clock,
             expected=expected_at(name, services.config, services.material.policies),
+            links=load_trust(name, services.config, Reader(services.config), services.chain(config.issuer)()),
             newest_crl=services.newest_crl(config.issuer),
             generator=key_generator(name, services.config, services.material.tls_chain),
         )

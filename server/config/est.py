@@ -126,6 +126,7 @@ class EstEndpointConfig(Profiled):
         aliases: other labels of the same service, like ``est/plant-renew``; some devices want one for each operation.
         legacy_status: whether refusals keep to the status codes that libest knows.
         lenient_content_type: whether a request is taken whatever its Content-Type says, or without one.
+        other_root: while roots change: PEM of the other root, and of each of the two signed by the other, for cacerts.
         serverkeygen: whether and how keys are made for devices; absent: never.
         base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
             line for strongSwan alone, which reads nothing else before 5.9.11.
@@ -140,6 +141,7 @@ class EstEndpointConfig(Profiled):
     legacy_status: bool = False
     lenient_content_type: bool = False
     csrattrs: Literal["none", "legacy", "rfc9908", "both"] = "both"
+    other_root: Path | None = None
     serverkeygen: ServerKeys | None = None
     base64_layout: Literal["auto", "wrapped", "single"] = "auto"
 

@@ -50,6 +50,7 @@ class EstEndpoint:
         clock: tells the time of a request.
         newest_crl: returns the newest revocation list of the issuing CA, DER, None where there is none; raises
             StoreUnavailable.
+        links: certificates that link the root with another one while roots change, and that one.
         generator: makes keys for devices, None where it does not.
         expected: returns what the profile that judges its requests wants of them, None when there is no profile.
     """
@@ -62,6 +63,7 @@ class EstEndpoint:
     clock: Clock
     expected: Callable[[], Expectations | None] = lambda: None
     generator: KeyGenerator | None = None
+    links: tuple[x509.Certificate, ...] = ()
     newest_crl: Callable[[], Awaitable[bytes | None]] = no_crl
 
     @property

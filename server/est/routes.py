@@ -71,7 +71,7 @@ class _Service:
         self._endpoint = endpoint
         self._layout = Layout(endpoint.config.base64_layout)
         self._form = Form(endpoint.config.csrattrs)
-        chain = [certificate.public_bytes(Encoding.DER) for certificate in endpoint.chain()]
+        chain = [certificate.public_bytes(Encoding.DER) for certificate in (*endpoint.chain(), *endpoint.links)]
         self._cacerts = {wrapped: codec.cacerts_reply(chain, wrapped=wrapped) for wrapped in (False, True)}
 
     async def fetch(self, request: web.Request, operation: Operation) -> Reply:
