@@ -49,11 +49,15 @@ def _denied(findings: tuple[Finding, ...], detail: str) -> ProblemDocument:
     if not named or len(named) < len(findings):
         return ProblemDocument(ErrorType.BAD_CSR, text)
     problems = tuple(
-        Subproblem(ErrorType.REJECTED_IDENTIFIER, each.message, Identifier("dns", each.value.removeprefix("dns:")))
-        for each in named
-        if each.value
+        Subproblem(ErrorType.REJECTED_IDENTIFIER, each.message, _identifier(each.value)) for each in named if each.value
     )
     return ProblemDocument(ErrorType.REJECTED_IDENTIFIER, text, subproblems=problems)
+
+
+def _identifier(text: str) -> Identifier:
+    """Return the identifier that a finding writes as a general name."""
+    type_, colon, value = text.partition(":")
+    return Identifier(type_, value) if colon and type_ in {"dns", "ip"} else Identifier("dns", text)
 
 
 def reason_of(document: ProblemDocument) -> Reason:  # noqa: PLR0911 - one flat table, proved complete

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policies.document import DocumentErrors
+from server.acme.challenges.dns01 import dns01
+from server.acme.challenges.http01 import http01
+from server.acme.challenges.tls_alpn01 import tls_alpn01
 from server.acme.routes import AcmeProfile, ExternalAccounts
 from server.credentials import Sealer
 from server.credentials.sealing import parse_key
@@ -13,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from policies.request import EndpointName
+    from server.acme.challenges import ChallengeType
     from server.app.live_policies import LivePolicies
     from server.app.secret_sources import Reader
-    from server.config import Config
+    from server.config import AcmeEndpointConfig, Config
 
 
 def acme_profiles(names: tuple[str, ...], policies: LivePolicies) -> Mapping[str, AcmeProfile]:
@@ -42,3 +46,13 @@ def external_accounts(name: EndpointName, config: Config, reader: Reader) -> Ext
     except ValueError as error:
         raise DocumentErrors([config.problem(where, f"sealing_key: {error}")]) from error
     return ExternalAccounts(settings.required, Sealer(key))
+
+
+def challenges(config: AcmeEndpointConfig) -> tuple[ChallengeType, ...]:
+    """Return the challenges that an endpoint offers, in its order, each once."""
+    made: dict[str, ChallengeType] = {
+        "http-01": http01(config.http01),
+        "dns-01": dns01(config.dns01),
+        "tls-alpn-01": tls_alpn01(config.tls_alpn01),
+    }
+    return tuple(made[type_] for type_ in dict.fromkeys(config.challenges))

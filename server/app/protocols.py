@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.acme import routes as acme
-from server.acme.challenges.http01 import http01
-from server.app.acme import acme_profiles, external_accounts
+from server.app.acme import acme_profiles, challenges, external_accounts
 from server.app.est import expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
@@ -199,7 +198,7 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             store=services.store,
             enrollment=services.enrollment,
             nonces=services.nonces,
-            challenges=(http01(config.http01),),
+            challenges=challenges(config),
             clock=services.clock,
             decide=services.material.policies.decide,
             profiles=acme_profiles(config.profiles, services.material.policies),

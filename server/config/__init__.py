@@ -1,8 +1,10 @@
 """The configuration file, ``server.yaml``, read into a frozen `Config`; every error names file, line and column."""
 
+from server.config.acme import Dns01
 from server.config.endpoints import (
     AcmeEndpointConfig,
     Http01,
+    TlsAlpn01,
 )
 from server.config.est import Authenticate, EstEndpointConfig, Manufacturer, ServerKeys
 from server.config.file import CeilingsConfig, Config, load_config
@@ -20,6 +22,7 @@ __all__ = [
     "CeilingsConfig",
     "Challenge",
     "Config",
+    "Dns01",
     "EstEndpointConfig",
     "HsmKeyConfig",
     "Http01",
@@ -40,6 +43,7 @@ __all__ = [
     "ScepEndpointConfig",
     "SecretSource",
     "ServerKeys",
+    "TlsAlpn01",
     "WebhookConfig",
     "load_config",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from policies.document import Strict
 from policies.request import ENDPOINT_PROTOCOLS, EndpointName
-from server.config.acme import ExternalAccountsConfig, RenewalCheck
+from server.config.acme import Dns01, ExternalAccountsConfig, RenewalCheck
 from server.config.est import EstEndpointConfig
 from server.config.listeners import PositiveSeconds
 from server.config.profiled import Profiled
@@ -36,16 +36,32 @@ class Http01(Strict):
     timeout_seconds: PositiveSeconds = 10
 
 
+class TlsAlpn01(Http01):
+    """How control over a name is validated by TLS (RFC 8737); the settings are those of http-01.
+
+    Attributes:
+        port: the port to connect to; 443 is what the RFC says.
+    """
+
+    port: Annotated[Port, Field(ge=1)] = 443
+
+
 class AcmeEndpointConfig(Profiled):
     """An ACME endpoint (RFC 8555).
 
     Attributes:
+        challenges: the challenges that are offered, in this order; wildcards need dns-01.
         http01: how control over a name is validated by HTTP.
+        dns01: how control over a name is validated by DNS.
+        tls_alpn01: how control over a name is validated by TLS.
         renewal_check: how often clients look whether the renewal window of a certificate has moved (RFC 9773).
         external_accounts: whether accounts are bound to keys that were handed out; None: they are not.
     """
 
+    challenges: Annotated[tuple[Literal["http-01", "dns-01", "tls-alpn-01"], ...], Field(min_length=1)] = ("http-01",)
     http01: Http01 = Http01()
+    dns01: Dns01 = Dns01()
+    tls_alpn01: TlsAlpn01 = TlsAlpn01()
     renewal_check: RenewalCheck = Field(default="6h", validate_default=True)
     external_accounts: ExternalAccountsConfig | None = None
 

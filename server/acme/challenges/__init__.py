@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from server.acme.messages import Identifier
 
 
 class ChallengeType(Protocol):
@@ -16,3 +19,13 @@ class ChallengeType(Protocol):
     async def validate(self, name: str, token: str, key_authorization: str) -> None:
         """Try once to validate control over the name. Raises `failure.ValidationFailed`, and nothing else."""
         ...
+
+
+def can_prove(type_: str, identifier: Identifier) -> bool:
+    """Say whether a type of challenge can show control over an identifier of an order.
+
+    Only dns-01 can for wildcards (RFC 8555 section 7.1.3); it can't for addresses (RFC 8738 section 7).
+    """
+    if identifier.type == "ip":
+        return type_ != "dns-01"
+    return type_ == "dns-01" or not identifier.value.startswith("*.")

@@ -83,7 +83,7 @@ class Connector:
         Raises ValidationFailed: dns, connection, tls, or unauthorized (final) when no address may be reached.
         """
         failure = ValidationFailed(ErrorType.CONNECTION, f"could not connect to {target.host}")
-        for address in await self._addresses(target.host):
+        for address in await self.addresses(target.host):
             try:
                 reader, writer = await asyncio.open_connection(
                     str(address),
@@ -100,7 +100,11 @@ class Connector:
                 return await _exchange(reader, writer, target)
         raise failure
 
-    async def _addresses(self, host: str) -> list[Address]:
+    async def addresses(self, host: str) -> list[Address]:
+        """Return the permitted addresses to try, at most one of each family.
+
+        Raises ValidationFailed: dns, or unauthorized (final) when no address may be reached.
+        """
         try:
             found: tuple[Address, ...] = (ip_address(host),)
         except ValueError:

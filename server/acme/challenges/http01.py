@@ -95,9 +95,14 @@ def _bad_redirect(how: str) -> ValidationFailed:
     return ValidationFailed(ErrorType.UNAUTHORIZED, f"the response redirects {how}")
 
 
-def http01(config: Http01Config) -> Http01:
-    """Return the validator that the configuration of an endpoint describes."""
+def connector_for(config: Http01Config) -> Connector:
+    """Return what connects to the hosts that the configuration of an endpoint allows."""
     resolver: Resolver = SystemResolver() if config.resolver == "system" else DnsResolver(config.resolver)
     if config.loopback_names:
         resolver = LoopbackNames(resolver)
-    return Http01(Connector(resolver, Networks(config.networks)), config.port, config.timeout_seconds)
+    return Connector(resolver, Networks(config.networks))
+
+
+def http01(config: Http01Config) -> Http01:
+    """Return the validator that the configuration of an endpoint describes."""
+    return Http01(connector_for(config), config.port, config.timeout_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from ipaddress import ip_address
 from typing import Any
 
 from ca.names import MalformedName, dns_name
@@ -132,14 +133,28 @@ def _identifier(item: object) -> Identifier | Subproblem:
     if not isinstance(type_, str) or not isinstance(value, str):
         raise malformed("an identifier has no type or no value")
     shown = Identifier(type_[:_SHOWN], value[:_SHOWN])
+    if type_ == "ip":
+        fault = _address_fault(value)
+        return Subproblem(ErrorType.MALFORMED, fault, shown) if fault else Identifier("ip", value)
     if type_ != "dns":
-        return Subproblem(ErrorType.UNSUPPORTED_IDENTIFIER, "only identifiers of type dns are taken", shown)
+        return Subproblem(ErrorType.UNSUPPORTED_IDENTIFIER, "only identifiers of types dns and ip are taken", shown)
     try:
         name = dns_name(value).value
     except MalformedName:
         return Subproblem(ErrorType.MALFORMED, "the identifier is not a DNS name", shown)
     fault = _fault(name)
     return Subproblem(ErrorType.MALFORMED, fault, shown) if fault else Identifier("dns", name)
+
+
+def _address_fault(value: str) -> str:
+    """Say why this is not the one text of an address (RFC 8738 section 3), empty when it is."""
+    try:
+        canonical = str(ip_address(value))
+    except ValueError:
+        return "the identifier is not an IP address"
+    if canonical != value or "%" in value:
+        return "the identifier is not the canonical text of an IP address (RFC 5952)"
+    return ""
 
 
 def _fault(name: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.csr import MalformedCsr, parse_csr
-from ca.names import DnsName, MalformedName, dns_name
+from ca.names import DnsName, IpAddress, MalformedName, dns_name
 from policies.request import EnrollmentRequest, Kind
 from server.acme import problems, states
 from server.acme.codec.replies import problem_object
@@ -186,13 +187,21 @@ def _names_fault(csr: Csr, order: Order) -> str:
     asked = set(csr.names)
     for common_name in csr.subject.common_names:
         try:
-            asked.add(dns_name(common_name))
+            asked.add(_named(common_name))
         except MalformedName:
             return "the CSR's common name is not one of the order's names"
     if len(csr.subject.common_names) > 1:
         return "the CSR has more than one common name"
-    if any(not isinstance(name, DnsName) for name in asked):
+    if any(not isinstance(name, DnsName | IpAddress) for name in asked):
         return "the CSR asks for names of other types than the order"
     if asked != set(names_of(order.identifiers)):
         return "the CSR's names are not exactly those of the order"
     return ""
+
+
+def _named(common_name: str) -> DnsName | IpAddress:
+    """Return the name that a common name is. Raises MalformedName."""
+    try:
+        return IpAddress(ip_address(common_name))
+    except ValueError:
+        return dns_name(common_name)

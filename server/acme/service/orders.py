@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from ca.names import DnsName, MalformedName, dns_name
+from ca.names import DnsName, IpAddress, dns_name
 from policies.request import AccountEvidence, Requester
 from server.acme import states
+from server.acme.challenges import can_prove
 from server.acme.codec.encodings import malformed
 from server.acme.codec.replies import encode_order
 from server.acme.codec.requests import compound, decode_new_order
@@ -42,15 +44,17 @@ if TYPE_CHECKING:
     from server.acme.service.finalization import Finalization
     from server.acme.service.renewals import Renewals
 
-_NO_WILDCARDS = "no challenge offered here can prove control over a wildcard name"
+_NO_PROOF = "no challenge offered here can prove control over this identifier"
 
 
-def names_of(identifiers: tuple[Identifier, ...]) -> tuple[DnsName, ...]:
+def names_of(identifiers: tuple[Identifier, ...]) -> tuple[DnsName | IpAddress, ...]:
     """Return the names that a certificate for these identifiers has."""
-    return tuple(dns_name(each.value) for each in identifiers)
+    return tuple(
+        IpAddress(ip_address(each.value)) if each.type == "ip" else dns_name(each.value) for each in identifiers
+    )
 
 
-def requester(account: str, names: tuple[DnsName, ...], address: str | None) -> Requester:
+def requester(account: str, names: tuple[DnsName | IpAddress, ...], address: str | None) -> Requester:
     """Return who asks, with the evidence."""
     return Requester(f"account:{account}", (AccountEvidence(account, names),), address)
 
@@ -94,10 +98,11 @@ class Orders:
 
     def _judge(self, call: Call, signed: Signed, request: NewOrder) -> None:
         """Refuse now what could never be issued, naming each identifier at fault."""
-        wildcards = tuple(each for each in request.identifiers if each.value.startswith("*."))
-        if wildcards:
-            problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _NO_WILDCARDS, each) for each in wildcards)
-            raise Rejected(compound(problems, _NO_WILDCARDS))
+        types = [each.type for each in self._endpoint.challenges]
+        helpless = tuple(each for each in request.identifiers if not any(can_prove(type_, each) for type_ in types))
+        if helpless:
+            problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _NO_PROOF, each) for each in helpless)
+            raise Rejected(compound(problems, _NO_PROOF))
         if request.profile is not None and request.profile not in self._endpoint.profiles:
             raise rejected(ErrorType.INVALID_PROFILE, "the profile is not one of those in the directory")
         who = requester(signed.account, names_of(request.identifiers), call.address)
@@ -115,12 +120,14 @@ class Orders:
                 id=endpoint.token(),
                 account=account,
                 order=order,
-                identifier=identifier,
-                wildcard=False,
+                identifier=replace(identifier, value=identifier.value.removeprefix("*.")),
+                wildcard=identifier.value.startswith("*."),
                 status=AuthorizationStatus.PENDING,
                 expires=expires,
                 challenges=tuple(
-                    Challenge(each.type, endpoint.token(), ChallengeStatus.PENDING) for each in endpoint.challenges
+                    Challenge(each.type, endpoint.token(), ChallengeStatus.PENDING)
+                    for each in endpoint.challenges
+                    if can_prove(each.type, identifier)
                 ),
             )
             for identifier in request.identifiers
@@ -183,11 +190,9 @@ def order_reply(order: Order, signed: Signed, status: int, retry_after: int | No
 
 def _subproblem(finding: Finding, identifiers: tuple[Identifier, ...]) -> Subproblem:
     """Tie a finding to the identifier it is about; to the first when it does not say."""
-    try:
-        value = dns_name(finding.value.removeprefix("dns:")).value
-    except MalformedName:
-        value = ""
-    identifier = next((each for each in identifiers if each.value == value), identifiers[0])
+    named = finding.value.lower().removeprefix("dns:")
+    named = named if named.startswith("ip:") else f"dns:{named}"
+    identifier = next((each for each in identifiers if f"{each.type}:{each.value}" == named), identifiers[0])
     return Subproblem(ErrorType.REJECTED_IDENTIFIER, finding.message, identifier)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ca.names import DnsName, names_of
+from ca.names import DnsName, IpAddress, names_of
 from server.acme.codec.requests import decode_revocation
 from server.acme.messages import ErrorType, Identifier, Rejected, Reply, rejected
 from server.acme.records import authorizations, orders
@@ -83,5 +83,6 @@ class Revocation:
             return True
         names = names_of(certificate)
         wanted = {Identifier("dns", name.value) for name in names if isinstance(name, DnsName)}
+        wanted |= {Identifier("ip", str(name.value)) for name in names if isinstance(name, IpAddress)}
         held = authorizations.authorized_names(connection, signed.account, self._endpoint.clock())
         return len(wanted) == len(set(names)) and bool(wanted) and wanted <= held

@@ -83,7 +83,7 @@ async def test_repeated_names_are_one(lab: Lab) -> None:
         ([1], "malformed"),
         ([{"type": "dns"}], "malformed"),
         ([{"type": 1, "value": "a.localhost"}], "malformed"),
-        ([{"type": "ip", "value": "127.0.0.1"}], "unsupportedIdentifier"),
+        ([{"type": "ip", "value": "8.8.8.8"}], "rejectedIdentifier"),
         ([{"type": "email", "value": "a@b.test"}], "unsupportedIdentifier"),
         ([{"type": "dns", "value": ""}], "malformed"),
         ([{"type": "dns", "value": "127.0.0.1"}], "malformed"),
@@ -133,7 +133,7 @@ async def test_every_identifier_at_fault_gets_its_subproblem(lab: Lab) -> None:
     (row,) = await lab.refusals()
     assert row.problem
     assert [finding.location.file for finding in row.problem.findings] == ["policies/profiles/tls-server.yaml"] * 2
-    mixed = [{"type": "dns", "value": "a_b"}, {"type": "ip", "value": "10.0.0.1"}]
+    mixed = [{"type": "dns", "value": "a_b"}, {"type": "email", "value": "a@b.test"}]
     compound = await client.post(client.url("/new-order"), {"identifiers": mixed})
     assert compound.error == "compound"
     assert len(compound.body["subproblems"]) == 2

@@ -1,0 +1,56 @@
+"""A DNS server on a loopback port that knows the TXT records it is told."""
+
+from __future__ import annotations
+
+import socket
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class DnsServer:
+    """Answers from `records`: a name, with trailing dot, to texts as they stand in zone files.
+
+    A name that leads to an int gets that response code, an alias is written ``-> other.name.``.
+    """
+
+    def __init__(self, records: Callable[[str], list[str] | int]) -> None:
+        self._records = records
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                data, address = self._socket.recvfrom(4096)
+            except OSError:
+                return
+            query = dns.message.from_wire(data)
+            response = dns.message.make_response(query)
+            response.flags |= dns.flags.RA
+            self._answer(str(query.question[0].name), response)
+            self._socket.sendto(response.to_wire(), address)
+
+    def _answer(self, name: str, response: dns.message.Message) -> None:
+        found = self._records(name)
+        if isinstance(found, int):
+            response.set_rcode(dns.rcode.Rcode(found))
+        elif len(found) == 1 and found[0].startswith("-> "):
+            target = found[0].removeprefix("-> ")
+            response.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", target))
+            self._answer(target, response)
+        elif found:
+            response.answer.append(dns.rrset.from_text(name, 60, "IN", "TXT", *found))
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._socket.close()

@@ -1,0 +1,172 @@
+"""tls-alpn-01: right certificates, and those that are wrong in one thing (RFC 8737)."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from hashlib import sha256
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ca import der
+from server.acme.challenges.alpn_certificate import fault
+from server.acme.challenges.connector import Connector
+from server.acme.challenges.failure import ValidationFailed
+from server.acme.challenges.networks import Networks
+from server.acme.challenges.resolver import LoopbackNames, SystemResolver
+from server.acme.challenges.tls_alpn01 import TlsAlpn01
+from tests.fakes.acme import new_key
+from tests.fakes.issuer import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+KEY = "token.thumbprint"
+DIGEST = sha256(KEY.encode()).digest()
+IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+HOST = "a.localhost"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A certificate to be made; the default is right for `HOST`."""
+
+    names: tuple[x509.GeneralName, ...] = (x509.DNSName(HOST),)
+    oid: x509.ObjectIdentifier = IDENTIFIER
+    value: bytes = der.octet_string(DIGEST)
+    critical: bool = True
+    issuer: str = "acme"
+    foreign: bool = False
+    extended: bool = True
+
+    def make(self) -> tuple[x509.Certificate, Any]:
+        key = new_key()
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "acme")])
+        issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, self.issuer)])
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(issuer).public_key(key.public_key())
+        builder = builder.serial_number(7).not_valid_before(NOW).not_valid_after(NOW + timedelta(days=1))
+        if self.names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(self.names), critical=False)
+        if self.extended:
+            builder = builder.add_extension(x509.UnrecognizedExtension(self.oid, self.value), critical=self.critical)
+        return builder.sign(new_key() if self.foreign else key, SHA256()), key
+
+    def der(self) -> bytes:
+        return self.make()[0].public_bytes(Encoding.DER)
+
+
+GOOD = Recipe()
+WRONG = {
+    "another name": (replace(GOOD, names=(x509.DNSName("b.localhost"),)), "exactly"),
+    "two names": (replace(GOOD, names=(x509.DNSName(HOST), x509.DNSName("b.localhost"))), "exactly"),
+    "an address beside": (replace(GOOD, names=(x509.DNSName(HOST), x509.IPAddress(ip_address("::1")))), "exactly"),
+    "a wildcard": (replace(GOOD, names=(x509.DNSName("*.localhost"),)), "exactly"),
+    "no name": (replace(GOOD, names=()), "exactly"),
+    "a mail address": (replace(GOOD, names=(x509.RFC822Name("a@localhost"),)), "exactly"),
+    "not critical": (replace(GOOD, critical=False), "not critical"),
+    "no extension": (replace(GOOD, extended=False), "no acmeIdentifier"),
+    "the OID of a draft": (replace(GOOD, oid=x509.ObjectIdentifier("1.3.6.1.5.5.7.1.30.1")), "no acmeIdentifier"),
+    "another digest": (replace(GOOD, value=der.octet_string(bytes(32))), "not the digest"),
+    "a short digest": (replace(GOOD, value=der.octet_string(DIGEST[:16])), "not the digest"),
+    "a bare digest": (replace(GOOD, value=DIGEST), "not the digest"),
+    "octets behind the digest": (replace(GOOD, value=der.octet_string(DIGEST) + b"x"), "not the digest"),
+    "another issuer": (replace(GOOD, issuer="somebody"), "issued by itself"),
+    "signed by another key": (replace(GOOD, foreign=True), "issued by itself"),
+}
+
+
+@pytest.mark.parametrize(("recipe", "said"), WRONG.values(), ids=WRONG.keys())
+def test_a_certificate_that_is_wrong_in_one_thing_shows_nothing(recipe: Recipe, said: str) -> None:
+    assert said in fault(recipe.der(), HOST, DIGEST)
+
+
+def test_a_right_certificate_shows_control() -> None:
+    assert not fault(GOOD.der(), HOST, DIGEST)
+    assert not fault(replace(GOOD, names=(x509.DNSName(HOST.upper()),)).der(), HOST, DIGEST)
+    for address in ("127.0.0.1", "2001:db8::1"):
+        named = replace(GOOD, names=(x509.IPAddress(ip_address(address)),))
+        assert not fault(named.der(), address, DIGEST)
+        assert fault(named.der(), HOST, DIGEST)
+
+
+def test_an_extension_that_stands_there_twice_is_refused() -> None:
+    certificate = der.read(GOOD.der())
+    tbs, *rest = der.children(certificate)
+    fields = der.children(tbs)
+    extensions = der.children(der.children(fields[-1])[0])
+    doubled = der.tlv(0xA3, der.sequence(*(each.raw for each in (*extensions, extensions[0]))))
+    made = der.sequence(der.sequence(*(each.raw for each in fields[:-1]), doubled), *(each.raw for each in rest))
+    assert "twice" in fault(made, HOST, DIGEST)
+
+
+@given(st.one_of(st.binary(max_size=300), st.integers(0, 330).map(lambda n: GOOD.der()[:n])))
+def test_no_octets_but_a_right_certificate_pass(octets: bytes) -> None:
+    assert fault(octets, HOST, DIGEST)
+
+
+@asynccontextmanager
+async def serving(folder: Path, protocol: str = "acme-tls/1") -> AsyncIterator[int]:
+    certificate, key = GOOD.make()
+    file = folder / "both.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    context.set_alpn_protocols([protocol])
+    server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def validator(port: int, network: str = "127.0.0.0/8") -> TlsAlpn01:
+    return TlsAlpn01(Connector(LoopbackNames(SystemResolver()), Networks((ip_network(network),))), port, 1)
+
+
+async def test_a_server_that_speaks_the_protocol_shows_control(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port:
+        await validator(port).validate(HOST, "token", KEY)
+        with pytest.raises(ValidationFailed) as failed:
+            await validator(port).validate(HOST, "token", "token.another")
+    assert failed.value.error == "unauthorized"
+
+
+async def test_a_server_that_does_not_speak_the_protocol_shows_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, "http/1.1") as port:
+        with pytest.raises(ValidationFailed) as failed:
+            await validator(port).validate(HOST, "token", KEY)
+    assert failed.value.error == "tls"
+
+
+async def test_where_nothing_listens_or_nothing_is_said_the_connection_failed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port:
+        pass
+    with pytest.raises(ValidationFailed) as failed:
+        await validator(port).validate(HOST, "token", KEY)
+    assert failed.value.error == "connection"
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        with pytest.raises(ValidationFailed) as failed:
+            await validator(server.sockets[0].getsockname()[1]).validate(HOST, "token", KEY)
+        assert failed.value.error == "connection"
+
+
+async def test_an_address_that_is_not_permitted_is_not_connected_to() -> None:
+    with pytest.raises(ValidationFailed) as failed:
+        await validator(1, "192.0.2.0/24").validate(HOST, "token", KEY)
+    assert failed.value.final
