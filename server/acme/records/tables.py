@@ -85,16 +85,3 @@ windows = sa.Table(
     sa.Column("made_at", UtcTime(), nullable=False),
 )
 """Renewal windows that an administrator has moved; the others are calculated (RFC 9773)."""
-
-validations = sa.Table(
-    "acme_validations",
-    metadata,
-    sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("authorization_id", sa.String(32), sa.ForeignKey("acme_authorizations.id"), nullable=False, index=True),
-    sa.Column("at", UtcTime(), nullable=False),
-    sa.Column("type", sa.String(32), nullable=False),
-    sa.Column("milliseconds", sa.Integer(), nullable=False),
-    sa.Column("error", sa.String(32)),  # NULL when it succeeded
-    sa.Column("detail", sa.Text(), nullable=False),
-)
-"""Every attempt to validate a challenge, for people who ask why."""

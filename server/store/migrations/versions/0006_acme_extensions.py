@@ -1,4 +1,4 @@
-"""ACME: profiles, replaced certificates and external accounts; moved renewal windows; attempts to validate."""
+"""ACME: profiles, replaced certificates and external accounts; moved renewal windows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
-_COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
@@ -31,28 +30,10 @@ def upgrade() -> None:
         sa.Column("made_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("serial", name="pk_acme_renewal_windows"),
     )
-    op.create_table(
-        "acme_validations",
-        sa.Column("number", _COUNTER, autoincrement=True),
-        sa.Column(
-            "authorization_id",
-            sa.String(32),
-            sa.ForeignKey("acme_authorizations.id", name="fk_acme_validations_authorization_id"),
-            nullable=False,
-        ),
-        sa.Column("at", _TIME, nullable=False),
-        sa.Column("type", sa.String(32), nullable=False),
-        sa.Column("milliseconds", sa.Integer(), nullable=False),
-        sa.Column("error", sa.String(32)),
-        sa.Column("detail", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("number", name="pk_acme_validations"),
-    )
-    op.create_index("ix_acme_validations_authorization_id", "acme_validations", ["authorization_id"])
 
 
 def downgrade() -> None:
     """Remove them."""
-    op.drop_table("acme_validations")
     op.drop_table("acme_renewal_windows")
     op.drop_index("ix_acme_orders_replaces", "acme_orders")
     op.drop_column("acme_orders", "replaces")
