@@ -92,7 +92,7 @@ def test_an_ra_in_an_hsm_is_not_renewed_in_files() -> None:
 def test_the_files_of_authorisation_are_known_to_the_doctor() -> None:
     ra = {"certificate": "c", "key": "k"}
     intune = {"tenant": "t.example", "client_id": "c", "client_secret": {"file": "f"}}
-    settings = [
+    settings: list[dict[str, Any]] = [
         {"challenge": {"static": "s", "one_time": True, "page": {"users": "u"}}},
         {"webhook": {"url": "https://ra.example", "secret": {"file": "w"}}},
         {"intune": intune},
