@@ -104,12 +104,13 @@ def test_capabilities_name_what_is_taken_but_never_md5_and_des(
 
 
 def weaknesses(**config: Any) -> tuple[str, ...]:
-    settings = {"profiles": ("p",), "ra": FILES, "challenge": {"static": "c"}, **config}
+    settings = {"profiles": ("p",), "ra": FILES, "challenge": {"one_time": True}, **config}
     return ScepEndpointConfig.model_validate(settings).weaknesses()
 
 
 def test_what_is_weak_is_warned_about_and_what_is_dangerous_is_called_so() -> None:
     assert weaknesses() == ()
+    assert weaknesses(challenge={"static": "c"}) == ("one static challenge password admits every device",)
     assert len(weaknesses(compatibility="compatible")) == 2
     assert sum(one.startswith("DANGER") for one in weaknesses(compatibility="legacy-des")) == 2
     assert sum(one.startswith("DANGER") for one in weaknesses(switches={"danger_des": True})) == 1
