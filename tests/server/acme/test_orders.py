@@ -348,7 +348,7 @@ CSRS: dict[str, tuple[bytes, str]] = {
     "a common name that is no name": (make_csr("csr.localhost", cn="My Server"), "common name"),
     "an address": (
         make_csr("csr.localhost", extra=(x509.IPAddress(ip_address("10.0.0.1")),)),
-        "types",
+        "names",
     ),
     "a mail address": (make_csr("csr.localhost", extra=(x509.RFC822Name("root@csr.localhost"),)), "types"),
     "a URI": (make_csr("csr.localhost", extra=(x509.UniformResourceIdentifier("https://csr.localhost"),)), "types"),
