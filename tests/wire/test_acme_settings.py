@@ -104,7 +104,7 @@ def test_certbot_gets_a_wildcard_by_dns(bound: RunningServer, records: Path, tmp
     assert set(dns_names(certbot.accepted())) == {certbot.name, f"*.{certbot.name}"}
 
 
-def test_lego_gets_a_name_and_an_address_by_tls(bound: RunningServer, tmp_path: Path) -> None:
+def test_lego_gets_a_name_by_tls(bound: RunningServer, tmp_path: Path) -> None:
     kid, key = new_key(bound)
     solver = ("--tls", "--tls.port", f"127.0.0.1:{TLS_PORT}")
     lego = Lego(bound, tmp_path, options=("--eab", "--kid", kid, "--hmac", key), solver=solver)
