@@ -118,7 +118,10 @@ def _target(url: str | None, folder: Path | None, workers: int, http01_port: int
     if url:
         if folder is None:
             raise typer.BadParameter("--url needs --deployment")
-        secrets = Secrets.from_json((folder / "credentials.json").read_text("utf-8"))
+        try:
+            secrets = Secrets.from_json((folder / "credentials.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(f"{folder}: {error}; give the folder that certwright init made") from error
         yield _Target(url, folder / "root.pem", secrets, Ports(http01=http01_port), None)
         return
     with ExitStack() as stack:

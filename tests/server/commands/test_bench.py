@@ -28,6 +28,12 @@ def test_a_server_that_runs_elsewhere_needs_its_credentials(protocol: str) -> No
     assert "--url needs --deployment" in done.stderr
 
 
+def test_a_folder_without_credentials_is_named(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["est", "--url", "http://127.0.0.1/", "--deployment", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "credentials.json" in done.stderr
+
+
 def test_a_server_that_does_not_answer_gives_no_figures(folder: Path) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}/scep"
     done = CliRunner().invoke(app, ["scep", "--count", "1", "--url", url, "--deployment", str(folder)])
