@@ -121,7 +121,9 @@ def _target(url: str | None, folder: Path | None, workers: int, http01_port: int
         try:
             secrets = Secrets.from_json((folder / "credentials.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise typer.BadParameter(f"{folder}: {error}; give the folder that certwright init made") from error
+            raise typer.BadParameter(
+                f"--deployment has no good credentials.json: {error}; give the folder that certwright init made"
+            ) from error
         yield _Target(url, folder / "root.pem", secrets, Ports(http01=http01_port), None)
         return
     with ExitStack() as stack:

@@ -31,7 +31,7 @@ def test_a_server_that_runs_elsewhere_needs_its_credentials(protocol: str) -> No
 def test_a_folder_without_credentials_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["est", "--url", "http://127.0.0.1/", "--deployment", str(tmp_path)])
     assert done.exit_code == 2
-    assert "credentials.json" in done.stderr
+    assert "--deployment has no good credentials.json" in done.stderr
 
 
 def test_a_server_that_does_not_answer_gives_no_figures(folder: Path) -> None:
