@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,10 +24,6 @@ from server.acme.challenges.resolver import LoopbackNames, SystemResolver
 from server.acme.challenges.tls_alpn01 import TlsAlpn01
 from tests.fakes.acme import new_key
 from tests.fakes.issuer import NOW
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 KEY = "token.thumbprint"
 DIGEST = sha256(KEY.encode()).digest()
@@ -115,55 +108,8 @@ def test_no_octets_but_a_right_certificate_pass(octets: bytes) -> None:
     assert fault(octets, HOST, DIGEST)
 
 
-@asynccontextmanager
-async def serving(folder: Path, protocol: str = "acme-tls/1") -> AsyncIterator[int]:
-    certificate, key = GOOD.make()
-    file = folder / "both.pem"
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file.write_bytes(certificate.public_bytes(Encoding.PEM) + secret)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    context.set_alpn_protocols([protocol])
-    server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
 def validator(port: int, network: str = "127.0.0.0/8") -> TlsAlpn01:
     return TlsAlpn01(Connector(LoopbackNames(SystemResolver()), Networks((ip_network(network),))), port, 1)
-
-
-async def test_a_server_that_speaks_the_protocol_shows_control(tmp_path: Path) -> None:
-    async with serving(tmp_path) as port:
-        await validator(port).validate(HOST, "token", KEY)
-        with pytest.raises(ValidationFailed) as failed:
-            await validator(port).validate(HOST, "token", "token.another")
-    assert failed.value.error == "unauthorized"
-
-
-async def test_a_server_that_does_not_speak_the_protocol_shows_nothing(tmp_path: Path) -> None:
-    async with serving(tmp_path, "http/1.1") as port:
-        with pytest.raises(ValidationFailed) as failed:
-            await validator(port).validate(HOST, "token", KEY)
-    assert failed.value.error == "tls"
-
-
-async def test_where_nothing_listens_or_nothing_is_said_the_connection_failed(tmp_path: Path) -> None:
-    async with serving(tmp_path) as port:
-        pass
-    with pytest.raises(ValidationFailed) as failed:
-        await validator(port).validate(HOST, "token", KEY)
-    assert failed.value.error == "connection"
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
-
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-        with pytest.raises(ValidationFailed) as failed:
-            await validator(server.sockets[0].getsockname()[1]).validate(HOST, "token", KEY)
-        assert failed.value.error == "connection"
 
 
 async def test_an_address_that_is_not_permitted_is_not_connected_to() -> None:

@@ -29,7 +29,8 @@ NO_GRACE = timedelta(0)
 class _Time:
     """A clock of both kinds that tests turn."""
 
-    now = datetime.now(UTC)  # noqa: TID251 - near the validity of what is issued
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)  # noqa: TID251 - near the validity of what is issued
 
     def __call__(self) -> datetime:
         return self.now
