@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
+import threading
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +29,10 @@ from server.acme.challenges.resolver import LoopbackNames, SystemResolver
 from server.acme.challenges.tls_alpn01 import TlsAlpn01
 from tests.fakes.acme import new_key
 from tests.fakes.issuer import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 KEY = "token.thumbprint"
 DIGEST = sha256(KEY.encode()).digest()
@@ -108,8 +117,63 @@ def test_no_octets_but_a_right_certificate_pass(octets: bytes) -> None:
     assert fault(octets, HOST, DIGEST)
 
 
+@asynccontextmanager
+async def serving(folder: Path, protocol: str = "acme-tls/1") -> AsyncIterator[int]:
+    certificate, key = GOOD.make()
+    file = folder / "both.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    context.set_alpn_protocols([protocol])
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):  # the listener has been shut down
+            while True:
+                connection, _ = listener.accept()
+                with suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
+                    tls.recv(1)  # until the client leaves
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        await asyncio.to_thread(thread.join)  # the loop has to run for the client to close its end
+
+
 def validator(port: int, network: str = "127.0.0.0/8") -> TlsAlpn01:
     return TlsAlpn01(Connector(LoopbackNames(SystemResolver()), Networks((ip_network(network),))), port, 1)
+
+
+async def test_a_server_that_speaks_the_protocol_shows_control(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port:
+        await validator(port).validate(HOST, "token", KEY)
+        with pytest.raises(ValidationFailed) as failed:
+            await validator(port).validate(HOST, "token", "token.another")
+    assert failed.value.error == "unauthorized"
+
+
+async def test_a_server_that_does_not_speak_the_protocol_shows_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, "http/1.1") as port:
+        with pytest.raises(ValidationFailed) as failed:
+            await validator(port).validate(HOST, "token", KEY)
+    assert failed.value.error == "tls"
+
+
+async def test_where_nothing_listens_or_nothing_is_said_the_connection_failed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port:
+        pass
+    with pytest.raises(ValidationFailed) as failed:
+        await validator(port).validate(HOST, "token", KEY)
+    assert failed.value.error == "connection"
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ValidationFailed) as failed:
+        await validator(silent.getsockname()[1]).validate(HOST, "token", KEY)
+    assert failed.value.error == "connection"
 
 
 async def test_an_address_that_is_not_permitted_is_not_connected_to() -> None:
