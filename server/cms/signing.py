@@ -1,11 +1,13 @@
-"""SignedData with one RSA signer and signed attributes (RFC 5652 section 5): write.
+"""SignedData with one signer and signed attributes (RFC 5652 section 5): write.
 
-In two steps, because the signature in between is made by a key that lives elsewhere.
+In two steps where the signature in between is made by a key that lives elsewhere; in one where the key is at hand.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from ca import der
 from server.cms.algorithms import RSA_IDENTIFIER, Digest
@@ -13,7 +15,9 @@ from server.cms.certificates import DATA, SIGNED_DATA, BagCertificate, content_i
 from server.cms.signed import CONTENT_TYPE, MESSAGE_DIGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 def attribute(oid: str, value: bytes) -> bytes:
@@ -68,3 +72,46 @@ def write_signed(
         der.set_of(info),
     )
     return content_info(SIGNED_DATA, signed)
+
+
+def sign_content(
+    content_type: str,
+    content: bytes,
+    key: SigningKey,
+    chain: Sequence[BagCertificate],
+    certificates: Iterable[bytes] = (),
+) -> bytes:
+    """Return the DER of SignedData, without ContentInfo, around content of a type other than data.
+
+    Args:
+        content_type: of the content, dotted.
+        content: its DER.
+        key: the signer's key.
+        chain: the signer's certificate and those above it.
+        certificates: other DER certificates for the bag.
+    """
+    digest, signer = Digest.SHA256, chain[0]
+    attributes = der.set_of(
+        attribute(CONTENT_TYPE, der.oid(content_type)),
+        attribute(MESSAGE_DIGEST, der.octet_string(digest.digest(content))),
+    )
+    if isinstance(key, rsa.RSAPrivateKey):
+        algorithm, signature = RSA_IDENTIFIER, key.sign(attributes, padding.PKCS1v15(), digest.hash)
+    else:
+        algorithm, signature = der.sequence(der.oid(digest.ecdsa_oid)), key.sign(attributes, ec.ECDSA(digest.hash))
+    info = der.sequence(
+        der.integer(1),
+        der.sequence(signer.issuer, signer.serial),
+        digest.identifier(),
+        bytes((0xA0,)) + attributes[1:],
+        algorithm,
+        der.octet_string(signature),
+    )
+    bag = {*certificates, *(each.der for each in chain)}
+    return der.sequence(
+        der.integer(3),  # RFC 5652 section 5.1: for content other than data
+        der.set_of(digest.identifier()),
+        der.sequence(der.oid(content_type), der.tlv(0xA0, der.octet_string(content))),
+        der.tlv(0xA0, *sorted(bag)),
+        der.set_of(info),
+    )
