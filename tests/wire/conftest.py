@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.wire.acme_site import acme_site
 from tests.wire.running import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from server.deployment.folder import Deployment
+    from tests.wire.acme_site import AcmeSite
     from tests.wire.running import RunningServer
 
 
@@ -27,3 +29,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def deployment(server: RunningServer) -> Deployment:
     """The folder that the server serves."""
     return server.deployment
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeSite]:
+    """A server with all challenges of ACME, for clients that leave it as they found it."""
+    with acme_site(tmp_path_factory.mktemp("acme")) as made:
+        yield made

@@ -32,10 +32,17 @@ COMMAND = (str(Path(sys.executable).with_name("certwright")),)
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A real `certwright serve` on free ports of 127.0.0.1, over a deployment of its own."""
+    """A real `certwright serve` on free ports of 127.0.0.1, over a deployment of its own.
+
+    Attributes:
+        deployment: its folder.
+        process: the server.
+        acme_label: of which endpoint `acme_directory` is; the empty label is ``default``.
+    """
 
     deployment: Deployment
     process: ServerProcess
+    acme_label: str = ""
 
     @property
     def folder(self) -> Path:
@@ -83,7 +90,7 @@ class RunningServer:
 
     @property
     def acme_directory(self) -> str:
-        return f"{self.https_url}/acme/directory"
+        return "/".join(filter(None, (self.https_url, "acme", self.acme_label, "directory")))
 
     @property
     def http01_port(self) -> int:

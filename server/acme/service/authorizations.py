@@ -66,6 +66,7 @@ class Authorizations:
             else:
                 self._validation.hurry(authorization)
         else:
+            await self._validation.settle(authorization)
             found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
         call.transaction = found.order
         challenge = _challenge(found, type_)

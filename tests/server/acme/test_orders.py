@@ -222,6 +222,19 @@ async def test_answers_at_once_start_one_validation(lab: Lab) -> None:
     assert len(stubborn.tried) == 1
 
 
+async def test_reading_a_challenge_waits_for_the_attempt_that_is_going_on(lab: Lab) -> None:
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,)))
+    client = await lab.client()
+    order = await client.order("soon.localhost")
+    challenge = (await client.post(order.body["authorizations"][0])).body["challenges"][0]
+    await client.post(challenge["url"], {})
+    reading = asyncio.create_task(client.post(challenge["url"]))
+    held.open.set()
+    assert (await reading).body["status"] == "valid"
+
+
 async def test_asking_again_makes_the_next_attempt_come_sooner(lab: Lab) -> None:
     stubborn = Stubborn(failures=1)
     await lab.serve(lab.endpoint(challenges=(stubborn,), timing=replace(QUICK, retries=(30.0,), settle=0.0)))

@@ -1,0 +1,141 @@
+"""A network to prove control of names in: a server with several ACME directories, a DNS server, a web server."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from server.bench.process import free_ports
+from server.clock import system_clock
+from server.deployment.folder import Ports
+from server.deployment.making import create
+from tests.fakes.dns_server import DnsServer
+from tests.wire.running import openssl_verify, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.wire.running import RunningServer
+
+SETTINGS = """\
+    profiles: [tls-server, short]
+    challenges: [http-01, dns-01, tls-alpn-01]
+    dns01: {resolver: 127.0.0.1, port: DNS}
+    tls_alpn01: {port: TLS, networks: [127.0.0.0/8], loopback_names: true}
+"""
+BOUND = "    external_accounts: {required: true, sealing_key: {file: secrets/eab.key}}\n"
+HOOK = """\
+#!/bin/sh
+# HOOK NAME TEXT: the text stands at _acme-challenge of the name from now on.
+echo "_acme-challenge.${1#\\*.}. $2" >> RECORDS
+"""
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeSite:
+    """A server whose endpoint ``acme/default`` offers all three challenges and two profiles, and what they look at.
+
+    Attributes:
+        server: its ``acme_directory`` is open to everybody.
+        tls_port: where tls-alpn-01 looks.
+        records: a file with a TXT record a line, which the DNS server answers from.
+        dns_hook: a program that adds one: it takes a name and a text.
+    """
+
+    server: RunningServer
+    tls_port: int
+    records: Path
+    dns_hook: Path
+
+    @property
+    def bound(self) -> RunningServer:
+        """The same server with the directory in which accounts need a binding."""
+        return replace(self.server, acme_label="bound")
+
+    def new_key(self) -> tuple[str, str]:
+        """Make a key for one external account; return its identifier and its text."""
+        made = json.loads(self.server.certwright("eab", "new", "acme/bound", "--name", "dns:**.localhost", "--json").stdout)
+        return made["kid"], made["hmac_key"]
+
+    def name(self, client: str) -> str:
+        """Return a name under ``.localhost`` that nobody has a certificate for."""
+        return f"{client}-{next(_numbers)}.localhost"
+
+    def accepted(self, path: Path) -> x509.Certificate:
+        """Return the first certificate of a file: of the server's root, followed by its issuer or alone, in the store."""
+        openssl_verify(self.server, path, "sslserver")
+        leaf, *above = x509.load_pem_x509_certificates(path.read_bytes())
+        for issuing in above:
+            leaf.verify_directly_issued_by(issuing)
+        assert len(above) <= 1
+        assert self.server.is_stored(leaf)
+        return leaf
+
+    def is_revoked(self, certificate: x509.Certificate) -> bool:
+        """Ask the command line."""
+        shown = self.server.certwright("cert", "show", format(certificate.serial_number, "x"), "--json").stdout
+        return json.loads(shown)["revoked_at"] is not None
+
+    @contextmanager
+    def web(self, folder: Path) -> Iterator[Path]:
+        """Serve a folder where http-01 looks; yield the folder below it that tokens belong in."""
+        tokens = folder / ".well-known" / "acme-challenge"
+        tokens.mkdir(parents=True)
+        httpd = ThreadingHTTPServer(("127.0.0.1", self.server.http01_port), partial(_Quiet, directory=str(folder)))
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield tokens
+        finally:
+            httpd.shutdown()
+            thread.join()
+            httpd.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Say nothing."""
+
+
+@contextmanager
+def acme_site(folder: Path) -> Iterator[AcmeSite]:
+    """Serve a new deployment below `folder` with a second directory and a profile for a week beside the other."""
+    records, hook = folder / "records", folder / "dns-hook"
+    records.touch()
+    hook.write_text(HOOK.replace("RECORDS", str(records)))
+    hook.chmod(0o755)
+
+    def look(name: str) -> list[str] | int:
+        lines = (line.split() for line in records.read_text().splitlines())
+        return [text for owner, text in lines if owner == name] or 3
+
+    dns = DnsServer(look)
+    https, http, admin, http01, tls = free_ports(5)
+    deployment = create(folder / "deployment", ports=Ports(https, http, admin, http01), clock=system_clock)
+    settings = SETTINGS.replace("DNS", str(dns.port)).replace("TLS", str(tls))
+    text = deployment.config.read_text().replace("    profiles: [tls-server]\n", settings)
+    _, _, endpoint = text.partition("\n  acme/default:\n")
+    deployment.config.write_text(f"{text.rstrip()}\n  acme/bound:\n{BOUND}{endpoint}")
+    (deployment.folder / "secrets" / "eab.key").write_text("0f" * 32)
+    policy = (deployment.folder / "policies" / "tls-server.yaml").read_text().partition("\ntests:")[0]
+    policy = policy.replace("wildcards: forbidden", "wildcards: allowed")
+    short = re.sub(r"validity:.*", "validity: {default: 7d, max: 8d, issuer_end: shorten}", policy)
+    (deployment.folder / "policies" / "short.yaml").write_text(short.replace("  tls-server:", "  short:"))
+    server = serve(deployment)
+    try:
+        yield AcmeSite(server, tls, records, hook)
+        assert server.process.stop() == 0, server.process.tail()
+    finally:
+        server.process.kill()
+        dns.close()
