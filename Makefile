@@ -44,16 +44,23 @@ certbot: .venv-certbot/.installed  ## install certbot into .venv-certbot, as a c
 .PHONY: pebble
 pebble: .venv-pebble/.installed  ## build Pebble into .venv-pebble (needs Go), an ACME server to test with
 
+# SECONDS for each of the targets that TARGETS names, by the beginnings of their names; all without any.
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: .venv-fuzz/.installed  ## look for octets that break a decoder; TARGETS="est cms.signed" selects, SECONDS=600 each
+	.venv-fuzz/bin/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
+
 .PHONY: lock
 lock:  ## resolve all dependencies anew into requirements/ (needs uv)
 	printf 'setuptools>=80\nwheel\n' | $(LOCK) --upgrade --output-file requirements/build.txt -
 	$(LOCK) --upgrade --output-file requirements/runtime.txt pyproject.toml
 	$(LOCK) --upgrade --output-file requirements/dev.txt --constraints requirements/runtime.txt --group dev
 	$(LOCK) --upgrade --output-file requirements/certbot.txt --group certbot
+	$(LOCK) --upgrade --output-file requirements/fuzz.txt --constraints requirements/runtime.txt --group fuzz
 
 .PHONY: clean
 clean:  ## remove what can be made again; certs-dev/ stays
-	rm -rf $(VENV) .venv-certbot .venv-pebble build *.egg-info .coverage .coverage.* .hypothesis .*_cache
+	rm -rf $(VENV) .venv-certbot .venv-fuzz .venv-pebble .fuzz build *.egg-info .coverage .coverage.* .hypothesis .*_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
@@ -79,6 +86,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@command -v go >/dev/null || { echo "Go is needed to build Pebble" >&2; exit 1; }
 	@for program in pebble pebble-challtestsrv; do \
 		GOBIN=$(CURDIR)/.venv-pebble/bin go install github.com/letsencrypt/pebble/v2/cmd/$$program@v2.10.1 || exit 1; done
+	@touch $@
+
+.venv-fuzz/.installed: requirements/runtime.txt requirements/fuzz.txt | $(VENV)/bin/python
+	@test -x .venv-fuzz/bin/python || "$(PYTHON)" -m venv .venv-fuzz
+	@.venv-fuzz/bin/python $(PIP) $(INSTALL) -r requirements/runtime.txt -r requirements/fuzz.txt
 	@touch $@
 
 .venv-certbot/.installed: requirements/certbot.txt | $(VENV)/bin/python
