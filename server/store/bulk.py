@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+from server.store.prepared import as_sqlalchemy, driver_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +44,11 @@ class BulkInsert:
             for place, convert in conversions:
                 line[place] = convert(line[place])
             lines.append(tuple(line))
-        return connection.exec_driver_sql(statement, lines).rowcount
+        driver = driver_of(connection)
+        try:
+            return driver.executemany(statement, lines).rowcount
+        except sqlite3.Error as error:
+            raise as_sqlalchemy(error, statement) from error
 
     def _for(self, dialect: sa.Dialect) -> tuple[str, list[tuple[int, Any]]]:
         key = (dialect.name, dialect.driver)

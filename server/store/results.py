@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from server.store import credentials
 from server.store.bulk import BulkInsert
 from server.store.intents import ANSWER, BY_ID, AlreadyIssued, Gone, Granted, change
+from server.store.prepared import Prepared
 from server.store.tables import audit_events, certificates, requests
 
 if TYPE_CHECKING:
@@ -17,13 +18,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _table = requests.c
-_ISSUED = (
+_issued = Prepared(
     sa.update(requests)
-    .where(
-        _table.id.in_(sa.bindparam("ids", expanding=True)),
-        _table.state == "intended",
-        _table.owner == sa.bindparam("worker"),
-    )
+    .where(_table.id == sa.bindparam("wanted"), _table.state == "intended", _table.owner == sa.bindparam("worker"))
     .values(state="issued", finished_at=sa.bindparam("at"), owner=None, leased_until=None)
 )
 _insert = BulkInsert(
@@ -87,10 +84,6 @@ def record(connection: sa.Connection, results: Sequence[Result]) -> list[Already
     Where another process took the intent over and was first, its certificate is the answer and this one is dropped:
     it has the same content and has gone nowhere.
     """
-    ids: dict[str, list[str]] = {}
-    for result in results:
-        ids.setdefault(result.owner, []).append(result.granted.request_id)
-    at = max(result.at for result in results)
     foreign = [result for result in results if result.serial != result.granted.serial]
     if foreign:
         if len(results) > 1:
@@ -98,8 +91,8 @@ def record(connection: sa.Connection, results: Sequence[Result]) -> list[Already
         if _is_taken(connection, foreign[0].serial):
             return [SerialTaken(foreign[0].granted.request_id)]
         change(connection, foreign[0].granted.request_id, serial=foreign[0].serial)
-    closed = sum(
-        connection.execute(_ISSUED, {"ids": held, "worker": owner, "at": at}).rowcount for owner, held in ids.items()
+    closed = _issued.change_each(
+        connection, [{"wanted": one.granted.request_id, "worker": one.owner, "at": one.at} for one in results]
     )
     if closed != len(results):
         if len(results) > 1:
