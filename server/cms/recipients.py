@@ -1,6 +1,7 @@
 """EnvelopedData for recipients of every kind (RFC 5652 section 6.2): write.
 
-RSA keys get a key transport, EC keys a key agreement (RFC 5753), shared secrets wrap the content key (RFC 3565).
+RSA keys get a key transport, EC keys a key agreement (RFC 5753), shared secrets wrap the content key (RFC 3565), and
+so do passwords (`server.cms.passwords`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ca import der
 from server.cms.algorithms import EC_PUBLIC_KEY, Cipher, Digest, KeyTransport
 from server.cms.certificates import ENVELOPED_DATA, content_info
+from server.cms.passwords import Password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +133,7 @@ class EcKey:
     version = 2
 
 
-Recipient = SharedKey | RsaKey | EcKey
+Recipient = SharedKey | RsaKey | EcKey | Password
 
 
 def seal_for(
@@ -143,7 +145,7 @@ def seal_for(
         content: DER of what is encrypted.
         content_type: what it is, dotted.
         recipient: who can open it.
-        cipher: encrypts it; one of AES.
+        cipher: encrypts it; for keys that wrap by AES one of AES.
         random: returns that many random octets.
     """
     content_key, vector = random(cipher.key_octets), random(cipher.block_octets)

@@ -81,6 +81,8 @@ class Switches(Strict):
         danger_des: single DES (micromdm's scepclient, Cisco IOS 12).
         hresult: refusals carry Microsoft's error code too, as NDES writes it (Windows shows it).
         ca_in_reply: the CA's certificate follows the issued one (Cisco IOS; Juniper forbids it, Apple ignores it).
+        ec_requesters: requesters may have EC keys: the challenge password encrypts the reply. As it is: where all
+            challenges are one-time ones, because whoever records a reply can try passwords on it.
     """
 
     sha1: bool | None = None
@@ -89,6 +91,7 @@ class Switches(Strict):
     danger_des: bool | None = None
     ca_in_reply: bool = False
     hresult: bool = False
+    ec_requesters: bool | None = None
 
 
 class ScepEndpointConfig(Profiled):
@@ -164,6 +167,12 @@ class ScepEndpointConfig(Profiled):
         """Return all RAs, the current one first."""
         return (self.ra, *self.previous_ra, *(() if self.rollover is None else (self.rollover.ra,)))
 
+    def takes_ec_requesters(self) -> bool:
+        """Return whether requesters may have EC keys, whose replies the challenge password encrypts."""
+        if self.switches.ec_requesters is not None:
+            return self.switches.ec_requesters
+        return self.challenge is not None and self.challenge.one_time and self.challenge.static is None
+
     def weaknesses(self) -> tuple[str, ...]:
         """Return what is less safe than it could be, one sentence each."""
         switches = self.switches
@@ -171,6 +180,9 @@ class ScepEndpointConfig(Profiled):
         found = {
             "one static challenge password admits every device": (
                 self.challenge is not None and self.challenge.static is not None
+            ),
+            "DANGER: replies to EC keys let whoever records one try passwords until the static challenge is found": (
+                self.takes_ec_requesters() and self.challenge is not None and self.challenge.static is not None
             ),
             "SHA-1 is accepted for old devices": old if switches.sha1 is None else switches.sha1,
             "3DES is accepted for old devices": old if switches.des3 is None else switches.des3,

@@ -9,6 +9,8 @@ from ca import der
 from server.cms.algorithms import Cipher, Digest, MalformedCms
 from server.cms.certificates import DATA, degenerate
 from server.cms.enveloped import seal
+from server.cms.passwords import Password
+from server.cms.recipients import seal_for
 from server.cms.signed import SIGNING_TIME, read_signed
 from server.cms.signing import attribute, signed_attributes
 from server.scep.messages import CertRep, Failure, MessageType, PkiMessage, PkiStatus, Success, Waiting
@@ -135,13 +137,17 @@ _IS_SUCCESS, _IS_FAILURE, _IS_PENDING = (
 def write_success(success: Success, random: Callable[[int], bytes]) -> bytes:
     """Return the pkcsPKIEnvelope of a SUCCESS reply, encrypted to the requester.
 
+    Takes a while for a password: that is what deriving a key from one is for.
+
     Args:
         success: certificates or CRL, and the recipient.
         random: returns that many random octets.
     """
-    recipient = success.recipient
+    recipient, content = success.recipient, degenerate(success.certificates, success.crls)
+    if isinstance(recipient, Password):
+        return seal_for(content, DATA, recipient, cipher=recipient.cipher, random=random)
     return seal(
-        degenerate(success.certificates, success.crls),
+        content,
         recipient.certificate,
         recipient.key,
         cipher=recipient.cipher,

@@ -28,8 +28,11 @@ from server.scep.problems import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from server.cms.algorithms import KeyTransport
     from server.cms.certificates import BagCertificate
     from server.cms.enveloped import KeyTransRecipient
+    from server.cms.passwords import Password
+    from server.cms.signed import SignerKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Authentic:
 
     message: PkiMessage
     signer: BagCertificate
-    key: rsa.RSAPublicKey
+    key: SignerKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,17 @@ class Sealed:
         envelope: the encrypted content.
         ours: the certificate of ours that it is addressed to.
         wrapped: the content key, wrapped for our key.
-        reply_to: whom a reply is encrypted to, with the algorithms of this envelope.
+        transport: how it is wrapped.
+        reply_to: whom a reply is encrypted to, with the algorithms of this envelope; None when the signer's key can't
+            decrypt, for as long as no challenge password is known.
     """
 
     authentic: Authentic
     envelope: Envelope
     ours: BagCertificate
     wrapped: KeyTransRecipient
-    reply_to: Recipient
+    transport: KeyTransport
+    reply_to: Recipient | Password | None
 
 
 def reply_digest(message: PkiMessage, accepted: Accepted) -> Digest:
@@ -92,7 +98,7 @@ def authenticate(message: PkiMessage, accepted: Accepted) -> Authentic:
         raise Rejected(Problem(Reason.BAD_ALGORITHM, str(error))) from error
     except BadSignature as error:
         raise Rejected(Problem(Reason.BAD_PROOF, str(error))) from error
-    if not isinstance(key, rsa.RSAPublicKey):
+    if not isinstance(key, rsa.RSAPublicKey) and not accepted.ec_requesters:
         raise Rejected(EC_REQUESTER)
     if message.sender_nonce is None:
         raise Rejected(NONCE_MISSING)
@@ -117,8 +123,10 @@ def sealed(authentic: Authentic, ours: Sequence[BagCertificate], accepted: Accep
         raise Rejected(Problem(Reason.BAD_ALGORITHM, str(error))) from error
     if envelope.cipher not in accepted.ciphers:
         raise Rejected(not_accepted(envelope.cipher.label))
-    reply_to = Recipient(authentic.signer, authentic.key, envelope.cipher, transport)
-    return Sealed(authentic, envelope, ra, wrapped, reply_to)
+    reply_to, key = None, authentic.key
+    if isinstance(key, rsa.RSAPublicKey):
+        reply_to = Recipient(authentic.signer, key, envelope.cipher, transport)
+    return Sealed(authentic, envelope, ra, wrapped, transport, reply_to)
 
 
 def _addressed(envelope: Envelope, ours: Sequence[BagCertificate]) -> tuple[BagCertificate, KeyTransRecipient]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     from server.cms.certificates import BagCertificate
+    from server.cms.passwords import Password
     from server.cms.signed import SignedMessage
 
 
@@ -56,10 +57,12 @@ class Accepted:
     Attributes:
         digests: what messages and certification requests may be signed with.
         ciphers: what contents may be encrypted with.
+        ec_requesters: whether requesters may have EC keys, so that the challenge password encrypts the reply.
     """
 
     digests: frozenset[Digest]
     ciphers: frozenset[Cipher]
+    ec_requesters: bool = False
 
 
 _AES = frozenset({Cipher.AES128, Cipher.AES192, Cipher.AES256})
@@ -132,12 +135,12 @@ class Success:
     """What was asked for, and to whom it goes.
 
     Attributes:
-        recipient: whom the reply is encrypted to.
+        recipient: whom the reply is encrypted to; a password for requesters whose key can't decrypt.
         certificates: DER certificates, the leaf first.
         crls: DER certificate revocation lists, for GetCRL.
     """
 
-    recipient: Recipient
+    recipient: Recipient | Password
     certificates: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
 

@@ -176,7 +176,7 @@ def name_text(encoded: str) -> str:
 
 
 def _transport(sealed: Sealed) -> str:
-    oaep = sealed.reply_to.transport.oaep
+    oaep = sealed.transport.oaep
     return "PKCS#1 v1.5" if oaep is None else f"OAEP {oaep[0].label}, MGF1 {oaep[1].label}"
 
 

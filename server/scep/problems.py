@@ -19,6 +19,10 @@ EC_REQUESTER = Problem(
     Reason.BAD_ALGORITHM,
     "the requester's key is not RSA: the reply could not be encrypted to it (RFC 8894 section 3.1)",
 )
+EC_POLL = Problem(
+    Reason.BAD_ALGORITHM,
+    "the certificate is there, but the poll has no challenge password to encrypt it with: send the request again",
+)
 UNREADABLE = Problem(Reason.MALFORMED, "the enveloped request can't be opened or read")
 """The one answer to all that may go wrong between a good signature and a parsed CSR: anything more would tell an
 attacker who re-signs a recorded envelope what is in it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from server.cms.passwords import Password
 from server.cms.signing import write_signed
 from server.outcome import Issued, Pending, Refused
 from server.scep.codec import write_reply_attributes, write_success
@@ -31,8 +33,8 @@ def refusal_notes(problem: Problem) -> dict[str, object]:
     return {"outcome": "refused", "reason": problem.reason.value}
 
 
-def _recipient(sealed: Sealed | None) -> Recipient:
-    if sealed is None:
+def _recipient(sealed: Sealed | None) -> Recipient | Password:
+    if sealed is None or sealed.reply_to is None:
         raise RuntimeError("a certificate for nobody")
     return sealed.reply_to
 
@@ -105,7 +107,7 @@ class Replies:
     async def _cert_rep(self, message: PkiMessage, reply: CertRep, ra: RaKey) -> bytes:
         digest = reply_digest(message, self._accepted)
         if isinstance(reply, Success):
-            content: bytes | None = write_success(reply, self._random)
+            content: bytes | None = await self._envelope(reply)
         else:
             content = b"" if self._writes_empty_content(message) else None
         attributes = write_reply_attributes(
@@ -113,6 +115,11 @@ class Replies:
         )
         signature = await ra.sign(attributes, digest)
         return write_signed(content, attributes, signature, digest, ra.addressed)
+
+    async def _envelope(self, reply: Success) -> bytes:
+        if isinstance(reply.recipient, Password):  # which takes long by design
+            return await asyncio.to_thread(write_success, reply, self._random)
+        return write_success(reply, self._random)
 
     def _writes_empty_content(self, message: PkiMessage) -> bool:
         """Whether a reply without certificate has an empty content instead of none.

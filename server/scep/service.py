@@ -13,8 +13,9 @@ from ca.csr import MalformedCsr, parse_csr, without_challenge
 from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
 from server.cms.algorithms import Digest
 from server.cms.enveloped import Undecipherable, decipher
+from server.cms.passwords import Password
 from server.enrollment import RefusedAttempt
-from server.outcome import Problem, Reason, Refused
+from server.outcome import Issued, Problem, Reason, Refused
 from server.scep.advertising import Advertising
 from server.scep.authorization import Asked, Panel
 from server.scep.codec import Malformed, read_pki_message
@@ -30,6 +31,8 @@ from server.scep.messages import (
 )
 from server.scep.observation import UNKNOWN_CARRIER, observe
 from server.scep.problems import (
+    EC_POLL,
+    EC_REQUESTER,
     KEY_MISMATCH,
     NO_RENEWAL,
     STORE_UNAVAILABLE,
@@ -117,7 +120,8 @@ class ScepEndpoint:
     ) -> None:
         self.name = EndpointName(Protocol.SCEP, label)
         self._config = config
-        self._accepted = accepted(config.compatibility, config.switches.model_dump())
+        algorithms = accepted(config.compatibility, config.switches.model_dump())
+        self._accepted = replace(algorithms, ec_requesters=config.takes_ec_requesters())
         self._store = store
         self._enrollment = enrollment
         self._credentials = credentials
@@ -265,6 +269,8 @@ class ScepEndpoint:
         for candidate in candidates:
             if asked_by(candidate, authentic.key):
                 outcome = await self._enrollment.poll(candidate.request_id)
+                if isinstance(outcome, Issued) and request.reply_to is None:
+                    raise Rejected(EC_POLL)
                 if candidate.renews is not None:
                     return outcome
                 return await self._panel.settle(transaction, candidate.csr, outcome, again=True)
@@ -282,10 +288,15 @@ class ScepEndpoint:
         except MalformedCsr as error:
             raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
         exchange.csr = bare = without_challenge(csr)
+        if request.reply_to is None:
+            if not csr.challenge_password:
+                raise Rejected(EC_REQUESTER)
+            password = Password(csr.challenge_password.encode(), request.envelope.cipher)
+            exchange.sealed = replace(request, reply_to=password)
         return csr, bare
 
     async def _content(self, ra: RaKey, request: Sealed) -> bytes:
-        key = await ra.unwrap(request.wrapped.encrypted_key, request.reply_to.transport)
+        key = await ra.unwrap(request.wrapped.encrypted_key, request.transport)
         try:
             return decipher(request.envelope, key, self._random)
         except Undecipherable as error:
@@ -293,6 +304,8 @@ class ScepEndpoint:
 
     async def _look_up(self, request: Sealed, look_up: Callable[[bytes], Awaitable[Found]]) -> Found:
         """GetCert and GetCRL (sections 3.3.4 and 3.3.5): what is public goes to whoever asks."""
+        if request.reply_to is None:
+            raise Rejected(EC_REQUESTER)
         return await look_up(await self._content(self._keys.holder(request.ours), request))
 
     async def _submit(

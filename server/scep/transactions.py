@@ -10,17 +10,16 @@ from cryptography import x509
 from ca.csr import read_recorded_csr
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
     from ca.csr import Csr
     from policies.request import EndpointName, Renewed
+    from server.cms.signed import SignerKey
     from server.scep.gate import Authentic
     from server.scep.records import Candidate
 
 _SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
 
 
-def asked_by(candidate: Candidate, key: rsa.RSAPublicKey) -> bool:
+def asked_by(candidate: Candidate, key: SignerKey) -> bool:
     """Whether the request of the record was signed with this key: the certificate's for a renewal, else its own."""
     if candidate.renews is not None:
         return x509.load_der_x509_certificate(candidate.renews).public_key() == key

@@ -17,6 +17,7 @@ from server.cms.algorithms import PKCS1, RSA_ENCRYPTION, Cipher, Digest, KeyTran
 from server.cms.certificates import BagCertificate, content_info, read_bag_certificate
 from server.cms.enveloped import decipher, read_envelope, seal
 from server.cms.signed import SignedMessage, load_signer_key, read_signed, verify
+from tests.server.scep.password import open_with_password
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DATA, SIGNED_DATA = "1.2.840.113549.1.7.1", "1.2.840.113549.1.7.2"
@@ -161,8 +162,8 @@ class Reply:
     crls: tuple[bytes, ...] = ()
 
 
-def read_reply(body: bytes, key: rsa.RSAPrivateKey) -> Reply:
-    """Verify a reply with the certificate in it and decrypt what is inside with the device's key."""
+def read_reply(body: bytes, key: Any, password: str = "") -> Reply:
+    """Verify a reply with the certificate in it and decrypt what is inside with the device's key, or a password."""
     signed = read_signed(body)
     signer = signed.signer_certificate()
     assert signer is not None
@@ -179,9 +180,7 @@ def read_reply(body: bytes, key: rsa.RSAPrivateKey) -> Reply:
     certificates: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
     if signed.content:
-        inside = read_envelope(signed.content)
-        unwrapped = key.decrypt(inside.recipients[0].encrypted_key, inside.recipients[0].transport().padding())
-        opened = decipher(inside, unwrapped, bytes)
+        opened = open_with_password(signed.content, password) if password else _opened(signed.content, key)
         certificates, crls = degenerate_certificates(opened), degenerate_certificates(opened, 0xA1)
     return Reply(
         status=(content(SCEP + "3") or b"").decode(),
@@ -193,6 +192,12 @@ def read_reply(body: bytes, key: rsa.RSAPrivateKey) -> Reply:
         signed=signed,
         crls=crls,
     )
+
+
+def _opened(content: bytes, key: rsa.RSAPrivateKey) -> bytes:
+    inside = read_envelope(content)
+    (recipient,) = inside.recipients
+    return decipher(inside, key.decrypt(recipient.encrypted_key, recipient.transport().padding()), bytes)
 
 
 def degenerate_certificates(data: bytes, bag: int = 0xA0) -> tuple[bytes, ...]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +22,21 @@ from ca.names import DistinguishedName
 from policies.request import EndpointName
 from server.config import ScepEndpointConfig
 from server.credentials import Authenticators, Credentials
+from server.credentials.redeeming import digest_of
 from server.enrollment import Enrollment
 from server.scep.authorization import Challenges
 from server.scep.keyring import Keyring
 from server.scep.ra import RaKey
 from server.scep.service import ScepEndpoint
 from server.store import Store, upgrade
+from server.store.credentials import CredentialKind, StoredCredential, add
 from server.store.requests import StoredRequest, list_requests
 from server.store.tables import certificates
 from tests.fakes.scripted_policy import ScriptedPolicy
 from tests.server.scep.device import NOW, enrollment, read_reply, rsa_key
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-    from pathlib import Path
+    from datetime import datetime
 
     from server.scep.authorization import Authorizer
     from server.scep.lookups import CurrentCrl
@@ -108,6 +113,23 @@ class Lab:
         assert reply.status == "0", reply.text
         return x509.load_der_x509_certificate(reply.certificates[0])
 
+    async def make_challenge(self, secret: str, **bound: Any) -> None:
+        """Make a one-time challenge for the default endpoint, which takes no other from then on."""
+        here = EndpointName.parse("scep/default")
+        values: dict[str, Any] = {"uses_left": 1, "expires_at": NOW + timedelta(hours=1), **bound}
+        credential = StoredCredential(
+            id="c1",
+            kind=CredentialKind.SCEP_CHALLENGE,
+            endpoint=here,
+            created_by="admin:test",
+            created_at=NOW,
+            digest=digest_of(secret),
+            **values,
+        )
+        event = {"at": NOW, "action": "credential", "actor": "admin:test", "detail": ""}
+        await self.store.write(lambda connection: add(connection, credential, event))
+        self.credentials._endpoints = {here: Authenticators({}, None, frozenset({here}), stored=True)}
+
     async def requests(self) -> tuple[StoredRequest, ...]:
         """What is on record, the newest first."""
         return await self.store.read(list_requests)
@@ -124,9 +146,16 @@ class Lab:
         await self.store.close()
 
 
+@cache
+def _empty_database() -> bytes:
+    with TemporaryDirectory() as folder:
+        upgrade(f"sqlite+aiosqlite:///{folder}/scep.db")
+        return Path(folder, "scep.db").read_bytes()
+
+
 async def make_lab(folder: Path) -> Lab:
     url = f"sqlite+aiosqlite:///{folder / 'scep.db'}"
-    upgrade(url)
+    (folder / "scep.db").write_bytes(_empty_database())
     store = await Store.open(url, busy_timeout=0.1)
     now = [NOW]
     numbers = count(1000)

@@ -15,11 +15,10 @@ from policies.document import DocumentErrors
 from policies.request import EndpointName
 from server.config import ScepEndpointConfig
 from server.credentials import Authenticators
-from server.credentials.redeeming import digest_of
 from server.outcome import Reason
 from server.scep.authorization import Challenges, DeviceList, MalformedDeviceList, read_devices
-from server.store.credentials import CredentialKind, StoredCredential, add, find
-from tests.server.scep.device import NOW, Message, csr, enrollment, envelope, rsa_key, self_signed, spki
+from server.store.credentials import find
+from tests.server.scep.device import Message, csr, enrollment, envelope, rsa_key, self_signed, spki
 from tests.server.scep.lab import CHALLENGE, FILES
 
 if TYPE_CHECKING:
@@ -30,23 +29,11 @@ if TYPE_CHECKING:
 
 HERE = EndpointName.parse("scep/default")
 SECRET = "k7qxm-29fzt"
-EVENT = {"at": NOW, "action": "credential", "actor": "admin:test", "detail": ""}
 
 
 async def made(lab: Lab, **bound: Any) -> ScepEndpoint:
     """Make a one-time challenge and an endpoint that takes it and no other."""
-    values: dict[str, Any] = {"uses_left": 1, "expires_at": NOW + timedelta(hours=1), **bound}
-    credential = StoredCredential(
-        id="c1",
-        kind=CredentialKind.SCEP_CHALLENGE,
-        endpoint=HERE,
-        created_by="admin:test",
-        created_at=NOW,
-        digest=digest_of(SECRET),
-        **values,
-    )
-    await lab.store.write(lambda connection: add(connection, credential, EVENT))
-    lab.credentials._endpoints = {HERE: Authenticators({}, None, frozenset({HERE}), stored=True)}
+    await lab.make_challenge(SECRET, **bound)
     return lab.endpoint(challenge={"one_time": True})
 
 

@@ -48,7 +48,7 @@ def opened(name: str) -> tuple[PkiMessage, Sealed, bytes]:
     envelope = sealed(authenticate(message, COMPATIBLE), [ra.addressed], COMPATIBLE)
     key = load_pem_private_key(KEY_PEM, None)
     assert isinstance(key, rsa.RSAPrivateKey)
-    unwrapped = key.decrypt(envelope.wrapped.encrypted_key, envelope.reply_to.transport.padding())
+    unwrapped = key.decrypt(envelope.wrapped.encrypted_key, envelope.transport.padding())
     return message, envelope, decipher(envelope.envelope, unwrapped, bytes)
 
 
@@ -78,7 +78,7 @@ def test_the_message_verifies_and_opens(
 ) -> None:
     message, envelope, content = opened(name)
     assert (message.message_type, message_digest_algorithm(message.signed)) == (kind, digest)
-    assert (envelope.envelope.cipher, envelope.reply_to.certificate.version) == (cipher, version)
+    assert (envelope.envelope.cipher, envelope.authentic.signer.version) == (cipher, version)
     if kind is not MessageType.CERT_POLL:
         parse_csr(content, allow_sha1=True)
 
