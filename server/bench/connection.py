@@ -38,12 +38,20 @@ class Connection:
         root: the PEM file that the server's TLS certificate must chain to; None for plain HTTP.
         keep_alive: whether connections are used again; if not, each request makes a full TLS handshake.
         authorization: HTTP Basic user name and password.
+        identity: a PEM file with the key and the certificate to present, together with `root`; read at once.
     """
 
     def __init__(
-        self, root: Path | None = None, *, keep_alive: bool = True, authorization: tuple[str, str] | None = None
+        self,
+        root: Path | None = None,
+        *,
+        keep_alive: bool = True,
+        authorization: tuple[str, str] | None = None,
+        identity: Path | None = None,
     ) -> None:
-        trust: ssl.SSLContext | bool = ssl.create_default_context(cafile=root) if root else False
+        trust = ssl.create_default_context(cafile=root) if root else False
+        if isinstance(trust, ssl.SSLContext) and identity:
+            trust.load_cert_chain(identity)
         # As many connections as there are senders: the load decides, not the pool.
         connector = aiohttp.TCPConnector(ssl=trust, limit=0, force_close=not keep_alive)
         headers = {"Authorization": aiohttp.encode_basic_auth(*authorization)} if authorization else {}

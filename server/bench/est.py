@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class EstJob:
     """A request ready to be sent: its key, and the base64 of the CSR."""
 
-    key: ec.EllipticCurvePublicKey
+    key: ec.EllipticCurvePrivateKey
     body: bytes
 
 
@@ -67,7 +67,7 @@ class EstClient:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"{name}.example")]), critical=False)
             .sign(key, hashes.SHA256())
         )
-        return EstJob(key.public_key(), base64.b64encode(csr.public_bytes(Encoding.DER)))
+        return EstJob(key, base64.b64encode(csr.public_bytes(Encoding.DER)))
 
     async def send(self, job: EstJob) -> bytes:
         """Enroll; the reply is base64 of a certs-only CMS message."""
@@ -81,6 +81,6 @@ class EstClient:
             certificate = pkcs7.load_der_pkcs7_certificates(base64.b64decode(reply))[0]
         except (ValueError, IndexError) as error:
             raise EnrollmentFailed("the reply holds no certificate") from error
-        if certificate.public_key() != job.key:
+        if certificate.public_key() != job.key.public_key():
             raise EnrollmentFailed("the certificate is for another key")
         return certificate

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 BUDGETS = {
     "EST simpleenroll, connections kept alive": 0.8,
     "EST simpleenroll, a new TLS connection each": 1.6,
+    "EST simplereenroll with certificates, connections kept alive": 0.8,
+    "EST simplereenroll with certificates, a new TLS connection each": 1.6,
     "SCEP PKCSReq": 2.0,
     "ACME newOrder to certificate, http-01": 3.0,
 }

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from server.bench.acme import AcmeClient
 from server.bench.est import EstClient
+from server.bench.est_renewal import EstRenewalClient
 from server.bench.load import EnrollmentFailed
 from server.bench.measure import measure
 from server.bench.process import ServerFailed, ServerProcess, free_ports
@@ -66,17 +67,18 @@ def est(
     concurrency: Concurrency = 32,
     workers: Workers = 1,
     new_connections: Annotated[bool, typer.Option(help="A TLS connection for each enrollment.")] = False,
+    certificates: Annotated[bool, typer.Option(help="Devices that renew with their TLS certificates.")] = False,
     url: Url = None,
     folder: Folder = None,
 ) -> None:
-    """EST simpleenroll with a password; --url ends in /.well-known/est."""
-    title = f"EST simpleenroll, {'a new TLS connection each' if new_connections else 'connections kept alive'}"
+    """EST simpleenroll with a password, or simplereenroll with certificates; --url ends in /.well-known/est."""
+    operation = "simplereenroll with certificates" if certificates else "simpleenroll"
+    title = f"EST {operation}, {'a new TLS connection each' if new_connections else 'connections kept alive'}"
+    kind = EstRenewalClient if certificates else EstClient
     with _target(url, folder, workers) as target:
         base = target.url or f"https://localhost:{target.ports.https}/.well-known/est"
         secrets = target.secrets
-        client = EstClient(
-            base, target.root, secrets.est_username, secrets.est_password, new_connections=new_connections
-        )
+        client = kind(base, target.root, secrets.est_username, secrets.est_password, new_connections=new_connections)
         _measure(title, client, target, count, concurrency)
 
 
