@@ -67,6 +67,7 @@ class Permit:
         serial: the certificate's serial number, positive, at most 20 octets.
         csr: DER of the request whose proof of possession was verified, for CAs that want to see it themselves.
         reference: what the CA called this request when it was pending; None at first.
+        renews: the serial number of the certificate that this one renews, None for a new one.
     """
 
     request_id: str
@@ -74,6 +75,7 @@ class Permit:
     serial: int
     csr: bytes | None = None
     reference: str | None = None
+    renews: int | None = None
     _spent: bool = field(default=False, init=False)
 
     def redeem(self, plan: CertificatePlan, serial: int) -> None:

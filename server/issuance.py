@@ -133,7 +133,7 @@ class Issuance:
     async def _ask(self, issuer: Issuer, granted: Granted) -> x509.Certificate | Outcome:
         plan, serial = granted.plan, granted.serial
         try:
-            permit = Permit(granted.request_id, plan, serial, granted.csr, granted.reference)
+            permit = Permit(granted.request_id, plan, serial, granted.csr, granted.reference, granted.renews)
             return await issuer.issue(permit, plan, serial)
         except IssuerPending as pending:
             return await self._wait(granted, pending)

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca.backends.acme_account import b64
+from ca.backends.acme_account import AcmeRefused, b64
+from ca.crl import REASONS
 from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable
 from ca.names import DnsName, IpAddress
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from ca.backends.acme_account import AcmeAccount
@@ -81,6 +84,20 @@ class AcmeUpstream:
                 return await self._follow(url, order)
         except (TimeoutError, aiohttp.ClientError, OSError, IssuerUnavailable) as error:
             raise IssuerPending(_RETRY_SECONDS, url) from error
+
+    async def revoke(self, certificate: x509.Certificate, reason: x509.ReasonFlags, at: datetime) -> None:  # noqa: ARG002 - ACME has no dates
+        """Revoke with our account (section 7.6); see `ca.backends.upstream.RevokingUpstream.revoke`.
+
+        A reason that the CA does not take is left out, rather than leaving the certificate good.
+        """
+        asked: dict[str, Any] = {"certificate": b64(certificate.public_bytes(Encoding.DER))}
+        try:
+            await self.account.place("revokeCert", {**asked, "reason": REASONS[reason]})
+        except AcmeRefused as error:
+            if error.kind == "badRevocationReason":
+                await self.account.place("revokeCert", asked)
+            elif error.kind != "alreadyRevoked":
+                raise
 
     async def close(self) -> None:
         """Close the connections."""

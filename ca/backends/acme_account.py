@@ -32,6 +32,14 @@ def b64(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+class AcmeRefused(IssuerRefused):
+    """A refusal, with the last word of the problem document's type."""
+
+    def __init__(self, said: str, kind: str) -> None:
+        super().__init__(said)
+        self.kind = kind
+
+
 @dataclass(frozen=True, slots=True)
 class ExternalAccount:
     """What ties our account to one that the CA has given us (RFC 8555 section 7.3.4)."""
@@ -165,4 +173,4 @@ def _problem(answer: Answer) -> tuple[str, str]:
 def _failure(answer: Answer, kind: str, detail: str) -> IssuerRefused | IssuerUnavailable:
     said = f"the CA answers {answer.status} {kind}: {detail}"
     passing = kind in _TEMPORARY | _OURS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return IssuerUnavailable(said) if passing else IssuerRefused(said)
+    return IssuerUnavailable(said) if passing else AcmeRefused(said, kind)

@@ -1,4 +1,7 @@
-"""A CMP server as the issuing CA (RFC 4210, RFC 9810; HTTP transfer of RFC 6712): p10cr, polling, confirmation."""
+"""A CMP server as the issuing CA (RFC 4210, RFC 9810; HTTP transfer of RFC 6712).
+
+p10cr, or kur for renewals, with polling and confirmation; rr for revocations.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from ca.backends import cmp_messages as cmp
-from ca.backends.cmp_messages import BadProtection, Reply, Secret, Status, Transaction
+from ca.backends.cmp_messages import Reply, Status, Transaction
+from ca.backends.cmp_protection import BadProtection
 from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
+    from ca.backends.cmp_protection import Protection
     from ca.backends.http_client import HttpClient
     from ca.backends.upstream import Order
 
@@ -24,25 +30,29 @@ _HEADERS = {"Content-Type": "application/pkixcmp"}
 _FORM = serialization.PublicFormat.SubjectPublicKeyInfo
 _SHORTEST_WAIT, _LONGEST_WAIT = 1, 24 * 3600
 _USUAL_WAIT = 30
+_ANSWERED = frozenset({cmp.TRANSACTION_IN_USE, cmp.BAD_CERT_ID, cmp.CERT_REVOKED})
+"""Failures that have an answer other than telling them."""
 
 
 @dataclass(frozen=True, slots=True)
 class CmpUpstream:
-    """A CMP server with which we share a secret.
+    """A CMP server.
 
     Attributes:
         url: where messages are posted to.
         recipient: DER of the CA's name.
-        secret: what we share.
+        protection: who we are there, and how we know it.
         client: HTTP; the messages protect themselves.
         random: gives unpredictable octets.
+        updates: whether renewals are asked for by kur, which names the certificate before.
     """
 
     url: str
     recipient: bytes
-    secret: Secret = field(repr=False)
+    protection: Protection = field(repr=False)
     client: HttpClient
     random: Callable[[int], bytes]
+    updates: bool = False
 
     async def enroll(self, order: Order) -> x509.Certificate:
         """Pass the requester's CSR on, or poll for it; see `ca.backends.upstream.Upstream.enroll`.
@@ -53,12 +63,30 @@ class CmpUpstream:
         if order.reference is not None:
             return await self._poll(order)
         identifier = hashlib.sha256(order.request_id.encode()).digest()[:16]
-        body = cmp.write_p10cr(order.csr.der)
+        if self.updates and order.renews is not None:
+            body = cmp.write_kur(order.plan, self.recipient, order.renews)
+            reply = await self._ask(body, identifier)
+            if reply.status is None or cmp.BAD_CERT_ID not in reply.status.failures:
+                return await self._conclude(order, reply)
+            identifier = self.random(16)  # the certificate before is not this CA's: it is a new one there
+        return await self._conclude(order, await self._ask(cmp.write_p10cr(order.csr.der), identifier))
+
+    async def _ask(self, body: bytes, identifier: bytes) -> Reply:
         reply = await self._exchange(body, Transaction(identifier, self.random(16)))
         if reply.status is not None and cmp.TRANSACTION_IN_USE in reply.status.failures:
             # what became of the first attempt can't be had any more: ask anew
             reply = await self._exchange(body, Transaction(self.random(16), self.random(16)))
-        return await self._conclude(order, reply)
+        return reply
+
+    async def revoke(self, certificate: x509.Certificate, reason: x509.ReasonFlags, at: datetime) -> None:  # noqa: ARG002 - rr has no dates of its own
+        """Ask for the revocation (section 5.3.9); see `ca.backends.upstream.RevokingUpstream.revoke`."""
+        body = cmp.write_rr(certificate.issuer.public_bytes(), certificate.serial_number, reason)
+        reply = await self._exchange(body, Transaction(self.random(16), self.random(16)))
+        if reply.status is None or reply.body not in {cmp.RP, cmp.ERROR}:
+            raise IssuerRefused(f"the CA answers with a message of another kind ({reply.body})")
+        done = {cmp.ACCEPTED, cmp.GRANTED_WITH_MODS, cmp.REVOKED_ALREADY}
+        if reply.status.status not in done and cmp.CERT_REVOKED not in reply.status.failures:
+            raise _failure(reply.status)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -73,7 +101,9 @@ class CmpUpstream:
         """Turn an answer into a certificate that the CA knows to have arrived, or into what it means."""
         if reply.body == cmp.POLL_REP:
             raise _pending(reply, min(max(reply.check_after, _SHORTEST_WAIT), _LONGEST_WAIT))
-        if reply.body != cmp.CP or reply.status is None:
+        if reply.status is not None and reply.body == cmp.ERROR:
+            raise _failure(reply.status)
+        if reply.body not in {cmp.CP, cmp.KUP} or reply.status is None:
             raise IssuerRefused(f"the CA answers with a message of another kind ({reply.body})")
         if reply.status.status == cmp.WAITING:
             raise _pending(reply, _USUAL_WAIT)
@@ -101,22 +131,18 @@ class CmpUpstream:
             IssuerUnavailable: the answer is not from the CA, or is an error that may pass.
             IssuerRefused: an error.
         """
-        message = cmp.write_message(body, transaction, self.recipient, self.secret, self.random(16))
+        message = cmp.write_message(body, transaction, self.recipient, self.protection)
         answer = await self.client.send("POST", self.url, message, _HEADERS)
         answer.require(HTTPStatus.OK)
         try:
-            reply = cmp.read_message(answer.body, self.secret)
+            reply = cmp.read_message(answer.body, self.protection)
         except BadProtection as error:
             raise IssuerUnavailable(str(error)) from error
         if (reply.transaction, reply.recipient_nonce) != (transaction.identifier, transaction.nonce):
             raise IssuerUnavailable("the CA's answer belongs to another message")
-        if reply.body == cmp.ERROR and reply.status is not None and not _is_in_use(reply.status):
+        if reply.body == cmp.ERROR and reply.status is not None and not reply.status.failures & _ANSWERED:
             raise _failure(reply.status)
         return reply
-
-
-def _is_in_use(status: Status) -> bool:
-    return cmp.TRANSACTION_IN_USE in status.failures
 
 
 def _pending(reply: Reply, seconds: int) -> IssuerPending:

@@ -1,54 +1,36 @@
-"""CMP messages as an RA's client needs them (RFC 4210, RFC 9810): p10cr, certConf and pollReq out, their answers in.
+"""CMP messages as an RA's client needs them (RFC 4210, RFC 9810).
 
-Protected by a shared secret: PasswordBasedMac (RFC 9810 section 5.1.3.1). Bytes in, values out; nothing is sent here.
+p10cr, kur, rr, certConf and pollReq go out, their answers come in; `ca.backends.cmp_protection` protects them.
+Bytes in, values out; nothing is sent here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ca import der
+from ca.backends.cmp_protection import BadProtection
+from ca.crl import REASONS
+from ca.name_codec import write_general_names, write_name
 
-PASSWORD_BASED_MAC = "1.2.840.113533.7.66.13"  # noqa: S105 - an object identifier
-_HASHES = {"1.3.14.3.2.26": "sha1", "2.16.840.1.101.3.4.2.1": "sha256", "2.16.840.1.101.3.4.2.3": "sha512"}
-_MACS = {
-    "1.3.6.1.5.5.8.1.2": "sha1",
-    "1.2.840.113549.2.7": "sha1",
-    "1.2.840.113549.2.9": "sha256",
-    "1.2.840.113549.2.11": "sha512",
-}
-_SHA256, _HMAC_SHA256 = "2.16.840.1.101.3.4.2.1", "1.2.840.113549.2.9"
-_ITERATIONS = 2048
-ITERATION_LIMIT = 100_000
-"""More iterations than this would be work that another can impose on us."""
+if TYPE_CHECKING:
+    from cryptography import x509
 
-P10CR, CP, PKICONF, ERROR, CERT_CONF, POLL_REQ, POLL_REP = 4, 3, 19, 23, 24, 25, 26
+    from ca.backends.cmp_protection import Protection
+    from ca.plan import CertificatePlan
 
-ACCEPTED, GRANTED_WITH_MODS, REJECTION, WAITING = 0, 1, 2, 3
-TRANSACTION_IN_USE = 21
+P10CR, CP, KUR, KUP, RR, RP = 4, 3, 7, 8, 11, 12
+PKICONF, ERROR, CERT_CONF, POLL_REQ, POLL_REP = 19, 23, 24, 25, 26
+
+ACCEPTED, GRANTED_WITH_MODS, REJECTION, WAITING, REVOKED_ALREADY = 0, 1, 2, 3, 5
+BAD_CERT_ID, CERT_REVOKED, TRANSACTION_IN_USE = 4, 10, 21
 OURS = frozenset({1, 20, 23})
-"""badMessageCheck, signerNotTrusted, notAuthorized: our secret is not taken; the requester can't help it."""
+"""badMessageCheck, signerNotTrusted, notAuthorized: who we are is not taken; the requester can't help it."""
 PASSING = frozenset({24, 25})
 """systemUnavail, systemFailure."""
 
-
-class BadProtection(ValueError):
-    """A message is not protected with our secret: whoever sent it, it is not the CA."""
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """What we share with the CA.
-
-    Attributes:
-        reference: names the secret; the senderKID of our messages.
-        value: the secret.
-    """
-
-    reference: bytes
-    value: bytes
+_SUBJECT_ALT_NAME, _REASON_CODE, _OLD_CERT_ID = "2.5.29.17", "2.5.29.21", "1.3.6.1.5.5.7.5.1.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +67,7 @@ class Reply:
         recipient_nonce: ours, as it came back.
         transaction: the transactionID.
         implicit: whether no confirmation is wanted.
-        status: of a certificate response or an error.
+        status: of a certificate response, a revocation response or an error.
         request: the certReqId, of a certificate or poll response.
         certificate: DER, of a certificate response.
         check_after: seconds, of a poll response.
@@ -118,53 +100,78 @@ def write_poll_req(request: int) -> bytes:
     return der.tlv(der.context(POLL_REQ), der.sequence(der.sequence(der.integer(request))))
 
 
-def write_message(body: bytes, transaction: Transaction, recipient: bytes, secret: Secret, salt: bytes) -> bytes:
+def write_kur(plan: CertificatePlan, issuer: bytes, renews: int) -> bytes:
+    """Return the body that asks for a successor of a certificate (section 5.3.5); the key's possession was proven here.
+
+    Args:
+        plan: what is asked for.
+        issuer: DER of the name that issued the certificate before.
+        renews: its serial number.
+    """
+    extensions = b""
+    if plan.names:
+        critical = () if plan.subject else (der.boolean(True),)  # noqa: FBT003 - a BOOLEAN is what it writes
+        names = der.octet_string(write_general_names(plan.names))
+        extensions = der.tlv(der.context(9), der.sequence(der.oid(_SUBJECT_ALT_NAME), *critical, names))
+    key = der.tlv(der.context(6), der.read(plan.spki).content)
+    template = der.sequence(_field(5, write_name(plan.subject)), key, extensions)
+    before = der.sequence(_field(4, issuer), der.integer(renews))
+    controls = der.sequence(der.sequence(der.oid(_OLD_CERT_ID), before))
+    request = der.sequence(der.integer(0), template, controls)
+    ra_verified = der.tlv(der.context(0, constructed=False))
+    return der.tlv(der.context(KUR), der.sequence(der.sequence(request, ra_verified)))
+
+
+def write_rr(issuer: bytes, serial: int, reason: x509.ReasonFlags) -> bytes:
+    """Return the body that asks for the revocation of a certificate (section 5.3.9).
+
+    Args:
+        issuer: DER of the name that issued it.
+        serial: its serial number.
+        reason: why; ``unspecified`` is left out.
+    """
+    number = der.tlv(der.context(1, constructed=False), der.read(der.integer(serial)).content)
+    details = der.sequence(number, _field(3, issuer))
+    code = REASONS[reason]
+    value = der.octet_string(der.tlv(der.ENUMERATED, bytes((code,))))
+    entry = (der.sequence(der.sequence(der.oid(_REASON_CODE), value)),) if code else ()
+    return der.tlv(der.context(RR), der.sequence(der.sequence(details, *entry)))
+
+
+def write_message(body: bytes, transaction: Transaction, recipient: bytes, protection: Protection) -> bytes:
     """Return a protected PKIMessage (section 5.1).
 
     Args:
         body: the PKIBody.
         transaction: what ties messages together.
         recipient: DER of the CA's name.
-        secret: what we share with the CA.
-        salt: 16 unpredictable octets.
+        protection: who we are for the CA.
     """
-    parameters = der.sequence(
-        der.octet_string(salt),
-        der.sequence(der.oid(_SHA256), der.null()),
-        der.integer(_ITERATIONS),
-        der.sequence(der.oid(_HMAC_SHA256), der.null()),
-    )
+    algorithm, protect = protection.begin()
     header = der.sequence(
         der.integer(2),  # cmp2000
-        der.tlv(der.context(4), der.sequence()),  # sender: the NULL-DN, as the secret has no name
-        der.tlv(der.context(4), recipient),
-        _field(1, der.sequence(der.oid(PASSWORD_BASED_MAC), parameters)),
-        _field(2, der.octet_string(secret.reference)),
+        _field(4, protection.sender),
+        _field(4, recipient),
+        _field(1, algorithm),
+        _field(2, der.octet_string(protection.reference)) if protection.reference else b"",
         _field(4, der.octet_string(transaction.identifier)),
         _field(5, der.octet_string(transaction.nonce)),
         b"" if transaction.answers is None else _field(6, der.octet_string(transaction.answers)),
     )
-    mac = _mac(secret.value + salt, _ITERATIONS, der.sequence(header, body))
-    return der.sequence(header, body, _field(0, der.bit_string(mac)))
+    signature = protect(der.sequence(header, body))
+    extra = _field(1, der.sequence(*protection.certificates)) if protection.certificates else b""
+    return der.sequence(header, body, _field(0, der.bit_string(signature)), extra)
 
 
 def _field(number: int, content: bytes) -> bytes:
     return der.tlv(der.context(number), content)
 
 
-def _mac(secret: bytes, iterations: int, data: bytes, *, owf: str = "sha256", mac: str = "sha256") -> bytes:
-    """Return the MAC; `secret` ends with the salt."""
-    key = secret
-    for _ in range(iterations):
-        key = hashlib.new(owf, key).digest()
-    return hmac.digest(key, data, mac)
-
-
-def read_message(data: bytes, secret: Secret) -> Reply:
+def read_message(data: bytes, protection: Protection) -> Reply:
     """Return a message of the CA.
 
     Raises:
-        BadProtection: it is not protected with our secret.
+        BadProtection: it is not protected as we expect of the CA.
         MalformedDer: it is not a message that is understood.
     """
     header, body, *rest = _parts(der.read(data), 2, 4)
@@ -172,39 +179,29 @@ def read_message(data: bytes, secret: Secret) -> Reply:
     protections = [field for field in rest if field.tag == der.context(0)]
     if len(protections) != 1 or der.context(1) not in fields:
         raise BadProtection("the CA's message is not protected")
-    _verify(fields[der.context(1)], protections[0], der.sequence(header.raw, body.raw), secret)
+    unused, octets = der.read_bits(der.expect(_only(protections[0]), der.BIT_STRING))
+    if unused:
+        raise BadProtection("the protection of the CA's message is not a whole number of octets")
+    protection.verify(_only(fields[der.context(1)]), octets, der.sequence(header.raw, body.raw))
     if not der.context(0) <= body.tag <= der.context(30):
         raise der.MalformedDer("not a PKIBody")
     kind = body.tag - der.context(0)
-    octets = {number: _octets(fields.get(der.context(number))) for number in (4, 5, 6)}
-    reply = Reply(kind, octets[5], octets[6], octets[4], _is_implicit(fields.get(der.context(8))))
+    known = {number: _octets(fields.get(der.context(number))) for number in (4, 5, 6)}
+    reply = Reply(kind, known[5], known[6], known[4], _is_implicit(fields.get(der.context(8))))
     return _read_body(reply, _only(body))
 
 
-def _verify(algorithm: der.Tlv, protection: der.Tlv, protected: bytes, secret: Secret) -> None:
-    oid, parameters = _parts(_only(algorithm), 1, 2) if len(der.children(_only(algorithm))) == 2 else (None, None)
-    if oid is None or parameters is None or der.read_oid(oid.content) != PASSWORD_BASED_MAC:
-        raise BadProtection("the CA's message is not protected with a shared secret")
-    salt, owf, iterations, mac = _parts(parameters, 4, 4)
-    names = [der.read_oid(der.expect(_parts(each, 1, 2)[0], der.OID).content) for each in (owf, mac)]
-    count = der.read_integer(der.expect(iterations, der.INTEGER))
-    if names[0] not in _HASHES or names[1] not in _MACS or not 0 < count <= ITERATION_LIMIT:
-        raise BadProtection("the CA protects its messages in a way that is not known here")
-    salted = secret.value + der.expect(salt, der.OCTET_STRING).content
-    expected = _mac(salted, count, protected, owf=_HASHES[names[0]], mac=_MACS[names[1]])
-    _, found = der.read_bits(der.expect(_only(protection), der.BIT_STRING))
-    if not hmac.compare_digest(expected, found):
-        raise BadProtection("the CA's message is not protected with our secret")
-
-
 def _read_body(reply: Reply, content: der.Tlv) -> Reply:
-    if reply.body == CP:
+    if reply.body in {CP, KUP}:
         parts = _parts(content, 1, 2)
         (response,) = _parts(parts[-1], 1, 1)
         number, status, *pair = _parts(response, 2, 4)
         certificate = _certificate(pair[0]) if pair and pair[0].tag == der.SEQUENCE else None
         request = der.read_integer(der.expect(number, der.INTEGER))
         return replace(reply, status=_status(status), request=request, certificate=certificate)
+    if reply.body == RP:
+        (status,) = _parts(_parts(content, 1, 3)[0], 1, 1)
+        return replace(reply, status=_status(status))
     if reply.body == ERROR:
         return replace(reply, status=_status(_parts(content, 1, 3)[0]))
     if reply.body == POLL_REP:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.backends.pem import csr_pem
 from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from ca.backends.upstream import Order
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 OUTPUT_LIMIT = 1024 * 1024
 _SHOWN = 500
 _LONGEST_RETRY = 24 * 3600
+_REFUSED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +47,8 @@ class CommandUpstream:
 
     async def enroll(self, order: Order) -> x509.Certificate:
         """Run the command; see `ca.backends.upstream.Upstream.enroll`. It is killed when the time is over."""
-        process = await asyncio.create_subprocess_exec(
-            *self.command,
-            cwd=self.folder,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            output, complaints = await process.communicate(json.dumps(document(order)).encode())
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
-                await process.wait()
-        said = complaints[:_SHOWN].decode(errors="replace").strip()
-        match process.returncode:
+        status, output, said = await _run(self.command, self.folder, document(order))
+        match status:
             case 0 if len(output) <= OUTPUT_LIMIT:
                 return x509.load_pem_x509_certificate(output)
             case 10:
@@ -68,11 +56,56 @@ class CommandUpstream:
             case 11:
                 seconds, _, reference = output.decode().strip().partition(" ")
                 raise IssuerPending(min(int(seconds), _LONGEST_RETRY), reference or order.request_id)
-            case status:
+            case _:
                 raise IssuerUnavailable(f"the command ends with {status}: {said}")
 
     async def close(self) -> None:
         """Do nothing: nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokingCommandUpstream(CommandUpstream):
+    """A program, with another one for revocations.
+
+    Attributes:
+        revoke_command: that program with its arguments.
+    """
+
+    revoke_command: tuple[str, ...]
+
+    async def revoke(self, certificate: x509.Certificate, reason: x509.ReasonFlags, at: datetime) -> None:
+        """Run the command; see `ca.backends.upstream.RevokingUpstream.revoke`. It may be run twice for the same."""
+        about = {
+            "certificate": certificate.public_bytes(Encoding.PEM).decode(),
+            "serial": format(certificate.serial_number, "x"),
+            "reason": reason.value,
+            "revoked_at": at.isoformat(),
+        }
+        status, _, said = await _run(self.revoke_command, self.folder, about)
+        if status == _REFUSED:
+            raise IssuerRefused(f"the command refuses: {said}")
+        if status:
+            raise IssuerUnavailable(f"the command ends with {status}: {said}")
+
+
+async def _run(command: tuple[str, ...], folder: Path, about: dict[str, Any]) -> tuple[int | None, bytes, str]:
+    """Run a program with a document on its standard input; return its status, its output and its complaints."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        output, complaints = await process.communicate(json.dumps(about).encode())
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
+            await process.wait()
+    return process.returncode, output, complaints[:_SHOWN].decode(errors="replace").strip()
 
 
 def document(order: Order) -> dict[str, Any]:

@@ -67,10 +67,12 @@ class HttpClient:
     Attributes:
         tls: how https is verified, and our own certificate; None for plain http.
         headers: sent with each request; our credentials are there.
+        keep: whether connections are kept open; some servers close theirs without saying so.
     """
 
     tls: ssl.SSLContext | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    keep: bool = True
     _session: aiohttp.ClientSession | None = None
 
     async def send(
@@ -78,7 +80,7 @@ class HttpClient:
     ) -> Answer:
         """Send a request and read the answer. Raises aiohttp.ClientError, OSError and IssuerRefused."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self.tls if self.tls is not None else True)
+            connector = aiohttp.TCPConnector(ssl=self.tls if self.tls is not None else True, force_close=not self.keep)
             timeout = aiohttp.ClientTimeout(total=None)  # the caller limits it
             self._session = aiohttp.ClientSession(connector=connector, headers=dict(self.headers), timeout=timeout)
         async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:

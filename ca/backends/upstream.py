@@ -8,9 +8,10 @@ it is. The door compares what comes back.
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import aiohttp
 
@@ -20,7 +21,8 @@ from ca.keys import UnusableKey
 from ca.tbs import IssuerProfile, UnsignablePlan, write_tbs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
 
     from cryptography import x509
 
@@ -49,12 +51,14 @@ class Order:
         plan: what was approved.
         csr: the request of who wants the certificate, parsed; its key is the plan's.
         reference: what the CA called this order when it was pending; None at first.
+        renews: the serial number of the certificate that is to be renewed, whichever CA gave it; None for a new one.
     """
 
     request_id: str
     plan: CertificatePlan
     csr: Csr
     reference: str | None
+    renews: int | None = None
 
     def require_names(self, *, subject: bool = True) -> None:
         """Make sure that a CA which takes names from the CSR can do what is planned. Raises IssuerRefused."""
@@ -80,6 +84,20 @@ class Upstream(Protocol):
 
     async def close(self) -> None:
         """Give connections back."""
+        ...
+
+
+@runtime_checkable
+class RevokingUpstream(Protocol):
+    """Another CA that takes revocations: a power of its own."""
+
+    async def revoke(self, certificate: x509.Certificate, reason: x509.ReasonFlags, at: datetime) -> None:
+        """Have one of its certificates revoked; to revoke it again is no failure.
+
+        Raises:
+            IssuerRefused: the CA says no.
+            IssuerUnavailable: it can't be asked now.
+        """
         ...
 
 
@@ -122,9 +140,15 @@ class UpstreamIssuer:
         """Redeem the permit and ask the CA; see `ca.issuer.Issuer.issue`. The CA gives another serial number."""
         permit.redeem(plan, serial)
         order = self._order(permit, plan, serial)
+        async with self._told():
+            return await self._upstream.enroll(order)
+
+    @asynccontextmanager
+    async def _told(self) -> AsyncIterator[None]:
+        """Limit the time, and tell every failure as what it is."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._upstream.enroll(order)
+                yield
         except TimeoutError as error:
             raise IssuerUnavailable(f"the CA has not answered within {self._seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -145,7 +169,7 @@ class UpstreamIssuer:
             raise IssuerRefused(f"the certification request can't be read any more: {error}") from error
         if csr.spki != plan.spki:
             raise IssuerRefused("the certification request is for another key than planned")
-        return Order(permit.request_id, plan, csr, permit.reference)
+        return Order(permit.request_id, plan, csr, permit.reference, permit.renews)
 
     def chain(self) -> tuple[x509.Certificate, ...]:
         """Return the issuing CA's certificate and those above it, root last."""
@@ -158,3 +182,24 @@ class UpstreamIssuer:
     async def close(self) -> None:
         """Give connections back."""
         await self._upstream.close()
+
+
+class RevokingIssuer(UpstreamIssuer):
+    """An `UpstreamIssuer` whose CA takes revocations: a `ca.issuer.Revoker` too."""
+
+    def __init__(self, upstream: RevokingUpstream, chain: Sequence[x509.Certificate], **settings: Any) -> None:
+        """Take what `UpstreamIssuer` takes."""
+        super().__init__(cast("Upstream", upstream), chain, **settings)
+        self._revoking = upstream
+
+    async def revoke(self, certificate: x509.Certificate, reason: x509.ReasonFlags, at: datetime) -> None:
+        """Tell the CA; see `ca.issuer.Revoker.revoke`."""
+        async with self._told():
+            await self._revoking.revoke(certificate, reason, at)
+
+
+def issuer_of(upstream: Upstream, chain: Sequence[x509.Certificate], **settings: Any) -> UpstreamIssuer:
+    """Return the issuer with the powers that the other CA has; the settings are those of `UpstreamIssuer`."""
+    if isinstance(upstream, RevokingUpstream):
+        return RevokingIssuer(upstream, chain, **settings)
+    return UpstreamIssuer(upstream, chain, **settings)

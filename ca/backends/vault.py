@@ -17,6 +17,8 @@ from ca.backends.pem import csr_pem
 from ca.names import DnsName, EmailAddress, IpAddress, Uri
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ca.backends.http_client import HttpClient
     from ca.backends.upstream import Order
     from ca.plan import CertificatePlan
@@ -49,6 +51,15 @@ class VaultUpstream:
         answer = await self.client.send("POST", url, body, {"Content-Type": "application/json"})
         answer.require(HTTPStatus.OK, outages=(HTTPStatus.FORBIDDEN,))  # which says that our token is not taken
         return x509.load_pem_x509_certificate(json.loads(answer.body)["data"]["certificate"].encode())
+
+    async def revoke(self, certificate: x509.Certificate, reason: x509.ReasonFlags, at: datetime) -> None:  # noqa: ARG002 - Vault has neither reasons nor dates
+        """Revoke by serial number (``POST /pki/revoke``); see `ca.backends.upstream.RevokingUpstream.revoke`."""
+        number = certificate.serial_number
+        serial = number.to_bytes((number.bit_length() + 7) // 8, "big").hex(":")
+        body = json.dumps({"serial_number": serial}).encode()
+        url = f"{self.url.rstrip('/')}/v1/{self.mount}/revoke"
+        answer = await self.client.send("POST", url, body, {"Content-Type": "application/json"})
+        answer.require(HTTPStatus.OK, outages=(HTTPStatus.FORBIDDEN,))
 
     async def close(self) -> None:
         """Close the connections."""

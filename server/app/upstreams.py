@@ -8,6 +8,7 @@ from secrets import token_bytes
 from typing import TYPE_CHECKING, assert_never
 
 from aiohttp import encode_basic_auth
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -15,13 +16,14 @@ from ca.backends.acme import AcmeUpstream, Dns01
 from ca.backends.acme_account import AcmeAccount, ExternalAccount
 from ca.backends.chain import load_chain
 from ca.backends.cmp import CmpUpstream
-from ca.backends.cmp_messages import Secret
-from ca.backends.command import CommandUpstream
+from ca.backends.cmp_protection import SharedSecret, Signatures
+from ca.backends.command import CommandUpstream, RevokingCommandUpstream
 from ca.backends.est import EstUpstream
 from ca.backends.http_client import HttpClient
-from ca.backends.upstream import UpstreamIssuer
+from ca.backends.upstream import issuer_of
 from ca.backends.vault import VaultUpstream
 from ca.issuer import IssuerConfigurationError
+from ca.tbs import SigningKey
 from policies.document import did_you_mean
 from server.config.upstreams import (
     AcmeIssuerConfig,
@@ -35,7 +37,8 @@ from server.config.upstreams import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ca.backends.upstream import Upstream
+    from ca.backends.cmp_protection import Protection
+    from ca.backends.upstream import Upstream, UpstreamIssuer
     from server.app.secret_sources import KeyPath, Reader
     from server.config.issuers import RemoteIssuerConfig
     from server.config.upstreams import HttpsUpstreamConfig
@@ -53,15 +56,15 @@ def load_upstream_issuer(here: KeyPath, settings: RemoteIssuerConfig, reader: Re
     """
     certificate = reader.file((*here, "certificate"), settings.certificate)
     chain = load_chain(certificate, reader.file((*here, "chain"), settings.chain))
-    upstream = _upstream(here, settings, reader, chain[0].subject.public_bytes())
+    upstream = _upstream(here, settings, reader, chain)
     # ACME servers take names from the order and make a subject of their own, or none
     own_subject = isinstance(settings, AcmeIssuerConfig)
-    return UpstreamIssuer(
-        upstream, chain, seconds=settings.timeout_seconds, clock=settings.tolerance, subject=own_subject
-    )
+    return issuer_of(upstream, chain, seconds=settings.timeout_seconds, clock=settings.tolerance, subject=own_subject)
 
 
-def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader, ca_name: bytes) -> Upstream:
+def _upstream(
+    here: KeyPath, settings: RemoteIssuerConfig, reader: Reader, chain: tuple[x509.Certificate, ...]
+) -> Upstream:
     match settings:
         case EstIssuerConfig():
             headers = {}
@@ -72,9 +75,10 @@ def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader, ca_na
         case AcmeIssuerConfig():
             return _acme(here, settings, reader)
         case CmpIssuerConfig():
-            secret = Secret(settings.reference.encode(), reader.secret((*here, "secret"), settings.secret))
-            tls = _trusting(here, settings.trust, reader)
-            return CmpUpstream(settings.url, ca_name, secret, HttpClient(tls), token_bytes)
+            protection = _protection(here, settings, reader, chain)
+            client = HttpClient(_trusting(here, settings.trust, reader), keep=False)
+            name, updates = chain[0].subject.public_bytes(), settings.renewals == "kur"
+            return CmpUpstream(settings.url, name, protection, client, token_bytes, updates)
         case VaultIssuerConfig():
             headers = {"X-Vault-Token": reader.secret((*here, "token"), settings.token).decode()}
             if settings.namespace is not None:
@@ -84,9 +88,36 @@ def _upstream(here: KeyPath, settings: RemoteIssuerConfig, reader: Reader, ca_na
         case PluginIssuerConfig():
             return _plugin(settings, reader)
         case CommandIssuerConfig():
-            return CommandUpstream(settings.command, reader.folder)
+            revoke, command = settings.revoke_command, (settings.command, reader.folder)
+            return CommandUpstream(*command) if revoke is None else RevokingCommandUpstream(*command, revoke)
         case _:
             assert_never(settings)
+
+
+def _protection(
+    here: KeyPath, settings: CmpIssuerConfig, reader: Reader, chain: tuple[x509.Certificate, ...]
+) -> Protection:
+    """Return how messages to and from a CMP server are protected."""
+    if settings.reference is not None and settings.secret is not None:
+        secret = reader.secret((*here, "secret"), settings.secret)
+        return SharedSecret(settings.reference.encode(), secret, token_bytes)
+    client = settings.signer
+    assert client is not None  # noqa: S101 - the configuration has one or the other
+    place = (*here, "signer")
+    passphrase = reader.secret((*place, "passphrase"), client.passphrase) if client.passphrase else None
+    certificate, key = (reader.file((*place, name), getattr(client, name)) for name in ("certificate", "key"))
+    trusted = reader.file((*here, "servers"), settings.servers) if settings.servers is not None else None
+    try:
+        own = x509.load_pem_x509_certificates(certificate)
+        servers = chain if trusted is None else tuple(x509.load_pem_x509_certificates(trusted))
+        loaded = load_pem_private_key(key, passphrase)
+        if not isinstance(loaded, SigningKey):
+            raise IssuerConfigurationError("signer: a key of this kind does not sign")
+        return Signatures(loaded, own, servers)
+    except (ValueError, TypeError) as error:
+        raise IssuerConfigurationError(
+            f"signer: {client.key} and {client.certificate} can't be used: {error}"
+        ) from error
 
 
 def _plugin(settings: PluginIssuerConfig, reader: Reader) -> Upstream:

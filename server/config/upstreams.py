@@ -196,18 +196,34 @@ class CmpIssuerConfig(UpstreamConfig):
         url: where messages are posted to.
         reference: names the secret.
         secret: where the secret that we share with the CA comes from.
+        signer: our key and certificate, for messages with signatures instead of a secret.
+        servers: PEM of the certificates that the CA signs its messages with; None for `certificate` and `chain`.
+        renewals: what a renewal is asked for with: ``p10cr`` like a new certificate, or ``kur``.
         trust: PEM of the roots for https; None for those of the system.
     """
 
     type: Literal["cmp"]
     url: Annotated[str, Field(pattern=r"^https?://[^@?#]+$")]
-    reference: Annotated[str, Field(min_length=1, max_length=255)]
-    secret: SecretSource
+    reference: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    secret: SecretSource | None = None
+    signer: ClientCertificate | None = None
+    servers: Path | None = None
+    renewals: Literal["p10cr", "kur"] = "p10cr"
     trust: Path | None = None
+
+    @model_validator(mode="after")
+    def _protected(self) -> CmpIssuerConfig:
+        if (self.reference is None) is not (self.secret is None):
+            raise ValueError("reference and secret go together")
+        if (self.secret is None) is (self.signer is None):
+            raise ValueError("give either reference and secret, or signer: {certificate: FILE, key: FILE}")
+        if self.servers is not None and self.signer is None:
+            raise ValueError("servers goes with signer")
+        return self
 
     def secret_files(self) -> tuple[Path, ...]:
         """Return the files that only the server may read."""
-        return files_of(self.secret)
+        return (*files_of(self.secret), *(self.signer.secret_files() if self.signer is not None else ()))
 
 
 class PluginIssuerConfig(UpstreamConfig):
@@ -228,7 +244,9 @@ class CommandIssuerConfig(UpstreamConfig):
 
     Attributes:
         command: the program and its arguments, run in the folder of the configuration, without a shell.
+        revoke_command: the same for revocations; None when the CA is not told of them.
     """
 
     type: Literal["exec"]
     command: Annotated[tuple[str, ...], Field(min_length=1)]
+    revoke_command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

@@ -1,6 +1,7 @@
 """What every issuing backend must do. A backend's test class inherits a contract here and gives the fixture `issuer`.
 
-`IssuerContract` is for all; `SigningContract` adds what holds when the octets that are signed are ours.
+`IssuerContract` is for all; `SigningContract` adds what holds when the octets that are signed are ours, and
+`RevokerContract` is for backends that tell their CA of revocations; its class gives the fixture `revoked` too.
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ from cryptography import x509
 
 from ca.ceremony import generate_key
 from ca.check import check
-from ca.issuer import NO_LATITUDE, IssuerRefused, Permit, PermitMismatch, PermitSpent, RemoteIssuer
+from ca.crl import REASONS
+from ca.issuer import NO_LATITUDE, IssuerRefused, Permit, PermitMismatch, PermitSpent, RemoteIssuer, Revoker
 from ca.names import DistinguishedName
 from ca.plan import KeyUsage, PlannedExtension
 from ca.tbs import SERIAL_LIMIT
-from tests.fakes.issuer import csr_of, make_plan, spki_of
+from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan, spki_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
     from ca.issuer import Issuer
     from ca.plan import CertificatePlan
+
+
+_NOT_FINAL = {x509.ReasonFlags.remove_from_crl, x509.ReasonFlags.certificate_hold}
 
 
 def permit_for(issuer: Issuer, plan: CertificatePlan, serial: int, request_id: str = "request") -> Permit:
@@ -159,3 +166,47 @@ class SigningContract(IssuerContract):
     async def test_a_plan_is_signed_to_the_end_of_the_issuing_ca(self, issuer: Issuer) -> None:
         end = issuer.chain()[0].not_valid_after_utc
         assert (await issue(issuer, self.plan(not_after=end))).not_valid_after_utc == end
+
+
+class RevokerContract:
+    """Inherit it beside `IssuerContract`."""
+
+    foreign: ClassVar[type[Exception]] = IssuerRefused
+    """What comes of a certificate that the CA does not know."""
+
+    @pytest.fixture
+    def revoked(self) -> Callable[[], Container[int]]:
+        """Return what gives the serial numbers that the CA has revoked."""
+        raise LookupError("a backend's test class says what its CA has revoked")
+
+    def certificate(self) -> x509.Certificate:
+        """Make a certificate of another CA."""
+        return make_issuer().chain()[0]
+
+    async def test_the_ca_is_told_of_a_revocation(self, issuer: Issuer, revoked: Callable[[], Container[int]]) -> None:
+        assert isinstance(issuer, Revoker)
+        plans = [self.plan(), self.plan()]  # type: ignore[attr-defined] # of the contract beside this one
+        kept, lost = [await issue(issuer, plan, n + 1, f"revoked-{n}") for n, plan in enumerate(plans)]
+        await issuer.revoke(lost, x509.ReasonFlags.key_compromise, lost.not_valid_before_utc)
+        assert lost.serial_number in revoked()
+        assert kept.serial_number not in revoked()
+
+    async def test_a_revocation_may_be_told_again(self, issuer: Issuer) -> None:
+        assert isinstance(issuer, Revoker)
+        lost = await issue(issuer, self.plan())  # type: ignore[attr-defined] # of the contract beside this one
+        for _ in range(2):
+            await issuer.revoke(lost, x509.ReasonFlags.superseded, lost.not_valid_before_utc)
+
+    @pytest.mark.parametrize("reason", [reason for reason in REASONS if reason not in _NOT_FINAL])
+    async def test_every_final_reason_revokes(
+        self, issuer: Issuer, revoked: Callable[[], Container[int]], reason: x509.ReasonFlags
+    ) -> None:
+        assert isinstance(issuer, Revoker)
+        lost = await issue(issuer, self.plan())  # type: ignore[attr-defined] # of the contract beside this one
+        await issuer.revoke(lost, reason, lost.not_valid_before_utc)
+        assert lost.serial_number in revoked()
+
+    async def test_a_certificate_of_another_ca_is_not_revoked(self, issuer: Issuer) -> None:
+        assert isinstance(issuer, Revoker)
+        with pytest.raises(self.foreign):
+            await issuer.revoke(self.certificate(), x509.ReasonFlags.unspecified, NOW)

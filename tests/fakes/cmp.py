@@ -1,4 +1,7 @@
-"""A CMP server on loopback: certifies what a p10cr asks for, after as many polls as it is told, and wants certConf."""
+"""A CMP server on loopback: certifies what a p10cr or kur asks for, and revokes.
+
+It says "later" as often as it is told, and wants certConf.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,27 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import der
 from ca.backends import cmp_messages as cmp
-from ca.backends.cmp_messages import Secret, Transaction
+from ca.backends.cmp_messages import Transaction
+from ca.backends.cmp_protection import SharedSecret
 from tests.fakes.remote_ca import sign_for
 
 if TYPE_CHECKING:
+    from ca.backends.cmp_protection import Protection
     from ca.issuer import Issuer
 
-SECRET = Secret(b"door", b"correct horse")
+SECRET = SharedSecret(b"door", b"correct horse", bytes)
 
 
 class FakeCmp:
     """`confirmed` counts certConf; `polls` is how often it says "later"; `error` are failure bits to answer with."""
 
-    def __init__(self, inner: Issuer, secret: Secret = SECRET) -> None:
+    def __init__(self, inner: Issuer, secret: Protection = SECRET) -> None:
         self.inner, self.secret = inner, secret
         self.polls, self.confirmed, self.transactions = 0, 0, list[bytes]()
         self.error: bytes | None = None
         self.waiting: dict[bytes, bytes] = {}
+        self.bodies: list[int] = []
+        self.known, self.revoked = set[int](), set[int]()
         self.application = web.Application()
         self.application.router.add_post("/pkix/", self._answer)
 
@@ -37,10 +44,13 @@ class FakeCmp:
         self.transactions.append(identifier)
         content = await self._body(body, identifier)
         transaction = Transaction(identifier, b"\x01" * 16, nonce)
-        reply = cmp.write_message(content, transaction, der.sequence(), self.secret, b"\x02" * 16)
+        reply = cmp.write_message(content, transaction, der.sequence(), self.secret)
         return web.Response(body=reply, content_type="application/pkixcmp")
 
     async def _body(self, body: der.Tlv, identifier: bytes) -> bytes:
+        self.bodies.append(body.tag - der.context(0))
+        if body.tag == der.context(cmp.RR):
+            return self._revoke(body)
         if body.tag == der.context(cmp.CERT_CONF):
             self.confirmed += 1
             return der.tlv(der.context(cmp.PKICONF), der.null())
@@ -56,9 +66,20 @@ class FakeCmp:
         if self.polls:
             return self._response(der.integer(3))
         certificate = await sign_for(self.inner, x509.load_der_x509_csr(self.waiting[identifier]))
+        self.known.add(certificate.serial_number)
         pair = der.sequence(der.tlv(der.context(0), certificate.public_bytes(Encoding.DER)))
         return self._response(der.integer(0), pair)
 
     def _response(self, status: bytes, *pair: bytes) -> bytes:
         response = der.sequence(der.integer(-1), der.sequence(status), *pair)
         return der.tlv(der.context(cmp.CP), der.sequence(der.sequence(response)))
+
+    def _revoke(self, body: der.Tlv) -> bytes:
+        """Read the serial number of a RevDetails, and answer as the CA does (RFC 9810 section 5.3.10)."""
+        (details,) = der.children(der.children(body)[0])
+        serial = int.from_bytes(der.children(der.children(details)[0])[0].content, "big")
+        failure = 10 if serial in self.revoked else 4 if serial not in self.known else None
+        self.revoked |= self.known & {serial}
+        bits = () if failure is None else (der.bit_string((1 << (15 - failure)).to_bytes(2, "big")),)
+        status = der.sequence(der.integer(0 if failure is None else 2), *bits)
+        return der.tlv(der.context(cmp.RP), der.sequence(der.sequence(status)))

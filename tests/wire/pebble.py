@@ -20,7 +20,7 @@ from server.clock import system_clock
 from tests.wire.running import REPOSITORY, require_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 HOOK = """#!/bin/sh
@@ -38,10 +38,23 @@ class Pebble:
     Attributes:
         directory: its directory.
         folder: has ``trust.pem`` for its TLS, ``issuing.pem`` and ``root.pem`` of its CA, ``dns01`` to be called.
+        http01_port, tls_port: where it looks for answers to http-01 and tls-alpn-01.
+        records: the interface of its DNS server.
+        management: its own interface.
     """
 
     directory: str
     folder: Path
+    http01_port: int
+    tls_port: int
+    records: str
+    management: str
+
+    def status(self, serial: int) -> str:
+        """Return what Pebble says of a certificate: ``Valid`` or ``Revoked``."""
+        octets = serial.to_bytes((serial.bit_length() + 7) // 8, "big").hex()
+        answer = _fetch(f"{self.management}/cert-status-by-serial/{octets}", self.folder / "trust.pem")
+        return str(json.loads(answer)["Status"])
 
 
 def _program(name: str) -> str:
@@ -50,8 +63,10 @@ def _program(name: str) -> str:
 
 
 @contextmanager
-def pebble(folder: Path) -> Iterator[Pebble]:
-    """Run Pebble; its authorizations need dns-01, and one nonce of ten is refused."""
+def pebble(
+    folder: Path, *, settings: Mapping[str, object] | None = None, environment: dict[str, str] | None = None
+) -> Iterator[Pebble]:
+    """Run Pebble; one nonce of ten is refused. More settings and variables can be given."""
     programs = _program("pebble"), _program("pebble-challtestsrv")
     folder.mkdir(parents=True, exist_ok=True)
     acme, management, http, tls, dns, records = free_ports(6)
@@ -61,7 +76,7 @@ def pebble(folder: Path) -> Iterator[Pebble]:
     (folder / "trust.pem").write_bytes(root.certificate_pem())
     (folder / "tls.pem").write_bytes(own.certificate_pem())
     (folder / "tls.key").write_bytes(own.key_pem())
-    settings = {
+    chosen = {
         "listenAddress": f"127.0.0.1:{acme}",
         "managementListenAddress": f"127.0.0.1:{management}",
         "certificate": str(folder / "tls.pem"),
@@ -72,24 +87,27 @@ def pebble(folder: Path) -> Iterator[Pebble]:
         "retryAfter": {"authz": 1, "order": 1},
         "keyAlgorithm": "ecdsa",
         "profiles": {"default": {"description": "90 days", "validityPeriod": 90 * 86400}},
+        **(settings or {}),
     }
-    (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
+    (folder / "pebble.json").write_text(json.dumps({"pebble": chosen}))
     (folder / "dns01").write_text(HOOK.replace("PORT", str(records)))
     (folder / "dns01").chmod(0o700)
-    environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "10"}
-    off = [argument for name in ("http01", "https01", "tlsalpn01", "doh") for argument in (f"-{name}", "")]
+    variables = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "10"} | (environment or {})
+    unused = ("http01", "https01", "tlsalpn01", "doh", "defaultIPv6")
+    off = [argument for name in unused for argument in (f"-{name}", "")]
     commands = (
         [programs[1], *off, "-dnsserver", f"127.0.0.1:{dns}", "-management", f"127.0.0.1:{records}"],
         [programs[0], "-config", str(folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{dns}"],
     )
     with (folder / "log").open("wb") as log:
-        running = [subprocess.Popen(command, stdout=log, stderr=log, env=environment) for command in commands]
+        running = [subprocess.Popen(command, stdout=log, stderr=log, env=variables) for command in commands]
         try:
             for name in ("issuing", "root"):
                 path = "intermediates" if name == "issuing" else "roots"
                 pem = _fetch(f"https://localhost:{management}/{path}/0", folder / "trust.pem")
                 (folder / f"{name}.pem").write_bytes(pem)
-            yield Pebble(f"https://localhost:{acme}/dir", folder)
+            addresses = f"http://127.0.0.1:{records}", f"https://localhost:{management}"
+            yield Pebble(f"https://localhost:{acme}/dir", folder, http, tls, *addresses)
         finally:
             for process in running:
                 process.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,11 +17,11 @@ from ca.backends.acme import AcmeUpstream, Dns01
 from ca.backends.acme_account import AcmeAccount, ExternalAccount
 from ca.backends.chain import load_chain
 from ca.backends.http_client import HttpClient
-from ca.backends.upstream import UpstreamIssuer
+from ca.backends.upstream import UpstreamIssuer, issuer_of
 from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable, Permit
 from ca.names import DistinguishedName, Uri, dns_name
 from server.clock import system_clock
-from tests.contract.issuer import IssuerContract, accept, issue
+from tests.contract.issuer import IssuerContract, RevokerContract, accept, issue
 from tests.fakes.issuer import csr_of, make_plan
 from tests.wire.devices import device
 from tests.wire.issuing import add_issuer, enroll, make_deployment
@@ -29,7 +29,7 @@ from tests.wire.pebble import pebble
 from tests.wire.running import serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Container, Iterator
     from pathlib import Path
 
     from ca.issuer import Issuer
@@ -58,7 +58,7 @@ def make(
     mine = AcmeAccount(ca.directory, key, client, **account)  # type: ignore[arg-type] # fails if mistyped
     upstream = AcmeUpstream(mine, Dns01((hook,), ca.folder) if hook else None, seconds)
     chain = load_chain((ca.folder / "issuing.pem").read_bytes(), (ca.folder / "root.pem").read_bytes())
-    return UpstreamIssuer(upstream, chain, seconds=seconds + 5, subject=True)
+    return issuer_of(upstream, chain, seconds=seconds + 5, subject=True)
 
 
 def plan_for(**changes: object) -> CertificatePlan:
@@ -86,7 +86,18 @@ async def made(ca: Pebble) -> AsyncIterator[Callable[..., UpstreamIssuer]]:
         await issuer.close()
 
 
-class TestAcme(IssuerContract):
+@dataclass(frozen=True)
+class AskedOneByOne:
+    """The certificates that Pebble has revoked."""
+
+    ca: Pebble
+
+    def __contains__(self, serial: object) -> bool:
+        assert isinstance(serial, int)
+        return self.ca.status(serial) == "Revoked"
+
+
+class TestAcme(RevokerContract, IssuerContract):
     kinds: ClassVar[tuple[str, ...]] = ("P-256", "P-384", "rsa:2048")
 
     def plan(self, **changes: object) -> CertificatePlan:
@@ -95,6 +106,10 @@ class TestAcme(IssuerContract):
     @pytest.fixture
     def issuer(self, made: Callable[..., UpstreamIssuer]) -> Issuer:
         return made()
+
+    @pytest.fixture
+    def revoked(self, ca: Pebble) -> Callable[[], Container[int]]:
+        return lambda: AskedOneByOne(ca)
 
 
 async def test_an_order_that_takes_longer_is_gone_on_with(made: Callable[..., UpstreamIssuer]) -> None:

@@ -9,37 +9,44 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ca import der
+from ca import ceremony, der
 from ca.backends import cmp_messages as cmp
 from ca.backends.cmp import CmpUpstream
-from ca.backends.cmp_messages import BadProtection, Secret, Transaction
+from ca.backends.cmp_messages import Transaction
+from ca.backends.cmp_protection import ITERATION_LIMIT, BadProtection, SharedSecret, Signatures
 from ca.backends.http_client import HttpClient
-from ca.backends.upstream import UpstreamIssuer
+from ca.backends.upstream import RevokingIssuer, UpstreamIssuer, issuer_of
+from ca.ceremony import generate_key
 from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable, Permit
-from tests.contract.issuer import IssuerContract, accept, issue
+from ca.names import DistinguishedName
+from tests.contract.issuer import IssuerContract, RevokerContract, accept, issue
 from tests.fakes.cmp import SECRET, FakeCmp
-from tests.fakes.issuer import csr_of, make_issuer, make_plan
+from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Container
 
+    from ca.backends.cmp_protection import Protection
     from ca.issuer import Issuer
 
 CA = make_issuer()
 PLAN = make_plan()
-SALT = b"\x05" * 16
 EXCHANGE = Transaction(b"\x03" * 16, b"\x04" * 16)
 
 
 @asynccontextmanager
-async def behind(application: web.Application) -> AsyncIterator[UpstreamIssuer]:
+async def behind(
+    application: web.Application, protection: Protection = SECRET, *, updates: bool = False
+) -> AsyncIterator[UpstreamIssuer]:
     async with TestServer(application) as server:
         url = str(server.make_url("/pkix/"))
-        upstream = CmpUpstream(url, CA.chain()[0].subject.public_bytes(), SECRET, HttpClient(), token_bytes)
-        issuer = UpstreamIssuer(upstream, CA.chain(), seconds=10)
+        name = CA.chain()[0].subject.public_bytes()
+        upstream = CmpUpstream(url, name, protection, HttpClient(), token_bytes, updates)
+        issuer = issuer_of(upstream, CA.chain(), seconds=10)
         yield issuer
         await issuer.close()
 
@@ -49,11 +56,15 @@ def server() -> FakeCmp:
     return FakeCmp(CA)
 
 
-class TestCmp(IssuerContract):
+class TestCmp(RevokerContract, IssuerContract):
     @pytest.fixture
     async def issuer(self, server: FakeCmp) -> AsyncIterator[Issuer]:
         async with behind(server.application) as issuer:
             yield issuer
+
+    @pytest.fixture
+    def revoked(self, server: FakeCmp) -> Callable[[], Container[int]]:
+        return lambda: server.revoked
 
     async def test_a_certificate_is_confirmed(self, server: FakeCmp, issuer: Issuer) -> None:
         await issue(issuer, PLAN)
@@ -93,14 +104,56 @@ class TestCmp(IssuerContract):
         assert len(set(server.transactions)) == 2
 
 
+async def test_a_certificate_that_the_ca_does_not_know_is_renewed_like_a_new_one(server: FakeCmp) -> None:
+    server.error = b"\x08"  # badCertId
+    async with behind(server.application, updates=True) as issuer:
+        with pytest.raises(IssuerRefused, match="failures"):
+            await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), renews=7), PLAN, 1)
+    assert server.bodies == [cmp.KUR, cmp.P10CR]
+    assert len(set(server.transactions)) == 2
+
+
+async def test_what_is_new_is_not_asked_for_as_a_renewal(server: FakeCmp) -> None:
+    async with behind(server.application, updates=True) as issuer:
+        await issue(issuer, PLAN)
+    assert server.bodies == [cmp.P10CR, cmp.CERT_CONF]
+
+
+async def test_an_error_of_another_kind_does_not_revoke(server: FakeCmp) -> None:
+    async with behind(server.application) as issuer:
+        assert isinstance(issuer, RevokingIssuer)
+        with pytest.raises(IssuerRefused, match="failures"):
+            await issuer.revoke(CA.chain()[0], x509.ReasonFlags.unspecified, NOW)
+
+
+@pytest.mark.parametrize("kind", ["P-256", "rsa:2048", "ed25519"])
+async def test_messages_are_signed_both_ways(kind: str) -> None:
+    ca, ours = (ceremony.make_root(DistinguishedName.from_text(f"CN={name}"), now=NOW, key=generate_key(kind))
+                for name in ("CMP server", "door"))  # fmt: skip
+    there = Signatures(ca.key, (ca.certificate,), (ours.certificate,))
+    here = Signatures(ours.key, (ours.certificate,), (ca.certificate,))
+    async with behind(FakeCmp(CA, there).application, here) as issuer:
+        accept(issuer, PLAN, await issue(issuer, PLAN))
+    stranger = Signatures(ours.key, (ours.certificate,), (CA.chain()[0],))
+    async with behind(FakeCmp(CA, there).application, stranger) as issuer:
+        with pytest.raises(IssuerUnavailable, match="not signed with one of its keys"):
+            await issue(issuer, PLAN)
+
+
+def test_a_key_without_its_certificate_signs_nothing() -> None:
+    certificate = CA.chain()[0]
+    with pytest.raises(ValueError, match="does not belong"):
+        Signatures(generate_key("P-256"), (certificate,), (certificate,))
+
+
 async def test_a_server_with_another_secret_is_not_the_ca() -> None:
-    async with behind(FakeCmp(CA, Secret(b"door", b"other")).application) as issuer:
+    async with behind(FakeCmp(CA, SharedSecret(b"door", b"other", bytes)).application) as issuer:
         with pytest.raises(IssuerUnavailable, match="not protected with our secret"):
             await issue(issuer, PLAN)
 
 
-def answered(body: bytes, transaction: Transaction = EXCHANGE, secret: Secret = SECRET) -> bytes:
-    return cmp.write_message(body, transaction, der.sequence(), secret, SALT)
+def answered(body: bytes, transaction: Transaction = EXCHANGE, secret: SharedSecret = SECRET) -> bytes:
+    return cmp.write_message(body, transaction, der.sequence(), secret)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +189,7 @@ def test_one_octet_of_difference_breaks_the_protection() -> None:
         cmp.read_message(bytes(good), SECRET)
 
 
-@pytest.mark.parametrize("count", [0, cmp.ITERATION_LIMIT + 1])
+@pytest.mark.parametrize("count", [0, ITERATION_LIMIT + 1])
 def test_a_number_of_iterations_that_is_none_is_refused(count: int) -> None:
     good = answered(cmp.write_poll_req(0))
     with pytest.raises((BadProtection, der.MalformedDer)):
@@ -182,7 +235,7 @@ BODIES = st.recursive(
 )
 
 
-@given(st.sampled_from([cmp.CP, cmp.ERROR, cmp.POLL_REP, cmp.PKICONF]), BODIES)
+@given(st.sampled_from([cmp.CP, cmp.RP, cmp.ERROR, cmp.POLL_REP, cmp.PKICONF]), BODIES)
 def test_whatever_the_ca_protects_is_read_or_refused(kind: int, content: bytes) -> None:
     try:
         cmp.read_message(answered(der.tlv(der.context(kind), content)), SECRET)

@@ -19,21 +19,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from ca import ceremony
-from ca.backends.command import CommandUpstream
+from ca.backends.command import CommandUpstream, RevokingCommandUpstream
 from ca.backends.est import EstUpstream
 from ca.backends.http_client import HttpClient
-from ca.backends.upstream import UpstreamIssuer
+from ca.backends.upstream import RevokingIssuer, UpstreamIssuer, issuer_of
 from ca.backends.vault import VaultUpstream
 from ca.check import PlanMismatch
-from ca.issuer import IssuerConfigurationError, IssuerPending, IssuerRefused, IssuerUnavailable, Permit
+from ca.issuer import IssuerConfigurationError, IssuerPending, IssuerRefused, IssuerUnavailable, Permit, Revoker
 from ca.names import DistinguishedName, dns_name
-from tests.contract.issuer import IssuerContract, accept, issue
+from tests.contract.issuer import IssuerContract, RevokerContract, accept, issue
 from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan
 from tests.fakes.remote_ca import sign_for
 from tests.fakes.vault import FakeVault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Container
 
     from ca.backends.upstream import Upstream
     from ca.issuer import Issuer
@@ -51,7 +51,7 @@ async def served(application: web.Application) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def behind(upstream: Upstream, seconds: float = 5) -> AsyncIterator[UpstreamIssuer]:
-    issuer = UpstreamIssuer(upstream, CA.chain(), seconds=seconds)
+    issuer = issuer_of(upstream, CA.chain(), seconds=seconds)
     yield issuer
     await issuer.close()
 
@@ -68,11 +68,15 @@ async def vault_issuer(vault: FakeVault, token: str = "s.token") -> AsyncIterato
         yield issuer
 
 
-class TestVault(IssuerContract):
+class TestVault(RevokerContract, IssuerContract):
     @pytest.fixture
     async def issuer(self, vault: FakeVault) -> AsyncIterator[Issuer]:
         async with vault_issuer(vault) as issuer:
             yield issuer
+
+    @pytest.fixture
+    def revoked(self, vault: FakeVault) -> Callable[[], Container[int]]:
+        return lambda: vault.revoked
 
     async def test_the_names_come_from_the_plan(self, vault: FakeVault, issuer: Issuer) -> None:
         await issue(issuer, PLAN)
@@ -241,22 +245,77 @@ sys.stdout.buffer.write(s.makefile("rb").read())
 """
 
 
-async def answer_command(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Be the CA behind a command: take its document, give it a certificate."""
-    asked = json.loads(await reader.read())
-    certificate = await sign_for(CA, x509.load_pem_x509_csr(asked["csr"].encode()))
-    writer.write(certificate.public_bytes(Encoding.PEM))
-    writer.close()
+class Behind:
+    """The CA behind a command: takes its document, gives a certificate or revokes one."""
+
+    def __init__(self) -> None:
+        self.known, self.revoked = set[int](), set[int]()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = json.loads(await reader.read())
+        if "certificate" in asked:
+            serial = int(asked["serial"], 16)
+            self.revoked |= self.known & {serial}
+            writer.write(b"ok" if serial in self.known else b"unknown")
+        else:
+            certificate = await sign_for(CA, x509.load_pem_x509_csr(asked["csr"].encode()))
+            self.known.add(certificate.serial_number)
+            writer.write(certificate.public_bytes(Encoding.PEM))
+        writer.close()
 
 
-class TestCommand(IssuerContract):
+class TestCommand(RevokerContract, IssuerContract):
     @pytest.fixture
-    async def issuer(self, tmp_path: Path) -> AsyncIterator[Issuer]:
-        server = await asyncio.start_server(answer_command, "127.0.0.1", 0)
+    def ca(self) -> Behind:
+        return Behind()
+
+    @pytest.fixture
+    async def issuer(self, tmp_path: Path, ca: Behind) -> AsyncIterator[Issuer]:
+        server = await asyncio.start_server(ca.answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         command = (sys.executable, "-I", "-S", "-c", ASK.format(port=port))
-        async with server, behind(CommandUpstream(command, tmp_path), seconds=30) as issuer:
+        revoke = ("/bin/sh", "-c", '[ "$("$@")" = ok ] || exit 10', "revoke", *command)
+        async with server, behind(RevokingCommandUpstream(command, tmp_path, revoke), seconds=30) as issuer:
             yield issuer
+
+    @pytest.fixture
+    def revoked(self, ca: Behind) -> Callable[[], Container[int]]:
+        return lambda: ca.revoked
+
+
+async def test_a_command_is_told_of_a_revocation_and_may_be_out_of_order(tmp_path: Path) -> None:
+    certificate = CA.chain()[0]
+    upstream = RevokingCommandUpstream(("true",), tmp_path, ("/bin/sh", "-c", "cat > told; echo ill >&2; exit 3"))
+    async with behind(upstream) as issuer:
+        assert isinstance(issuer, RevokingIssuer)
+        with pytest.raises(IssuerUnavailable, match="ends with 3: ill"):
+            await issuer.revoke(certificate, x509.ReasonFlags.key_compromise, NOW)
+    told = json.loads((tmp_path / "told").read_text())
+    assert told.pop("certificate").startswith("-----BEGIN CERTIFICATE-----")
+    assert told == {
+        "serial": format(certificate.serial_number, "x"),
+        "reason": "keyCompromise",
+        "revoked_at": "2026-11-21T12:00:00+00:00",
+    }
+
+
+async def test_a_ca_that_hangs_or_is_not_there_is_told_of_a_revocation_later() -> None:
+    async def hang(request: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/v1/pki/revoke", hang)
+    async with served(application) as url:
+        for address in (url, "http://127.0.0.1:1"):
+            async with behind(VaultUpstream(address, "pki", "devices", HttpClient()), 0.2) as issuer:
+                assert isinstance(issuer, RevokingIssuer)
+                with pytest.raises(IssuerUnavailable):
+                    await issuer.revoke(CA.chain()[0], x509.ReasonFlags.superseded, NOW)
+
+
+def test_est_has_no_way_to_revoke() -> None:
+    assert not isinstance(issuer_of(EstUpstream("", HttpClient()), CA.chain()), Revoker)
 
 
 @asynccontextmanager
