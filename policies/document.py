@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from policies.decision import Location
-from policies.nodes import MalformedText, Mark, Node, read_nodes
+from policies.nodes import MalformedText, read_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pydantic_core import ErrorDetails
     from pydantic_core.core_schema import CoreSchema
+
+    from policies.tree import Mark, Node
 
 KeyPath = tuple[str | int, ...]
 """Keys and list indexes from the root of a document down to a value."""

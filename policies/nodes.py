@@ -7,7 +7,6 @@ any other, and what an alias repeats counts each time, so that a short file can'
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,83 +23,11 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
+from policies.fast_nodes import read_fast
+from policies.tree import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, Mark, Node, block_text, resolve
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-MAX_CHARACTERS = 512 * 1024
-MAX_DEPTH = 32
-MAX_NODES = 50_000
-
-_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
-_FLOAT = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}")
-_WORDS: dict[str, bool | None] = {
-    "": None,
-    "~": None,
-    "null": None,
-    "Null": None,
-    "NULL": None,
-    "true": True,
-    "True": True,
-    "TRUE": True,
-    "false": False,
-    "False": False,
-    "FALSE": False,
-}
-
-Scalar = str | int | float | bool | None
-Plain = Scalar | list["Plain"] | dict[str, "Plain"]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in the text; line and column count from 1."""
-
-    line: int
-    column: int
-
-
-@dataclass(slots=True)
-class Node:
-    """A value with its place.
-
-    Attributes:
-        mark: where the value begins.
-        value: the value of a scalar, None for a mapping or list.
-        items: what a mapping or list holds, by key or index; None for a scalar.
-        keys: where each key or list item begins.
-        is_list: whether `items` is a list's.
-        weight: the number of nodes in it, repetitions by alias included.
-        text: where the text of a scalar begins, inside the quotes or below the ``|``; None where lines are folded.
-    """
-
-    mark: Mark
-    value: Scalar = None
-    items: dict[str | int, Node] | None = None
-    keys: dict[str | int, Mark] = field(default_factory=dict)
-    is_list: bool = False
-    weight: int = 1
-    text: Mark | None = None
-
-    def within(self, line: int, column: int) -> Mark:
-        """Return where a place inside a scalar's text stands in the file, as far as that can be told."""
-        if self.text is None:
-            return self.mark
-        return Mark(self.text.line + line - 1, self.text.column + column - 1)
-
-    def at(self, path: tuple[str | int, ...]) -> Node:
-        """Return the node at `path`, which must be in the tree."""
-        node = self
-        for step in path:
-            node = (node.items or {})[step]
-        return node
-
-    def plain(self) -> Plain:
-        """Return the value as dictionaries, lists and scalars."""
-        if self.items is None:
-            return self.value
-        if self.is_list:
-            return [node.plain() for node in self.items.values()]
-        return {str(key): node.plain() for key, node in self.items.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +50,11 @@ def read_nodes(text: str) -> Node:
     """Return the root of the one document in `text`. Raises MalformedText, and nothing else."""
     if len(text) > MAX_CHARACTERS:
         raise MalformedText([Flaw(Mark(1, 1), f"the file is longer than {MAX_CHARACTERS // 1024} KiB")])
+    return read_fast(text) or read_thoroughly(text)
+
+
+def read_thoroughly(text: str) -> Node:
+    """Return the same by a parser of YAML 1.2 that says what is wrong where. Raises MalformedText, and nothing else."""
     reader = _Reader()
     try:
         for event in _events(text):
@@ -156,25 +88,10 @@ def _mark(event: Event) -> Mark:
 def _text_mark(event: ScalarEvent) -> Mark | None:
     start = event.start_mark
     if event.style == "|":
-        # The scanner works on the whole text: the first line with something in it tells the indentation.
-        lines = start.buffer[start.index :].split("\n")[1:]
-        for number, line in enumerate(lines, 2):
-            if line.strip():
-                return Mark(start.line + number, len(line) - len(line.lstrip(" ")) + 1)
+        return block_text(start.buffer[start.index :], _mark(event))
     if event.style == ">" or event.end_mark.line != start.line:
         return None
     return Mark(start.line + 1, start.column + 1 + (event.style is not None))
-
-
-def _scalar(text: str) -> Scalar:
-    """Resolve a plain scalar as the YAML 1.2 core schema does, decimal numbers only."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    return text
 
 
 @dataclass(slots=True)
@@ -244,7 +161,7 @@ class _Reader:
             if event.anchor:
                 self.flaws.append(Flaw(_mark(event), "a key can't have an anchor"))
             return
-        value = _scalar(event.value) if event.style is None else event.value
+        value = resolve(event.value) if event.style is None else event.value
         self._add(event, Node(_mark(event), value=value, text=_text_mark(event)), event.anchor)
 
     def _awaits_key(self) -> bool:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from policies.nodes import MAX_CHARACTERS, MalformedText, Mark, read_nodes
+from policies.nodes import MalformedText, read_nodes
+from policies.tree import MAX_CHARACTERS, Mark
 
 
 def flaws(text: str) -> list[tuple[int, str]]:
