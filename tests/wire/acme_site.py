@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
+import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -63,17 +63,12 @@ class AcmeSite:
         """The same server with the directory in which accounts need a binding."""
         return replace(self.server, acme_label="bound")
 
-    def new_key(self) -> tuple[str, str]:
-        """Make a key for one external account; return its identifier and its text."""
-        made = json.loads(self.server.certwright("eab", "new", "acme/bound", "--name", "dns:**.localhost", "--json").stdout)
-        return made["kid"], made["hmac_key"]
-
     def name(self, client: str) -> str:
         """Return a name under ``.localhost`` that nobody has a certificate for."""
         return f"{client}-{next(_numbers)}.localhost"
 
     def accepted(self, path: Path) -> x509.Certificate:
-        """Return the first certificate of a file: of the server's root, followed by its issuer or alone, in the store."""
+        """Return the certificate with which a file begins, alone or with its issuer: good, and in the store."""
         openssl_verify(self.server, path, "sslserver")
         leaf, *above = x509.load_pem_x509_certificates(path.read_bytes())
         for issuing in above:
@@ -83,9 +78,10 @@ class AcmeSite:
         return leaf
 
     def is_revoked(self, certificate: x509.Certificate) -> bool:
-        """Ask the command line."""
-        shown = self.server.certwright("cert", "show", format(certificate.serial_number, "x"), "--json").stdout
-        return json.loads(shown)["revoked_at"] is not None
+        """Whether the store says so, read past the server's own code."""
+        with closing(sqlite3.connect(f"file:{self.server.deployment.database}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT der FROM certificates WHERE revoked_at IS NOT NULL")
+            return certificate in [x509.load_der_x509_certificate(der) for (der,) in rows]
 
     @contextmanager
     def web(self, folder: Path) -> Iterator[Path]:
@@ -128,10 +124,11 @@ def acme_site(folder: Path) -> Iterator[AcmeSite]:
     _, _, endpoint = text.partition("\n  acme/default:\n")
     deployment.config.write_text(f"{text.rstrip()}\n  acme/bound:\n{BOUND}{endpoint}")
     (deployment.folder / "secrets" / "eab.key").write_text("0f" * 32)
-    policy = (deployment.folder / "policies" / "tls-server.yaml").read_text().partition("\ntests:")[0]
-    policy = policy.replace("wildcards: forbidden", "wildcards: allowed")
+    profile = deployment.folder / "policies" / "tls-server.yaml"
+    policy = profile.read_text().partition("\ntests:")[0].replace("wildcards: forbidden", "wildcards: allowed")
+    profile.write_text(policy)
     short = re.sub(r"validity:.*", "validity: {default: 7d, max: 8d, issuer_end: shorten}", policy)
-    (deployment.folder / "policies" / "short.yaml").write_text(short.replace("  tls-server:", "  short:"))
+    profile.with_name("short.yaml").write_text(short.replace("  tls-server:", "  short:"))
     server = serve(deployment)
     try:
         yield AcmeSite(server, tls, records, hook)

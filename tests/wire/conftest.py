@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,3 +37,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeSite]:
     """A server with all challenges of ACME, for clients that leave it as they found it."""
     with acme_site(tmp_path_factory.mktemp("acme")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def eab_key(site: AcmeSite) -> tuple[str, str]:
+    """The identifier and the text of a key with which any number of accounts may be bound in the site's ``bound``."""
+    command = ("eab", "new", "acme/bound", "--uses", "0", "--name", "dns:**.localhost", "--json")
+    made = json.loads(site.server.certwright(*command).stdout)
+    return made["kid"], made["hmac_key"]

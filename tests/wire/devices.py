@@ -67,6 +67,11 @@ def dns_names(certificate: x509.Certificate) -> list[str]:
     return names.get_values_for_type(x509.DNSName)
 
 
+def ip_addresses(certificate: x509.Certificate) -> list[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+
+
 def refusals(server: RunningServer, text: str) -> list[dict[str, Any]]:
     """Return the refusals in which the command line finds a text."""
     found = json.loads(server.certwright("request", "list", "--refused", "--json").stdout)
