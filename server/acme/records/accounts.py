@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from server.acme.messages import Account, AccountStatus, AuthorizationStatus, OrderStatus, Owner
 from server.acme.records.tables import accounts, authorizations, orders
+from server.store.prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +21,7 @@ OWNED = sa.and_(
 )
 """The condition that a request's account is valid and still has the key that signed."""
 
-_ACTIVE = sa.select(accounts.c.id).where(OWNED)
-_KEYS = sa.select(accounts.c.id, accounts.c.thumbprint).where(
-    accounts.c.id.in_(sa.bindparam("accounts", expanding=True)), accounts.c.status == AccountStatus.VALID
-)
+_active = Prepared(sa.select(accounts.c.id).where(OWNED))
 
 
 def _account(row: sa.Row[Any]) -> Account:
@@ -101,15 +99,13 @@ def update_account(connection: sa.Connection, account: Account) -> None:
 
 def is_active(connection: sa.Connection, owner: Owner) -> bool:
     """Say whether the account is valid and still has the key that signed."""
-    parameters = {"account": owner.account, "thumbprint": owner.thumbprint}
-    return connection.execute(_ACTIVE, parameters).first() is not None
+    return _active.first(connection, account=owner.account, thumbprint=owner.thumbprint) is not None
 
 
 def active_among(connection: sa.Connection, owners: Sequence[Owner]) -> list[bool]:
     """Say of each whether it `is_active`."""
-    rows = connection.execute(_KEYS, {"accounts": list({owner.account for owner in owners})})
-    keys = {row.id: row.thumbprint for row in rows}
-    return [keys.get(owner.account) == owner.thumbprint for owner in owners]
+    active = {owner for owner in set(owners) if is_active(connection, owner)}
+    return [owner in active for owner in owners]
 
 
 def abandon(

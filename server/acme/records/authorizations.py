@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from server.acme.messages import (
 from server.acme.records.accounts import OWNED
 from server.acme.records.tables import accounts, authorizations
 from server.store.bulk import BulkInsert
+from server.store.prepared import Prepared
 from server.store.tables import UtcTime
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from server.acme.messages import Owner
 
-_OWNED = (
+_owned = Prepared(
     sa.select(authorizations)
     .join(accounts, OWNED)
     .where(authorizations.c.id == sa.bindparam("authorization"), authorizations.c.account_id == accounts.c.id)
@@ -41,13 +43,6 @@ _DUE = (
     .limit(sa.bindparam("limit", type_=sa.Integer()))
 )
 _UPDATE = authorizations.update().where(authorizations.c.id == sa.bindparam("authorization"))
-_CHANGE = _UPDATE.where(authorizations.c.status.in_(sa.bindparam("sources", expanding=True))).values(
-    status=sa.bindparam("new_status"),
-    challenges=sa.bindparam("new_challenges"),
-    attempts=sa.bindparam("new_attempts"),
-    thumbprint=sa.bindparam("new_thumbprint"),
-    next_attempt=sa.bindparam("new_next_attempt"),
-)
 _INSERT = BulkInsert(
     authorizations,
     "id",
@@ -62,6 +57,20 @@ _INSERT = BulkInsert(
     "challenges",
     "attempts",
 )
+
+
+@cache
+def _change(sources: tuple[AuthorizationStatus, ...]) -> Prepared:
+    """Return the statement that changes an authorization in one of these states."""
+    return Prepared(
+        _UPDATE.where(authorizations.c.status.in_(sources)).values(
+            status=sa.bindparam("new_status"),
+            challenges=sa.bindparam("new_challenges"),
+            attempts=sa.bindparam("new_attempts"),
+            thumbprint=sa.bindparam("new_thumbprint"),
+            next_attempt=sa.bindparam("new_next_attempt"),
+        )
+    )
 
 
 def authorized_names(connection: sa.Connection, account: str, now: datetime) -> frozenset[Identifier]:
@@ -100,7 +109,7 @@ def _read_challenge(stored: dict[str, Any]) -> Challenge:
     )
 
 
-def _authorization(row: sa.Row[Any], now: datetime) -> Authorization:
+def _authorization(row: Any, now: datetime) -> Authorization:
     return Authorization(
         id=row.id,
         account=row.account_id,
@@ -142,8 +151,7 @@ def find_authorization(
     connection: sa.Connection, owner: Owner, authorization: str, now: datetime
 ) -> Authorization | None:
     """Return an authorization of the owner, None also when the owner is not valid any more."""
-    parameters = {"authorization": authorization, "account": owner.account, "thumbprint": owner.thumbprint}
-    row = connection.execute(_OWNED, parameters).one_or_none()
+    row = _owned.first(connection, authorization=authorization, account=owner.account, thumbprint=owner.thumbprint)
     return _authorization(row, now) if row else None
 
 
@@ -162,19 +170,16 @@ def change_authorization(
 
     Only if the stored status is one of ``sources``; returns whether it was.
     """
-    changed = connection.execute(
-        _CHANGE,
-        {
-            "authorization": authorization.id,
-            "sources": list(sources),
-            "new_status": authorization.status,
-            "new_challenges": _write_challenges(authorization.challenges),
-            "new_attempts": authorization.attempts,
-            "new_thumbprint": authorization.thumbprint,
-            "new_next_attempt": next_attempt,
-        },
+    changed = _change(tuple(sources)).change(
+        connection,
+        authorization=authorization.id,
+        new_status=authorization.status,
+        new_challenges=_write_challenges(authorization.challenges),
+        new_attempts=authorization.attempts,
+        new_thumbprint=authorization.thumbprint,
+        new_next_attempt=next_attempt,
     )
-    return changed.rowcount == 1
+    return changed == 1
 
 
 def claim_due(

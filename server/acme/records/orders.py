@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from server.acme.records.authorizations import insert_authorizations
 from server.acme.records.renewals import is_replaced
 from server.acme.records.tables import accounts, authorizations, chains, orders
 from server.store.bulk import BulkInsert
+from server.store.prepared import Prepared
 from server.store.tables import certificates
 
 if TYPE_CHECKING:
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
 
     from server.acme.messages import Authorization, Owner
 
-_OWNED = (
+_owned = Prepared(
     sa.select(orders)
     .join(accounts, OWNED)
     .where(orders.c.id == sa.bindparam("order"), orders.c.account_id == accounts.c.id)
 )
-_CERTIFICATE = (
+_certificate = Prepared(
     sa.select(certificates.c.der, chains.c.pem)
     .select_from(orders)
     .join(accounts, OWNED)
@@ -36,17 +38,13 @@ _CERTIFICATE = (
     .where(orders.c.id == sa.bindparam("order"), orders.c.account_id == accounts.c.id)
 )
 _UPDATE = orders.update().where(orders.c.id == sa.bindparam("order"))
-_BEGIN = _UPDATE.values(status=sa.bindparam("new_status"), csr=sa.bindparam("new_csr"), error=None)
+_begin = Prepared(_UPDATE.values(status=sa.bindparam("new_status"), csr=sa.bindparam("new_csr"), error=None))
 _END = _UPDATE.where(orders.c.status == OrderStatus.PROCESSING)
-_ISSUED = _END.values(
-    status=sa.bindparam("new_status"), request_id=sa.bindparam("new_request"), chain=sa.bindparam("new_chain")
+_issued = Prepared(
+    _END.values(
+        status=sa.bindparam("new_status"), request_id=sa.bindparam("new_request"), chain=sa.bindparam("new_chain")
+    )
 )
-_AUTHORIZED = _UPDATE.where(
-    orders.c.status.in_(sa.bindparam("sources", expanding=True)),
-    ~sa.exists().where(
-        authorizations.c.order_id == sa.bindparam("order"), authorizations.c.status != AuthorizationStatus.VALID
-    ),
-).values(status=sa.bindparam("new_status"))
 _INSERT = BulkInsert(
     orders,
     "id",
@@ -62,7 +60,16 @@ _INSERT = BulkInsert(
 )
 
 
-def _order(row: sa.Row[Any], now: datetime) -> Order:
+@cache
+def _authorized(sources: tuple[OrderStatus, ...]) -> Prepared:
+    """Return the statement that moves an order in one of these states when all its authorizations are valid."""
+    unproven = sa.exists().where(
+        authorizations.c.order_id == sa.bindparam("order"), authorizations.c.status != AuthorizationStatus.VALID
+    )
+    return Prepared(_UPDATE.where(orders.c.status.in_(sources), ~unproven).values(status=sa.bindparam("new_status")))
+
+
+def _order(row: Any, now: datetime) -> Order:
     return Order(
         id=row.id,
         account=row.account_id,
@@ -156,9 +163,7 @@ def _row(placement: Placement) -> dict[str, object]:
 
 def find_order(connection: sa.Connection, owner: Owner, order: str, now: datetime) -> Order | None:
     """Return an order of the owner, None also when the owner is not valid any more."""
-    row = connection.execute(
-        _OWNED, {"order": order, "account": owner.account, "thumbprint": owner.thumbprint}
-    ).one_or_none()
+    row = _owned.first(connection, order=order, account=owner.account, thumbprint=owner.thumbprint)
     return _order(row, now) if row else None
 
 
@@ -189,18 +194,17 @@ def processing_orders(connection: sa.Connection, endpoint: str, now: datetime) -
 
 def authorized(connection: sa.Connection, order: str, sources: Sequence[OrderStatus], status: OrderStatus) -> None:
     """Move an order that is in one of these states if every one of its authorizations is valid."""
-    connection.execute(_AUTHORIZED, {"order": order, "sources": list(sources), "new_status": status})
+    _authorized(tuple(sources)).change(connection, order=order, new_status=status)
 
 
 def begin_processing(connection: sa.Connection, order: str, status: OrderStatus, csr: bytes) -> None:
     """Move an order on, with its CSR."""
-    connection.execute(_BEGIN, {"order": order, "new_status": status, "new_csr": csr})
+    _begin.change(connection, order=order, new_status=status, new_csr=csr)
 
 
 def end_issued(connection: sa.Connection, order: str, status: OrderStatus, request_id: str, chain: str) -> None:
     """Move a processing order on, with the request at the door that was answered and the chain's digest."""
-    parameters = {"order": order, "new_status": status, "new_request": request_id, "new_chain": chain}
-    connection.execute(_ISSUED, parameters)
+    _issued.change(connection, order=order, new_status=status, new_request=request_id, new_chain=chain)
 
 
 def end_refused(connection: sa.Connection, order: str, status: OrderStatus, error: dict[str, object] | None) -> None:
@@ -222,9 +226,7 @@ def keep_chain(connection: sa.Connection, digest: str, pem: str) -> None:
 
 def find_certificate(connection: sa.Connection, owner: Owner, order: str) -> tuple[bytes, str] | None:
     """Return DER of the certificate of an order of the owner, and its chain in PEM."""
-    row = connection.execute(
-        _CERTIFICATE, {"order": order, "account": owner.account, "thumbprint": owner.thumbprint}
-    ).one_or_none()
+    row = _certificate.first(connection, order=order, account=owner.account, thumbprint=owner.thumbprint)
     return (row.der, row.pem) if row else None
 
 
