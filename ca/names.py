@@ -232,7 +232,7 @@ def subject_of(certificate: x509.Certificate) -> DistinguishedName:
     """Return a certificate's subject. Raises MalformedName."""
     try:
         return DistinguishedName.from_x509(certificate.subject)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # the latter for a BIT STRING as value
         raise MalformedName("a subject can't be read") from error
 
 

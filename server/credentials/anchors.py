@@ -144,8 +144,8 @@ def refuse_own(anchors: TrustAnchors, own: Collection[x509.Certificate]) -> None
 def _is_ca(certificate: x509.Certificate) -> bool:
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
-        return False
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        return False  # what can't be read is refused when its names are looked for
 
 
 def _octets(certificate: x509.Certificate) -> bytes:

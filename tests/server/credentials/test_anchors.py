@@ -125,6 +125,17 @@ def test_names_that_can_not_be_read_are_refused() -> None:
         anchors().judge(presented(make("pump", ROOT, extensions=[(names, False)])), NOW)
 
 
+def test_a_subject_that_is_no_text_is_refused() -> None:
+    """It was a TypeError of the library's, found by fuzzing."""
+    parts = [part.raw for part in der.children(der.read(make("pump", ROOT).certificate.tbs_certificate_bytes))]
+    subject = der.sequence(der.set_of(der.sequence(der.oid("2.5.4.3"), der.bit_string(b"pump"))))
+    tbs = der.sequence(*parts[:5], subject, *parts[6:])
+    signature = ROOT.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    odd = x509.load_der_x509_certificate(der.sequence(tbs, parts[2], der.bit_string(signature)))
+    with pytest.raises(Rejected, match="names of the presented certificate"):
+        anchors().judge((odd,), NOW)
+
+
 def test_an_unknown_critical_extension_is_refused() -> None:
     extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
     with pytest.raises(Rejected, match="critical"):
