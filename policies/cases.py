@@ -131,6 +131,7 @@ class Given(Strict):
     active: int = 0
     issued_to_requester: int = 0
     issued_under_profile: int = 0
+    key_renewals: int = 0
 
     @field_validator("key")
     @classmethod

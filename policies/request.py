@@ -199,12 +199,14 @@ class Facts:
         lookups: the answers, one for each look-up of the profile.
         active: how many valid certificates of the profile the requester holds; None when not counted.
         issued_to_requester, issued_under_profile: how many were issued lately, within the quota's time.
+        key_renewals: how often the key was renewed before, as the certificates tell that led to the one in question.
     """
 
     lookups: tuple[LookupAnswer, ...] = ()
     active: int | None = None
     issued_to_requester: int | None = None
     issued_under_profile: int | None = None
+    key_renewals: int | None = None
 
 
 NO_FACTS = Facts()

@@ -199,6 +199,7 @@ class Renewal(Strict):
     subject: Literal["same", "any"] = "same"
     names: Literal["same", "fewer", "any"] = "same"
     key: Literal["any", "new", "same"] = "any"
+    key_renewals: Annotated[int, Field(ge=1)] | None = None
     window: Annotated[timedelta | float, BeforeValidator(_window), WithJsonSchema({"type": "string"})] | None = None
 
 

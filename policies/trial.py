@@ -97,7 +97,9 @@ def _facts(given: Given) -> Facts:
         LookupAnswer(name, "test", found=values is not None, values=tuple((values or {}).items()))
         for name, values in given.lookup.items()
     ]
-    return Facts(tuple(answers), given.active, given.issued_to_requester, given.issued_under_profile)
+    return Facts(
+        tuple(answers), given.active, given.issued_to_requester, given.issued_under_profile, given.key_renewals
+    )
 
 
 @cache

@@ -85,6 +85,20 @@ def _key(question: Question, section: Renewal, old: Renewed, report: Report) -> 
     else:
         message = "a renewal needs a new key" if section.key == "new" else "a renewal must keep the key"
         report.failed("renewal.key", place, message, value, section.key)
+    if section.key_renewals is not None and value == "same":
+        _key_renewals(question, section.key_renewals, report)
+
+
+def _key_renewals(question: Question, most: int, report: Report) -> None:
+    place, before = question.profile.place("renewal", "key_renewals"), question.request.facts.key_renewals
+    if before is None:
+        report.failed("renewal.key", place, "the renewals of this key can't be counted now", "not counted", str(most))
+    elif before >= most:
+        report.failed(
+            "renewal.key", place, "this key was renewed as often as it may be: make a new one", str(before), str(most)
+        )
+    else:
+        report.passed("renewal.key", place, str(before), str(most))
 
 
 def _window(question: Question, section: Renewal, old: Renewed, report: Report) -> None:

@@ -237,13 +237,14 @@ class Gatherer:
     async def __call__(self, request: EnrollmentRequest) -> EnrollmentRequest:
         """Return the request with its facts, the same when its profile wants none."""
         profile = self._policies.select(request.endpoint, request.profile)
-        if profile is None or not (profile.sections.lookups or profile.sections.quota):
+        if profile is None or not _wants_facts(profile):
             return request
         lookups = profile.sections.lookups.items()
         answers = await asyncio.gather(*(self._look_up(name, lookup, request) for name, lookup in lookups))
         facts = Facts(tuple(answers))
         if profile.sections.quota is not None:
             facts = await self._count(request, profile, profile.sections.quota, facts)
+        facts = await self._count_key(request, profile, facts)
         return replace(request, facts=facts)
 
     async def _look_up(self, name: str, lookup: Lookup, request: EnrollmentRequest) -> LookupAnswer:
@@ -281,6 +282,24 @@ class Gatherer:
         except StoreUnavailable:
             _log.exception("counting failed", profile=name)
         return facts
+
+    async def _count_key(self, request: EnrollmentRequest, profile: Profile, facts: Facts) -> Facts:
+        section, old = profile.sections.renewal, request.renewed
+        most = section.key_renewals if section is not None else None
+        if most is None or old is None or old.spki != request.csr.spki:
+            return facts
+        try:
+            before = await self._store.read(lambda c: holdings.count_key_renewals(c, old, most))
+        except StoreUnavailable:
+            _log.exception("counting failed", profile=profile.name)
+            return facts
+        return replace(facts, key_renewals=before)
+
+
+def _wants_facts(profile: Profile) -> bool:
+    sections = profile.sections
+    limits_keys = sections.renewal is not None and sections.renewal.key_renewals is not None
+    return limits_keys or bool(sections.lookups) or sections.quota is not None
 
 
 def _keys(lookup: Lookup, request: EnrollmentRequest) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.store.certificates import find_by_serial, renewed_from
 from server.store.tables import certificates, requests
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.elements import ColumnElement
 
-    from policies.request import EnrollmentRequest
+    from policies.request import EnrollmentRequest, Renewed
 
 _table = certificates.c
 
@@ -23,6 +24,18 @@ def _others(request: EnrollmentRequest) -> ColumnElement[bool]:
     """Leave out what this very request was answered with: who asks the same again is answered the same again."""
     key = hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
     return _table.request_id.not_in(sa.select(requests.c.id).where(requests.c.key == key))
+
+
+def count_key_renewals(connection: sa.Connection, renewed: Renewed, most: int) -> int:
+    """Return how often the key of a certificate was renewed before, as far as `most`."""
+    serial, count = renewed.serial, 0
+    while count < most:
+        row = connection.execute(sa.select(_table.renews).where(_table.serial == serial)).one_or_none()
+        before = find_by_serial(connection, row.renews) if row is not None and row.renews is not None else None
+        if before is None or renewed_from(before).spki != renewed.spki:
+            break
+        serial, count = before.serial, count + 1
+    return count
 
 
 def count_active(connection: sa.Connection, request: EnrollmentRequest, profile: str) -> int:

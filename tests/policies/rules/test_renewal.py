@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from policies.engine import decide
-from policies.request import Kind
+from policies.request import NO_FACTS, Kind
 from tests.fakes.policy import approved, judge, question, rules
 
 SAME = {"subject": "CN=device", "names": ["dns:device.test"]}
@@ -88,6 +88,19 @@ def test_the_key_is_new_or_the_same_as_the_profile_says(wanted: str, key: str, *
         assert approved(decision)
     else:
         assert rules(decision) == {"renewal.key"}
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "verdict"), [("same", 0, True), ("same", 2, True), ("same", 3, False), ("other", 9, True)]
+)
+def test_a_key_is_renewed_as_often_as_the_profile_says(key: str, before: int, *, verdict: bool) -> None:
+    decision = renew({"key_renewals": 3}, {"key": key}, key_renewals=before)
+    assert approved(decision) if verdict else rules(decision) == {"renewal.key"}
+
+
+def test_what_was_not_counted_is_too_much() -> None:
+    asked = question({"renewal": {"key_renewals": 3}}, renews=SAME | {"key": "same"})
+    assert rules(decide(replace(asked, request=replace(asked.request, facts=NO_FACTS)))) == {"renewal.key"}
 
 
 @pytest.mark.parametrize("window", ["90d", "25%"])
