@@ -119,7 +119,25 @@ class AccountEvidence:
     authorized: tuple[GeneralName, ...]
 
 
-Evidence = PasswordEvidence | ChallengeEvidence | CertificateEvidence | RegistrationAuthorityEvidence | AccountEvidence
+@dataclass(frozen=True, slots=True)
+class PossessionEvidence:
+    """Nobody has proven more than to have the private key: a person must find out who it is (RFC 8894 section 2.4).
+
+    Attributes:
+        key: SHA-256 of the SubjectPublicKeyInfo, in hexadecimal digits: what the person can compare.
+    """
+
+    key: str
+
+
+Evidence = (
+    PasswordEvidence
+    | ChallengeEvidence
+    | CertificateEvidence
+    | RegistrationAuthorityEvidence
+    | AccountEvidence
+    | PossessionEvidence
+)
 
 EVIDENCE_WORDS: dict[type, str] = {
     PasswordEvidence: "password",
@@ -127,6 +145,7 @@ EVIDENCE_WORDS: dict[type, str] = {
     CertificateEvidence: "certificate",
     RegistrationAuthorityEvidence: "ra",
     AccountEvidence: "account",
+    PossessionEvidence: "possession",
 }
 """The words by which policy files and records name kinds of evidence."""
 
@@ -213,6 +232,19 @@ NO_FACTS = Facts()
 
 
 @dataclass(frozen=True, slots=True)
+class PendingLimits:
+    """How many requests may wait for a person at once.
+
+    Attributes:
+        endpoint: at the endpoint.
+        address: of those from one address.
+    """
+
+    endpoint: int
+    address: int
+
+
+@dataclass(frozen=True, slots=True)
 class EnrollmentRequest:
     """One question to the policy and to the one door behind it.
 
@@ -230,6 +262,7 @@ class EnrollmentRequest:
         spends: the identifiers of the one-time secrets that were presented; each is used up together with the intent
             to issue, by the first request with this key alone.
         facts: what the server has gathered for the profile.
+        pending: how many may wait for a person together with this one; None: any number.
     """
 
     key: str
@@ -243,3 +276,4 @@ class EnrollmentRequest:
     transaction: str | None = None
     spends: tuple[str, ...] = ()
     facts: Facts = NO_FACTS
+    pending: PendingLimits | None = None

@@ -320,3 +320,13 @@ class Sections(Strict):
         Approval | None, BeforeValidator(_approval, json_schema_input_type=Approval | Literal["none", "manual"])
     ] = None
     lint: Literal["shape", "always"] = "shape"
+
+    @model_validator(mode="after")
+    def _nobody_unknown_without_approval(self) -> Sections:
+        every = [self.evidence, *([self.renewal.evidence] if self.renewal and self.renewal.evidence else [])]
+        taken = {word for evidence in every for word in (*evidence.any, *evidence.all)}
+        if "possession" in taken and (self.approval is None or self.approval.when is not None):
+            raise ValueError(
+                "possession proves a key and no identity: approval: manual, without a condition, is needed"
+            )
+        return self

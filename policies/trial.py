@@ -29,6 +29,7 @@ from policies.request import (
     Facts,
     LookupAnswer,
     PasswordEvidence,
+    PossessionEvidence,
     RegistrationAuthorityEvidence,
     Renewed,
     Requester,
@@ -166,6 +167,7 @@ def _evidence(given: Given, profile: str) -> tuple[Evidence, ...]:
     every: tuple[Evidence, ...] = (
         PasswordEvidence(given.requester.partition(":")[2] or "test"),
         ChallengeEvidence("static"),
+        PossessionEvidence("0" * 64),
         RegistrationAuthorityEvidence(_CERTIFICATE_SERIAL, "test"),
         AccountEvidence("test", given.names if given.authorized is None else given.authorized),
         CertificateEvidence(

@@ -20,7 +20,7 @@ from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, approvals, certificates, intents, requests, revocations
 from server.store.approvals import Vote, Voter
-from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Granted, Rejected, Spent, Taken
+from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Crowded, Granted, Rejected, Spent, Taken
 from server.store.requests import Refusal, State, StoredRequest
 from server.store.revocations import Revocation
 from server.store.values import read_question, write_asked
@@ -54,6 +54,7 @@ _RECOVERED_AT_ONCE = 100
 """A start that finds a CA dead must not wait for it once for each request that was under way."""
 _FORGET_EVERY = 1000
 """After so many refusals of this process the oldest are forgotten."""
+_CROWDED = Problem(Reason.RATE_LIMITED, "Too many requests wait for approval.", retry_after=APPROVAL_RETRY)
 _SPENT = Problem(Reason.BAD_CREDENTIALS, "The one-time password was used before.")
 
 
@@ -330,8 +331,9 @@ class Enrollment:
                     return Pending(claimed.request_id, APPROVAL_RETRY)
                 case Rejected():
                     return Refused(Problem(Reason.POLICY, requests.REJECTED), claimed.request_id)
-                case Spent():
-                    return await self._refuse(_refusal(request_id, request, _No(_SPENT, verdict.plan.profile)))
+                case Spent() | Crowded():
+                    problem = _SPENT if isinstance(claimed, Spent) else _CROWDED
+                    return await self._refuse(_refusal(request_id, request, _No(problem, verdict.plan.profile)))
                 case Taken():
                     if loop.time() >= until:
                         return Pending(claimed.request_id, TAKEN_RETRY)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from policies.document import DocumentErrors
 from server.scep.authorization import (
+    ByHand,
     Challenges,
     DeviceList,
     Intune,
@@ -67,6 +68,8 @@ def authorizers(
         found.append(DeviceList(secrets.devices))
     if config.challenge is not None:
         found.append(Challenges(credentials))
+    if config.by_hand:
+        found.append(ByHand())
     if config.webhook is not None:
         webhook, outside = config.webhook, Outside(config.webhook.timeout_seconds)
         found.append(

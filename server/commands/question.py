@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from datetime import UTC
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from policies.request import (
     EnrollmentRequest,
     Kind,
     PasswordEvidence,
+    PossessionEvidence,
     Protocol,
     RegistrationAuthorityEvidence,
     Renewed,
@@ -105,6 +107,8 @@ def _evidence(word: str, requester: str, csr: Csr, old: x509.Certificate | None,
             return PasswordEvidence(requester)
         case "challenge":
             return ChallengeEvidence("static")
+        case "possession":
+            return PossessionEvidence(sha256(csr.spki).hexdigest())
         case "ra":
             return RegistrationAuthorityEvidence(0, "explain")
         case "account":

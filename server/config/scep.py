@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -105,7 +105,10 @@ class ScepEndpointConfig(Profiled):
         get_cert: whether GetCert shows what was issued here to anyone who knows a serial number.
         challenge: by what challenge passwords a first enrollment is authenticated.
         webhook: asks a service instead.
-        intune: asks Microsoft Intune instead. Without any of the three there are only renewals.
+        intune: asks Microsoft Intune instead. Without any of these there are only renewals.
+        by_hand: whether requests without any challenge may wait for a person: their profile says `approval: manual`.
+        most_pending: how many requests may wait for a person at once.
+        most_pending_of_address: how many of them may come from one address.
         devices: a YAML file with the only devices that may enroll first.
         renewal: whether a certificate that this endpoint issued may sign a renewal.
         renewal_grace: how long after its end a certificate may still be renewed.
@@ -128,6 +131,9 @@ class ScepEndpointConfig(Profiled):
     challenge: Challenge | None = None
     webhook: WebhookConfig | None = None
     intune: IntuneConfig | None = None
+    by_hand: bool = False
+    most_pending: Annotated[int, Field(ge=1)] = 1000
+    most_pending_of_address: Annotated[int, Field(ge=1)] = 100
     devices: Path | None = None
     renewal: bool = True
     renewal_grace: Duration = Field(default="0d", validate_default=True)
@@ -150,10 +156,12 @@ class ScepEndpointConfig(Profiled):
         ways = [way for way in (self.challenge, self.webhook, self.intune) if way is not None]
         if len(ways) > 1:
             raise ValueError("one challenge can't be judged in several ways: give one of challenge, webhook and intune")
-        if not ways and self.devices is None and not self.renewal:
+        if self.by_hand and (self.webhook is not None or self.intune is not None):
+            raise ValueError("a webhook or Intune answers for requests without challenge too: leave by_hand out")
+        if not ways and not self.by_hand and self.devices is None and not self.renewal:
             raise ValueError(
                 "nobody could enroll here: give a challenge (challenge: {one_time: true} or {static: FILE}), webhook, "
-                "intune or devices, or allow renewal"
+                "intune, devices or by_hand: true, or allow renewal"
             )
         return self
 

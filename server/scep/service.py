@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from cryptography import x509
 
 from ca.csr import MalformedCsr, parse_csr, without_challenge
-from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Requester
+from policies.request import EndpointName, EnrollmentRequest, Kind, PendingLimits, Protocol, Requester
 from server.cms.algorithms import Digest
 from server.cms.enveloped import Undecipherable, decipher
 from server.cms.passwords import Password
@@ -122,6 +122,7 @@ class ScepEndpoint:
         self._config = config
         algorithms = accepted(config.compatibility, config.switches.model_dump())
         self._accepted = replace(algorithms, ec_requesters=config.takes_ec_requesters())
+        self._pending = PendingLimits(config.most_pending, config.most_pending_of_address)
         self._store = store
         self._enrollment = enrollment
         self._credentials = credentials
@@ -333,6 +334,7 @@ class ScepEndpoint:
                 renewed=renewed,
                 transaction=transaction,
                 spends=spends,
+                pending=self._pending,
             )
         )
 

@@ -131,7 +131,12 @@ class Spent:
     """A one-time secret that the request came with was used by another; there is no intent."""
 
 
-Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """As many requests wait for a person as may; there is no intent."""
+
+
+Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent | Crowded
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
@@ -188,6 +193,9 @@ ANSWER = sa.select(certificates.c.der, certificates.c.issuer, certificates.c.rev
 )
 
 
+_WAITING = sa.text("state = 'pending' AND state <> 'issued'")  # as the index on states has it
+
+
 def change(connection: sa.Connection, request_id: str, **values: object) -> None:
     """Set columns of one request."""
     connection.execute(_UPDATE.values(**values), {"wanted": request_id})
@@ -204,8 +212,11 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
     ]
 
 
-def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Spent:
+def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Spent | Crowded:
     """Use up what a new intent spends; without it there is no intent."""
+    if one.deferred is not None and _is_crowded(connection, one.request):
+        connection.execute(sa.delete(requests).where(_table.id == one.request_id))
+        return Crowded()
     spends = one.request.spends
     if spends and not credentials.spend(connection, spends, one.request_id, one.lease.now):
         connection.execute(sa.delete(requests).where(_table.id == one.request_id))
@@ -214,6 +225,19 @@ def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Sp
         approvals.defer(connection, one.request_id, one.deferred, one.lease.now)
         return AwaitsApproval(one.request_id)
     return _granted(one)
+
+
+def _is_crowded(connection: sa.Connection, request: EnrollmentRequest) -> bool:
+    """Whether too many wait, this one among them."""
+    if request.pending is None:
+        return False
+    waiting = sa.select(sa.func.count()).select_from(requests).where(_WAITING)
+    here = waiting.where(_table.endpoint == str(request.endpoint))
+    if connection.execute(here).scalar_one() > request.pending.endpoint:
+        return True
+    return connection.execute(here.where(_table.address == request.requester.address)).scalar_one() > (
+        request.pending.address
+    )
 
 
 def _granted(one: Claim) -> Granted:

@@ -61,6 +61,15 @@ def test_the_digest_is_that_of_the_file() -> None:
             'evidence.any[0]: "passwort" is no kind of evidence; did you mean "password"?',
         ),
         ({"evidence": {}}, "evidence: write either any: [...] or all: [...]"),
+        ({"evidence": {"any": ["challenge", "possession"]}}, "possession proves a key and no identity"),
+        (
+            {"evidence": {"any": ["possession"]}, "approval": {"when": 'csr.key.kind == "rsa"'}},
+            "possession proves a key and no identity",
+        ),
+        (
+            {"renewal": {"evidence": {"all": ["possession"]}}},
+            "possession proves a key and no identity",
+        ),
         ({"key": {"allowed": ["ec:P-265"]}}, '"P-265" is no curve; did you mean "P-256"?'),
         ({"key": {"allowed": ["rsa"]}}, '"rsa" is no key; write ec:P-256'),
         ({"key": {"allowed": ["rsa:4096-2048"]}}, "begins with the larger size"),

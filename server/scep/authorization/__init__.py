@@ -1,6 +1,7 @@
-"""Who may have a first certificate: challenges, a list of devices, a webhook, Microsoft Intune."""
+"""Who may have a first certificate: challenges, a list of devices, a webhook, Microsoft Intune, a person."""
 
 from server.scep.authorization.admission import Admission, Asked, Authorizer
+from server.scep.authorization.by_hand import ByHand
 from server.scep.authorization.challenges import Challenges
 from server.scep.authorization.devices import DeviceList, MalformedDeviceList, read_devices
 from server.scep.authorization.intune import Intune, IntuneAccount
@@ -13,6 +14,7 @@ __all__ = [
     "Answered",
     "Asked",
     "Authorizer",
+    "ByHand",
     "Challenges",
     "DeviceList",
     "Intune",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ca.csr import Csr
-    from policies.request import ChallengeEvidence, EndpointName
+    from policies.request import ChallengeEvidence, EndpointName, PossessionEvidence
     from server.outcome import Issued, Problem
 
 
@@ -42,7 +42,7 @@ class Admission:
     """
 
     identity: str
-    evidence: ChallengeEvidence
+    evidence: ChallengeEvidence | PossessionEvidence
     profile: str | None = None
     spends: tuple[str, ...] = ()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from policies.decision import ApprovalTerms, Approved, Deferred
+from policies.decision import ApprovalTerms, Approved, Deferred, Denied
 from policies.document import DocumentErrors
 from policies.profile import file_schema
 from tests.fakes.policy import judge
@@ -56,3 +56,9 @@ def test_a_slip_is_told(approval: Any, message: str) -> None:
 
 def test_editors_know_both_ways_to_write_it() -> None:
     assert '"manual"' in json.dumps(file_schema()["$defs"]["Sections"]["properties"]["approval"])
+
+
+def test_who_proves_a_key_and_nothing_else_waits_for_a_person() -> None:
+    decision = judge({"evidence": {"any": ["possession"]}, "approval": "manual"}, evidence=["possession"])
+    assert isinstance(decision, Deferred)
+    assert isinstance(judge({"approval": "manual"}, evidence=["possession"]), Denied)

@@ -1,0 +1,33 @@
+"""Requests in which nobody proves who it is: a person must find out (RFC 8894 section 2.4, manual mode)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from policies.request import PossessionEvidence
+from server.scep.authorization.admission import Admission
+
+if TYPE_CHECKING:
+    from server.outcome import Issued, Problem
+    from server.scep.authorization.admission import Asked
+
+_DIGITS = 16
+
+
+class ByHand:
+    """Lets everybody be heard who presents no challenge; only profiles that wait for a person take such evidence."""
+
+    async def admit(self, asked: Asked) -> Admission | Problem | None:
+        """Admit the key; whoever presents a challenge is judged by that."""
+        if asked.challenge:
+            return None
+        key = sha256(asked.csr.spki).hexdigest()
+        return Admission(f"possession:{key[:_DIGITS]}", PossessionEvidence(key))
+
+    async def confirm(self, transaction: str, csr: bytes, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
+        """Let the certificate go."""
+        return
+
+    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:
+        """Tell nobody."""
