@@ -41,6 +41,12 @@ check: $(VENV)/.dev  ## format, lint, types and import contracts
 .PHONY: certbot
 certbot: .venv-certbot/.installed  ## install certbot into .venv-certbot, as a client to try and test with
 
+.PHONY: aioacme
+aioacme: .venv-aioacme/.installed  ## install aioacme into .venv-aioacme, as a client to test with
+
+.PHONY: acme-client
+acme-client: .venv-acme-client/.installed  ## install acme-client into .venv-acme-client (needs Node.js and npm), likewise
+
 .PHONY: pebble
 pebble: .venv-pebble/.installed  ## build Pebble into .venv-pebble (needs Go), an ACME server to test with
 
@@ -56,6 +62,8 @@ lock:  ## resolve all dependencies anew into requirements/ (needs uv)
 	$(LOCK) --upgrade --output-file requirements/runtime.txt pyproject.toml
 	$(LOCK) --upgrade --output-file requirements/dev.txt --constraints requirements/runtime.txt --group dev
 	$(LOCK) --upgrade --output-file requirements/certbot.txt --group certbot
+	$(LOCK) --upgrade --output-file requirements/aioacme.txt --group aioacme
+	cd requirements/acme-client && npm update --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
 	$(LOCK) --upgrade --output-file requirements/fuzz.txt --constraints requirements/runtime.txt --group fuzz
 
 .PHONY: clean
@@ -93,7 +101,14 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@.venv-fuzz/bin/python $(PIP) $(INSTALL) -r requirements/runtime.txt -r requirements/fuzz.txt
 	@touch $@
 
-.venv-certbot/.installed: requirements/certbot.txt | $(VENV)/bin/python
-	@test -x .venv-certbot/bin/python || "$(PYTHON)" -m venv .venv-certbot
-	@.venv-certbot/bin/python $(PIP) $(INSTALL) -r requirements/certbot.txt
+.venv-certbot/.installed .venv-aioacme/.installed: .venv-%/.installed: requirements/%.txt | $(VENV)/bin/python
+	@test -x .venv-$*/bin/python || "$(PYTHON)" -m venv .venv-$*
+	@.venv-$*/bin/python $(PIP) $(INSTALL) -r requirements/$*.txt
+	@touch $@
+
+# npm verifies the hash of every package, and where they come from is its own setting.
+.venv-acme-client/.installed: requirements/acme-client/package.json requirements/acme-client/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js and npm are needed to install acme-client" >&2; exit 1; }
+	@mkdir -p .venv-acme-client && cp $^ .venv-acme-client/
+	@cd .venv-acme-client && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import json
 import re
 import statistics
 import subprocess
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ca", "policies", "server")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+NPM_LOCKS = sorted((ROOT / "requirements").glob("*/package-lock.json"))
 
 
 def relative(path: Path) -> str:
@@ -74,6 +76,15 @@ def test_a_lock_pins_by_hash_and_names_no_address(lock: Path) -> None:
         r"^\S+==\S+(?: ; [^\\]+)? \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE
     )
     assert "".join(pinned) == text
+
+
+@pytest.mark.parametrize("lock", NPM_LOCKS, ids=lambda path: path.parent.name)
+def test_a_lock_of_npm_pins_by_hash_and_names_no_place_to_get_packages_from(lock: Path) -> None:
+    _, *packages = json.loads(lock.read_text("utf-8"))["packages"].values()
+    assert packages
+    for package in packages:
+        assert package["integrity"].startswith("sha512-")
+        assert "resolved" not in package
 
 
 @pytest.mark.parametrize("folder", sorted({relative(path.parent) for path in MODULES}))
