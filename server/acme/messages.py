@@ -65,6 +65,7 @@ class ErrorType(StrEnum):
     BAD_PUBLIC_KEY = "badPublicKey"
     BAD_REVOCATION_REASON = "badRevocationReason"
     BAD_SIGNATURE_ALGORITHM = "badSignatureAlgorithm"
+    CAA = "caa"
     COMPOUND = "compound"
     CONNECTION = "connection"
     DNS = "dns"
@@ -86,6 +87,7 @@ class ErrorType(StrEnum):
 
 _STATUS = {
     ErrorType.ALREADY_REPLACED: 409,
+    ErrorType.CAA: 403,
     ErrorType.EXTERNAL_ACCOUNT_REQUIRED: 403,
     ErrorType.INCORRECT_RESPONSE: 403,
     ErrorType.ORDER_NOT_READY: 403,
@@ -335,6 +337,27 @@ class Challenge:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to validate, for administrators.
+
+    Attributes:
+        at: when it began.
+        challenge: the type of the challenge.
+        seconds: how long it took.
+        trail: what was looked up, connected to and found, a line each.
+        error: the error type of the failure, empty when control was shown.
+        detail: what the client was told.
+    """
+
+    at: datetime
+    challenge: str
+    seconds: float
+    trail: tuple[str, ...]
+    error: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Authorization:
     """An authorization as it is stored; `status` is the one derived from the present time.
 
@@ -347,6 +370,8 @@ class Authorization:
         attempts: validations tried so far.
         thumbprint: RFC 7638 thumbprint of the key that answered the challenge, None before (section 8.3: a later
             change of the key does not change what is expected).
+        profile: the profile of the order, which says how validations are made.
+        history: the attempts made so far.
     """
 
     id: str
@@ -359,6 +384,8 @@ class Authorization:
     challenges: tuple[Challenge, ...]
     attempts: int = 0
     thumbprint: str | None = None
+    profile: str | None = None
+    history: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,12 @@ def _identifier(text: str) -> Identifier:
 def reason_of(document: ProblemDocument) -> Reason:  # noqa: PLR0911 - one flat table, proved complete
     """Return under which reason a refusal made here, before the door, goes on record."""
     match document.type:
-        case ErrorType.REJECTED_IDENTIFIER | ErrorType.UNSUPPORTED_IDENTIFIER | ErrorType.INVALID_PROFILE:
+        case (
+            ErrorType.REJECTED_IDENTIFIER
+            | ErrorType.UNSUPPORTED_IDENTIFIER
+            | ErrorType.INVALID_PROFILE
+            | ErrorType.CAA
+        ):
             return Reason.POLICY
         case ErrorType.UNAUTHORIZED | ErrorType.BAD_NONCE | ErrorType.INCORRECT_RESPONSE:
             return Reason.BAD_CREDENTIALS

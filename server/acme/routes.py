@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from server.acme.codec.replies import encode_directory, encode_problem
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Reply, rejected
 from server.acme.problems import reason_of
-from server.acme.service import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Call, ExternalAccounts, Service
+from server.acme.service import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Call, ExternalAccounts, Proofs, Service
 from server.enrollment import RefusedAttempt
 from server.http import BodyTooLarge, address, note, read_body
 from server.outcome import Problem
@@ -225,4 +225,4 @@ async def _jose_body(request: web.Request) -> bytes:
         raise rejected(ErrorType.MALFORMED, "the request body did not arrive whole", error.status) from None
 
 
-__all__ = ["JOSE", "AcmeEndpoint", "AcmeProfile", "ExternalAccounts", "mount"]
+__all__ = ["JOSE", "AcmeEndpoint", "AcmeProfile", "ExternalAccounts", "Proofs", "mount"]

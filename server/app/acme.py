@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policies.document import DocumentErrors
+from server.acme.challenges.caa import caa
 from server.acme.challenges.dns01 import dns01
 from server.acme.challenges.http01 import http01
 from server.acme.challenges.tls_alpn01 import tls_alpn01
-from server.acme.routes import AcmeProfile, ExternalAccounts
+from server.acme.routes import AcmeProfile, ExternalAccounts, Proofs
 from server.credentials import Sealer
 from server.credentials.sealing import parse_key
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from server.acme.challenges import ChallengeType
     from server.app.live_policies import LivePolicies
     from server.app.secret_sources import Reader
-    from server.config import AcmeEndpointConfig, Config
+    from server.config import AcmeEndpointConfig, Config, ProofsConfig
 
 
 def acme_profiles(names: tuple[str, ...], policies: LivePolicies) -> Mapping[str, AcmeProfile]:
@@ -48,8 +49,18 @@ def external_accounts(name: EndpointName, config: Config, reader: Reader) -> Ext
     return ExternalAccounts(settings.required, Sealer(key))
 
 
-def challenges(config: AcmeEndpointConfig) -> tuple[ChallengeType, ...]:
-    """Return the challenges that an endpoint offers, in its order, each once."""
+def proofs(config: ProofsConfig) -> Proofs:
+    """Return how control over names is shown, as an endpoint or a profile of it says."""
+    return Proofs(challenges(config), caa(config.caa))
+
+
+def proofs_by_profile(config: AcmeEndpointConfig) -> Mapping[str, Proofs]:
+    """Return how control over names is shown for orders of the profiles for which it is different."""
+    return {name: proofs(config.with_changes(changes)) for name, changes in config.by_profile.items()}
+
+
+def challenges(config: ProofsConfig) -> tuple[ChallengeType, ...]:
+    """Return the challenges that are offered, in their order, each once."""
     made: dict[str, ChallengeType] = {
         "http-01": http01(config.http01),
         "dns-01": dns01(config.dns01),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.acme import routes as acme
-from server.app.acme import acme_profiles, challenges, external_accounts
+from server.app.acme import acme_profiles, external_accounts, proofs, proofs_by_profile
 from server.app.est import expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
@@ -198,7 +198,9 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             store=services.store,
             enrollment=services.enrollment,
             nonces=services.nonces,
-            challenges=challenges(config),
+            challenges=(shown := proofs(config)).challenges,
+            caa=shown.caa,
+            by_profile=proofs_by_profile(config),
             clock=services.clock,
             decide=services.material.policies.decide,
             profiles=acme_profiles(config.profiles, services.material.policies),

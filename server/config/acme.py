@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from policies.document import Strict
 from policies.durations import Duration
-from server.config.listeners import PositiveSeconds
 from server.config.secret_sources import SecretSource
-from server.config.values import Port, Resolver
 
 
 def _from_a_minute_to_a_day(value: timedelta) -> timedelta:
@@ -33,17 +31,3 @@ class ExternalAccountsConfig(Strict):
 
     required: bool = True
     sealing_key: SecretSource
-
-
-class Dns01(Strict):
-    """How control over a name is validated by DNS (RFC 8555 section 8.4).
-
-    Attributes:
-        resolver: the DNS resolver's address, or ``system``.
-        port: its port, where an address is given.
-        timeout_seconds: for one attempt.
-    """
-
-    resolver: Resolver = "system"
-    port: Annotated[Port, Field(ge=1)] = 53
-    timeout_seconds: PositiveSeconds = 10

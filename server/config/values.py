@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,6 +18,22 @@ _EST_OPERATIONS = frozenset(
     | {"pal", "eecerts", "crls", "symmetrickeys", "firmware", "tamp"}  # RFC 8295
 )
 
+_WITH_PORT = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]{1,5})")
+_DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Nameserver:
+    """A DNS resolver.
+
+    Attributes:
+        address: its IP address.
+        port: its port; None for the usual one.
+    """
+
+    address: str
+    port: int | None = None
+
 
 def _address(value: str) -> str:
     try:
@@ -25,11 +42,40 @@ def _address(value: str) -> str:
         raise ValueError(f'an IP address like 127.0.0.1 or "::1", not {value!r}') from None
 
 
-def _resolver(value: str) -> str:
+def _resolvers(value: object) -> tuple[Nameserver, ...]:
+    if value == "system":
+        return ()
+    listed = value if isinstance(value, list | tuple) else [value]
+    if not listed:
+        raise ValueError('"system", or at least one DNS resolver')
+    return tuple(map(_nameserver, listed))
+
+
+def _nameserver(value: object) -> Nameserver:
+    if isinstance(value, Nameserver):
+        return value
+    text = str(value)
+    found = _WITH_PORT.fullmatch(text)
+    address, port = (found["six"] or found["four"], int(found["port"])) if found else (text, None)
     try:
-        return value if value == "system" else _address(value)
+        return Nameserver(_address(address), port)
     except ValueError:
-        raise ValueError(f'"system", or the IP address of a DNS resolver, not {value!r}') from None
+        example = '10.0.0.53, 10.0.0.53:5353 or "[fd00::53]:5353"'
+        raise ValueError(f'"system", or the IP address of a DNS resolver like {example}, not {text!r}') from None
+
+
+def _proxy(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "http" or not parts.hostname or not parts.port or parts.path not in {"", "/"} or parts.username:
+        raise ValueError("write the proxy like http://proxy.example.com:3128")
+    return value
+
+
+def _domain(value: str) -> str:
+    name = value.lower()
+    if not _DOMAIN.fullmatch(name):
+        raise ValueError(f"a domain name like ca.example.com, not {value!r}")
+    return name
 
 
 def _network(value: object) -> IPv4Network | IPv6Network:
@@ -66,7 +112,10 @@ def _endpoint(value: object) -> EndpointName:
 
 
 Address = Annotated[str, AfterValidator(_address)]
-Resolver = Annotated[str, AfterValidator(_resolver)]
+Resolvers = Annotated[tuple[Nameserver, ...], BeforeValidator(_resolvers)]
+"""DNS resolvers, in the order in which they are asked; none: those of the operating system."""
+ProxyUrl = Annotated[str, AfterValidator(_proxy)]
+Domain = Annotated[str, AfterValidator(_domain)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 LoopbackAddress = Annotated[str, AfterValidator(_address), AfterValidator(_loopback)]
 Port = Annotated[int, Field(ge=0, le=65535)]

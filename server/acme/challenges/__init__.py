@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from server.acme.challenges.question import Question
     from server.acme.messages import Identifier
 
 
@@ -16,8 +17,8 @@ class ChallengeType(Protocol):
         """Its name, such as ``http-01``."""
         ...
 
-    async def validate(self, name: str, token: str, key_authorization: str) -> None:
-        """Try once to validate control over the name. Raises `failure.ValidationFailed`, and nothing else."""
+    async def validate(self, question: Question) -> None:
+        """Try once to validate control over a name. Raises `failure.ValidationFailed`, and nothing else."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""One HTTP GET to an address that was judged: connected to by number, read within limits, nothing kept but the need.
+"""Connections to addresses that were judged, by number, and HTTP GETs on them, read within limits.
 
 No HTTP client library: proxies of the environment, cookies, decompression and a second look-up of the name are what
 such a client must not do here.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from server.acme.challenges.failure import ValidationFailed
+from server.acme.challenges.proxy import Proxy, Streams
 from server.acme.challenges.resolver import Unresolvable
 from server.acme.messages import ErrorType
 
@@ -27,6 +29,11 @@ _HEADER_LIMIT = 16384
 _INTERIM_LIMIT = 5
 _CHUNK_LINE_LIMIT = 64
 _FAMILIES = 2
+_SHOWN = 10
+_GLIMPSE = 40
+_URL_SHOWN = 200
+
+Opening = Awaitable[Streams]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +67,18 @@ class NotHttp(Exception):
 
 
 class Connector:
-    """Makes the requests.
+    """Makes the connections.
 
     Args:
         resolver: finds addresses.
         networks: judges each of them.
+        proxy: the way out; None to connect directly.
     """
 
-    def __init__(self, resolver: Resolver, networks: Networks) -> None:
+    def __init__(self, resolver: Resolver, networks: Networks, proxy: Proxy | None = None) -> None:
         self._resolver = resolver
         self._networks = networks
+        self._proxy = proxy
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._tls.check_hostname = False
         # RFC 8555 section 8.3 and BR 3.2.2.4.19 look at the content that the name leads to; a certificate is what
@@ -77,30 +86,56 @@ class Connector:
         self._tls.verify_mode = ssl.CERT_NONE
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
 
-    async def get(self, target: Target) -> Response:
+    async def get(self, target: Target, trail: list[str]) -> Response:
         """Return the response of the first permitted address of each family that accepts a connection.
 
         Raises ValidationFailed: dns, connection, tls, or unauthorized (final) when no address may be reached.
         """
-        failure = ValidationFailed(ErrorType.CONNECTION, f"could not connect to {target.host}")
-        for address in await self.addresses(target.host):
+        tls = self._tls if target.scheme == "https" else None
+        forwarding = self._proxy if self._proxy is not None and self._proxy.resolves and tls is None else None
+        if forwarding is None:
+            streams = await self.connect(target.host, target.port, trail, tls, target.host)
+        else:
+            await self._hosts(target.host, trail)
             try:
-                reader, writer = await asyncio.open_connection(
-                    str(address),
-                    target.port,
-                    limit=_HEADER_LIMIT,
-                    ssl=self._tls if target.scheme == "https" else None,
-                    server_hostname=target.host if target.scheme == "https" else None,
-                )
+                streams = await _opened(forwarding.open(), f"proxy {forwarding.host} port {forwarding.port}", trail)
+            except OSError:
+                raise ValidationFailed(ErrorType.CONNECTION, f"could not connect to {target.host}") from None
+        found = await _exchange(streams, target, absolute=forwarding is not None)
+        trail.append(f"{target.path}: status {found.status}, {_glimpse(found)}")
+        return found
+
+    async def connect(
+        self, host: str, port: int, trail: list[str], tls: ssl.SSLContext | None, server_name: str
+    ) -> Streams:
+        """Return a connection to the first permitted address of each family that accepts one.
+
+        Raises ValidationFailed: dns, connection, tls, or unauthorized (final) when no address may be reached.
+        """
+        failure = ValidationFailed(ErrorType.CONNECTION, f"could not connect to {host}")
+        for each in await self._hosts(host, trail):
+            try:
+                return await _opened(self._opening(each, port, tls, server_name), f"{each} port {port}", trail)
             except ssl.SSLError:
-                failure = ValidationFailed(ErrorType.TLS, f"no TLS connection to {target.host}")
+                failure = ValidationFailed(ErrorType.TLS, f"no TLS connection to {host}")
             except OSError:
                 continue
-            else:
-                return await _exchange(reader, writer, target)
         raise failure
 
-    async def addresses(self, host: str) -> list[Address]:
+    def _opening(self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str) -> Opening:
+        name = server_name if tls is not None else None
+        if self._proxy is not None:
+            return self._proxy.tunnel(host, port, tls, name)
+        return asyncio.open_connection(host, port, limit=_HEADER_LIMIT, ssl=tls, server_hostname=name)
+
+    async def _hosts(self, host: str, trail: list[str]) -> list[str]:
+        """Return what to connect to: addresses, or the name itself where the proxy resolves it."""
+        if self._proxy is not None and self._proxy.resolves and not _is_address(host):
+            trail.append(f"{host} is left to the proxy")
+            return [host]
+        return [str(address) for address in await self.addresses(host, trail)]
+
+    async def addresses(self, host: str, trail: list[str]) -> list[Address]:
         """Return the permitted addresses to try, at most one of each family.
 
         Raises ValidationFailed: dns, or unauthorized (final) when no address may be reached.
@@ -111,22 +146,59 @@ class Connector:
             try:
                 found = await self._resolver.resolve(host)
             except Unresolvable:
+                trail.append(f"{host}: no address")
                 raise ValidationFailed(ErrorType.DNS, f"no address was found for {host}") from None
+            trail.append(f"{host}: {', '.join(map(str, found[:_SHOWN]))}")
         permitted = [address for address in found if self._networks.permits(address)]
         if not permitted:
+            trail.append("none of these addresses is allowed")
             detail = f"{host} has no address in the networks that this server validates in"
             raise ValidationFailed(ErrorType.UNAUTHORIZED, detail, final=True)
         # One address of each family: a name with a hundred addresses must not make a hundred attempts.
         return list({address.version: address for address in reversed(permitted)}.values())[::-1][:_FAMILIES]
 
 
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target) -> Response:
+async def _opened(opening: Opening, where: str, trail: list[str]) -> Streams:
+    """Wait for a connection; what became of it goes on the trail. Raises OSError, ssl.SSLError among them."""
+    try:
+        streams = await opening
+    except ssl.SSLError as error:
+        trail.append(f"{where}: TLS failed, {error.reason or 'no reason given'}")
+        raise
+    except OSError as error:
+        trail.append(f"{where}: {error.strerror or error}")
+        raise
+    except BaseException:
+        trail.append(f"{where}: no answer in time")
+        raise
+    trail.append(f"{where}: connected")
+    return streams
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _glimpse(response: Response) -> str:
+    """Return a little of what came, for administrators."""
+    text = "".join(chr(octet) if 32 <= octet < 127 else "." for octet in response.body[:_GLIMPSE])
+    to = f" to {response.location[:_URL_SHOWN]}" if response.location else ""
+    return f"{len(response.body)} octets beginning {text!r}{to}"
+
+
+async def _exchange(streams: Streams, target: Target, *, absolute: bool) -> Response:
+    reader, writer = streams
     default = 443 if target.scheme == "https" else 80
     host = f"[{target.host}]" if ":" in target.host else target.host
     authority = host if target.port == default else f"{host}:{target.port}"
+    path = f"http://{authority}{target.path}" if absolute else target.path
     try:
         writer.write(
-            f"GET {target.path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: certwright\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: certwright\r\n"
             f"Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode("ascii")
         )
         return await _read(reader)

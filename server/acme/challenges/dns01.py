@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import TYPE_CHECKING
 
-import dns.asyncresolver
-import dns.exception
-import dns.rdatatype
-import dns.resolver
+import dns.rdtypes.ANY.TXT
 
 from server.acme.challenges.failure import ValidationFailed
+from server.acme.challenges.lookup import NoAnswer, lookup
 from server.acme.codec.encodings import encode_base64url
 from server.acme.messages import ErrorType
 
 if TYPE_CHECKING:
+    from server.acme.challenges.lookup import Lookup
+    from server.acme.challenges.question import Question
     from server.config import Dns01 as Dns01Config
 
 _RECORDS = 100
@@ -27,43 +26,45 @@ class Dns01:
     """Validates dns-01.
 
     Args:
-        server: the DNS server's address, None for those of the system.
-        port: its port.
-        seconds: the time limit for one validation.
+        lookup: asks DNS.
     """
 
     type = "dns-01"
 
-    def __init__(self, server: str | None = None, port: int = 53, seconds: float = 10.0) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=server is None)
-        if server is not None:
-            self._resolver.nameservers = [server]
-            self._resolver.port = port
-        self._resolver.lifetime = seconds
-        self._seconds = seconds
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
 
-    async def validate(self, name: str, token: str, key_authorization: str) -> None:  # noqa: ARG002 - see ChallengeType
+    async def validate(self, question: Question) -> None:
         """Look up and compare once; one right record among others is enough. Raises ValidationFailed."""
-        expected = encode_base64url(hashlib.sha256(key_authorization.encode("ascii")).digest()).encode("ascii")
-        found = await self._texts(f"{_LABEL}.{name}")
-        if expected not in found:
-            detail = f"none of the {len(found)} TXT records at {_LABEL}.{name} is that of this account and token"
-            raise ValidationFailed(ErrorType.UNAUTHORIZED, detail)
+        await expect_digest(self._lookup, f"{_LABEL}.{question.name}", question)
 
-    async def _texts(self, name: str) -> list[bytes]:
-        """Return the texts at a name, aliases followed; each is its character-strings joined."""
-        try:
-            async with asyncio.timeout(self._seconds):
-                # The trailing dot: a search domain must not decide what a name means.
-                answer = await self._resolver.resolve(f"{name}.", dns.rdatatype.TXT, search=False)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            raise ValidationFailed(ErrorType.DNS, f"there is no TXT record at {name}") from None
-        except (dns.exception.DNSException, TimeoutError, OSError):
-            raise ValidationFailed(ErrorType.DNS, f"no usable answer from DNS for {name}") from None
-        return [b"".join(record.strings) for record in list(answer)[:_RECORDS]]
+
+async def expect_digest(lookup: Lookup, where: str, question: Question) -> None:
+    """Return when one of the texts at a name is the digest of the key authorization. Raises ValidationFailed."""
+    digest = hashlib.sha256(question.key_authorization.encode("ascii")).digest()
+    found = await texts(lookup, where, question.trail)
+    if encode_base64url(digest).encode("ascii") not in found:
+        detail = f"none of the {len(found)} TXT records at {where} is that of this account and token"
+        raise ValidationFailed(ErrorType.UNAUTHORIZED, detail)
+
+
+async def texts(lookup: Lookup, name: str, trail: list[str]) -> list[bytes]:
+    """Return the texts at a name, at least one, aliases followed; each is its character-strings joined.
+
+    Raises ValidationFailed: dns.
+    """
+    try:
+        records = await lookup.records(name, "TXT")
+    except NoAnswer as error:
+        trail.append(f"TXT at {name}: {error}")
+        raise ValidationFailed(ErrorType.DNS, f"no usable answer from DNS for {name}") from None
+    found = [b"".join(each.strings) for each in records[:_RECORDS] if isinstance(each, dns.rdtypes.ANY.TXT.TXT)]
+    trail.append(f"TXT at {name}: {len(found)} records")
+    if not found:
+        raise ValidationFailed(ErrorType.DNS, f"there is no TXT record at {name}")
+    return found
 
 
 def dns01(config: Dns01Config) -> Dns01:
     """Return the validator that the configuration of an endpoint describes."""
-    server = None if config.resolver == "system" else config.resolver
-    return Dns01(server, config.port, config.timeout_seconds)
+    return Dns01(lookup(config))

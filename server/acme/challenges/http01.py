@@ -9,12 +9,15 @@ from urllib.parse import urljoin, urlsplit
 
 from server.acme.challenges.connector import BODY_LIMIT, Connector, Target
 from server.acme.challenges.failure import ValidationFailed
+from server.acme.challenges.lookup import Lookup
 from server.acme.challenges.networks import Networks
+from server.acme.challenges.proxy import Proxy
 from server.acme.challenges.resolver import DnsResolver, LoopbackNames, SystemResolver
 from server.acme.messages import ErrorType
 
 if TYPE_CHECKING:
     from server.acme.challenges.connector import Response
+    from server.acme.challenges.question import Question
     from server.acme.challenges.resolver import Resolver
     from server.config import Http01 as Http01Config
 
@@ -22,6 +25,7 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 _HOPS = 10
 _URL_LIMIT = 2000
 _URL = re.compile(r"[!-~]+")
+_LOOKUP = 5.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -42,12 +46,13 @@ class Http01:
         self._ports = {80, 443, port}
         self._seconds = seconds
 
-    async def validate(self, name: str, token: str, key_authorization: str) -> None:
+    async def validate(self, question: Question) -> None:
         """Fetch and compare once. Raises ValidationFailed."""
-        target = Target("http", name, self._port, f"/.well-known/acme-challenge/{token}")
+        name = question.name
+        target = Target("http", name, self._port, f"/.well-known/acme-challenge/{question.token}")
         try:
             async with asyncio.timeout(self._seconds):
-                response = await self._follow(target)
+                response = await self._follow(target, question.trail)
         except TimeoutError:
             raise ValidationFailed(ErrorType.CONNECTION, f"{name} did not answer in time") from None
         if response.status != 200:
@@ -55,14 +60,14 @@ class Http01:
             raise ValidationFailed(ErrorType.UNAUTHORIZED, detail)
         if len(response.body) > BODY_LIMIT:
             raise ValidationFailed(ErrorType.INCORRECT_RESPONSE, f"the response of {name} is too long")
-        if response.body.rstrip(b" \t\r\n\v\f") != key_authorization.encode("ascii"):
+        if response.body.rstrip(b" \t\r\n\v\f") != question.key_authorization.encode("ascii"):
             detail = f"the response of {name} is not the key authorization of this account and token"
             raise ValidationFailed(ErrorType.INCORRECT_RESPONSE, detail)
 
-    async def _follow(self, target: Target) -> Response:
+    async def _follow(self, target: Target, trail: list[str]) -> Response:
         seen = {target}
         for _ in range(_HOPS):
-            response = await self._connector.get(target)
+            response = await self._connector.get(target, trail)
             if response.status not in _REDIRECTS:
                 return response
             target = self._redirected(target, response.location)
@@ -97,10 +102,14 @@ def _bad_redirect(how: str) -> ValidationFailed:
 
 def connector_for(config: Http01Config) -> Connector:
     """Return what connects to the hosts that the configuration of an endpoint allows."""
-    resolver: Resolver = SystemResolver() if config.resolver == "system" else DnsResolver(config.resolver)
+    resolver: Resolver = DnsResolver(Lookup(config.resolver, _LOOKUP)) if config.resolver else SystemResolver()
     if config.loopback_names:
         resolver = LoopbackNames(resolver)
-    return Connector(resolver, Networks(config.networks))
+    proxy = None
+    if config.proxy is not None:
+        url = urlsplit(config.proxy.url)
+        proxy = Proxy(url.hostname or "", url.port or 0, config.proxy.resolves_names)
+    return Connector(resolver, Networks(config.networks, config.forbidden_networks), proxy)
 
 
 def http01(config: Http01Config) -> Http01:

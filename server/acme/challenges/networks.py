@@ -47,10 +47,12 @@ class Networks:
     Args:
         allowed: the only networks; None allows all unicast addresses, private ones too, but loopback, link-local,
             cloud metadata and what is reserved.
+        forbidden: networks that stay closed, also where they are allowed.
     """
 
-    def __init__(self, allowed: tuple[Network, ...] | None) -> None:
+    def __init__(self, allowed: tuple[Network, ...] | None, forbidden: tuple[Network, ...] = ()) -> None:
         self._allowed = allowed
+        self._forbidden = forbidden
 
     def permits(self, address: Address) -> bool:
         """Say whether to connect; an IPv6 form of an IPv4 address is judged as what it leads to."""
@@ -58,14 +60,19 @@ class Networks:
             if address.ipv4_mapped:
                 return self._listed(address.ipv4_mapped)
             inner = embedded(address)
-            if inner is not None and not (self._listed(inner) or _harmless(inner)):
+            if inner is not None and not (self._listed(inner) or self._passable(inner)):
                 return False
         return self._listed(address)
 
     def _listed(self, address: Address) -> bool:
+        if any(address in network for network in self._forbidden):
+            return False
         if self._allowed is None:
             return _harmless(address)
         return any(address in network for network in self._allowed)
+
+    def _passable(self, address: Address) -> bool:
+        return _harmless(address) and not any(address in network for network in self._forbidden)
 
 
 def _harmless(address: Address) -> bool:

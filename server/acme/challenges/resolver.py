@@ -7,11 +7,10 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Protocol
 
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
+from server.acme.challenges.lookup import NoAnswer
 
 if TYPE_CHECKING:
+    from server.acme.challenges.lookup import Lookup
     from server.acme.challenges.networks import Address
 
 _LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
@@ -45,34 +44,29 @@ class SystemResolver:
 
 
 class DnsResolver:
-    """One DNS server, asked directly for AAAA and A; neither the hosts file nor search domains play a part.
+    """DNS servers of the endpoint's own, asked for AAAA and A; neither the hosts file nor search domains play a part.
 
     Args:
-        server: its IP address.
-        port: its port.
-        seconds: the time limit for both questions together.
+        lookup: asks them.
     """
 
-    def __init__(self, server: str, port: int = 53, seconds: float = 5.0) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=False)
-        self._resolver.nameservers = [server]
-        self._resolver.port = port
-        self._resolver.lifetime = seconds
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
 
     async def resolve(self, name: str) -> tuple[Address, ...]:
         """See `Resolver`."""
         answers = await asyncio.gather(self._ask(name, "AAAA"), self._ask(name, "A"))
-        found = tuple(address for answer in answers if not isinstance(answer, Exception) for address in answer)
+        found = tuple(address for answer in answers if not isinstance(answer, NoAnswer) for address in answer)
         if not found:
-            raise Unresolvable("; ".join(str(answer) for answer in answers if isinstance(answer, Exception)))
+            raise Unresolvable("; ".join(str(answer) for answer in answers if isinstance(answer, NoAnswer)))
         return found
 
-    async def _ask(self, name: str, kind: str) -> tuple[Address, ...] | dns.exception.DNSException:
+    async def _ask(self, name: str, kind: str) -> tuple[Address, ...] | NoAnswer:
         try:
-            answer = await self._resolver.resolve(f"{name}.", kind, search=False, raise_on_no_answer=False)
-        except dns.exception.DNSException as error:
+            records = await self._lookup.records(name, kind)
+        except NoAnswer as error:
             return error
-        return tuple(ip_address(record.address) for record in answer.rrset or ())
+        return tuple(ip_address(record.to_text()) for record in records)
 
 
 class LoopbackNames:

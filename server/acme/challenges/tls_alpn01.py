@@ -15,6 +15,7 @@ from server.acme.messages import ErrorType
 
 if TYPE_CHECKING:
     from server.acme.challenges.connector import Connector
+    from server.acme.challenges.question import Question
     from server.config import TlsAlpn01 as TlsAlpn01Config
 
 PROTOCOL = "acme-tls/1"
@@ -41,35 +42,28 @@ class TlsAlpn01:
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.set_alpn_protocols([PROTOCOL])
 
-    async def validate(self, name: str, token: str, key_authorization: str) -> None:  # noqa: ARG002 - see ChallengeType
+    async def validate(self, question: Question) -> None:
         """Shake hands and judge the certificate once. Raises ValidationFailed."""
+        name = question.name
         try:
             async with asyncio.timeout(self._seconds):
-                certificate = await self._certificate(name)
+                certificate = await self._certificate(name, question.trail)
         except TimeoutError:
             raise ValidationFailed(ErrorType.CONNECTION, f"{name} did not answer in time") from None
-        wrong = fault(certificate, name, hashlib.sha256(key_authorization.encode("ascii")).digest())
+        wrong = fault(certificate, name, hashlib.sha256(question.key_authorization.encode("ascii")).digest())
+        question.trail.append(f"certificate of {len(certificate)} octets: {wrong or 'right'}")
         if wrong:
             raise ValidationFailed(ErrorType.UNAUTHORIZED, f"{name}: {wrong}")
 
-    async def _certificate(self, name: str) -> bytes:
+    async def _certificate(self, name: str, trail: list[str]) -> bytes:
         """Return the certificate of the first permitted address that accepts a connection."""
-        for address in await self._connector.addresses(name):
-            try:
-                _, writer = await asyncio.open_connection(
-                    str(address), self._port, ssl=self._tls, server_hostname=_server_name(name)
-                )
-            except ssl.SSLError:
-                raise ValidationFailed(ErrorType.TLS, f"no TLS connection for {PROTOCOL} to {name}") from None
-            except OSError:
-                continue
-            found: ssl.SSLObject = writer.get_extra_info("ssl_object")
-            certificate, protocol = found.getpeercert(binary_form=True), found.selected_alpn_protocol()
-            writer.transport.abort()  # nothing more is to be said (section 3)
-            if protocol != PROTOCOL or certificate is None:
-                raise ValidationFailed(ErrorType.TLS, f"{name} does not speak {PROTOCOL}")
-            return certificate
-        raise ValidationFailed(ErrorType.CONNECTION, f"could not connect to {name}")
+        _, writer = await self._connector.connect(name, self._port, trail, self._tls, _server_name(name))
+        found: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        certificate, protocol = found.getpeercert(binary_form=True), found.selected_alpn_protocol()
+        writer.transport.abort()  # nothing more is to be said (section 3)
+        if protocol != PROTOCOL or certificate is None:
+            raise ValidationFailed(ErrorType.TLS, f"{name} does not speak {PROTOCOL}")
+        return certificate
 
 
 def _server_name(name: str) -> str:

@@ -53,8 +53,10 @@ def find_account_by_key(connection: sa.Connection, endpoint: str, thumbprint: st
     return _account(row) if row else None
 
 
-def insert_account(connection: sa.Connection, endpoint: str, account: Account, now: datetime) -> None:
-    """Record a new account."""
+def insert_account(
+    connection: sa.Connection, endpoint: str, account: Account, now: datetime, address: str | None = None
+) -> None:
+    """Record a new account, and from where it was made."""
     connection.execute(
         accounts.insert().values(
             id=account.id,
@@ -65,6 +67,7 @@ def insert_account(connection: sa.Connection, endpoint: str, account: Account, n
             contact=list(account.contact),
             terms_agreed=account.terms_agreed,
             created_at=now,
+            address=address,
             binding=account.binding,
             credential_id=account.credential,
         )

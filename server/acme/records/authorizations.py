@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from server.acme.messages import (
+    Attempt,
     Authorization,
     AuthorizationStatus,
     Challenge,
@@ -56,6 +58,7 @@ _INSERT = BulkInsert(
     "expires",
     "challenges",
     "attempts",
+    "profile",
 )
 
 
@@ -68,6 +71,7 @@ def _change(sources: tuple[AuthorizationStatus, ...]) -> Prepared:
             challenges=sa.bindparam("new_challenges"),
             attempts=sa.bindparam("new_attempts"),
             thumbprint=sa.bindparam("new_thumbprint"),
+            history=sa.bindparam("new_history"),
             next_attempt=sa.bindparam("new_next_attempt"),
         )
     )
@@ -121,7 +125,17 @@ def _authorization(row: Any, now: datetime) -> Authorization:
         challenges=tuple(map(_read_challenge, row.challenges)),
         attempts=row.attempts,
         thumbprint=row.thumbprint,
+        profile=row.profile,
+        history=tuple(map(_read_attempt, row.history or ())),
     )
+
+
+def _write_attempt(attempt: Attempt) -> dict[str, object]:
+    return {**asdict(attempt), "at": attempt.at.isoformat()}
+
+
+def _read_attempt(stored: dict[str, Any]) -> Attempt:
+    return Attempt(**{**stored, "at": datetime.fromisoformat(stored["at"]), "trail": tuple(stored["trail"])})
 
 
 def insert_authorizations(connection: sa.Connection, parts: Sequence[tuple[str, Authorization]]) -> None:
@@ -141,6 +155,7 @@ def insert_authorizations(connection: sa.Connection, parts: Sequence[tuple[str, 
                 "expires": each.expires,
                 "challenges": _write_challenges(each.challenges),
                 "attempts": each.attempts,
+                "profile": each.profile,
             }
             for endpoint, each in parts
         ],
@@ -155,6 +170,15 @@ def find_authorization(
     return _authorization(row, now) if row else None
 
 
+def find_authorizations(
+    connection: sa.Connection, authorizations_: Sequence[str], now: datetime
+) -> tuple[Authorization, ...]:
+    """Return authorizations, in this order as far as they are there."""
+    rows = connection.execute(sa.select(authorizations).where(authorizations.c.id.in_(authorizations_)))
+    found = {row.id: _authorization(row, now) for row in rows}
+    return tuple(found[each] for each in authorizations_ if each in found)
+
+
 def any_due(connection: sa.Connection, endpoint: str, now: datetime) -> bool:
     """Say whether there is something for `claim_due`."""
     return connection.execute(_DUE, {"endpoint": endpoint, "now": now, "limit": 1}).first() is not None
@@ -166,7 +190,7 @@ def change_authorization(
     sources: Sequence[AuthorizationStatus],
     next_attempt: datetime | None = None,
 ) -> bool:
-    """Record status, challenges, attempts, the key that answered, and when to try next.
+    """Record status, challenges, attempts with their history, the key that answered, and when to try next.
 
     Only if the stored status is one of ``sources``; returns whether it was.
     """
@@ -177,6 +201,7 @@ def change_authorization(
         new_challenges=_write_challenges(authorization.challenges),
         new_attempts=authorization.attempts,
         new_thumbprint=authorization.thumbprint,
+        new_history=[_write_attempt(each) for each in authorization.history] or None,
         new_next_attempt=next_attempt,
     )
     return changed == 1

@@ -52,6 +52,7 @@ _INSERT = BulkInsert(
     "endpoint",
     "status",
     "created_at",
+    "address",
     "expires",
     "identifiers",
     "authorizations",
@@ -97,6 +98,7 @@ class Placement:
         endpoint: where.
         now: the time.
         replaced: the serial number of the certificate that it replaces.
+        address: from where it was asked for.
     """
 
     owner: Owner
@@ -105,6 +107,7 @@ class Placement:
     endpoint: str
     now: datetime
     replaced: int | None = None
+    address: str | None = None
 
 
 class Placed(StrEnum):
@@ -153,6 +156,7 @@ def _row(placement: Placement) -> dict[str, object]:
         "endpoint": placement.endpoint,
         "status": order.status,
         "created_at": placement.now,
+        "address": placement.address,
         "expires": order.expires,
         "identifiers": [[each.type, each.value] for each in order.identifiers],
         "authorizations": list(order.authorizations),

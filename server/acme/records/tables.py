@@ -22,6 +22,7 @@ accounts = sa.Table(
     sa.Column("created_at", UtcTime(), nullable=False),
     sa.Column("binding", sa.JSON(none_as_null=True)),  # the external account binding as it was verified
     sa.Column("credential_id", sa.String(32)),  # the key of the binding
+    sa.Column("address", sa.String(64)),  # from where it was made
     sa.UniqueConstraint("endpoint", "thumbprint", name="uq_acme_accounts_endpoint"),
 )
 
@@ -50,6 +51,7 @@ orders = sa.Table(
     sa.Column("chain", sa.String(64), sa.ForeignKey("acme_chains.digest")),
     sa.Column("profile", sa.String(80)),
     sa.Column("replaces", sa.String(128), index=True),  # RFC 9773 section 5
+    sa.Column("address", sa.String(64)),  # from where it was asked for
     sa.Index("ix_acme_orders_account_id", "account_id", "created_at"),
     sa.Index("ix_acme_orders_processing", "endpoint", sqlite_where=_PROCESSING, postgresql_where=_PROCESSING),
 )
@@ -70,6 +72,8 @@ authorizations = sa.Table(
     sa.Column("attempts", sa.Integer(), nullable=False),
     sa.Column("thumbprint", sa.String(43)),  # of the key that answered: what the key authorization must hold
     sa.Column("next_attempt", UtcTime()),  # when anybody may take the validation up; NULL when there is none
+    sa.Column("profile", sa.String(80)),
+    sa.Column("history", sa.JSON(none_as_null=True)),  # the attempts, for administrators
     sa.Index("ix_acme_authorizations_account_id", "account_id", "value"),
     sa.Index("ix_acme_authorizations_next_attempt", "next_attempt", sqlite_where=_WAITING, postgresql_where=_WAITING),
 )

@@ -6,7 +6,7 @@ from server.acme.service.accounts import Accounts
 from server.acme.service.authentication import Authentication, Call
 from server.acme.service.authorizations import Authorizations
 from server.acme.service.bindings import Bindings
-from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, ExternalAccounts, Timing
+from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, ExternalAccounts, Proofs, Timing
 from server.acme.service.finalization import Finalization
 from server.acme.service.orders import Orders
 from server.acme.service.renewals import Renewals
@@ -40,4 +40,4 @@ class Service:
         await self.finalization.stop()
 
 
-__all__ = ["DEFAULT_LABEL", "AcmeEndpoint", "AcmeProfile", "Call", "ExternalAccounts", "Service", "Timing"]
+__all__ = ["DEFAULT_LABEL", "AcmeEndpoint", "AcmeProfile", "Call", "ExternalAccounts", "Proofs", "Service", "Timing"]

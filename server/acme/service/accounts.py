@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from server.acme.jws import SigningKey
-    from server.acme.messages import Binding, NewAccount
+    from server.acme.messages import NewAccount
     from server.acme.service.authentication import Authentication, Call, Signed
     from server.acme.service.bindings import Bindings
     from server.acme.service.endpoint import AcmeEndpoint
@@ -56,7 +56,7 @@ class Accounts:
         if existing is None:
             if request.only_return_existing:
                 raise rejected(ErrorType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
-            account, status = await self._insert(signed, request, await self._bindings.judge(signed, request))
+            account, status = await self._insert(signed, request, call.address)
         else:
             account, status = existing, 200
         call.account = account.id
@@ -64,7 +64,8 @@ class Accounts:
             raise deactivated()
         return self._reply(account, signed, status)
 
-    async def _insert(self, signed: Signed, request: NewAccount, binding: Binding | None) -> tuple[Account, int]:
+    async def _insert(self, signed: Signed, request: NewAccount, address: str | None) -> tuple[Account, int]:
+        binding = await self._bindings.judge(signed, request)
         account = Account(
             self._endpoint.token(),
             AccountStatus.VALID,
@@ -83,7 +84,7 @@ class Accounts:
                 return found, 200
             if binding is not None and not self._bindings.spend(connection, binding, account.id):
                 return not_good()
-            accounts.insert_account(connection, self._scope, account, self._endpoint.clock())
+            accounts.insert_account(connection, self._scope, account, self._endpoint.clock(), address)
             return account, 201
 
         return await self._endpoint.write(work)

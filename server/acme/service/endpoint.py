@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from policies.decision import Decision
     from policies.request import EnrollmentRequest
     from server.acme.challenges import ChallengeType
+    from server.acme.challenges.caa import Caa
     from server.acme.nonces import Nonces
     from server.acme.records.orders import Placed, Placement
     from server.clock import Clock
@@ -47,6 +48,7 @@ class Timing:
         retries: the pauses between attempts of one validation, in seconds.
         attempt_lease: how long an attempt belongs to the process that makes it; longer than any attempt takes.
         sweep: seconds between looks for validations that a dead process left behind.
+        caa_again: for how long CAA records that were found are good (CA/Browser Forum BR 3.2.2.8).
         settle: seconds that reading an authorization waits for an attempt that is just going on.
         finalize: seconds that finalize waits for the certificate before it answers ``processing``.
         processing_retry: the Retry-After of a processing order, seconds.
@@ -56,6 +58,7 @@ class Timing:
     retries: Sequence[float] = (5.0, 10.0)
     attempt_lease: timedelta = timedelta(seconds=20)
     sweep: float = 5.0
+    caa_again: timedelta = timedelta(hours=8)
     settle: float = 1.0
     finalize: float = 15.0
     processing_retry: int = 5
@@ -88,6 +91,19 @@ class ExternalAccounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Proofs:
+    """How control over names is shown.
+
+    Attributes:
+        challenges: what is offered, the first offered first.
+        caa: judges the CAA records of names; None where they are not looked at.
+    """
+
+    challenges: tuple[ChallengeType, ...]
+    caa: Caa | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AcmeEndpoint:
     """An ACME service under one label, as it is configured.
 
@@ -106,6 +122,8 @@ class AcmeEndpoint:
         profiles: those that the endpoint offers, the first for orders that name none.
         renewal_check: how often clients should look whether the renewal window has moved.
         external_accounts: what external account bindings are judged with; None when there are none here.
+        caa: judges the CAA records of names; None where they are not looked at.
+        by_profile: how control is shown for orders of some profiles; for others, it is `challenges` and `caa`.
     """
 
     label: str
@@ -121,11 +139,21 @@ class AcmeEndpoint:
     profiles: Mapping[str, AcmeProfile] = field(default_factory=dict)
     renewal_check: timedelta = timedelta(hours=6)
     external_accounts: ExternalAccounts | None = None
+    caa: Caa | None = None
+    by_profile: Mapping[str, Proofs] = field(default_factory=dict)
+
+    def proofs(self, profile: str | None) -> Proofs:
+        """Return how control over names is shown for orders of a profile."""
+        return self.by_profile.get(profile or "") or Proofs(self.challenges, self.caa)
 
     @property
     def meta(self) -> dict[str, object]:
         """What the directory says of the server (RFC 8555 section 7.1.1)."""
         meta: dict[str, object] = {}
+        judges = (self.caa, *(each.caa for each in self.by_profile.values()))
+        identities = dict.fromkeys(name for each in judges if each is not None for name in each.identities)
+        if identities:
+            meta["caaIdentities"] = list(identities)
         if self.external_accounts is not None and self.external_accounts.required:
             meta["externalAccountRequired"] = True
         if self.profiles:
@@ -146,6 +174,10 @@ class AcmeEndpoint:
         """Return the addresses under the external URL with this origin, or under the first."""
         chosen = origin if origin in self.external_urls else self.external_urls[0]
         return Urls(f"{chosen}{self.prefix}")
+
+    def account_urls(self, account: str) -> tuple[str, ...]:
+        """Return the URLs of an account, one for each external URL."""
+        return tuple(self.urls(each).account(account) for each in self.external_urls)
 
     async def write(self, work: Work[T | Rejected]) -> T:
         """Run a writing work. Raises Rejected: what the work returned as such, or 503 when the store has trouble."""

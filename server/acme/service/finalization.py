@@ -14,20 +14,25 @@ from ca.csr import MalformedCsr, parse_csr
 from ca.names import DnsName, IpAddress, MalformedName, dns_name
 from policies.request import EnrollmentRequest, Kind
 from server.acme import problems, states
+from server.acme.challenges.failure import ValidationFailed
 from server.acme.codec.replies import problem_object
 from server.acme.codec.requests import decode_finalize
 from server.acme.messages import (
     ErrorType,
     Order,
     OrderStatus,
+    ProblemDocument,
     Rejected,
     Reply,
     rejected,
 )
 from server.acme.records import orders
+from server.acme.records.authorizations import find_authorizations
+from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import missing
 from server.acme.service.orders import names_of, order_reply, requester
-from server.outcome import TEMPORARY, Issued, Outcome, Pending, Refused
+from server.enrollment import RefusedAttempt
+from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,9 +127,38 @@ class Finalization:
     async def _work(self, order: Order, csr: Csr | None, address: str | None) -> Order | Rejected:
         """Submit the order and record the outcome. Returns it, or the refusal for who waits; never raises."""
         try:
+            forbidden = await self._forbidden(order)
+            if forbidden is not None:
+                return await self._end_forbidden(order, forbidden, address)
             return await self._record(order, await self._outcome(order, csr, address))
         except Rejected as refusal:
             return refusal  # the store has trouble; the order stays as it is and is resumed when asked for
+
+    async def _forbidden(self, order: Order) -> ValidationFailed | None:
+        """Return what the owners of the names have against the order by now (RFC 8659), None for nothing."""
+        if order.request_id is not None or self._endpoint.proofs(order.profile).caa is None:
+            return None
+        now = self._endpoint.clock()
+        found = await self._endpoint.read(lambda c: find_authorizations(c, order.authorizations, now))
+        try:
+            await check_caa_again(self._endpoint, order, found)
+        except ValidationFailed as failed:
+            return failed
+        return None
+
+    async def _end_forbidden(self, order: Order, failed: ValidationFailed, address: str | None) -> Rejected:
+        document = ProblemDocument(failed.error, failed.detail)
+        # What can't be looked up now may be looked up later, with the same order.
+        event = states.OrderEvent.FAILED if failed.final else states.OrderEvent.CSR_REFUSED
+        status = states.advance(states.ORDER, OrderStatus.PROCESSING, event)
+        error = problem_object(document) if failed.final else None
+        await self._endpoint.write(lambda c: orders.end_refused(c, order.id, status, error))
+        problem = Problem(problems.reason_of(document), document.detail)
+        who = f"account:{order.account}"
+        await self._endpoint.enrollment.refuse(
+            RefusedAttempt(self._endpoint.name, problem, who, address, transaction=order.id)
+        )
+        return Rejected(document, recorded=True)
 
     async def _outcome(self, order: Order, csr: Csr | None, address: str | None) -> Outcome:
         if order.request_id is not None:

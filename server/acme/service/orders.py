@@ -87,7 +87,8 @@ class Orders:
         order, parts = self._made(signed.account, request)
         call.transaction = order.id
         endpoint = self._endpoint
-        placement = Placement(signed.owner, order, parts, str(endpoint.name), endpoint.clock(), replaced)
+        now, scope = endpoint.clock(), str(endpoint.name)
+        placement = Placement(signed.owner, order, parts, scope, now, replaced, call.address)
         match await endpoint.place(placement):
             case Placed.YES:
                 return order_reply(order, signed, 201)
@@ -98,7 +99,7 @@ class Orders:
 
     def _judge(self, call: Call, signed: Signed, request: NewOrder) -> None:
         """Refuse now what could never be issued, naming each identifier at fault."""
-        types = [each.type for each in self._endpoint.challenges]
+        types = [each.type for each in self._endpoint.proofs(request.profile).challenges]
         helpless = tuple(each for each in request.identifiers if not any(can_prove(type_, each) for type_ in types))
         if helpless:
             problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _NO_PROOF, each) for each in helpless)
@@ -115,6 +116,7 @@ class Orders:
         endpoint = self._endpoint
         expires = (endpoint.clock() + endpoint.timing.order_lifetime).replace(microsecond=0)
         order = endpoint.token()
+        offered = endpoint.proofs(request.profile).challenges
         parts = tuple(
             Authorization(
                 id=endpoint.token(),
@@ -126,9 +128,10 @@ class Orders:
                 expires=expires,
                 challenges=tuple(
                     Challenge(each.type, endpoint.token(), ChallengeStatus.PENDING)
-                    for each in endpoint.challenges
+                    for each in offered
                     if can_prove(each.type, identifier)
                 ),
+                profile=request.profile,
             )
             for identifier in request.identifiers
         )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from server.acme import states
-from server.acme.challenges.failure import ValidationFailed
 from server.acme.codec.replies import problem_object
 from server.acme.messages import (
     Authorization,
@@ -26,6 +25,7 @@ from server.acme.messages import (
 )
 from server.acme.problems import reason_of
 from server.acme.records import authorizations, orders
+from server.acme.service.attempts import attempt_at
 from server.acme.service.orders import lost
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem
@@ -59,7 +59,6 @@ class Validation:
 
     def __init__(self, endpoint: AcmeEndpoint) -> None:
         self._endpoint = endpoint
-        self._types = {each.type: each for each in endpoint.challenges}
         self._running: dict[str, _Running] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._sweeper: asyncio.Task[None] | None = None
@@ -160,16 +159,11 @@ class Validation:
     async def _attempt(self, authorization: Authorization) -> Authorization | None:
         """Try once and record how it went. Returns what is to be tried again, None when it is over."""
         challenge = next((c for c in authorization.challenges if c.status == ChallengeStatus.PROCESSING), None)
-        if challenge is None or challenge.type not in self._types:
+        if challenge is None:
             return None
-        name = authorization.identifier.value
-        key_authorization = f"{challenge.token}.{authorization.thumbprint}"
-        failure: ValidationFailed | None = None
-        try:
-            async with self._slots:
-                await self._types[challenge.type].validate(name, challenge.token, key_authorization)
-        except ValidationFailed as failed:
-            failure = failed
+        async with self._slots:
+            failure, attempt = await attempt_at(self._endpoint, authorization, challenge)
+        authorization = replace(authorization, history=(*authorization.history, attempt))
         if failure is None:
             await self._endpoint.write(lambda c: self._validated(c, authorization, challenge))
             return None

@@ -10,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.acme.challenges.dns01 import Dns01
+from server.acme.challenges.lookup import Lookup
+from server.config import Nameserver
 from tests.fakes.acme import b64
 from tests.server.acme.lab import make_csr
 
@@ -26,7 +28,7 @@ async def ordering(client: Client, *addresses: str) -> Answer:
 
 @pytest.mark.parametrize("cn", [None, "127.0.0.1"])
 async def test_an_address_is_validated_certified_and_revoked(lab: Lab, cn: str | None) -> None:
-    await lab.serve(lab.endpoint(challenges=(*lab.endpoint().challenges, Dns01("127.0.0.1", 1, 1))))
+    await lab.serve(lab.endpoint(challenges=(*lab.endpoint().challenges, Dns01(Lookup((Nameserver("127.0.0.1", 1),))))))
     client = await lab.client()
     order = await ordering(client, "127.0.0.1")
     authorization = (await client.post(order.body["authorizations"][0])).body

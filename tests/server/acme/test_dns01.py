@@ -10,6 +10,9 @@ import pytest_asyncio
 
 from server.acme.challenges.dns01 import Dns01
 from server.acme.challenges.failure import ValidationFailed
+from server.acme.challenges.lookup import Lookup
+from server.acme.challenges.question import Question
+from server.config import Nameserver
 from tests.fakes.acme import b64
 from tests.fakes.dns_server import DnsServer
 from tests.server.acme.lab import PROFILE_TEXT, make_csr, make_lab, tear
@@ -38,6 +41,10 @@ def server(zone: Zone) -> Iterator[DnsServer]:
     made.close()
 
 
+def validator(server: DnsServer, seconds: float = 2) -> Dns01:
+    return Dns01(Lookup((Nameserver("127.0.0.1", server.port),), seconds))
+
+
 @pytest.mark.parametrize(
     "records",
     [
@@ -49,7 +56,7 @@ def server(zone: Zone) -> Iterator[DnsServer]:
 )
 async def test_one_right_record_is_enough(zone: Zone, server: DnsServer, records: list[str]) -> None:
     zone.update({NAME: records, "elsewhere.test.": [RIGHT]})
-    await Dns01("127.0.0.1", server.port, 2).validate("a.test", "token", KEY)
+    await validator(server).validate(Question("a.test", "token", KEY))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +77,7 @@ async def test_anything_else_is_a_failure_that_may_pass(
 ) -> None:
     zone[NAME] = records
     with pytest.raises(ValidationFailed) as failed:
-        await Dns01("127.0.0.1", server.port, 0.5).validate("a.test", "token", KEY)
+        await validator(server, 0.5).validate(Question("a.test", "token", KEY))
     assert (failed.value.error, failed.value.final) == (error, False)
     assert "wrong" not in failed.value.detail
 
@@ -79,7 +86,7 @@ async def test_anything_else_is_a_failure_that_may_pass(
 async def wild(tmp_path: Path, server: DnsServer) -> AsyncIterator[Lab]:
     text = PROFILE_TEXT.partition("\ntests:")[0].replace("wildcards: forbidden", "wildcards: allowed")
     made = await make_lab(tmp_path, text)
-    challenges = (*made.endpoint().challenges, Dns01("127.0.0.1", server.port, 2))
+    challenges = (*made.endpoint().challenges, validator(server))
     await made.serve(made.endpoint(challenges=challenges))
     yield made
     await tear(made)

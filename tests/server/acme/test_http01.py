@@ -16,6 +16,7 @@ from server.acme.challenges.connector import Connector
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.http01 import Http01, http01
 from server.acme.challenges.networks import Networks
+from server.acme.challenges.question import Question
 from server.acme.challenges.resolver import LoopbackNames, Unresolvable
 from server.config import Http01 as Http01Config
 from tests.fakes.http import RawServer, raw_server
@@ -62,7 +63,7 @@ async def validate(
     server: RawServer, name: str = "www.localhost", names: Names | None = None, networks: Networks = LOOPBACK
 ) -> None:
     resolver = LoopbackNames(names or Names())
-    await Http01(Connector(resolver, networks), server.port, 1.0).validate(name, TOKEN, KEY_AUTHORIZATION)
+    await Http01(Connector(resolver, networks), server.port, 1.0).validate(Question(name, TOKEN, KEY_AUTHORIZATION))
 
 
 async def failure(server: RawServer, name: str = "www.localhost", **options: Names | Networks) -> ValidationFailed:
@@ -282,7 +283,7 @@ async def test_a_redirect_to_https_is_followed_whatever_the_certificate(tmp_path
         connector = Connector(LoopbackNames(Names()), LOOPBACK)
         validator = Http01(connector, plain.port, 2.0)
         validator._ports.add(secure.port)
-        await validator.validate("www.localhost", TOKEN, KEY_AUTHORIZATION)
+        await validator.validate(Question("www.localhost", TOKEN, KEY_AUTHORIZATION))
 
 
 async def test_a_redirect_to_https_where_no_tls_is_spoken_fails_with_tls() -> None:
@@ -293,7 +294,7 @@ async def test_a_redirect_to_https_where_no_tls_is_spoken_fails_with_tls() -> No
         validator = Http01(Connector(LoopbackNames(Names()), LOOPBACK), plain.port, 2.0)
         validator._ports.add(port)
         with pytest.raises(ValidationFailed) as failed:
-            await validator.validate("www.localhost", TOKEN, KEY_AUTHORIZATION)
+            await validator.validate(Question("www.localhost", TOKEN, KEY_AUTHORIZATION))
         listening.close()
     assert failed.value.error == "tls"
 
@@ -320,8 +321,8 @@ async def test_the_configuration_of_an_endpoint_describes_its_validator() -> Non
         config = Http01Config.model_validate(
             {"port": server.port, "networks": ["127.0.0.0/8"], "loopback_names": True, "timeout_seconds": 2}
         )
-        await http01(config).validate("deep.down.localhost", TOKEN, KEY_AUTHORIZATION)
-        await http01(config).validate("localhost", TOKEN, KEY_AUTHORIZATION)
+        await http01(config).validate(Question("deep.down.localhost", TOKEN, KEY_AUTHORIZATION))
+        await http01(config).validate(Question("localhost", TOKEN, KEY_AUTHORIZATION))
         closed = http01(Http01Config.model_validate({"port": server.port, "loopback_names": True}))
         with pytest.raises(ValidationFailed):
-            await closed.validate("localhost", TOKEN, KEY_AUTHORIZATION)
+            await closed.validate(Question("localhost", TOKEN, KEY_AUTHORIZATION))

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from server.acme.challenges.networks import Networks
+from server.acme.challenges.networks import Network, Networks
 
 FORBIDDEN = (
     # loopback and this host
@@ -106,6 +106,14 @@ def test_by_default_a_unicast_address_is_permitted(text: str) -> None:
 def test_with_a_list_only_the_listed_networks_are_permitted(text: str, *, permitted: bool) -> None:
     networks = Networks((ip_network("127.0.0.0/8"), ip_network("::1/128")))
     assert networks.permits(ip_address(text)) is permitted
+
+
+@pytest.mark.parametrize("allowed", [None, (ip_network("10.0.0.0/8"), ip_network("64:ff9b::/96"))])
+def test_what_is_forbidden_stays_so_where_it_is_allowed(allowed: tuple[Network, ...] | None) -> None:
+    networks = Networks(allowed, (ip_network("10.9.0.0/16"),))
+    assert networks.permits(ip_address("10.8.0.1"))
+    for text in ("10.9.0.1", "::ffff:10.9.0.1", "64:ff9b::10.9.0.1"):
+        assert not networks.permits(ip_address(text))
 
 
 def test_a_listed_translator_leads_only_where_one_may_go() -> None:

@@ -20,6 +20,7 @@ from tests.fakes.acme import Signer, b64, json_bytes
 from tests.server.acme.lab import ORIGIN, QUICK, Client, make_csr
 
 if TYPE_CHECKING:
+    from server.acme.challenges.question import Question
     from tests.server.acme.lab import Answer, Lab
 
 
@@ -35,11 +36,11 @@ class Stubborn:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def validate(self, name: str, token: str, key_authorization: str) -> None:
-        self.tried.append(key_authorization)
+    async def validate(self, question: Question) -> None:
+        self.tried.append(question.key_authorization)
         await self.open.wait()
         if len(self.tried) <= self.failures:
-            raise ValidationFailed(ErrorType.CONNECTION, f"{name} does not answer", final=self.final)
+            raise ValidationFailed(ErrorType.CONNECTION, f"{question.name} does not answer", final=self.final)
 
 
 async def answer(client: Client, order: Answer) -> str:

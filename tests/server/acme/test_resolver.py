@@ -13,7 +13,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from server.acme.challenges.lookup import Lookup
 from server.acme.challenges.resolver import DnsResolver, LoopbackNames, SystemResolver, Unresolvable
+from server.config import Nameserver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,11 +59,15 @@ class DnsServer(asyncio.DatagramProtocol):
         self.transport.sendto(response.to_wire(), addr)
 
 
+def resolver_at(transport: asyncio.BaseTransport) -> DnsResolver:
+    return DnsResolver(Lookup((Nameserver("127.0.0.1", transport.get_extra_info("sockname")[1]),), 2.0))
+
+
 @asynccontextmanager
 async def dns_server() -> AsyncIterator[tuple[DnsServer, DnsResolver]]:
     transport, server = await asyncio.get_running_loop().create_datagram_endpoint(DnsServer, ("127.0.0.1", 0))
     try:
-        yield server, DnsResolver("127.0.0.1", transport.get_extra_info("sockname")[1], seconds=2.0)
+        yield server, resolver_at(transport)
     finally:
         transport.close()
         await asyncio.sleep(0)  # the loop closes the socket in its next turn

@@ -25,6 +25,7 @@ from server.acme.challenges.alpn_certificate import fault
 from server.acme.challenges.connector import Connector
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.networks import Networks
+from server.acme.challenges.question import Question
 from server.acme.challenges.resolver import LoopbackNames, SystemResolver
 from server.acme.challenges.tls_alpn01 import TlsAlpn01
 from tests.fakes.acme import new_key
@@ -151,16 +152,16 @@ def validator(port: int, network: str = "127.0.0.0/8") -> TlsAlpn01:
 
 async def test_a_server_that_speaks_the_protocol_shows_control(tmp_path: Path) -> None:
     async with serving(tmp_path) as port:
-        await validator(port).validate(HOST, "token", KEY)
+        await validator(port).validate(Question(HOST, "token", KEY))
         with pytest.raises(ValidationFailed) as failed:
-            await validator(port).validate(HOST, "token", "token.another")
+            await validator(port).validate(Question(HOST, "token", "token.another"))
     assert failed.value.error == "unauthorized"
 
 
 async def test_a_server_that_does_not_speak_the_protocol_shows_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path, "http/1.1") as port:
         with pytest.raises(ValidationFailed) as failed:
-            await validator(port).validate(HOST, "token", KEY)
+            await validator(port).validate(Question(HOST, "token", KEY))
     assert failed.value.error == "tls"
 
 
@@ -168,15 +169,15 @@ async def test_where_nothing_listens_or_nothing_is_said_the_connection_failed(tm
     async with serving(tmp_path) as port:
         pass
     with pytest.raises(ValidationFailed) as failed:
-        await validator(port).validate(HOST, "token", KEY)
+        await validator(port).validate(Question(HOST, "token", KEY))
     assert failed.value.error == "connection"
 
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ValidationFailed) as failed:
-        await validator(silent.getsockname()[1]).validate(HOST, "token", KEY)
+        await validator(silent.getsockname()[1]).validate(Question(HOST, "token", KEY))
     assert failed.value.error == "connection"
 
 
 async def test_an_address_that_is_not_permitted_is_not_connected_to() -> None:
     with pytest.raises(ValidationFailed) as failed:
-        await validator(1, "192.0.2.0/24").validate(HOST, "token", KEY)
+        await validator(1, "192.0.2.0/24").validate(Question(HOST, "token", KEY))
     assert failed.value.final

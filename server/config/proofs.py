@@ -1,0 +1,129 @@
+"""How ACME accounts show control over names: challenges, where they may lead, and CAA."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from policies.document import Strict
+from server.config.listeners import PositiveSeconds
+from server.config.values import Domain, Network, Port, ProxyUrl, Resolvers
+
+ChallengeName = Literal["http-01", "dns-01", "tls-alpn-01"]
+_PORTS = Annotated[Port, Field(ge=1)]
+
+
+class EgressProxy(Strict):
+    """The way out for validations that may not connect to hosts directly.
+
+    Attributes:
+        url: the HTTP proxy, like ``http://proxy.example.com:3128``.
+        resolves_names: whether the proxy gets names and looks them up itself, so that addresses can't be judged here;
+            otherwise it is asked for tunnels to addresses that were looked up and judged here.
+    """
+
+    url: ProxyUrl
+    resolves_names: bool = False
+
+
+class Http01(Strict):
+    """How control over a name is validated by HTTP (RFC 8555 section 8.3).
+
+    Attributes:
+        port: the port to connect to; 80 is what the RFC says.
+        networks: the only addresses to connect to; None: every unicast address, private ones too, but not loopback,
+            link-local, reserved ones and the metadata services of clouds.
+        forbidden_networks: addresses never to connect to, also where ``networks`` has them.
+        resolver: the DNS resolvers, or ``system``.
+        loopback_names: whether names under ``.localhost`` are loopback without asking DNS (RFC 6761 section 6.3).
+        timeout_seconds: for one attempt, from the look-up to the last byte.
+        proxy: the way out; None to connect directly.
+    """
+
+    port: _PORTS = 80
+    networks: tuple[Network, ...] | None = None
+    forbidden_networks: tuple[Network, ...] = ()
+    resolver: Resolvers = ()
+    loopback_names: bool = False
+    timeout_seconds: PositiveSeconds = 10
+    proxy: EgressProxy | None = None
+
+    @model_validator(mode="after")
+    def _judged_somewhere(self) -> Http01:
+        if self.proxy is not None and self.proxy.resolves_names and self.networks is not None:
+            raise ValueError("networks can't be judged where the proxy resolves names: let the proxy judge them")
+        return self
+
+
+class TlsAlpn01(Http01):
+    """How control over a name is validated by TLS (RFC 8737); the settings are those of http-01.
+
+    Attributes:
+        port: the port to connect to; 443 is what the RFC says.
+    """
+
+    port: _PORTS = 443
+
+
+class Dns01(Strict):
+    """How control over a name is validated by DNS (RFC 8555 section 8.4).
+
+    Attributes:
+        resolver: the DNS resolvers, or ``system``.
+        port: their port, where none stands with the address.
+        timeout_seconds: for one attempt.
+    """
+
+    resolver: Resolvers = ()
+    port: _PORTS = 53
+    timeout_seconds: PositiveSeconds = 10
+
+
+class CaaConfig(Dns01):
+    """Whether the domain's CAA records allow this CA (RFC 8659, RFC 8657).
+
+    Attributes:
+        identities: what CAA records call this CA, shown in the directory; none: CAA records are not looked at.
+    """
+
+    identities: tuple[Domain, ...] = ()
+
+
+class ProfileProofs(Strict):
+    """What is different for orders of one profile; a section stands for the endpoint's whole section.
+
+    Attributes:
+        challenges: the challenges that are offered, in this order.
+        http01, dns01, tls_alpn01: how control over a name is validated.
+        caa: what CAA records are judged by.
+    """
+
+    challenges: Annotated[tuple[ChallengeName, ...], Field(min_length=1)] | None = None
+    http01: Http01 | None = None
+    dns01: Dns01 | None = None
+    tls_alpn01: TlsAlpn01 | None = None
+    caa: CaaConfig | None = None
+
+
+class ProofsConfig(Strict):
+    """How control over names is shown.
+
+    Attributes:
+        challenges: the challenges that are offered, in this order; wildcards need dns-01.
+        http01: how control over a name is validated by HTTP.
+        dns01: how control over a name is validated by DNS.
+        tls_alpn01: how control over a name is validated by TLS.
+        caa: what CAA records are judged by.
+    """
+
+    challenges: Annotated[tuple[ChallengeName, ...], Field(min_length=1)] = ("http-01",)
+    http01: Http01 = Http01()
+    dns01: Dns01 = Dns01()
+    tls_alpn01: TlsAlpn01 = TlsAlpn01()
+    caa: CaaConfig = CaaConfig()
+
+    def with_changes(self, changes: ProfileProofs) -> ProofsConfig:
+        """Return these settings as they are for one profile."""
+        given = {name: value for name in ProofsConfig.model_fields if (value := getattr(changes, name)) is not None}
+        return ProofsConfig(**{**{name: getattr(self, name) for name in ProofsConfig.model_fields}, **given})

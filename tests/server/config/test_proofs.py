@@ -1,0 +1,68 @@
+"""How control over names is configured: for an endpoint, and otherwise for some of its profiles."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from server.config import AcmeEndpointConfig, CaaConfig, Dns01, Http01, Nameserver, ProfileProofs
+
+
+def endpoint(**settings: object) -> AcmeEndpointConfig:
+    return AcmeEndpointConfig.model_validate({"profiles": ["web", "plant"], **settings})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("system", ()),
+        ("10.0.0.53", (Nameserver("10.0.0.53"),)),
+        ("fd00::53", (Nameserver("fd00::53"),)),
+        ("10.0.0.53:5353", (Nameserver("10.0.0.53", 5353),)),
+        ("[fd00::53]:5353", (Nameserver("fd00::53", 5353),)),
+        (["10.0.0.53", "10.0.0.54"], (Nameserver("10.0.0.53"), Nameserver("10.0.0.54"))),
+    ],
+)
+def test_resolvers_are_those_of_the_system_or_addresses(value: object, expected: tuple[Nameserver, ...]) -> None:
+    assert Dns01.model_validate({"resolver": value}).resolver == expected
+
+
+@pytest.mark.parametrize("value", ["google", "dns.test:53", [], ["10.0.0.53", "x"], "10.0.0.53:port", 53])
+def test_anything_else_is_no_resolver(value: object) -> None:
+    with pytest.raises(ValidationError, match="resolver"):
+        Dns01.model_validate({"resolver": value})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://p.test:1", "http://p.test", "p.test:3128", "http://u@p.test:1", "http://p:1/x"]
+)
+def test_a_proxy_is_an_http_url_with_a_port(url: str) -> None:
+    with pytest.raises(ValidationError, match="write the proxy like"):
+        Http01.model_validate({"proxy": {"url": url}})
+
+
+def test_networks_and_a_proxy_that_resolves_contradict_each_other() -> None:
+    with pytest.raises(ValidationError, match="let the proxy judge"):
+        Http01.model_validate(
+            {"proxy": {"url": "http://p.test:3128", "resolves_names": True}, "networks": ["10.0.0.0/8"]}
+        )
+
+
+@pytest.mark.parametrize("name", ["ca_1.test", "ca.test.", "", "-ca.test"])
+def test_a_caa_identity_is_a_domain_name(name: str) -> None:
+    with pytest.raises(ValidationError, match="a domain name like"):
+        CaaConfig(identities=(name,))
+
+
+def test_a_profile_changes_sections_and_keeps_the_others() -> None:
+    changes = {"http01": {"port": 8080}, "caa": {"identities": ["CA.Test"]}, "challenges": ["http-01", "dns-01"]}
+    made = endpoint(http01={"timeout_seconds": 3}, dns01={"port": 5353}, by_profile={"plant": changes})
+    found = made.with_changes(made.by_profile["plant"])
+    assert (found.http01.port, found.http01.timeout_seconds, found.dns01.port) == (8080, 10, 5353)
+    assert (found.caa.identities, found.challenges) == (("ca.test",), ("http-01", "dns-01"))
+    assert made.with_changes(ProfileProofs()).http01.timeout_seconds == 3
+
+
+def test_only_profiles_of_the_endpoint_can_be_changed() -> None:
+    with pytest.raises(ValidationError, match="other is none of the endpoint's profiles"):
+        endpoint(by_profile={"other": {}})
