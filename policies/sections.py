@@ -300,6 +300,7 @@ class Sections(Strict):
     """One profile as its file has it."""
 
     description: str = ""
+    testing: bool = False
     endpoints: Annotated[tuple[EndpointPatternField, ...], Field(min_length=1)]
     issuer: str
     evidence: Evidence

@@ -182,7 +182,24 @@ def contradictions(profiles: ProfileSet, config: Config) -> tuple[DocumentProble
         *foreign_issuers(profiles, config),
         *absent_approvers(profiles, config),
         *absent_sources(profiles, config),
+        *misplaced_tests(profiles, config),
     )
+
+
+def misplaced_tests(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:
+    """Yield the profiles that are for testing where nothing is tested, and those that are not where something is."""
+    testing = {name for name, endpoint in config.endpoints.acme.items() if endpoint.danger_test_mode is not None}
+    for name, endpoint in config.endpoints.all().items():
+        for index, each in enumerate(endpoint.profiles):
+            profile = profiles.profiles.get(each)
+            if profile is None or profile.sections.testing == (name in testing):
+                continue
+            message = (
+                f'profile "{each}" is for testing ({profile.place("testing")}), and {name} is not in test mode'
+                if profile.sections.testing
+                else f'{name} is in test mode, and profile "{each}" does not say "testing: true"'
+            )
+            yield config.problem(("endpoints", str(name), "profiles", index), message)
 
 
 def foreign_issuers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:

@@ -113,8 +113,20 @@ class SqliteLedger:
         self._connection.close()
 
 
+class NonceSource(Protocol):
+    """Issues and redeems nonces of endpoints."""
+
+    def issue(self, scope: str) -> str:
+        """Return a new nonce for an endpoint, base64url."""
+        ...
+
+    def redeem(self, nonce: str, scope: str) -> bool:
+        """Use the nonce up; True once, False for any other text. Raises LedgerUnavailable: it is not used up."""
+        ...
+
+
 class Nonces:
-    """Issues and redeems nonces.
+    """Issues and redeems nonces, see `NonceSource`.
 
     Args:
         key: 32 octets, the same in every process that serves the same ledger.

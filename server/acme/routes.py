@@ -151,16 +151,17 @@ class _Front:
         return self._response(request, _problem(ProblemDocument(ErrorType.MALFORMED, "there is no such resource", 404)))
 
     async def _get_directory(self, request: web.Request) -> web.StreamResponse:
-        return self._response(
-            request, Reply(200, encode_directory(self._urls(request), self._endpoint.meta)), index=False
-        )
+        return self._response(request, self._directory(self._urls(request)), index=False)
+
+    def _directory(self, urls: Urls) -> Reply:
+        return Reply(200, encode_directory(urls, self._endpoint.meta, self._endpoint.directory_extra()))
 
     def _urls(self, request: web.Request) -> Urls:
         return self._endpoint.urls(f"https://{request.host}")
 
     async def _post_directory(self, call: Call, _ids: Mapping[str, str]) -> Reply:
         signed = await self._service.authentication.by_active_account(call)
-        return Reply(200, encode_directory(signed.urls, self._endpoint.meta))
+        return self._directory(signed.urls)
 
     async def _get_renewal_info(self, request: web.Request) -> web.StreamResponse:
         """Answer without a signature (RFC 9773 section 7): unknown certificates are no refusals to put on record."""

@@ -10,6 +10,7 @@ from server.acme.challenges.dns01 import dns01
 from server.acme.challenges.http01 import http01
 from server.acme.challenges.tls_alpn01 import tls_alpn01
 from server.acme.routes import AcmeProfile, ExternalAccounts, Proofs
+from server.acme.service.test_mode import TestMode, hardened
 from server.credentials import Sealer
 from server.credentials.sealing import parse_key
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
     from policies.request import EndpointName
     from server.acme.challenges import ChallengeType
+    from server.acme.routes import AcmeEndpoint
     from server.app.live_policies import LivePolicies
     from server.app.secret_sources import Reader
     from server.config import AcmeEndpointConfig, Config, ProofsConfig
+    from server.config.test_mode import TestModeConfig
 
 
 def acme_profiles(names: tuple[str, ...], policies: LivePolicies) -> Mapping[str, AcmeProfile]:
@@ -57,6 +60,14 @@ def proofs(config: ProofsConfig) -> Proofs:
 def proofs_by_profile(config: AcmeEndpointConfig) -> Mapping[str, Proofs]:
     """Return how control over names is shown for orders of the profiles for which it is different."""
     return {name: proofs(config.with_changes(changes)) for name, changes in config.by_profile.items()}
+
+
+def hard_for_clients(endpoint: AcmeEndpoint, mode: TestModeConfig | None) -> AcmeEndpoint:
+    """Return the endpoint as it is, or in test mode."""
+    if mode is None:
+        return endpoint
+    chosen = TestMode(mode.refuse_nonces, mode.odd_directory, mode.slow_validation, mode.slow_finalize)
+    return hardened(endpoint, chosen)
 
 
 def challenges(config: ProofsConfig) -> tuple[ChallengeType, ...]:

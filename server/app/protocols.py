@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.acme import routes as acme
-from server.app.acme import acme_profiles, external_accounts, proofs, proofs_by_profile
+from server.app.acme import acme_profiles, external_accounts, hard_for_clients, proofs, proofs_by_profile
 from server.app.est import expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
@@ -209,5 +209,6 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
         )
         for name, config in services.config.endpoints.acme.items()
     }
+    modes = {name.label: config.danger_test_mode for name, config in services.config.endpoints.acme.items()}
     if endpoints:
-        acme.mount(app, endpoints)
+        acme.mount(app, {label: hard_for_clients(each, modes[label]) for label, each in endpoints.items()})

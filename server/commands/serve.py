@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from server.config import Config
 
 _log = structlog.get_logger("server")
+_TEST_MODE = "DANGER: this endpoint is in test mode: it refuses good nonces and is slow on purpose"
 
 
 def serve(
@@ -70,6 +71,9 @@ def _warn(config: Config) -> None:
     for name, endpoint in config.endpoints.scep.items():
         for weakness in endpoint.weaknesses():
             _log.warning(weakness, endpoint=str(name))
+    for acme_name, acme in config.endpoints.acme.items():
+        if acme.danger_test_mode is not None:
+            _log.warning(_TEST_MODE, endpoint=str(acme_name))
 
 
 def _greeting(config: Config, sockets: Mapping[str, list[socket.socket]]) -> str:

@@ -14,6 +14,7 @@ from server.config.est import EstEndpointConfig
 from server.config.profiled import Profiled
 from server.config.proofs import ProfileProofs, ProofsConfig
 from server.config.scep import ScepEndpointConfig
+from server.config.test_mode import TestModeConfig
 from server.config.values import Endpoint
 
 
@@ -24,11 +25,13 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
         by_profile: what is different for orders of some profiles.
         renewal_check: how often clients look whether the renewal window of a certificate has moved (RFC 9773).
         external_accounts: whether accounts are bound to keys that were handed out; None: they are not.
+        danger_test_mode: what is made hard for clients, with profiles for testing only; None: nothing is.
     """
 
     by_profile: Mapping[str, ProfileProofs] = {}
     renewal_check: RenewalCheck = Field(default="6h", validate_default=True)
     external_accounts: ExternalAccountsConfig | None = None
+    danger_test_mode: TestModeConfig | None = None
 
     @model_validator(mode="after")
     def _for_its_profiles(self) -> AcmeEndpointConfig:

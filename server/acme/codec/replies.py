@@ -8,6 +8,7 @@ from server.acme.codec.encodings import write_object
 from server.acme.messages import ChallengeStatus, OrderStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from server.acme.messages import Account, Authorization, Challenge, Identifier, Order, ProblemDocument, Urls
@@ -45,9 +46,10 @@ def encode_problem(document: ProblemDocument) -> bytes:
     return write_object(problem_object(document))
 
 
-def encode_directory(urls: Urls, meta: dict[str, object]) -> bytes:
+def encode_directory(urls: Urls, meta: dict[str, object], extra: Mapping[str, object]) -> bytes:
     """Return the directory (section 7.1.1): nothing that does not work; no ``meta`` when there is nothing in it."""
     members: dict[str, object] = {
+        **extra,
         "newNonce": f"{urls.base}/new-nonce",
         "newAccount": f"{urls.base}/new-account",
         "newOrder": f"{urls.base}/new-order",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from policies.request import EnrollmentRequest
     from server.acme.challenges import ChallengeType
     from server.acme.challenges.caa import Caa
-    from server.acme.nonces import Nonces
+    from server.acme.nonces import NonceSource
     from server.acme.records.orders import Placed, Placement
     from server.clock import Clock
     from server.credentials import Sealer
@@ -122,6 +122,7 @@ class AcmeEndpoint:
         profiles: those that the endpoint offers, the first for orders that name none.
         renewal_check: how often clients should look whether the renewal window has moved.
         external_accounts: what external account bindings are judged with; None when there are none here.
+        directory_extra: returns members of the directory that no document knows; see `test_mode`.
         caa: judges the CAA records of names; None where they are not looked at.
         by_profile: how control is shown for orders of some profiles; for others, it is `challenges` and `caa`.
     """
@@ -130,7 +131,7 @@ class AcmeEndpoint:
     external_urls: tuple[str, ...]
     store: Store
     enrollment: Enrollment
-    nonces: Nonces
+    nonces: NonceSource
     challenges: tuple[ChallengeType, ...]
     clock: Clock
     decide: Callable[[EnrollmentRequest], Decision]
@@ -139,6 +140,7 @@ class AcmeEndpoint:
     profiles: Mapping[str, AcmeProfile] = field(default_factory=dict)
     renewal_check: timedelta = timedelta(hours=6)
     external_accounts: ExternalAccounts | None = None
+    directory_extra: Callable[[], Mapping[str, object]] = dict
     caa: Caa | None = None
     by_profile: Mapping[str, Proofs] = field(default_factory=dict)
 
