@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca import der
 from ca.keys import KeyShape
@@ -29,7 +30,7 @@ from tests.server.est.obedient import Wishes, follow_list, follow_template
 VECTORS = Path(__file__).parents[2] / "vectors" / "rfc9908"
 SHIPPED = Path(__file__).parents[3] / "policies" / "profiles" / "iot-device.yaml"
 CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"
-SHA = {"rsa256": "1.2.840.113549.1.1.11", "ec384": "1.2.840.10045.4.3.3"}
+SHA = {"rsa256": "1.2.840.113549.1.1.11", "ec384": "1.2.840.10045.4.3.3", "ec512": "1.2.840.10045.4.3.4"}
 
 
 def vector(name: str) -> bytes:
@@ -39,21 +40,63 @@ def vector(name: str) -> bytes:
 # --- the examples of RFC 9908 ------------------------------------------------------------------------------------
 
 
-def test_an_rsa_key_of_4096_bits_is_written_as_in_the_example_of_rfc_9908() -> None:
-    items = der.oid(CHALLENGE_PASSWORD), key_attribute(KeyShape("rsa", 4096)), der.oid(SHA["rsa256"])
-    assert der.sequence(*items) == vector("harkins01")
+def _other_name(text: str, *, critical: bool = False) -> bytes:
+    other_name = der.tlv(0xA0, der.oid("1.3.6.1.5.5.7.8.10"), der.tlv(0xA0, der.ia5(text)))
+    return csrattrs.extension("2.5.29.17", der.sequence(other_name), critical=critical)
 
 
-def test_a_curve_and_an_extension_are_written_as_in_the_example_of_rfc_9908() -> None:
-    other_name = der.tlv(0xA0, der.oid("1.3.6.1.5.5.7.8.10"), der.tlv(0xA0, der.tlv(0x16, b"potato@example.com")))
-    names = csrattrs.extension("2.5.29.17", der.sequence(other_name))
-    items = (
+EXAMPLES: dict[str, tuple[bytes, ...]] = {
+    "realistic-acp": (
+        csrattrs.attribute(
+            csrattrs.EXTENSION_REQUEST,
+            der.sequence(_other_name("rfc8994+fd739fc23c3440112233445500000000+@acp.example.com", critical=True)),
+        ),
+    ),
+    "rfc7030-example01": (
         der.oid(CHALLENGE_PASSWORD),
         key_attribute(KeyShape("ec", 384, "P-384")),
-        csrattrs.attribute(csrattrs.EXTENSION_REQUEST, der.sequence(names)),
+        der.oid("1.3.6.1.1.1.1.22"),  # macAddress
         der.oid(SHA["ec384"]),
-    )
-    assert der.sequence(*items) == vector("potato")
+    ),
+    "potato": (
+        der.oid(CHALLENGE_PASSWORD),
+        key_attribute(KeyShape("ec", 384, "P-384")),
+        csrattrs.attribute(csrattrs.EXTENSION_REQUEST, der.sequence(_other_name("potato@example.com"))),
+        der.oid(SHA["ec384"]),
+    ),
+    "harkins01": (der.oid(CHALLENGE_PASSWORD), key_attribute(KeyShape("rsa", 4096)), der.oid(SHA["rsa256"])),
+    "harkins02": (
+        der.oid(CHALLENGE_PASSWORD),
+        key_attribute(KeyShape("ec", 384, "P-384")),
+        der.oid("2.5.4.5"),
+        der.oid(SHA["ec384"]),
+    ),
+    "harkins03": (
+        der.oid(CHALLENGE_PASSWORD),
+        key_attribute(KeyShape("ec", 521, "P-521")),
+        der.oid("1.2.840.113549.1.9.20"),  # friendlyName
+        der.oid("0.9.2342.19200300.100.1.5"),  # favouriteDrink
+        der.oid("2.5.4.5"),
+        der.oid(SHA["ec512"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_the_examples_of_rfc_9908_say_is_written_octet_by_octet(name: str) -> None:
+    assert der.sequence(*EXAMPLES[name]) == vector(name)
+
+
+def test_every_example_is_there() -> None:
+    assert {file.stem for file in VECTORS.glob("*.b64")} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize(("name", "curve"), [("potato", "P-384"), ("harkins02", "P-384"), ("harkins03", "P-521")])
+def test_the_device_that_tests_obey_with_understands_the_examples(name: str, curve: str) -> None:
+    wishes = follow_list(vector(name))
+    assert isinstance(wishes.key, ec.EllipticCurvePrivateKey)
+    assert wishes.key.curve.key_size == int(curve.removeprefix("P-"))
+    assert [oid for oid, _, _ in wishes.extensions] == (["2.5.29.17"] if name == "potato" else [])
 
 
 def test_the_template_is_that_of_rfc_9908() -> None:
