@@ -27,6 +27,8 @@ class Reason(StrEnum):
     """An algorithm or key type that this endpoint does not take."""
     BAD_PROOF = "bad-proof"
     """No proof of possession of the private key."""
+    STALE = "stale"
+    """The message was signed too long ago, or in the future: it may be an old one again."""
     UNAUTHENTICATED = "unauthenticated"
     """No evidence, or none of a kind that the endpoint accepts."""
     BAD_CREDENTIALS = "bad-credentials"

@@ -24,7 +24,7 @@ def from_outcome(problem: Problem) -> ProblemDocument:  # noqa: PLR0911 - one fl
     match problem.reason:
         case Reason.POLICY:
             return _denied(problem.findings, detail)
-        case Reason.MALFORMED | Reason.TOO_LARGE | Reason.BAD_ALGORITHM | Reason.BAD_PROOF:
+        case Reason.MALFORMED | Reason.TOO_LARGE | Reason.BAD_ALGORITHM | Reason.BAD_PROOF | Reason.STALE:
             return ProblemDocument(ErrorType.BAD_CSR, detail)
         case Reason.UNAUTHENTICATED | Reason.BAD_CREDENTIALS | Reason.CERTIFICATE_REJECTED | Reason.NOT_RENEWABLE:
             return ProblemDocument(ErrorType.UNAUTHORIZED, detail)

@@ -121,6 +121,8 @@ class ScepEndpointConfig(Profiled):
         ca_certificates: what GetCACert hands out, in this order; a single certificate goes out by itself.
         status_content: how a reply without certificate is written: ``omit`` its content, as RFC 8894 section 3.2
             says; write it ``empty``, as certmonger needs it; ``auto``: empty for requesters like certmonger.
+        signing_time: how far the signingTime of a message may be from the present; None: it is not looked at, as many
+            devices have no clock.
     """
 
     ra: RaConfig
@@ -144,6 +146,7 @@ class ScepEndpointConfig(Profiled):
     proxies: tuple[Path, ...] = ()
     ca_certificates: Literal["ra+chain", "ra+ca", "ra-only", "chain", "ca-only"] = "ra+chain"
     status_content: Literal["auto", "omit", "empty"] = "auto"
+    signing_time: Duration | None = Field(default=None)
 
     @model_validator(mode="after")
     def _renews_what_is_in_a_file(self) -> ScepEndpointConfig:

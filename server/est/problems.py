@@ -20,7 +20,7 @@ MEDIA_TYPE = Problem(
 def status(reason: Reason) -> int:  # noqa: PLR0911 - one flat table; the type checker proves it complete
     """Return the HTTP status for a reason."""
     match reason:
-        case Reason.MALFORMED | Reason.BAD_ALGORITHM | Reason.BAD_PROOF:
+        case Reason.MALFORMED | Reason.BAD_ALGORITHM | Reason.BAD_PROOF | Reason.STALE:
             return 400
         case Reason.UNAUTHENTICATED | Reason.BAD_CREDENTIALS:
             return 401

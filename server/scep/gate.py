@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ca import der
 from server.cms.algorithms import Digest, MalformedCms, UnsupportedAlgorithm
 from server.cms.enveloped import Envelope, read_envelope
-from server.cms.signed import BadSignature, load_signer_key, message_digest_algorithm, verify
+from server.cms.signed import SIGNING_TIME, BadSignature, load_signer_key, message_digest_algorithm, verify
 from server.outcome import Problem, Reason
 from server.scep.messages import Accepted, PkiMessage, Recipient
 from server.scep.problems import (
     EC_REQUESTER,
     NONCE_MISSING,
     SIGNER_MISSING,
+    STALE,
     UNREADABLE,
     Rejected,
     not_accepted,
@@ -27,6 +29,7 @@ from server.scep.problems import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime, timedelta
 
     from server.cms.algorithms import KeyTransport
     from server.cms.certificates import BagCertificate
@@ -103,6 +106,17 @@ def authenticate(message: PkiMessage, accepted: Accepted) -> Authentic:
     if message.sender_nonce is None:
         raise Rejected(NONCE_MISSING)
     return Authentic(message, message.signer, key)
+
+
+def check_time(message: PkiMessage, now: datetime, tolerance: timedelta) -> None:
+    """Compare the signingTime with the present (RFC 8894 section 3.2.1.4). Raises Rejected, also without one."""
+    try:
+        element = message.signed.signer.attribute(SIGNING_TIME)
+        signed_at = None if element is None else der.read_time(element)
+    except (MalformedCms, der.MalformedDer):
+        signed_at = None
+    if signed_at is None or not now - tolerance <= signed_at <= now + tolerance:
+        raise Rejected(replace(STALE, detail=f"signed at {signed_at}"))
 
 
 def sealed(authentic: Authentic, ours: Sequence[BagCertificate], accepted: Accepted) -> Sealed:

@@ -26,8 +26,10 @@ EC_POLL = Problem(
 UNREADABLE = Problem(Reason.MALFORMED, "the enveloped request can't be opened or read")
 """The one answer to all that may go wrong between a good signature and a parsed CSR: anything more would tell an
 attacker who re-signs a recorded envelope what is in it."""
+EXPOSED = Problem(Reason.MALFORMED, "the challenge password is outside of the envelope, where everybody can read it")
 KEY_MISMATCH = Problem(Reason.BAD_PROOF, "the request is signed by another key than the one to be certified")
 NO_RENEWAL = Problem(Reason.NOT_RENEWABLE, "this endpoint does not renew")
+STALE = Problem(Reason.STALE, "the message was not signed lately, or does not say when: the clock may be wrong")
 UNREADABLE_SIGNER = Problem(Reason.CERTIFICATE_REJECTED, "the signing certificate can't be read")
 UNKNOWN_TRANSACTION = Problem(Reason.UNKNOWN_REQUEST, "no pending request has this transactionID and key")
 UNKNOWN_CERTIFICATE = Problem(Reason.UNKNOWN_REQUEST, "this endpoint has issued no such certificate")
@@ -88,6 +90,8 @@ def _said(reason: Reason) -> FailInfo | int:  # noqa: PLR0911 - one flat table; 
             return FailInfo.BAD_MESSAGE_CHECK
         case Reason.UNKNOWN_REQUEST:
             return FailInfo.BAD_CERT_ID
+        case Reason.STALE:
+            return FailInfo.BAD_TIME
         case (
             Reason.MALFORMED
             | Reason.TOO_LARGE

@@ -21,7 +21,8 @@ from server.scep.authorization import Asked, Panel
 from server.scep.codec import Malformed, read_pki_message
 from server.scep.diary import Diary
 from server.scep.exchanges import Exchange
-from server.scep.gate import Authentic, Sealed, authenticate, sealed
+from server.scep.exposure import Exposure, among_attributes, instead_of_envelope
+from server.scep.gate import Authentic, Sealed, authenticate, check_time, sealed
 from server.scep.lookups import Lookups
 from server.scep.messages import (
     TEXT,
@@ -33,6 +34,7 @@ from server.scep.observation import UNKNOWN_CARRIER, observe
 from server.scep.problems import (
     EC_POLL,
     EC_REQUESTER,
+    EXPOSED,
     KEY_MISMATCH,
     NO_RENEWAL,
     STORE_UNAVAILABLE,
@@ -128,6 +130,7 @@ class ScepEndpoint:
         self._credentials = credentials
         self._keys = keys
         self._diary = Diary(store)
+        self._exposure = Exposure(self.name, store, credentials, clock)
         self._panel = Panel(authorizers, self.name, enrollment)
         self._proxies = proxies
         self.advertising = Advertising(config, self._accepted, keys, chain, clock)
@@ -207,11 +210,23 @@ class ScepEndpoint:
     async def _judge(self, exchange: _Exchange) -> Outcome | Found:
         message = exchange.message
         authentic = authenticate(message, self._accepted)
+        if self._config.signing_time is not None:
+            check_time(message, self._clock(), self._config.signing_time)
+        exposed = among_attributes(message)
+        if exposed is not None:
+            await self._exposure.withdraw(exposed, exchange.address)
+            raise Rejected(EXPOSED)
         handler = self._dispatch.get(message.message_type) if message.message_type else None
         if handler is None:
             raise Rejected(unsupported_type(message.type_text))
         ours = tuple(key.addressed for key in self._keys.live())
-        request = exchange.sealed = sealed(authentic, ours, self._accepted)
+        try:
+            request = exchange.sealed = sealed(authentic, ours, self._accepted)
+        except Rejected:
+            exposed = instead_of_envelope(message)
+            if exposed is not None:
+                await self._exposure.withdraw(exposed, exchange.address)
+            raise
         exchange.ra = self._keys.holder(request.ours)
         return await handler(exchange, request)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from policies.request import ChallengeEvidence
 from server.credentials import Redeemable
 from server.outcome import Problem, Reason
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from server.credentials import Credentials
     from server.outcome import Issued
     from server.scep.authorization.admission import Asked
+
+_log = structlog.get_logger("server.scep")
 
 
 class Challenges:
@@ -40,5 +44,7 @@ class Challenges:
         """Let the certificate go."""
         return
 
-    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:
-        """Tell nobody."""
+    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:  # noqa: ARG002 - on record anyway
+        """Tell people of a challenge that comes a second time: somebody may have seen it (RFC 8894 section 7.3)."""
+        if problem.reason is Reason.BAD_CREDENTIALS:
+            _log.warning("a one-time challenge was presented a second time", transaction=transaction)

@@ -24,6 +24,7 @@ EXPECTED = {
     Reason.TOO_LARGE: ("badCSR", 400),
     Reason.BAD_ALGORITHM: ("badCSR", 400),
     Reason.BAD_PROOF: ("badCSR", 400),
+    Reason.STALE: ("badCSR", 400),
     Reason.UNAUTHENTICATED: ("unauthorized", 403),
     Reason.BAD_CREDENTIALS: ("unauthorized", 403),
     Reason.CERTIFICATE_REJECTED: ("unauthorized", 403),

@@ -91,6 +91,7 @@ class Message:
     content_type: str = DATA
     key_identifier: bytes | None = None
     spoil: bool = False
+    more: tuple[bytes, ...] = ()
 
     def attributes(self) -> list[bytes]:
         values = {
@@ -105,7 +106,7 @@ class Message:
             for oid, value in values.items()
             if oid not in self.omitted
             for _ in range(2 if oid in self.repeated else 1)
-        ]
+        ] + list(self.more)
 
     def signature(self, octets: bytes) -> bytes:
         if isinstance(self.key, ec.EllipticCurvePrivateKey):

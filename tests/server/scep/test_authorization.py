@@ -107,6 +107,13 @@ def listed(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()]
 
 
+async def test_a_challenge_that_comes_a_second_time_is_a_warning(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    endpoint = await made(lab)
+    await lab.ask(asking(lab), endpoint)
+    assert (await lab.ask(asking(lab, key="another"), endpoint)).status == "2"
+    assert "presented a second time" in "".join(capsys.readouterr())
+
+
 async def test_where_there_is_a_static_challenge_too_either_is_good(lab: Lab) -> None:
     await made(lab)
     static = Authenticators({}, CHALLENGE, frozenset(), stored=True)

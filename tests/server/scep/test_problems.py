@@ -35,6 +35,7 @@ def test_a_temporary_refusal_is_said_by_http_so_that_clients_try_again(reason: R
         (Reason.BAD_PROOF, FailInfo.BAD_MESSAGE_CHECK),
         (Reason.UNKNOWN_REQUEST, FailInfo.BAD_CERT_ID),
         (Reason.POLICY, FailInfo.BAD_REQUEST),
+        (Reason.STALE, FailInfo.BAD_TIME),
     ],
 )
 def test_the_code_says_what_kind_of_failure_it_is(reason: Reason, code: FailInfo) -> None:
