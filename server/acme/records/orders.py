@@ -70,7 +70,8 @@ def _authorized(sources: tuple[OrderStatus, ...]) -> Prepared:
     return Prepared(_UPDATE.where(orders.c.status.in_(sources), ~unproven).values(status=sa.bindparam("new_status")))
 
 
-def _order(row: Any, now: datetime) -> Order:
+def read_order(row: Any, now: datetime) -> Order:
+    """Return the order that a row holds, with the status that it has now."""
     return Order(
         id=row.id,
         account=row.account_id,
@@ -168,7 +169,7 @@ def _row(placement: Placement) -> dict[str, object]:
 def find_order(connection: sa.Connection, owner: Owner, order: str, now: datetime) -> Order | None:
     """Return an order of the owner, None also when the owner is not valid any more."""
     row = _owned.first(connection, order=order, account=owner.account, thumbprint=owner.thumbprint)
-    return _order(row, now) if row else None
+    return read_order(row, now) if row else None
 
 
 def list_orders(
@@ -193,7 +194,7 @@ def list_orders(
 def processing_orders(connection: sa.Connection, endpoint: str, now: datetime) -> tuple[Order, ...]:
     """Return the orders of an endpoint that wait for their certificate."""
     query = sa.select(orders).where(orders.c.endpoint == endpoint, orders.c.status == OrderStatus.PROCESSING)
-    return tuple(_order(row, now) for row in connection.execute(query))
+    return tuple(read_order(row, now) for row in connection.execute(query))
 
 
 def authorized(connection: sa.Connection, order: str, sources: Sequence[OrderStatus], status: OrderStatus) -> None:
