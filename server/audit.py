@@ -27,6 +27,8 @@ class Action(StrEnum):
     """A certificate was revoked."""
     RELEASED = "released"
     """A certificate that was on hold is good again."""
+    ISSUER_TOLD = "issuer-told"
+    """The CA elsewhere that issued a certificate was told of its revocation."""
     CREDENTIAL_MADE = "credential-made"
     """A secret for a requester was made."""
     CREDENTIAL_ENDED = "credential-ended"

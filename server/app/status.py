@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ca.ceremony import generate_key
-from ca.issuer import CrlIssuer
+from ca.issuer import CrlIssuer, Revoker
 from ca.keys import key_shape
 from ca.tbs import IssuerProfile
 from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
@@ -17,6 +17,7 @@ from server.status.own import OwnCertificates, OwnPlans
 from server.status.publisher import Publisher, Publishing
 from server.status.responder import Answering, Responder
 from server.status.shelf import Shelf
+from server.status.teller import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,11 +41,13 @@ class StatusService:
     Attributes:
         publisher: makes revocation lists.
         shelf: hands them out.
+        teller: tells CAs elsewhere of revocations.
         routes: what the http listener serves.
     """
 
     publisher: Publisher
     shelf: Shelf
+    teller: Teller
     routes: routes.Status
 
     @classmethod
@@ -64,7 +67,9 @@ class StatusService:
         own = OwnCertificates(enrollment.submit, clock, generate_key)
         responder = Responder(store, answering, own, clock) if answering else None
         publisher = Publisher(store, publishing, clock, secrets.token_hex(8))
-        return cls(publisher, shelf, routes.Status(shelf, chains, clock, responder))
+        revokers = {name: issuer for name, issuer in issuers.items() if isinstance(issuer, Revoker)}
+        teller = Teller(store, revokers, clock)
+        return cls(publisher, shelf, teller, routes.Status(shelf, chains, clock, responder))
 
     def mount(self, app: web.Application) -> None:
         """Mount what is public."""
@@ -73,11 +78,13 @@ class StatusService:
     def start(self) -> None:
         """Publish from now on."""
         self.publisher.start()
+        self.teller.start()
         self.shelf.start()
 
     async def stop(self) -> None:
         """Stop publishing."""
         await self.publisher.stop()
+        await self.teller.stop()
         await self.shelf.stop()
 
 

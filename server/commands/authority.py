@@ -29,6 +29,7 @@ from server.deployment import ca_files
 from server.deployment.ca_files import CaFilesUnusable
 from server.status import records
 from server.status.records import Scope
+from server.store import notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,9 @@ def show(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
         with _told():
             certificate = ca_files.read_certificates(issuer.certificate)[0]
         standing = record.read(config, partial(records.standing, scope=Scope(name)))
-        rows.append({"name": name, "type": issuer.type, **_about(certificate), **_list(standing)})
+        untold = record.read(config, partial(notices.untold, issuer=name))
+        told = {"untold_revocations": untold.count, "last_failure": untold.error}
+        rows.append({"name": name, "type": issuer.type, **_about(certificate), **_list(standing), **told})
     if as_json:
         record.print_json(rows)
         return

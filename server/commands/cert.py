@@ -17,6 +17,7 @@ from server.audit import Action, AuditEvent
 from server.clock import system_clock
 from server.commands import record
 from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
+from server.store import notices
 from server.store.certificates import CertificateFilter, RevocationOutcome, find_by_serial, list_certificates
 from server.store.credentials import find_for_certificate
 from server.store.revocations import ReleaseOutcome, Revocation
@@ -90,11 +91,13 @@ def show(serial: SerialArgument, *, as_json: JsonOption = False, config: ConfigO
     found = record.read(config, lambda connection: find_by_serial(connection, number))
     if found is None:
         record.stop(f"no certificate has the serial number {number:x}")
+    notice = record.read(config, lambda connection: notices.standing(connection, number))
+    fields = {**_fields(found), **_told(notice)}
     pem = x509.load_der_x509_certificate(found.der).public_bytes(Encoding.PEM).decode()
     if as_json:
-        record.print_json({**_fields(found), "pem": pem})
+        record.print_json({**fields, "pem": pem})
         return
-    record.print_fields({**_fields(found), "names": "\n".join(found.names)})
+    record.print_fields({**fields, "names": "\n".join(found.names)})
     typer.echo(pem, nl=False)
 
 
@@ -157,6 +160,11 @@ def _expect_challenge(config: Path | None, serial: int) -> None:
         PasswordHasher().verify(kept[0].argon2 or "", typer.prompt("Revocation challenge", hide_input=True))
     except (VerificationError, InvalidHashError):
         record.stop("that is not the revocation challenge")
+
+
+def _told(notice: tuple[datetime | None, str | None] | None) -> dict[str, object]:
+    """Return whether the CA elsewhere knows of a revocation; nothing when it need not."""
+    return {} if notice is None else {"issuer_told_at": notice[0], "issuer_told_failure": notice[1]}
 
 
 def _fields(one: StoredCertificate) -> dict[str, object]:

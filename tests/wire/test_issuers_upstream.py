@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,7 @@ def door(tmp_path_factory: pytest.TempPathFactory, upstream: RunningServer) -> I
     (folder / "sign").chmod(0o700)
     for name, usage in (("cmd", "clientAuth"), ("cmd-odd", "clientAuth,serverAuth")):
         command = f"command: [./sign, '{usage}'], certificate: ca/cmd.pem, chain: ca/cmd.pem"
+        command += ", revoke_command: [/bin/sh, -c, 'cat > told.new; mv told.new told']"
         add_issuer(deployment, name, f"{{type: exec, {command}}}")
     running = serve(deployment)
     yield running
@@ -159,6 +161,23 @@ def test_a_command_issues(door: RunningServer, tmp_path: Path) -> None:
     status, text = enroll(door, pump, "cmd")
     assert status == 200, text + door.process.tail()
     openssl("verify", "-x509_strict", "-CAfile", door.folder / "ca" / "cmd.pem", pump.certificate)
+
+
+def test_a_revocation_is_passed_on(door: RunningServer, tmp_path: Path) -> None:
+    pump = device(tmp_path / "pump", "command-3.example")
+    assert enroll(door, pump, "cmd")[0] == 200
+    (certificate,) = x509.load_pem_x509_certificates(pump.certificate.read_bytes())
+    serial = format(certificate.serial_number, "x")
+    door.certwright("cert", "revoke", serial, "--reason", "keyCompromise")
+    until = time.monotonic() + 60
+    while not (door.folder / "told").exists() and time.monotonic() < until:
+        time.sleep(0.2)
+    told = json.loads((door.folder / "told").read_text())
+    assert (told["serial"], told["reason"]) == (serial, "keyCompromise")
+    assert x509.load_pem_x509_certificate(told["certificate"].encode()) == certificate
+    while "issuer told at" not in door.certwright("cert", "show", serial).stdout and time.monotonic() < until:
+        time.sleep(0.2)
+    assert "issuer told at" in door.certwright("cert", "show", serial).stdout
 
 
 def test_what_a_command_adds_is_quarantined(door: RunningServer, tmp_path: Path) -> None:

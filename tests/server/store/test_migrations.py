@@ -9,7 +9,8 @@ from alembic.runtime.migration import MigrationContext
 
 import server.acme.records.tables
 import server.scep.exchanges
-import server.status.records  # noqa: F401 - their tables are part of the metadata
+import server.status.records
+import server.store.notices  # noqa: F401 - their tables are part of the metadata
 from server.store import current_revision, head_revision, upgrade
 from server.store.migrations import _scripts
 from server.store.tables import metadata
