@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from server.outcome import Outcome
     from server.store import Store
     from server.store.certificates import RevocationOutcome
+    from server.store.intents import Companion
     from server.store.revocations import ReleaseOutcome
 
 log = structlog.get_logger()
@@ -136,14 +137,23 @@ class Enrollment:
         self._running: dict[bytes, asyncio.Task[Outcome]] = {}
         self._refusals = 0
 
-    async def submit(self, request: EnrollmentRequest) -> Outcome:
+    async def submit(self, request: EnrollmentRequest, companion: Companion | None = None) -> Outcome:
         """Decide a request and, when the policy approves, issue the certificate. Never raises for any failure.
 
         The same key again gives the same certificate for as long as `replay` says, and joins the work when that is
         still going on. The work goes on when the caller is cancelled.
+
+        Args:
+            request: what is asked for.
+            companion: what the protocol records of its own. When the outcome is Issued, it has been recorded with it,
+                or the companion of who asked for the same first.
         """
         key = hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
-        return await self._once(key, lambda: self._submit(request, key))
+        return await self._once(key, lambda: self._submit(request, key, companion))
+
+    def chain(self, issuer: str) -> tuple[x509.Certificate, ...]:
+        """Return the chain of the issuer with this name, its own certificate first; empty for an unknown one."""
+        return self._issuance.chain(issuer)
 
     async def refuse(self, attempt: RefusedAttempt) -> Refused:
         """Record a refusal that comes before the policy and return it. Never raises: a full disk is only logged."""
@@ -298,7 +308,7 @@ class Enrollment:
             log.exception("enrollment_failed")
             return Refused(internal(repr(error)))
 
-    async def _submit(self, request: EnrollmentRequest, key: bytes) -> Outcome:
+    async def _submit(self, request: EnrollmentRequest, key: bytes, companion: Companion | None) -> Outcome:
         serial = self._serial_number()
         if self._gather is not None:
             request = await self._gather(request)
@@ -306,7 +316,7 @@ class Enrollment:
         if isinstance(verdict, _No):
             return await self._refuse(_refusal(self._request_id(), request, verdict))
         try:
-            return await self._claim(request, key, verdict, serial)
+            return await self._claim(request, key, verdict, serial, companion)
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -314,13 +324,18 @@ class Enrollment:
             return await self._refuse(_refusal(self._request_id(), request, _No(internal(repr(error)))))
 
     async def _claim(
-        self, request: EnrollmentRequest, key: bytes, verdict: Approved | Deferred, serial: int
+        self,
+        request: EnrollmentRequest,
+        key: bytes,
+        verdict: Approved | Deferred,
+        serial: int,
+        companion: Companion | None,
     ) -> Outcome:
         request_id, deferred = self._request_id(), verdict.terms if isinstance(verdict, Deferred) else None
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + self._patience.total_seconds(), 0.02
         while True:
-            claim = Claim(request_id, key, request, verdict.plan, serial, self._issuance.lease(), deferred)
+            claim = Claim(request_id, key, request, verdict.plan, serial, self._issuance.lease(), deferred, companion)
             claimed = await self._store.write_together(intents.claim, claim)
             match claimed:
                 case Granted():

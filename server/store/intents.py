@@ -6,7 +6,7 @@ of its own that nobody works on, takes it up with the plan and the serial number
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from server.store.tables import certificates, requests
 from server.store.values import read_plan, write_asked, write_plan, write_question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from ca.plan import CertificatePlan
@@ -42,6 +42,11 @@ class Lease:
     replay_from: datetime
 
 
+Companion: TypeAlias = "Callable[[sa.Connection, str, str], None]"
+"""What a protocol records of its own in the transaction that makes the certificate the answer: takes the connection,
+the request's identifier and the issuer's name. It may be called more than once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The wish to sign a plan for a request.
@@ -54,6 +59,7 @@ class Claim:
         serial: the serial number to reserve.
         lease: who asks to work on it.
         deferred: on which terms persons must approve first; None when nobody must.
+        companion: what is recorded together with the certificate.
     """
 
     request_id: str
@@ -63,6 +69,7 @@ class Claim:
     serial: int
     lease: Lease
     deferred: ApprovalTerms | None = None
+    companion: Companion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class Granted:
         resumed: whether an earlier attempt was left half-done: something may have been signed then.
         csr: DER of the request.
         reference: what the CA called this request when it was pending.
+        companion: what is recorded together with the certificate.
     """
 
     request_id: str
@@ -87,6 +95,7 @@ class Granted:
     resumed: bool = False
     csr: bytes | None = None
     reference: str | None = None
+    companion: Companion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +253,8 @@ def _granted(one: Claim) -> Granted:
     request = one.request
     renews = request.renewed.serial if request.renewed else None
     endpoint, requester = str(request.endpoint), request.requester.identity
-    return Granted(one.request_id, one.plan, one.serial, endpoint, requester, renews, csr=request.csr.der)
+    granted = Granted(one.request_id, one.plan, one.serial, endpoint, requester, renews, csr=request.csr.der)
+    return granted if one.companion is None else replace(granted, companion=one.companion)
 
 
 def _row(one: Claim) -> dict[str, object]:
@@ -277,7 +287,7 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
     lease = one.lease
     if row.state == "pending":
         if one.deferred is None or row.approved_by is not None:
-            return _release(connection, row, one.plan, one.serial, lease, terms=one.deferred)
+            return _with(_release(connection, row, one.plan, one.serial, lease, terms=one.deferred), one)
         if not approvals.is_late(connection, row.id, lease.now):
             return AwaitsApproval(row.id)
         change(connection, row.id, state="refused", key=None, finished_at=lease.now, **LATE)
@@ -287,15 +297,22 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
         change(connection, row.id, key=None)
     elif row.state == "intended":
         if row.received_at >= lease.replay_from:
-            return _resume(connection, row, lease)
+            return _with(_resume(connection, row, lease), one)
         change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
     else:
         answer = connection.execute(ANSWER, {"wanted": row.id}).one()
         if answer.revoked_at is None and row.finished_at >= lease.replay_from:
+            if one.companion is not None:
+                one.companion(connection, row.id, answer.issuer)
             return AlreadyIssued(row.id, answer.der, answer.issuer)
         change(connection, row.id, key=None)
     _insert(connection, [_row(one)])
     return _new(connection, one)
+
+
+def _with(claimed: Claimed, one: Claim) -> Claimed:
+    """Let what is granted of the record be recorded with the companion of who asks now."""
+    return replace(claimed, companion=one.companion) if isinstance(claimed, Granted) and one.companion else claimed
 
 
 def _resume(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:

@@ -97,15 +97,25 @@ def record(connection: sa.Connection, results: Sequence[Result]) -> list[Already
     if closed != len(results):
         if len(results) > 1:
             raise _TakenOver  # the store asks again, for each alone
-        return [_on_record(connection, results[0].granted.request_id)]
+        return [_on_record(connection, results[0].granted)]
     _insert(connection, [_certificate(result) for result in results])
     _audit(connection, [result.event for result in results])
+    for result in results:
+        _accompany(connection, result.granted, result.granted.plan.issuer)
     return [AlreadyIssued(r.granted.request_id, r.der, r.granted.plan.issuer) for r in results]
 
 
-def _on_record(connection: sa.Connection, request_id: str) -> AlreadyIssued | Gone:
-    row = connection.execute(ANSWER, {"wanted": request_id}).one_or_none()
-    return Gone(request_id) if row is None else AlreadyIssued(request_id, row.der, row.issuer)
+def _accompany(connection: sa.Connection, granted: Granted, issuer: str) -> None:
+    if granted.companion is not None:
+        granted.companion(connection, granted.request_id, issuer)
+
+
+def _on_record(connection: sa.Connection, granted: Granted) -> AlreadyIssued | Gone:
+    row = connection.execute(ANSWER, {"wanted": granted.request_id}).one_or_none()
+    if row is None:
+        return Gone(granted.request_id)
+    _accompany(connection, granted, row.issuer)
+    return AlreadyIssued(granted.request_id, row.der, row.issuer)
 
 
 def _is_taken(connection: sa.Connection, serial: int) -> bool:

@@ -37,6 +37,7 @@ _certificate = Prepared(
     .join(chains, chains.c.digest == orders.c.chain)
     .where(orders.c.id == sa.bindparam("order"), orders.c.account_id == accounts.c.id)
 )
+_kept = Prepared(sa.select(chains.c.digest).where(chains.c.digest == sa.bindparam("digest")))
 _UPDATE = orders.update().where(orders.c.id == sa.bindparam("order"))
 _begin = Prepared(_UPDATE.values(status=sa.bindparam("new_status"), csr=sa.bindparam("new_csr"), error=None))
 _END = _UPDATE.where(orders.c.status == OrderStatus.PROCESSING)
@@ -224,8 +225,7 @@ def note_request(connection: sa.Connection, order: str, request_id: str) -> None
 
 def keep_chain(connection: sa.Connection, digest: str, pem: str) -> None:
     """Record a chain unless it is there."""
-    known = connection.execute(sa.select(chains.c.digest).where(chains.c.digest == digest)).first()
-    if known is None:
+    if _kept.first(connection, digest=digest) is None:
         connection.execute(chains.insert().values(digest=digest, pem=pem))
 
 

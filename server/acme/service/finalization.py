@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,6 @@ from server.enrollment import RefusedAttempt
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import sqlalchemy as sa
     from cryptography import x509
 
@@ -54,7 +53,6 @@ class Finalization:
         self._endpoint = endpoint
         self._authentication = authentication
         self._running: dict[str, asyncio.Task[Order | Rejected]] = {}
-        self._known_chains: set[str] = set()
 
     async def start(self) -> None:
         """Go on with the orders that a process left behind while they were processing. Raises Rejected."""
@@ -164,6 +162,10 @@ class Finalization:
         if order.request_id is not None:
             return await self._endpoint.enrollment.poll(order.request_id)
         names = names_of(order.identifiers)
+
+        def companion(connection: sa.Connection, request_id: str, issuer: str) -> None:
+            self._end(connection, order, request_id, self._endpoint.enrollment.chain(issuer))
+
         return await self._endpoint.enrollment.submit(
             EnrollmentRequest(
                 key=f"acme/order/{order.id}",
@@ -174,7 +176,8 @@ class Finalization:
                 requester=requester(order.account, names, address),
                 now=self._endpoint.clock(),
                 transaction=order.id,
-            )
+            ),
+            companion,
         )
 
     async def _record(self, order: Order, outcome: Outcome) -> Order | Rejected:
@@ -196,20 +199,23 @@ class Finalization:
                 return Rejected(document, recorded=True)
 
     async def _issued(self, order: Order, issued: Issued) -> Order:
-        pem, digest = _chain(issued.chain)
+        if order.request_id is not None:  # it was asked for again, not submitted: nothing has been recorded with it
+            await self._endpoint.write(lambda c: self._end(c, order, issued.request_id, issued.chain))
         status = states.advance(states.ORDER, OrderStatus.PROCESSING, states.OrderEvent.ISSUED)
-
-        def work(connection: sa.Connection) -> None:
-            if digest not in self._known_chains:
-                orders.keep_chain(connection, digest, pem)
-            orders.end_issued(connection, order.id, status, issued.request_id, digest)
-
-        await self._endpoint.write(work)
-        self._known_chains.add(digest)
         return replace(order, status=status, certificate=True)
 
+    def _end(
+        self, connection: sa.Connection, order: Order, request_id: str, chain: tuple[x509.Certificate, ...]
+    ) -> None:
+        """Record that an order is valid, with the chain as it is now."""
+        pem, digest = _chain(chain)
+        orders.keep_chain(connection, digest, pem)
+        status = states.advance(states.ORDER, OrderStatus.PROCESSING, states.OrderEvent.ISSUED)
+        orders.end_issued(connection, order.id, status, request_id, digest)
 
-def _chain(certificates: Sequence[x509.Certificate]) -> tuple[str, str]:
+
+@lru_cache(maxsize=8)
+def _chain(certificates: tuple[x509.Certificate, ...]) -> tuple[str, str]:
     """Return the chain in PEM without the root, which clients have or must not take from here, and its SHA-256."""
     parts = [each for each in certificates if each.issuer != each.subject]
     pem = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in parts)

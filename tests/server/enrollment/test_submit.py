@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from cryptography import x509
 
 from ca.lint import LintFinding
@@ -14,6 +15,7 @@ from policies.decision import Approved
 from policies.request import Renewed
 from server.outcome import Pending, Reason, Refused
 from server.store.requests import State
+from server.store.tables import audit_events
 from tests.fakes.door import HERE, Door, FlakyStore, ask, csr_for
 from tests.fakes.issuer import NOW
 from tests.fakes.record import actions, asked, issued, problem, stored
@@ -239,3 +241,51 @@ async def test_a_request_that_the_policy_approves_after_all_is_issued_from_where
 
 async def test_a_key_may_be_any_text(door: Door) -> None:
     assert issued(await door.submit(ask(key="\ud800\0\n"))) == issued(await door.submit(ask(key="\ud800\0\n")))
+
+
+class Companion:
+    """Notes what it is called with; writes where others can see it, or fails as often as told."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.failures = failures
+
+    def __call__(self, connection: sa.Connection, request_id: str, issuer: str) -> None:
+        self.calls.append((request_id, issuer))
+        if self.failures:
+            self.failures -= 1
+            raise ValueError("the companion fails")
+        connection.execute(
+            sa.insert(audit_events).values(at=NOW, action="met", actor="x", request_id=request_id, detail="")
+        )
+
+
+async def test_the_companion_is_recorded_with_the_certificate(door: Door, store: FlakyStore) -> None:
+    companion = Companion()
+    outcome = issued(await door.submit(ask(), companion))
+    assert companion.calls == [(outcome.request_id, "issuing")]
+    assert await actions(store, outcome.request_id) == ["issued", "met"]
+
+
+async def test_the_companion_of_who_asks_again_is_recorded_too(door: Door, store: FlakyStore) -> None:
+    first = issued(await door.submit(ask()))
+    assert issued(await door.submit(ask(), Companion())) == first
+    assert await actions(store, first.request_id) == ["issued", "met"]
+
+
+async def test_a_half_done_request_is_finished_with_the_companion_of_who_asks_now(
+    door: Door, store: FlakyStore
+) -> None:
+    store.before = ["record"]
+    assert isinstance(await door.submit(ask(), Companion()), Refused)
+    outcome = issued(await door.submit(ask(), Companion()))
+    assert await actions(store, outcome.request_id) == ["issued", "met"]
+
+
+async def test_without_its_companion_no_certificate_is_on_record(door: Door, store: FlakyStore) -> None:
+    companion = Companion(failures=1)
+    assert isinstance(await door.submit(ask(), companion), Refused)
+    assert await stored(store) == ()
+    outcome = issued(await door.submit(ask(), companion))
+    assert outcome.certificate == (await stored(store))[0].der
+    assert await actions(store, outcome.request_id) == ["issued", "met"]
