@@ -68,7 +68,7 @@ def _endpoint(tail: str, endpoints: Mapping[str, ScepEndpoint], default: ScepEnd
 
 
 async def _answer(request: web.Request, endpoint: ScepEndpoint) -> Answer:
-    query = _query(request.raw_path)
+    query = read_query(request.raw_path)
     operation = query.get("operation", b"").lower()
     if operation == b"pkioperation" or (operation == b"" and request.method == "POST"):
         return await _pki_operation(request, endpoint, query.get("message", b""))
@@ -94,7 +94,7 @@ async def _pki_operation(request: web.Request, endpoint: ScepEndpoint, parameter
     return await endpoint.pki_operation(message, address(request), carrier)
 
 
-def _query(raw_path: str) -> dict[str, bytes]:
+def read_query(raw_path: str) -> dict[str, bytes]:
     """Return the query's parameters, percent-decoded and no more: a plus sign is a plus sign of base64."""
     _, _, query = raw_path.partition("?")
     parameters: dict[str, bytes] = {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from base64 import b64encode
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -115,3 +116,49 @@ def test_of_several_pages_none_is_the_default(lab: Lab) -> None:
     page = OtpPage(HERE, timedelta(minutes=60), lab.store, lab.credentials, lab.issuer.chain, lambda: lab.now[0])
     mount(app, {"one": page, "two": page})
     assert not [route for route in app.router.routes() if "certsrv" in str(route.resource)]
+
+
+EVENT: dict[str, Any] = {
+    "webhook": {"webhookEvent": "SCEPChallenge", "id": 1, "eventTimestamp": 1757435578, "name": "Wi-Fi"},
+    "event": {
+        "scepServerUrl": "https://ca.example/scep",
+        "payloadIdentifier": "CDB0BC64-F3EB-4B1A-AA5E-9A5D994CA593",
+        "payloadTypes": ["com.apple.security.scep"],
+    },
+}
+
+
+async def post(url: str, body: bytes, password: str = "open") -> tuple[int, str]:
+    headers = {"Authorization": "Basic " + b64encode(f"jamf:{password}".encode()).decode()}
+    where = f"{url}/scep/default/challenge"
+    async with aiohttp.ClientSession() as session, session.post(where, data=body, headers=headers) as response:
+        return response.status, await response.text()
+
+
+async def test_jamfs_event_gets_a_challenge_and_nothing_else(lab: Lab, url: str) -> None:
+    """Jamf Pro's webhook, in whose form Fleet asks too."""
+    status, challenge = await post(url, json.dumps(EVENT).encode())
+    assert (status, len(challenge)) == (200, 32)
+    content = envelope(csr(rsa_key(), "mac-1.test", challenge), lab.ra_der)
+    endpoint = lab.endpoint(challenge={"one_time": True})
+    assert (await lab.ask(enrollment(lab.ra_der, content=content), endpoint)).status == "0"
+    assert (await post(url, json.dumps(EVENT).encode(), "guess"))[0] == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"[" * 5000,
+        json.dumps({**EVENT, "webhook": {"webhookEvent": "ComputerAdded"}}).encode(),
+        json.dumps({**EVENT, "event": {"payloadTypes": ["com.apple.wifi.managed"]}}).encode(),
+        json.dumps({**EVENT, "event": {"payloadTypes": 1}}).encode(),
+    ],
+)
+async def test_other_events_get_none(url: str, body: bytes) -> None:
+    assert (await post(url, body))[0] == 400
+
+
+async def test_an_endless_event_is_not_read(url: str) -> None:
+    assert (await post(url, b" " * 100_000))[0] == 413
