@@ -33,6 +33,8 @@ class Action(StrEnum):
     """A secret for a requester was made."""
     CREDENTIAL_ENDED = "credential-ended"
     """A secret was withdrawn."""
+    UNPAUSED = "unpaused"
+    """An ACME account that kept failing may try again."""
     RENEWALS_MOVED = "renewals-moved"
     """The renewal windows of certificates were moved."""
 

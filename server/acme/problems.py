@@ -64,10 +64,7 @@ def reason_of(document: ProblemDocument) -> Reason:  # noqa: PLR0911 - one flat 
     """Return under which reason a refusal made here, before the door, goes on record."""
     match document.type:
         case (
-            ErrorType.REJECTED_IDENTIFIER
-            | ErrorType.UNSUPPORTED_IDENTIFIER
-            | ErrorType.INVALID_PROFILE
-            | ErrorType.CAA
+            ErrorType.REJECTED_IDENTIFIER | ErrorType.UNSUPPORTED_IDENTIFIER | ErrorType.INVALID_PROFILE | ErrorType.CAA
         ):
             return Reason.POLICY
         case ErrorType.UNAUTHORIZED | ErrorType.BAD_NONCE | ErrorType.INCORRECT_RESPONSE:

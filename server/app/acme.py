@@ -10,6 +10,7 @@ from server.acme.challenges.dns01 import dns01
 from server.acme.challenges.http01 import http01
 from server.acme.challenges.tls_alpn01 import tls_alpn01
 from server.acme.routes import AcmeProfile, ExternalAccounts, Proofs
+from server.acme.service.limits import Rate, RateLimits
 from server.acme.service.test_mode import TestMode, hardened
 from server.credentials import Sealer
 from server.credentials.sealing import parse_key
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from server.app.live_policies import LivePolicies
     from server.app.secret_sources import Reader
     from server.config import AcmeEndpointConfig, Config, ProofsConfig
+    from server.config.acme import RateConfig, RateLimitsConfig
     from server.config.test_mode import TestModeConfig
 
 
@@ -68,6 +70,22 @@ def hard_for_clients(endpoint: AcmeEndpoint, mode: TestModeConfig | None) -> Acm
         return endpoint
     chosen = TestMode(mode.refuse_nonces, mode.odd_directory, mode.slow_validation, mode.slow_finalize)
     return hardened(endpoint, chosen)
+
+
+def rate_limits(config: RateLimitsConfig) -> RateLimits:
+    """Return what is limited at an endpoint."""
+    return RateLimits(
+        accounts_per_address=_rate(config.accounts_per_address),
+        orders_per_account=_rate(config.orders_per_account),
+        orders_per_address=_rate(config.orders_per_address),
+        orders_per_name=_rate(config.orders_per_name),
+        failures_per_name=_rate(config.failures_per_name),
+        pause_after=config.pause_after,
+    )
+
+
+def _rate(rate: RateConfig | None) -> Rate | None:
+    return None if rate is None else Rate(rate.count, rate.period)
 
 
 def challenges(config: ProofsConfig) -> tuple[ChallengeType, ...]:

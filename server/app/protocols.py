@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.acme import routes as acme
-from server.app.acme import acme_profiles, external_accounts, hard_for_clients, proofs, proofs_by_profile
+from server.app.acme import (
+    acme_profiles,
+    external_accounts,
+    hard_for_clients,
+    proofs,
+    proofs_by_profile,
+    rate_limits,
+)
 from server.app.est import expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
@@ -201,6 +208,7 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             challenges=(shown := proofs(config)).challenges,
             caa=shown.caa,
             by_profile=proofs_by_profile(config),
+            limits=rate_limits(config.rate_limits),
             clock=services.clock,
             decide=services.material.policies.decide,
             profiles=acme_profiles(config.profiles, services.material.policies),

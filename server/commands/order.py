@@ -11,7 +11,7 @@ from server.acme.messages import AuthorizationStatus, ChallengeStatus, OrderStat
 from server.acme.records import overview
 from server.acme.records.overview import OrderFilter
 from server.clock import system_clock
-from server.commands import record
+from server.commands import pausing, record
 from server.commands.record import ConfigOption, JsonOption, LimitOption
 from server.store import certificates, requests
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from server.store.certificates import StoredCertificate
     from server.store.requests import StoredRequest
 
-app = typer.Typer(no_args_is_help=True, help="List and show ACME orders.")
+app = typer.Typer(no_args_is_help=True, help="List and show ACME orders; let accounts try again.")
+app.command()(pausing.failing)
+app.command()(pausing.unpause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,3 +89,24 @@ windows = sa.Table(
     sa.Column("made_at", UtcTime(), nullable=False),
 )
 """Renewal windows that an administrator has moved; the others are calculated (RFC 9773)."""
+
+limits = sa.Table(
+    "acme_limits",
+    metadata,
+    sa.Column("key", sa.String(400), primary_key=True),
+    sa.Column("until", UtcTime(), nullable=False, index=True),
+)
+"""How far ahead each rate limit has got; what lies in the past says nothing any more."""
+
+failures = sa.Table(
+    "acme_failures",
+    metadata,
+    sa.Column("account_id", sa.String(32), sa.ForeignKey("acme_accounts.id"), primary_key=True),
+    sa.Column("type", sa.String(16), primary_key=True),
+    sa.Column("value", sa.String(255), primary_key=True),
+    sa.Column("endpoint", sa.String(80), nullable=False),
+    sa.Column("failures", sa.Integer(), nullable=False),
+    sa.Column("last_at", UtcTime(), nullable=False),
+    sa.Column("paused_at", UtcTime()),
+)
+"""Names that an account failed to show control over since it last did."""

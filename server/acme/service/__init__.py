@@ -8,6 +8,7 @@ from server.acme.service.authorizations import Authorizations
 from server.acme.service.bindings import Bindings
 from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, ExternalAccounts, Proofs, Timing
 from server.acme.service.finalization import Finalization
+from server.acme.service.limits import Rate, RateLimits
 from server.acme.service.orders import Orders
 from server.acme.service.renewals import Renewals
 from server.acme.service.revocation import Revocation
@@ -40,4 +41,15 @@ class Service:
         await self.finalization.stop()
 
 
-__all__ = ["DEFAULT_LABEL", "AcmeEndpoint", "AcmeProfile", "Call", "ExternalAccounts", "Proofs", "Service", "Timing"]
+__all__ = [
+    "DEFAULT_LABEL",
+    "AcmeEndpoint",
+    "AcmeProfile",
+    "Call",
+    "ExternalAccounts",
+    "Proofs",
+    "Rate",
+    "RateLimits",
+    "Service",
+    "Timing",
+]

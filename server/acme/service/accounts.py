@@ -24,6 +24,7 @@ from server.acme.messages import (
 from server.acme.records import accounts, orders
 from server.acme.service.authentication import account_key, active, deactivated
 from server.acme.service.bindings import not_good
+from server.acme.service.limits import Limiter
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -43,6 +44,7 @@ class Accounts:
     def __init__(self, endpoint: AcmeEndpoint, authentication: Authentication, bindings: Bindings) -> None:
         self._endpoint = endpoint
         self._bindings = bindings
+        self._limiter = Limiter(endpoint)
         self._authentication = authentication
         self._scope = str(endpoint.name)
 
@@ -82,6 +84,9 @@ class Accounts:
             found = accounts.find_account_by_key(connection, self._scope, account.thumbprint)
             if found is not None:
                 return found, 200
+            limited = self._limiter.new_account(connection, address)
+            if limited is not None:
+                return limited
             if binding is not None and not self._bindings.spend(connection, binding, account.id):
                 return not_good()
             accounts.insert_account(connection, self._scope, account, self._endpoint.clock(), address)

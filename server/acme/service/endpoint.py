@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from policies.request import EndpointName, Protocol
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Urls
 from server.acme.records.orders import place
+from server.acme.service.limits import RateLimits
 from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class AcmeEndpoint:
         directory_extra: returns members of the directory that no document knows; see `test_mode`.
         caa: judges the CAA records of names; None where they are not looked at.
         by_profile: how control is shown for orders of some profiles; for others, it is `challenges` and `caa`.
+        limits: how much of what is allowed in how long.
     """
 
     label: str
@@ -143,6 +145,7 @@ class AcmeEndpoint:
     directory_extra: Callable[[], Mapping[str, object]] = dict
     caa: Caa | None = None
     by_profile: Mapping[str, Proofs] = field(default_factory=dict)
+    limits: RateLimits = field(default_factory=RateLimits)
 
     def proofs(self, profile: str | None) -> Proofs:
         """Return how control over names is shown for orders of a profile."""

@@ -32,6 +32,7 @@ from server.acme.records import orders
 from server.acme.records.orders import Placed, Placement
 from server.acme.service.authentication import deactivated, missing
 from server.acme.service.forbidden_names import ForbiddenNames
+from server.acme.service.limits import Limiter
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -76,6 +77,7 @@ class Orders:
         self._authentication = authentication
         self._finalization = finalization
         self._forbidden = ForbiddenNames(endpoint.decide)
+        self._limiter = Limiter(endpoint)
 
     async def create(self, call: Call) -> Reply:
         """Answer newOrder: 201 with an order that waits for authorizations (section 7.4)."""
@@ -84,6 +86,7 @@ class Orders:
         request = replace(request, profile=await self._bindings.profile(signed, request))
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)
+        await self._limiter.new_order(signed.account, call.address, request)
         order, parts = self._made(signed.account, request)
         call.transaction = order.id
         endpoint = self._endpoint

@@ -26,6 +26,7 @@ from server.acme.messages import (
 from server.acme.problems import reason_of
 from server.acme.records import authorizations, orders
 from server.acme.service.attempts import attempt_at
+from server.acme.service.limits import Limiter
 from server.acme.service.orders import lost
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem
@@ -59,6 +60,7 @@ class Validation:
 
     def __init__(self, endpoint: AcmeEndpoint) -> None:
         self._endpoint = endpoint
+        self._limiter = Limiter(endpoint)
         self._running: dict[str, _Running] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._sweeper: asyncio.Task[None] | None = None
@@ -193,6 +195,7 @@ class Validation:
         done = replace(authorization, status=moved, challenges=_with(authorization, valid))
         if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, event)):
             return  # given back meanwhile
+        self._limiter.succeeded(connection, done)
         ready = states.OrderEvent.AUTHORIZED
         sources = states.sources(states.ORDER, ready)
         orders.authorized(connection, done.order, sources, states.advance(states.ORDER, sources[0], ready))
@@ -210,6 +213,7 @@ class Validation:
         done = replace(tried, status=status, challenges=challenges)
         if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, failed)):
             return  # given back meanwhile
+        self._limiter.failed(connection, done)
         subproblem = Subproblem(problem.type, problem.detail, tried.identifier)
         lost(connection, tried.order, problem_object(replace(problem, subproblems=(subproblem,))))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from server.acme.records.tables import accounts, authorizations, chains, orders, windows
+from server.acme.records.tables import accounts, authorizations, chains, failures, limits, orders, windows
 from server.store import upgrade
 from server.store.tables import metadata
 
@@ -20,7 +20,7 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> No
     migrated = sa.create_engine(f"sqlite:///{tmp_path / 'migrated.db'}", poolclass=sa.pool.NullPool)
     made = sa.create_engine(f"sqlite:///{tmp_path / 'made.db'}", poolclass=sa.pool.NullPool)
     metadata.create_all(made)
-    for table in (accounts, authorizations, chains, orders, windows):
+    for table in (accounts, authorizations, chains, failures, limits, orders, windows):
         for describe in ("get_indexes", "get_unique_constraints", "get_foreign_keys", "get_pk_constraint"):
             found, wanted = (str(getattr(sa.inspect(each), describe)(table.name)) for each in (migrated, made))
             assert _stable(found) == _stable(wanted), (table.name, describe)

@@ -23,6 +23,7 @@ from server.acme.messages import (
 from server.acme.messages import Order as AcmeOrder
 from server.acme.records.accounts import insert_account
 from server.acme.records.authorizations import change_authorization
+from server.acme.records.limits import note_failure
 from server.acme.records.orders import Placement, place
 from server.clock import system_clock
 from server.commands import order
@@ -55,6 +56,8 @@ def place_(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         place(connection, [Placement(Owner("acc", "t"), one, (part,), "acme/default", now, None, "192.0.2.1")])
         tried = Authorization("auth", "acc", "ord", NAME, False, part.status, later, (), history=(attempt,))  # noqa: FBT003 - a row
         assert change_authorization(connection, tried, (AuthorizationStatus.PENDING,))
+        for _ in range(3):
+            note_failure(connection, "acme/default", "acc", NAME, now, most=3)
     return folder
 
 
@@ -89,3 +92,14 @@ def test_an_order_is_shown_with_its_attempts(name: str) -> None:
 @pytest.mark.usefixtures("place_")
 def test_an_order_that_is_not_there_is_told() -> None:
     assert "there is no order x" in run("show", "x", code=1).stderr
+
+
+@pytest.mark.usefixtures("place_")
+def test_a_paused_account_is_listed_and_let_again() -> None:
+    (one,) = json.loads(run("failing", "--paused", "--json").stdout)
+    assert (one["account"], one["name"], one["failures"]) == ("acc", "dns:www.test", 3)
+    assert "dns:www.test" in run("failing").stdout
+    assert "account acc for other.test is not paused" in run("unpause", "acc", "--name", "other.test", code=1).stderr
+    assert "may order 1 names again" in run("unpause", "https://ca.test/acme/account/acc", "--by", "eve").stdout
+    assert json.loads(run("failing", "--json").stdout) == []
+    assert "account acc is not paused" in run("unpause", "acc", code=1).stderr

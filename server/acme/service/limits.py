@@ -1,0 +1,163 @@
+"""Rate limits (RFC 8555 section 6.6), and accounts that never succeed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from server.acme.messages import ErrorType, ProblemDocument, Rejected, Subproblem
+from server.acme.records import limits
+from server.acme.records.limits import Charge
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    import sqlalchemy as sa
+
+    from server.acme.messages import Authorization, Identifier, NewOrder
+    from server.acme.service.endpoint import AcmeEndpoint
+
+_SITE_BITS = 48
+_DAY = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in so long."""
+
+    count: int
+    period: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What is limited; None is not.
+
+    Attributes:
+        accounts_per_address: new accounts, for each address, for each /48 of IPv6.
+        orders_per_account: new orders of one account.
+        orders_per_address: new orders from one address, for each /48 of IPv6.
+        orders_per_name: new orders for one name, by any account.
+        failures_per_name: authorizations of one account for one name that failed.
+        pause_after: failures in a row for one name after which an account can't order it until somebody lets it.
+    """
+
+    accounts_per_address: Rate | None = None
+    orders_per_account: Rate | None = None
+    orders_per_address: Rate | None = None
+    orders_per_name: Rate | None = None
+    failures_per_name: Rate | None = None
+    pause_after: int | None = None
+
+
+class Limiter:
+    """Counts and refuses."""
+
+    def __init__(self, endpoint: AcmeEndpoint) -> None:
+        self._endpoint = endpoint
+        self._limits = endpoint.limits
+        self._scope = str(endpoint.name)
+
+    def new_account(self, connection: sa.Connection, address: str | None) -> Rejected | None:
+        """Count a new account from an address, or return why there can't be another now."""
+        rate = self._limits.accounts_per_address
+        if rate is None or address is None:
+            return None
+        charge = self._charge("accounts", _site(address), rate)
+        wait = limits.count(connection, (charge,), self._endpoint.clock())
+        return None if wait is None else _too_many(f"new accounts from this address: {_said(rate)}", wait)
+
+    async def new_order(self, account: str, address: str | None, request: NewOrder) -> None:
+        """Count a new order. Renewals that say so don't count (RFC 9773 section 5). Raises Rejected: rateLimited."""
+        most = self._limits
+        if request.replaces is None and most != RateLimits():
+            await self._endpoint.write(lambda c: self._judge(c, account, address, request))
+
+    def _judge(
+        self, connection: sa.Connection, account: str, address: str | None, request: NewOrder
+    ) -> Rejected | None:
+        most, now = self._limits, self._endpoint.clock()
+        bases = tuple(dict.fromkeys(replace(each, value=_base(each)) for each in request.identifiers))
+        paused = limits.paused_among(connection, account, bases) if most.pause_after is not None else ()
+        if paused:
+            return _paused(paused, request.identifiers)
+        if most.failures_per_name is not None:
+            rate = most.failures_per_name
+            for name in bases:
+                wait = limits.wait_for(connection, (self._charge("failures", f"{account}/{_key(name)}", rate),), now)
+                if wait is not None:
+                    return _too_many(f"failed authorizations for {name.value}: {_said(rate)}", wait)
+        # Retry-After is when all of them permit (RFC 8555 section 6.6).
+        charges = self._charges(account, address, request)
+        wait = limits.count(connection, [charge for _, charge in charges], now)
+        if wait is None:
+            return None
+        return _too_many(next(text for text, charge in charges if limits.wait_for(connection, (charge,), now)), wait)
+
+    def _charges(self, account: str, address: str | None, request: NewOrder) -> list[tuple[str, Charge]]:
+        """Return what a new order counts for, each with how a refusal calls it."""
+        most = self._limits
+        found: list[tuple[str, Charge]] = []
+        if (rate := most.orders_per_account) is not None:
+            found.append((f"new orders: {_said(rate)}", self._charge("orders", account, rate)))
+        if (rate := most.orders_per_address) is not None and address is not None:
+            charge = self._charge("orders from", _site(address), rate)
+            found.append((f"new orders from this address: {_said(rate)}", charge))
+        if (rate := most.orders_per_name) is not None:
+            for each in request.identifiers:
+                text = f"new orders for {each.value}: {_said(rate)}"
+                found.append((text, self._charge("names", _key(each), rate)))
+        return found
+
+    def failed(self, connection: sa.Connection, authorization: Authorization) -> None:
+        """Count an authorization that failed."""
+        most, now = self._limits, self._endpoint.clock()
+        account, name = authorization.account, authorization.identifier
+        if most.failures_per_name is not None:
+            charge = self._charge("failures", f"{account}/{_key(name)}", most.failures_per_name)
+            limits.note(connection, (charge,), now)
+        if most.pause_after is not None:
+            limits.note_failure(connection, self._scope, account, name, now, most=most.pause_after)
+
+    def succeeded(self, connection: sa.Connection, authorization: Authorization) -> None:
+        """Begin to count failures in a row anew."""
+        if self._limits.pause_after is not None:
+            limits.forget_failures(connection, authorization.account, authorization.identifier)
+
+    def _charge(self, what: str, whose: str, rate: Rate) -> Charge:
+        return Charge(f"{self._scope} {what} {whose}", rate.count, rate.period)
+
+
+def _site(address: str) -> str:
+    """Return what an address counts as: itself, or its site."""
+    found = ip_address(address)
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or ip_network((found, _SITE_BITS), strict=False))
+    return str(found)
+
+
+def _base(identifier: Identifier) -> str:
+    return identifier.value.removeprefix("*.")
+
+
+def _key(identifier: Identifier) -> str:
+    return f"{identifier.type}:{identifier.value}"
+
+
+def _said(rate: Rate) -> str:
+    seconds = round(rate.period.total_seconds())
+    return f"at most {rate.count} in {seconds} seconds"
+
+
+def _too_many(what: str, wait: timedelta) -> Rejected:
+    seconds = max(1, math.ceil(wait.total_seconds()))
+    return Rejected(ProblemDocument(ErrorType.RATE_LIMITED, f"too many {what}", retry_after=seconds))
+
+
+def _paused(paused: tuple[Identifier, ...], asked: tuple[Identifier, ...]) -> Rejected:
+    detail = "the account has failed too often to show control over this name: the operator must let it try again"
+    wrong = tuple(each for each in asked if any(each.type == one.type and _base(each) == one.value for one in paused))
+    problems = tuple(Subproblem(ErrorType.RATE_LIMITED, detail, each) for each in wrong)
+    return Rejected(ProblemDocument(ErrorType.RATE_LIMITED, detail, subproblems=problems, retry_after=_DAY))
