@@ -7,14 +7,16 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ca import der, keys
-from ca.keys import BadSignature, KeyShape, SubjectKey, UnusableKey, UnusableSignature, key_shape
+from ca.keys import ENCAPSULATING, BadSignature, KeyShape, SubjectKey, UnusableKey, UnusableSignature, key_shape
 from ca.name_codec import read_general_names, read_name
 from ca.names import MalformedName
+from ca.statement import STATEMENT_OF_POSSESSION, read_statement
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ca.names import DistinguishedName, GeneralName
+    from ca.statement import Statement
 
 __all__ = [
     "BadProof",
@@ -69,6 +71,8 @@ class Proof(StrEnum):
     """The request is signed with the key."""
     SERVER_GENERATED = "server-generated"
     """The server made the key; the request's own key and signature were not looked at (RFC 7030 section 4.4.1)."""
+    STATEMENT = "statement"
+    """The key can't sign; the request is signed with the key of a certificate that it names (RFC 9883)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class RequestedAttribute:
 
 @dataclass(frozen=True, slots=True)
 class Csr:
-    """A parsed request whose proof of possession holds.
+    """A parsed request whose proof of possession holds, once its `statement` is believed where it has one.
 
     Attributes:
         der: the request as received.
@@ -105,6 +109,7 @@ class Csr:
         proof: how possession was proven.
         renamed: whether subject and names are others than those in the octets, since the request itself asks for it.
     """
+        statement: what is still to be proven with another certificate, None when nothing is.
 
     der: bytes
     subject: DistinguishedName
@@ -119,6 +124,7 @@ class Csr:
     renamed: bool = False
 
 
+    statement: Statement | None = None
 class _Attributes(NamedTuple):
     extensions: tuple[RequestedExtension, ...]
     names: tuple[GeneralName, ...]
@@ -131,6 +137,8 @@ def parse_csr(data: bytes, *, allow_sha1: bool = False, allow_md5: bool = False)
 
     Taken although it is not DER: attributes in any order (strongSwan does not sort them), no attributes at all, and
     criticality FALSE written out. The values of extensions other than subjectAltName are not looked into.
+    A key that can't sign comes with a statement instead (RFC 9883), which is not proven here: `Csr.statement`.
+
 
     Args:
         data: the DER, without armour, at most 64 KiB.
@@ -293,6 +301,9 @@ def _read_attributes(attributes: list[der.Tlv]) -> _Attributes:
     return _Attributes(extensions, names, challenge, tuple(others))
 
 
+    if key.shape.kind in ENCAPSULATING:
+        proof = info.raw, algorithm.raw, octets
+        return _with_statement(data, name, key, attributes, proof if verify else None)
 def _single(values: list[der.Tlv]) -> der.Tlv:
     if len(values) != 1:
         raise MalformedCsr("an attribute of one value has none or several (RFC 2985 section 5.4)")
@@ -305,3 +316,32 @@ def _read_extension(element: der.Tlv) -> RequestedExtension:
     return RequestedExtension(
         der.read_oid(der.expect(oid, der.OID).content), critical, der.expect(value, der.OCTET_STRING).content
     )
+def _with_statement(
+    data: bytes,
+    name: DistinguishedName,
+    key: keys.PublicKey,
+    attributes: _Attributes,
+    proof: tuple[bytes, bytes, bytes] | None,
+) -> Csr:
+    """Return a request for a key that can't sign; its statement must be there and is to be proven, unless recorded."""
+    said = [attribute for attribute in attributes.others if attribute.oid == STATEMENT_OF_POSSESSION]
+    statement = None
+    if proof is not None:
+        if len(said) != 1 or len(said[0].values) != 1:
+            raise BadProof(f"an {key.shape} key can't sign: a statement of possession must be there (RFC 9883)")
+        statement = read_statement(said[0].values[0], *proof)
+    return Csr(
+        der=data,
+        subject=name,
+        spki=key.spki,
+        key=key.public,
+        key_shape=key.shape,
+        names=attributes.names,
+        extensions=attributes.extensions,
+        attributes=tuple(attribute for attribute in attributes.others if attribute not in said),
+        challenge_password=attributes.challenge_password,
+        proof=Proof.STATEMENT,
+        statement=statement,
+    )
+
+

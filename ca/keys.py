@@ -12,11 +12,15 @@ from typing import NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 
 from ca import der
 
-SubjectKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+MlDsaPublicKey = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
+"""The keys of FIPS 204."""
+MlKemPublicKey = mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey
+"""The keys of FIPS 203 that ``cryptography`` knows. They encapsulate and can't sign."""
+SubjectKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | MlDsaPublicKey | MlKemPublicKey
 
 RSA_BITS = range(1024, 8193)
 _EXPONENT_LIMIT = 1 << 33
@@ -54,8 +58,25 @@ _CURVES = {
 }
 _CURVE_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
-MlDsaPublicKey = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
-"""The keys of FIPS 204; those of issuing CAs only."""
+# RFC 9881 section 4, RFC 9935 section 4: no parameters; FIPS 204 table 2 and FIPS 203 table 3 give the octets
+_POST_QUANTUM = {
+    "2.16.840.1.101.3.4.3.17": ("ml-dsa-44", 1312),
+    "2.16.840.1.101.3.4.3.18": ("ml-dsa-65", 1952),
+    "2.16.840.1.101.3.4.3.19": ("ml-dsa-87", 2592),
+    "2.16.840.1.101.3.4.4.2": ("ml-kem-768", 1184),
+    "2.16.840.1.101.3.4.4.3": ("ml-kem-1024", 1568),
+}
+POST_QUANTUM = {kind: (oid, 8 * octets) for oid, (kind, octets) in _POST_QUANTUM.items()}
+"""Kinds of post-quantum keys: the algorithm, dotted, and the bits of the public key."""
+_POST_QUANTUM_CLASSES: dict[type, str] = {
+    mldsa.MLDSA44PublicKey: "ml-dsa-44",
+    mldsa.MLDSA65PublicKey: "ml-dsa-65",
+    mldsa.MLDSA87PublicKey: "ml-dsa-87",
+    mlkem.MLKEM768PublicKey: "ml-kem-768",
+    mlkem.MLKEM1024PublicKey: "ml-kem-1024",
+}
+ENCAPSULATING = frozenset({"ml-kem-768", "ml-kem-1024"})
+"""Kinds of keys that can't sign anything, not even the request for their certificate."""
 
 
 class UnusableKey(ValueError):
@@ -75,8 +96,8 @@ class KeyShape:
     """What a policy may know of a public key: ``rsa`` with its bits, ``ec`` with its curve, or a kind of one size.
 
     Attributes:
-        kind: ``rsa``, ``ec`` or ``ed25519``; for issuing CAs also ``ml-dsa-44``, ``ml-dsa-65`` and ``ml-dsa-87``.
-        bits: modulus or field size; of ML-DSA the size of the public key.
+        kind: ``rsa``, ``ec``, ``ed25519``, or one of `POST_QUANTUM`, such as ``ml-dsa-65``.
+        bits: modulus or field size; of ML-DSA and ML-KEM the size of the public key.
         curve: ``P-256``, ``P-384``, ``P-521`` for ``ec``, else None.
     """
 
@@ -105,18 +126,15 @@ def key_shape(key: object) -> KeyShape:
             return KeyShape("ec", key.key_size, _CURVE_NAMES[key.curve.name])
         case ed25519.Ed25519PublicKey():
             return KeyShape("ed25519", 256)
-        case mldsa.MLDSA44PublicKey():  # FIPS 204 table 2 gives the sizes
-            return KeyShape("ml-dsa-44", 8 * 1312)
-        case mldsa.MLDSA65PublicKey():
-            return KeyShape("ml-dsa-65", 8 * 1952)
-        case mldsa.MLDSA87PublicKey():
-            return KeyShape("ml-dsa-87", 8 * 2592)
         case _:
+            for known, kind in _POST_QUANTUM_CLASSES.items():
+                if isinstance(key, known):
+                    return KeyShape(kind, POST_QUANTUM[kind][1])
             raise UnusableKey("a kind of key that is not known here")
 
 
 def read_key(element: der.Tlv) -> PublicKey:
-    """Read a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7, RFC 3279, RFC 5480, RFC 8410).
+    """Read a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7, RFC 3279, RFC 5480, RFC 8410, RFC 9881, RFC 9935).
 
     Raises:
         MalformedDer: not the encoding of one.
@@ -133,6 +151,11 @@ def read_key(element: der.Tlv) -> PublicKey:
         return _ec_key(element, parameters, octets)
     if oid == _ED25519 and parameters is None:
         return PublicKey(_loaded(element.raw), element.raw, KeyShape("ed25519", 256))
+    if oid in _POST_QUANTUM and parameters is None:
+        kind, length = _POST_QUANTUM[oid]
+        if len(octets) != length:
+            raise UnusableKey("a public key that is no valid one")
+        return PublicKey(_loaded(element.raw), element.raw, KeyShape(kind, 8 * length))
     raise UnusableKey(f"a kind of key that is not known here ({oid})")
 
 
@@ -183,7 +206,7 @@ def verify(
 ) -> None:
     """Verify a signature whose algorithm is given as an AlgorithmIdentifier.
 
-    Known are RSA PKCS #1 v1.5, RSASSA-PSS and ECDSA with SHA-256, SHA-384 and SHA-512, and Ed25519.
+    Known are RSA PKCS #1 v1.5, RSASSA-PSS and ECDSA with SHA-256, SHA-384 and SHA-512, Ed25519 and ML-DSA.
 
     Raises:
         MalformedDer: the AlgorithmIdentifier is not the encoding of one.
@@ -200,14 +223,21 @@ def verify(
         elif oid == _PSS and isinstance(key, rsa.RSAPublicKey):
             pss, digest = _pss(parameters, allow_sha1=allow_sha1)
             key.verify(signature, data, pss, digest)
-        elif oid == _ED25519 and isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(signature, data)
-        elif oid in {*_EC_SIGNATURES, *_RSA_SIGNATURES, _PSS, _ED25519}:
+        elif parameters is None and _signs_alone(key, oid):
+            key.verify(signature, data)  # type: ignore[call-arg, union-attr] # Ed25519 and ML-DSA only
+        elif oid in {*_EC_SIGNATURES, *_RSA_SIGNATURES, _PSS, _ED25519, *_POST_QUANTUM}:
             raise BadSignature("the signature algorithm belongs to another kind of key")
         else:
             raise UnusableSignature(f"a signature algorithm that is not accepted ({oid})")
     except InvalidSignature as error:
         raise BadSignature("the signature does not verify") from error
+
+
+def _signs_alone(key: SubjectKey, oid: str) -> bool:
+    """Whether this is the algorithm of a key whose kind says everything about its signatures."""
+    if isinstance(key, MlDsaPublicKey):
+        return oid == POST_QUANTUM[key_shape(key).kind][0]
+    return oid == _ED25519 and isinstance(key, ed25519.Ed25519PublicKey)
 
 
 def _allowed(digest: hashes.HashAlgorithm, *, allow_sha1: bool, allow_md5: bool = False) -> hashes.HashAlgorithm:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 
 from ca import der
-from ca.keys import UnusableKey, key_shape
+from ca.keys import POST_QUANTUM, UnusableKey, key_shape
 from ca.name_codec import write_general_names, write_name
 from ca.names import MalformedName
 from ca.plan import KeyUsage
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from ca.keys import MlDsaPublicKey, SubjectKey
+    from ca.keys import KeyShape, SubjectKey
     from ca.plan import CertificatePlan, PlannedExtension
 
 BASIC_CONSTRAINTS = "2.5.29.19"
@@ -101,7 +101,7 @@ class IssuerProfile:
     """
 
     certificate: x509.Certificate
-    key: SubjectKey | MlDsaPublicKey
+    key: SubjectKey
     name: bytes
     spki: bytes
     key_identifier: bytes
@@ -130,13 +130,20 @@ class IssuerProfile:
             identifier = key_identifier(spki.raw)
         return cls(
             certificate=certificate,
-            key=cast("SubjectKey | MlDsaPublicKey", certificate.public_key()),  # or key_shape had refused it
+            key=cast("SubjectKey", certificate.public_key()),  # or key_shape had refused it
             name=subject.raw,
             spki=spki.raw,
             key_identifier=identifier,
-            algorithm=_PSS_SHA256 if pss else _SIGNATURE_ALGORITHMS[shape.curve or shape.kind],
+            algorithm=_PSS_SHA256 if pss else _signature_algorithm(shape),
             not_after=certificate.not_valid_after_utc,
         )
+
+
+def _signature_algorithm(shape: KeyShape) -> bytes:
+    algorithm = _SIGNATURE_ALGORITHMS.get(shape.curve or shape.kind)
+    if algorithm is None:
+        raise UnusableKey(f"a key of kind {shape} can't sign")
+    return algorithm
 
 
 def key_identifier(spki: bytes) -> bytes:
@@ -222,10 +229,28 @@ def _judge(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> None:
         "a name is there twice": len(set(plan.names)) != len(plan.names),
         "there is no extended key usage: the certificate would be good for anything": not plan.extended_key_usage,
         "the key is the issuing CA's own": plan.spki == issuer.spki,
+        "a key usage is not for this kind of key": _is_misused(plan.spki, plan.key_usage),
     }
     found = [fault for fault, is_there in faults.items() if is_there]
     if found:
         raise UnsignablePlan("; ".join(found))
+
+
+_MLDSA_ALGORITHMS = tuple(der.sequence(der.oid(oid)) for kind, (oid, _) in POST_QUANTUM.items() if "dsa" in kind)
+_MLKEM_ALGORITHMS = tuple(der.sequence(der.oid(oid)) for kind, (oid, _) in POST_QUANTUM.items() if "kem" in kind)
+_ENCAPSULATION = frozenset({KeyUsage.KEY_ENCIPHERMENT})
+_NOT_SIGNING = _ENCAPSULATION | {KeyUsage.DATA_ENCIPHERMENT, KeyUsage.KEY_AGREEMENT} | _AGREEMENT_BITS
+_POST_QUANTUM_OCTETS = 1000
+"""No post-quantum key is shorter."""
+
+
+def _is_misused(spki: bytes, usages: frozenset[KeyUsage]) -> bool:
+    """Whether a post-quantum key is for something that it can't do (RFC 9881 section 5, RFC 9935 section 5)."""
+    if len(spki) < _POST_QUANTUM_OCTETS:
+        return False
+    if spki.startswith(_MLKEM_ALGORITHMS, 4):  # behind tag and length
+        return bool(usages) and usages != _ENCAPSULATION
+    return spki.startswith(_MLDSA_ALGORITHMS, 4) and not usages.isdisjoint(_NOT_SIGNING)
 
 
 @lru_cache(maxsize=256)

@@ -29,7 +29,7 @@ from policies.request import EndpointName, Kind, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_KEY = re.compile(r"rsa:[0-9]{4,5}|ec:P-(256|384|521)|ed25519")
+_KEY = re.compile(r"rsa:[0-9]{4,5}|ec:P-(256|384|521)|ed25519|ml-dsa-(44|65|87)|ml-kem-(768|1024)")
 _OWN_EVIDENCE = {Protocol.ACME: "account", Protocol.EST: "password", Protocol.SCEP: "challenge"}
 
 
@@ -137,7 +137,9 @@ class Given(Strict):
     @classmethod
     def _key(cls, value: str) -> str:
         if not _KEY.fullmatch(value):
-            raise ValueError(f'"{value}" is no key; write rsa:2048, ec:P-256, ec:P-384, ec:P-521 or ed25519')
+            raise ValueError(
+                f'"{value}" is no key; write rsa:2048, ec:P-256, ed25519, ml-dsa-65, ml-kem-768 or the like'
+            )
         return value
 
     @property

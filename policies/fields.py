@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from ca.keys import KeyShape
+from ca.keys import POST_QUANTUM, KeyShape
 from policies.document import did_you_mean
 from policies.patterns import known_placeholders
 from policies.request import EVIDENCE_WORDS
@@ -17,7 +17,7 @@ from policies.words import PURPOSES, SUBJECT_ATTRIBUTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-KEY_KINDS = ("rsa", "ec", "ed25519")
+KEY_KINDS = ("rsa", "ec", "ed25519", *POST_QUANTUM)
 _CURVES = ("P-256", "P-384", "P-521")
 _FIELD_BITS = {"P-256": 256, "P-384": 384, "P-521": 521}
 _RSA = re.compile(r"rsa:([0-9]{3,5})(?:-([0-9]{3,5}))?")
@@ -76,7 +76,7 @@ ObjectIdentifier = Annotated[str, AfterValidator(dotted)]
 
 @dataclass(frozen=True, slots=True)
 class KeyPattern:
-    """A kind of key with its size: ``ec:P-256``, ``rsa:2048``, ``rsa:2048-4096`` or ``ed25519``."""
+    """A kind of key with its size: ``ec:P-256``, ``rsa:2048``, ``rsa:2048-4096``, ``ed25519`` or ``ml-dsa-65``."""
 
     text: str
     kind: str
@@ -89,13 +89,13 @@ class KeyPattern:
         """Read the pattern. Raises ValueError."""
         if not isinstance(text, str):
             raise ValueError("a key is written ec:P-256, rsa:2048-4096 or ed25519")  # noqa: TRY004 - pydantic collects it
-        if text == "ed25519":
-            return cls(text, "ed25519")
+        if text == "ed25519" or text in POST_QUANTUM:
+            return cls(text, text)
         if text.startswith("ec:"):
             return cls(text, "ec", curve=_known(text[3:], _CURVES, "curve"))
         match = _RSA.fullmatch(text)
         if match is None:
-            raise ValueError(f'"{text}" is no key; write ec:P-256, rsa:2048, rsa:2048-4096 or ed25519')
+            raise ValueError(f'"{text}" is no key; write ec:P-256, rsa:2048-4096, ed25519, ml-dsa-65 or ml-kem-768')
         least = int(match[1])
         most = int(match[2] or least)
         if most < least:
@@ -109,6 +109,8 @@ class KeyPattern:
         """Return the smallest key that is meant, with no fewer bits of RSA than the server's ceiling says."""
         if self.kind == "ec":
             return KeyShape("ec", _FIELD_BITS[self.curve or ""], self.curve)
+        if self.kind in POST_QUANTUM:
+            return KeyShape(self.kind, POST_QUANTUM[self.kind][1])
         return KeyShape("rsa", max(self.least, min_rsa_bits)) if self.kind == "rsa" else KeyShape(self.kind, 256)
 
     def matches(self, shape: KeyShape) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from ca.keys import ENCAPSULATING
 from ca.plan import KeyUsage
 from policies.cases import PolicyTest
 from policies.decision import Location
@@ -23,6 +24,7 @@ from policies.document import (
     read_document,
 )
 from policies.durations import duration_text
+from policies.fields import KEY_KINDS
 from policies.request import ENDPOINT_PROTOCOLS
 from policies.sections import Sections
 
@@ -36,13 +38,16 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 
 _ONLY_FOR: dict[KeyUsage, frozenset[str]] = {
-    KeyUsage.KEY_ENCIPHERMENT: frozenset({"rsa"}),
+    KeyUsage.DIGITAL_SIGNATURE: frozenset(KEY_KINDS) - ENCAPSULATING,
+    KeyUsage.CONTENT_COMMITMENT: frozenset(KEY_KINDS) - ENCAPSULATING,
+    KeyUsage.KEY_ENCIPHERMENT: frozenset({"rsa", *ENCAPSULATING}),
     KeyUsage.DATA_ENCIPHERMENT: frozenset({"rsa"}),
     KeyUsage.KEY_AGREEMENT: frozenset({"ec"}),
     KeyUsage.ENCIPHER_ONLY: frozenset({"ec"}),
     KeyUsage.DECIPHER_ONLY: frozenset({"ec"}),
 }
-"""Which keys can do what (RFC 3279 section 2.3, RFC 5480 section 3, RFC 8410 section 5)."""
+"""Which keys can do what (RFC 3279 section 2.3, RFC 5480 section 3, RFC 8410 section 5, RFC 9881 section 5, RFC 9935
+section 5)."""
 
 
 def fits_key(usage: KeyUsage, kind: str) -> bool:

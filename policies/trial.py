@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca import der
 from ca.csr import Csr, RequestedAttribute, RequestedExtension
-from ca.keys import KeyShape
+from ca.keys import POST_QUANTUM, KeyShape
 from ca.plan import KeyUsage
 from ca.weak_keys import weaknesses
 from policies.decision import Approved, Deferred, Denied
@@ -37,7 +37,7 @@ from policies.request import (
 from policies.words import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, PURPOSE_NAMES, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ca.csr import SubjectKey
     from policies.cases import Expected, Given, GivenRenewal, PolicyTest
@@ -108,6 +108,15 @@ def _key(word: str) -> SubjectKey:
     """Return a public key of this shape, the same each time; whoever reads this knows its private part."""
     kind, _, size = word.partition(":")
     if kind == "rsa":
+_SEEDED: dict[str, tuple[Callable[[bytes], Any], int]] = {
+    "ml-dsa-44": (mldsa.MLDSA44PrivateKey.from_seed_bytes, 32),
+    "ml-dsa-65": (mldsa.MLDSA65PrivateKey.from_seed_bytes, 32),
+    "ml-dsa-87": (mldsa.MLDSA87PrivateKey.from_seed_bytes, 32),
+    "ml-kem-768": (mlkem.MLKEM768PrivateKey.from_seed_bytes, 64),
+    "ml-kem-1024": (mlkem.MLKEM1024PrivateKey.from_seed_bytes, 64),
+}
+
+
         return _rsa_key(int(size))
     if kind == "ec":
         return ec.derive_private_key(0xC0FFEE, _CURVES[size]).public_key()
@@ -116,6 +125,10 @@ def _key(word: str) -> SubjectKey:
 
 def _rsa_key(bits: int) -> rsa.RSAPublicKey:
     """Return a key without any known weakness; nobody knows, nor needs to know, what its modulus is made of."""
+    if kind in _SEEDED:
+        made, seed = _SEEDED[kind]
+        public: SubjectKey = made(bytes(seed)).public_key()
+        return public
     number = int.from_bytes(b"".join(sha256(bytes([count])).digest() for count in range(64)), "big")
     modulus = number >> (2048 * 8 - bits) | 1 << (bits - 1) | 1
     while True:
@@ -131,8 +144,8 @@ def _spki(key: SubjectKey) -> bytes:
 
 def _shape(word: str, key: SubjectKey) -> KeyShape:
     kind, _, size = word.partition(":")
-    bits = 256 if isinstance(key, ed25519.Ed25519PublicKey) else key.key_size
-    return KeyShape(kind, bits, size if kind == "ec" else None)
+    bits = key.key_size if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) else 256
+    return KeyShape(kind, POST_QUANTUM.get(kind, ("", bits))[1], size if kind == "ec" else None)
 
 
 def _csr(given: Given, key: SubjectKey) -> Csr:

@@ -15,6 +15,7 @@ import structlog
 
 from policies.decision import Approved, Deferred, Denied, Finding, Location
 from policies.request import NO_FACTS
+from server import possession
 from server.audit import Action, AuditEvent
 from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
@@ -323,6 +324,10 @@ class Enrollment:
             log.exception("enrollment_failed")
             return await self._refuse(_refusal(self._request_id(), request, _No(internal(repr(error)))))
 
+        if request.csr.statement is not None:
+            problem = await possession.objection(self._store, request.csr, request.now)
+            if problem is not None:
+                return await self._refuse(_refusal(self._request_id(), request, _No(problem)))
     async def _claim(
         self,
         request: EnrollmentRequest,

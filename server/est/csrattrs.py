@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ca import der
+from ca.keys import POST_QUANTUM
 from ca.name_codec import write_general_name, write_name
 from ca.names import Attribute, DistinguishedName, IpAddress
 from ca.plan import KeyUsage
@@ -86,6 +87,8 @@ def key_attribute(key: KeyShape) -> bytes:
     """Return the one attribute that says kind and size of the key (RFC 9908 section 3.2)."""
     if key.kind == "rsa":
         return attribute(_RSA, der.integer(key.bits))
+    if key.kind in POST_QUANTUM:
+        return attribute(POST_QUANTUM[key.kind][0])
     return attribute(_EC, der.oid(_CURVES[key.curve])) if key.curve is not None else attribute(_ED25519)
 
 
@@ -136,7 +139,7 @@ def _key_info(key: KeyShape) -> Iterator[bytes]:
         yield der.sequence(der.oid(_RSA), der.null())
         yield der.bit_string(der.sequence(der.integer((1 << key.bits - 1) | 1), der.integer(_EXPONENT)))
     else:
-        yield der.sequence(der.oid(_ED25519))
+        yield der.sequence(der.oid(POST_QUANTUM[key.kind][0] if key.kind in POST_QUANTUM else _ED25519))
 
 
 def _extensions(expected: Expectations, *, partly: bool = False) -> Iterator[tuple[str, bytes | None, bool]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from ca import der
@@ -22,7 +22,7 @@ from server.est.messages import KeyPart, Malformed
 from server.outcome import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ca.csr import Csr
     from ca.keys import KeyShape
@@ -38,7 +38,23 @@ _LONGEST_IDENTIFIER = 255
 _AT_ONCE = 2
 """RSA keys cost much; who waits for one more must not keep others from their processors."""
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+    | mlkem.MLKEM768PrivateKey
+    | mlkem.MLKEM1024PrivateKey
+)
+_POST_QUANTUM: dict[str, Callable[[], PrivateKey]] = {
+    "ml-dsa-44": mldsa.MLDSA44PrivateKey.generate,
+    "ml-dsa-65": mldsa.MLDSA65PrivateKey.generate,
+    "ml-dsa-87": mldsa.MLDSA87PrivateKey.generate,
+    "ml-kem-768": mlkem.MLKEM768PrivateKey.generate,
+    "ml-kem-1024": mlkem.MLKEM1024PrivateKey.generate,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +256,7 @@ def _generate(shape: KeyShape) -> PrivateKey:
         return rsa.generate_private_key(65537, shape.bits)
     if shape.curve is not None:
         return ec.generate_private_key(_CURVES[shape.curve])
-    return ed25519.Ed25519PrivateKey.generate()
+    return _POST_QUANTUM[shape.kind]() if shape.kind in _POST_QUANTUM else ed25519.Ed25519PrivateKey.generate()
 
 
 def _spki(key: PrivateKey) -> bytes:

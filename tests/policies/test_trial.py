@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ca.keys import POST_QUANTUM
 from ca.names import DirectoryName, OtherName, RegisteredId
 from policies.cases import parse_name
 from policies.document import DocumentErrors
@@ -84,9 +85,10 @@ def test_an_approval_where_a_person_should_decide_is_a_failure() -> None:
     assert "expected deferred, the decision is approved" in outcome({"decision": "deferred"})
 
 
-@pytest.mark.parametrize("key", ["ec:P-256", "ec:P-384", "ec:P-521", "rsa:2048", "rsa:4096", "ed25519"])
+@pytest.mark.parametrize("key", ["ec:P-256", "ec:P-384", "ec:P-521", "rsa:2048", "rsa:4096", "ed25519", *POST_QUANTUM])
 def test_every_kind_of_key_can_be_tried(key: str) -> None:
-    assert not outcome({"decision": "approved"}, {"key": key}, key={"allowed": [key]})
+    usage = {"forced_for": {key: ["keyEncipherment"]}} if "kem" in key else {}
+    assert not outcome({"decision": "approved"}, {"key": key}, key={"allowed": [key]}, key_usage=usage)
 
 
 def test_a_certificate_can_be_shown() -> None:

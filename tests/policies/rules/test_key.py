@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ca.keys import POST_QUANTUM
 from policies.decision import Approved
 from policies.document import DocumentErrors
 from policies.engine import decide
@@ -30,6 +31,16 @@ def test_a_key_that_is_not_on_the_list_is_denied(key: str) -> None:
 
 
 def test_ed25519_is_taken_where_it_is_listed() -> None:
+@pytest.mark.parametrize("kind", POST_QUANTUM)
+def test_a_post_quantum_key_is_taken_where_it_is_listed_for_what_it_can_do(kind: str) -> None:
+    assert rules(judge(key=kind)) == {"key.allowed"}
+    usage = "keyEncipherment" if "kem" in kind else "digitalSignature"
+    other = "digitalSignature" if "kem" in kind else "keyEncipherment"
+    assert approved(judge({"key": {"allowed": [kind]}, "key_usage": {"forced_for": {kind: [usage]}}}, key=kind))
+    with pytest.raises(DocumentErrors, match=f"{other} is not for {kind} keys"):
+        judge({"key": {"allowed": [kind]}, "key_usage": {"forced_for": {kind: [other]}}}, key=kind)
+
+
     assert approved(judge({"key": {"allowed": ["ed25519"]}}, key="ed25519"))
 
 

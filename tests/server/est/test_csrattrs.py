@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca import der
-from ca.keys import KeyShape
+from ca.keys import POST_QUANTUM, KeyShape
 from ca.names import DnsName, IpAddress, dns_name
 from ca.plan import KeyUsage
 from policies.asked import read_request
@@ -258,6 +258,17 @@ def test_names_that_the_profile_brings_by_itself_are_not_left_open() -> None:
 
 def test_rsa_keys_are_announced_as_short_as_the_ceiling_lets_them_be() -> None:
     assert expectations(profile(key={"allowed": ["rsa:1024-4096"]}), 3072).key == KeyShape("rsa", 3072)
+
+
+@pytest.mark.parametrize(("kind", "algorithm"), [(kind, oid) for kind, (oid, _) in POST_QUANTUM.items()])
+def test_post_quantum_keys_are_announced_by_their_algorithm(kind: str, algorithm: str) -> None:
+    shape = KeyShape(kind, POST_QUANTUM[kind][1])
+    wanted = Expectations(shape, (), (), (), frozenset(), (), must_ask_purpose=False)
+    template, flat = write_csrattrs(wanted, Form.RFC9908), write_csrattrs(wanted, Form.LEGACY)
+    assert template is not None
+    assert der.tlv(0xA0, der.sequence(der.oid(algorithm))) in template
+    assert flat is not None
+    assert der.oid(algorithm) in flat
 
 
 def test_nothing_at_all_can_be_wanted() -> None:

@@ -26,6 +26,7 @@ from OpenSSL import SSL
 
 from ca import der
 from ca.csr import MalformedCsr, Proof, parse_keyless
+from ca.keys import POST_QUANTUM, KeyShape, key_shape
 from server.clock import system_clock
 from server.cms.certificates import SIGNED_DATA, content_info
 from server.cms.key_package import KEY_PACKAGE
@@ -285,6 +286,13 @@ async def test_who_is_nobody_or_asks_for_what_is_forbidden_is_refused_as_ever(fo
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", POST_QUANTUM)
+def test_post_quantum_keys_are_made_and_can_be_handed_out(kind: str) -> None:
+    key = keygen._generate(KeyShape(kind, POST_QUANTUM[kind][1]))
+    assert key_shape(key.public_key()).kind == kind
+    assert load_der_private_key(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), None)
 
 
 def test_the_requests_own_key_may_be_anything() -> None:
