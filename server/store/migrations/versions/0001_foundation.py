@@ -18,6 +18,12 @@ _SERIAL = sa.String(40)
 
 def upgrade() -> None:
     """Make the first tables."""
+    _make_requests()
+    _make_certificates()
+    _make_audit_events()
+
+
+def _make_requests() -> None:
     op.create_table(
         "requests",
         sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
@@ -56,6 +62,9 @@ def upgrade() -> None:
         "ix_requests_state", "requests", ["state", "number"], sqlite_where=_NOT_ISSUED, postgresql_where=_NOT_ISSUED
     )
     op.create_index("ix_requests_transaction_id", "requests", ["transaction_id"])
+
+
+def _make_certificates() -> None:
     op.create_table(
         "certificates",
         sa.Column("serial", _SERIAL, primary_key=True),
@@ -82,6 +91,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("fingerprint", name="uq_certificates_fingerprint"),
         sa.UniqueConstraint("request_id", name="uq_certificates_request_id"),
     )
+
+
+def _make_audit_events() -> None:
     op.create_table(
         "audit_events",
         sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),

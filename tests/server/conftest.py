@@ -1,4 +1,4 @@
-"""A deployment to build the application from."""
+"""A deployment to build the application from, and for commands to work on; made once."""
 
 from __future__ import annotations
 
