@@ -69,10 +69,10 @@ class Proof(StrEnum):
 
     SIGNATURE = "signature"
     """The request is signed with the key."""
-    SERVER_GENERATED = "server-generated"
-    """The server made the key; the request's own key and signature were not looked at (RFC 7030 section 4.4.1)."""
     STATEMENT = "statement"
     """The key can't sign; the request is signed with the key of a certificate that it names (RFC 9883)."""
+    SERVER_GENERATED = "server-generated"
+    """The server made the key; the request's own key and signature were not looked at (RFC 7030 section 4.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,9 @@ class Csr:
         attributes: every other attribute, in order.
         challenge_password: the challengePassword attribute, None when absent.
         proof: how possession was proven.
+        statement: what is still to be proven with another certificate, None when nothing is.
         renamed: whether subject and names are others than those in the octets, since the request itself asks for it.
     """
-        statement: what is still to be proven with another certificate, None when nothing is.
 
     der: bytes
     subject: DistinguishedName
@@ -122,9 +122,9 @@ class Csr:
     challenge_password: str | None
     proof: Proof = Proof.SIGNATURE
     renamed: bool = False
-
-
     statement: Statement | None = None
+
+
 class _Attributes(NamedTuple):
     extensions: tuple[RequestedExtension, ...]
     names: tuple[GeneralName, ...]
@@ -135,10 +135,10 @@ class _Attributes(NamedTuple):
 def parse_csr(data: bytes, *, allow_sha1: bool = False, allow_md5: bool = False) -> Csr:
     """Return the certification request of these octets, its signature verified with its own key (RFC 2986).
 
-    Taken although it is not DER: attributes in any order (strongSwan does not sort them), no attributes at all, and
-    criticality FALSE written out. The values of extensions other than subjectAltName are not looked into.
     A key that can't sign comes with a statement instead (RFC 9883), which is not proven here: `Csr.statement`.
 
+    Taken although it is not DER: attributes in any order (strongSwan does not sort them), no attributes at all, and
+    criticality FALSE written out. The values of extensions other than subjectAltName are not looked into.
 
     Args:
         data: the DER, without armour, at most 64 KiB.
@@ -253,6 +253,9 @@ def _parse(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> C
         raise MalformedCsr("the signature is not a whole number of octets")
     attributes = _read_attributes(der.children(der.expect(rest[0], _ATTRIBUTES)) if rest else [])
     name = read_name(subject)
+    if key.shape.kind in ENCAPSULATING:
+        proof = info.raw, algorithm.raw, octets
+        return _with_statement(data, name, key, attributes, proof if verify else None)
     # The dearest step comes last: nothing is verified that would be refused anyway.
     if verify:
         keys.verify(key.public, algorithm, octets, info.raw, allow_sha1=allow_sha1, allow_md5=allow_md5)
@@ -266,6 +269,35 @@ def _parse(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> C
         extensions=attributes.extensions,
         attributes=attributes.others,
         challenge_password=attributes.challenge_password,
+    )
+
+
+def _with_statement(
+    data: bytes,
+    name: DistinguishedName,
+    key: keys.PublicKey,
+    attributes: _Attributes,
+    proof: tuple[bytes, bytes, bytes] | None,
+) -> Csr:
+    """Return a request for a key that can't sign; its statement must be there and is to be proven, unless recorded."""
+    said = [attribute for attribute in attributes.others if attribute.oid == STATEMENT_OF_POSSESSION]
+    statement = None
+    if proof is not None:
+        if len(said) != 1 or len(said[0].values) != 1:
+            raise BadProof(f"an {key.shape} key can't sign: a statement of possession must be there (RFC 9883)")
+        statement = read_statement(said[0].values[0], *proof)
+    return Csr(
+        der=data,
+        subject=name,
+        spki=key.spki,
+        key=key.public,
+        key_shape=key.shape,
+        names=attributes.names,
+        extensions=attributes.extensions,
+        attributes=tuple(attribute for attribute in attributes.others if attribute not in said),
+        challenge_password=attributes.challenge_password,
+        proof=Proof.STATEMENT,
+        statement=statement,
     )
 
 
@@ -301,9 +333,6 @@ def _read_attributes(attributes: list[der.Tlv]) -> _Attributes:
     return _Attributes(extensions, names, challenge, tuple(others))
 
 
-    if key.shape.kind in ENCAPSULATING:
-        proof = info.raw, algorithm.raw, octets
-        return _with_statement(data, name, key, attributes, proof if verify else None)
 def _single(values: list[der.Tlv]) -> der.Tlv:
     if len(values) != 1:
         raise MalformedCsr("an attribute of one value has none or several (RFC 2985 section 5.4)")
@@ -316,32 +345,3 @@ def _read_extension(element: der.Tlv) -> RequestedExtension:
     return RequestedExtension(
         der.read_oid(der.expect(oid, der.OID).content), critical, der.expect(value, der.OCTET_STRING).content
     )
-def _with_statement(
-    data: bytes,
-    name: DistinguishedName,
-    key: keys.PublicKey,
-    attributes: _Attributes,
-    proof: tuple[bytes, bytes, bytes] | None,
-) -> Csr:
-    """Return a request for a key that can't sign; its statement must be there and is to be proven, unless recorded."""
-    said = [attribute for attribute in attributes.others if attribute.oid == STATEMENT_OF_POSSESSION]
-    statement = None
-    if proof is not None:
-        if len(said) != 1 or len(said[0].values) != 1:
-            raise BadProof(f"an {key.shape} key can't sign: a statement of possession must be there (RFC 9883)")
-        statement = read_statement(said[0].values[0], *proof)
-    return Csr(
-        der=data,
-        subject=name,
-        spki=key.spki,
-        key=key.public,
-        key_shape=key.shape,
-        names=attributes.names,
-        extensions=attributes.extensions,
-        attributes=tuple(attribute for attribute in attributes.others if attribute not in said),
-        challenge_password=attributes.challenge_password,
-        proof=Proof.STATEMENT,
-        statement=statement,
-    )
-
-

@@ -103,11 +103,6 @@ def _facts(given: Given) -> Facts:
     )
 
 
-@cache
-def _key(word: str) -> SubjectKey:
-    """Return a public key of this shape, the same each time; whoever reads this knows its private part."""
-    kind, _, size = word.partition(":")
-    if kind == "rsa":
 _SEEDED: dict[str, tuple[Callable[[bytes], Any], int]] = {
     "ml-dsa-44": (mldsa.MLDSA44PrivateKey.from_seed_bytes, 32),
     "ml-dsa-65": (mldsa.MLDSA65PrivateKey.from_seed_bytes, 32),
@@ -117,18 +112,23 @@ _SEEDED: dict[str, tuple[Callable[[bytes], Any], int]] = {
 }
 
 
+@cache
+def _key(word: str) -> SubjectKey:
+    """Return a public key of this shape, the same each time; whoever reads this knows its private part."""
+    kind, _, size = word.partition(":")
+    if kind == "rsa":
         return _rsa_key(int(size))
     if kind == "ec":
         return ec.derive_private_key(0xC0FFEE, _CURVES[size]).public_key()
+    if kind in _SEEDED:
+        made, seed = _SEEDED[kind]
+        public: SubjectKey = made(bytes(seed)).public_key()
+        return public
     return ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
 
 
 def _rsa_key(bits: int) -> rsa.RSAPublicKey:
     """Return a key without any known weakness; nobody knows, nor needs to know, what its modulus is made of."""
-    if kind in _SEEDED:
-        made, seed = _SEEDED[kind]
-        public: SubjectKey = made(bytes(seed)).public_key()
-        return public
     number = int.from_bytes(b"".join(sha256(bytes([count])).digest() for count in range(64)), "big")
     modulus = number >> (2048 * 8 - bits) | 1 << (bits - 1) | 1
     while True:

@@ -310,6 +310,10 @@ class Enrollment:
             return Refused(internal(repr(error)))
 
     async def _submit(self, request: EnrollmentRequest, key: bytes, companion: Companion | None) -> Outcome:
+        if request.csr.statement is not None:
+            problem = await possession.objection(self._store, request.csr, request.now)
+            if problem is not None:
+                return await self._refuse(_refusal(self._request_id(), request, _No(problem)))
         serial = self._serial_number()
         if self._gather is not None:
             request = await self._gather(request)
@@ -324,10 +328,6 @@ class Enrollment:
             log.exception("enrollment_failed")
             return await self._refuse(_refusal(self._request_id(), request, _No(internal(repr(error)))))
 
-        if request.csr.statement is not None:
-            problem = await possession.objection(self._store, request.csr, request.now)
-            if problem is not None:
-                return await self._refuse(_refusal(self._request_id(), request, _No(problem)))
     async def _claim(
         self,
         request: EnrollmentRequest,

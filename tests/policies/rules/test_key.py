@@ -30,7 +30,6 @@ def test_a_key_that_is_not_on_the_list_is_denied(key: str) -> None:
     assert rules(judge(key=key)) == {"key.allowed"}
 
 
-def test_ed25519_is_taken_where_it_is_listed() -> None:
 @pytest.mark.parametrize("kind", POST_QUANTUM)
 def test_a_post_quantum_key_is_taken_where_it_is_listed_for_what_it_can_do(kind: str) -> None:
     assert rules(judge(key=kind)) == {"key.allowed"}
@@ -41,6 +40,7 @@ def test_a_post_quantum_key_is_taken_where_it_is_listed_for_what_it_can_do(kind:
         judge({"key": {"allowed": [kind]}, "key_usage": {"forced_for": {kind: [other]}}}, key=kind)
 
 
+def test_ed25519_is_taken_where_it_is_listed() -> None:
     assert approved(judge({"key": {"allowed": ["ed25519"]}}, key="ed25519"))
 
 
