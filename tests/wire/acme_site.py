@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import socket
 import sqlite3
+import ssl
+import tempfile
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -23,8 +27,8 @@ from tests.wire.running import openssl_verify, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from server.deployment.folder import Deployment
     from tests.wire.running import RunningServer
 
 SETTINGS = """\
@@ -83,6 +87,22 @@ class AcmeSite:
             rows = database.execute("SELECT der FROM certificates WHERE revoked_at IS NOT NULL")
             return certificate in [x509.load_der_x509_certificate(der) for (der,) in rows]
 
+    def served(self, name: str) -> x509.Certificate | None:
+        """Return what a TLS client sees at `tls_port` that trusts the root and asks for this name; None if it fails."""
+        context = ssl.create_default_context(cafile=self.server.root_pem)
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", self.tls_port), 10) as plain,
+                context.wrap_socket(plain, server_hostname=name) as connection,
+            ):
+                der = connection.getpeercert(binary_form=True)
+        except OSError:
+            return None
+        assert der is not None
+        certificate = x509.load_der_x509_certificate(der)
+        assert self.server.is_stored(certificate)
+        return certificate
+
     @contextmanager
     def web(self, folder: Path) -> Iterator[Path]:
         """Serve a folder where http-01 looks; yield the folder below it that tokens belong in."""
@@ -106,33 +126,42 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def acme_site(folder: Path) -> Iterator[AcmeSite]:
-    """Serve a new deployment below `folder` with a second directory and a profile for a week beside the other."""
-    records, hook = folder / "records", folder / "dns-hook"
-    records.touch()
-    hook.write_text(HOOK.replace("RECORDS", str(records)))
-    hook.chmod(0o755)
+    """Serve a new deployment in `folder` with a second directory and a profile for a week beside the other."""
+    with tempfile.TemporaryDirectory(prefix="certwright-dns-") as shared:
+        # hooks of every user write here
+        Path(shared).chmod(0o755)
+        records, hook = Path(shared) / "records", Path(shared) / "hook"
+        records.touch()
+        records.chmod(0o666)
+        hook.write_text(HOOK.replace("RECORDS", str(records)))
+        hook.chmod(0o755)
 
-    def look(name: str) -> list[str] | int:
-        lines = (line.split() for line in records.read_text().splitlines())
-        return [text for owner, text in lines if owner == name] or 3
+        def look(name: str) -> list[str] | int:
+            lines = (line.split() for line in records.read_text().splitlines())
+            return [text for owner, text in lines if owner == name] or 3
 
-    dns = DnsServer(look)
-    https, http, admin, http01, tls = free_ports(5)
-    deployment = create(folder / "deployment", ports=Ports(https, http, admin, http01), clock=system_clock)
-    settings = SETTINGS.replace("DNS", str(dns.port)).replace("TLS", str(tls))
+        dns = DnsServer(look)
+        tls = free_ports(1)[0]
+        server = serve(_deployment(folder / "deployment", dns_port=dns.port, tls_port=tls))
+        try:
+            yield AcmeSite(server, tls, records, hook)
+            assert server.process.stop() == 0, server.process.tail()
+        finally:
+            server.process.kill()
+            dns.close()
+
+
+def _deployment(folder: Path, *, dns_port: int, tls_port: int) -> Deployment:
+    https, http, admin, http01 = free_ports(4)
+    deployment = create(folder, ports=Ports(https, http, admin, http01), clock=system_clock)
+    settings = SETTINGS.replace("DNS", str(dns_port)).replace("TLS", str(tls_port))
     text = deployment.config.read_text().replace("    profiles: [tls-server]\n", settings)
     _, _, endpoint = text.partition("\n  acme/default:\n")
     deployment.config.write_text(f"{text.rstrip()}\n  acme/bound:\n{BOUND}{endpoint}")
-    (deployment.folder / "secrets" / "eab.key").write_text("0f" * 32)
-    profile = deployment.folder / "policies" / "tls-server.yaml"
+    (folder / "secrets" / "eab.key").write_text("0f" * 32)
+    profile = folder / "policies" / "tls-server.yaml"
     policy = profile.read_text().partition("\ntests:")[0].replace("wildcards: forbidden", "wildcards: allowed")
     profile.write_text(policy)
     short = re.sub(r"validity:.*", "validity: {default: 7d, max: 8d, issuer_end: shorten}", policy)
     profile.with_name("short.yaml").write_text(short.replace("  tls-server:", "  short:"))
-    server = serve(deployment)
-    try:
-        yield AcmeSite(server, tls, records, hook)
-        assert server.process.stop() == 0, server.process.tail()
-    finally:
-        server.process.kill()
-        dns.close()
+    return deployment

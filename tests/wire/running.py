@@ -7,10 +7,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from cryptography import x509
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from server.deployment.folder import Deployment
 
+T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = (str(Path(sys.executable).with_name("certwright")),)
 
@@ -160,6 +162,16 @@ def run(
     if check and done.returncode:
         pytest.fail(f"{command[0]} ended with {done.returncode}\n{done.stdout}\n{done.stderr}", pytrace=False)
     return done
+
+
+def until(look: Callable[[], T | None], alive: Callable[[], bool], log: Callable[[], str], seconds: float = 60) -> T:
+    """Return what `look` finds as soon as it finds something; what is not `alive` any more fails the test."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and alive():
+        if (found := look()) is not None:
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"it did not get there:\n{log()[-4000:]}", pytrace=False)
 
 
 def require_program(name: str, hint: str) -> str:
