@@ -15,6 +15,7 @@ from server.app.acme import (
     proofs_by_profile,
     rate_limits,
 )
+from server.app.alternate_chains import load_alternate_chains
 from server.app.est import expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
@@ -70,6 +71,10 @@ class Services:
         """Return what gives the chain of an issuer; None is the only one."""
         issuers = self.material.issuers
         return issuers[issuer].chain if issuer is not None else next(iter(issuers.values())).chain
+
+    def issuing(self) -> tuple[x509.Certificate, ...]:
+        """Return the issuing CAs' own certificates."""
+        return tuple(issuer.chain()[0] for issuer in self.material.issuers.values())
 
     def current_crl(self, issuer: str | None) -> Callable[[], bytes | None]:
         """Return what gives the newest revocation list of an issuer; None is the only one."""
@@ -209,6 +214,8 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             caa=shown.caa,
             by_profile=proofs_by_profile(config),
             limits=rate_limits(config.rate_limits),
+            keep_orders=config.keep_orders,
+            alternate_chains=load_alternate_chains(name, services.config, Reader(services.config), services.issuing()),
             clock=services.clock,
             decide=services.material.policies.decide,
             profiles=acme_profiles(config.profiles, services.material.policies),

@@ -22,6 +22,15 @@ def _from_a_minute_to_a_day(value: timedelta) -> timedelta:
 RenewalCheck = Annotated[Duration, AfterValidator(_from_a_minute_to_a_day)]
 
 
+def _month(value: timedelta) -> timedelta:
+    if value < timedelta(days=30):
+        raise ValueError("at least 30d: clients come back to their orders for weeks")
+    return value
+
+
+OrderRetention = Annotated[Duration, AfterValidator(_month)]
+
+
 @dataclass(frozen=True, slots=True)
 class RateConfig:
     """So many in so long."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from policies.document import Strict
 from policies.request import ENDPOINT_PROTOCOLS, EndpointName
-from server.config.acme import ExternalAccountsConfig, RateLimitsConfig, RenewalCheck
+from server.config.acme import ExternalAccountsConfig, OrderRetention, RateLimitsConfig, RenewalCheck
 from server.config.est import EstEndpointConfig
 from server.config.profiled import Profiled
 from server.config.proofs import ProfileProofs, ProofsConfig
@@ -24,6 +25,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
     Attributes:
         by_profile: what is different for orders of some profiles.
         renewal_check: how often clients look whether the renewal window of a certificate has moved (RFC 9773).
+        alternate_chains: PEM files of other chains, each beginning with another certificate of an issuing CA.
+        keep_orders: for how long orders are kept after they, or their certificates, expired; at least 30d.
         rate_limits: how much is allowed in how long.
         external_accounts: whether accounts are bound to keys that were handed out; None: they are not.
         danger_test_mode: what is made hard for clients, with profiles for testing only; None: nothing is.
@@ -31,6 +34,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
 
     by_profile: Mapping[str, ProfileProofs] = {}
     renewal_check: RenewalCheck = Field(default="6h", validate_default=True)
+    alternate_chains: tuple[Path, ...] = ()
+    keep_orders: OrderRetention = Field(default="90d", validate_default=True)
     rate_limits: RateLimitsConfig = RateLimitsConfig()
     external_accounts: ExternalAccountsConfig | None = None
     danger_test_mode: TestModeConfig | None = None

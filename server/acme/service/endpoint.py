@@ -16,6 +16,8 @@ from server.store import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from cryptography import x509
+
     from policies.decision import Decision
     from policies.request import EnrollmentRequest
     from server.acme.challenges import ChallengeType
@@ -49,6 +51,7 @@ class Timing:
         retries: the pauses between attempts of one validation, in seconds.
         attempt_lease: how long an attempt belongs to the process that makes it; longer than any attempt takes.
         sweep: seconds between looks for validations that a dead process left behind.
+        forget: seconds between looks for what is old enough to be removed.
         caa_again: for how long CAA records that were found are good (CA/Browser Forum BR 3.2.2.8).
         settle: seconds that reading an authorization waits for an attempt that is just going on.
         finalize: seconds that finalize waits for the certificate before it answers ``processing``.
@@ -59,6 +62,7 @@ class Timing:
     retries: Sequence[float] = (5.0, 10.0)
     attempt_lease: timedelta = timedelta(seconds=20)
     sweep: float = 5.0
+    forget: float = 3600.0
     caa_again: timedelta = timedelta(hours=8)
     settle: float = 1.0
     finalize: float = 15.0
@@ -127,6 +131,8 @@ class AcmeEndpoint:
         caa: judges the CAA records of names; None where they are not looked at.
         by_profile: how control is shown for orders of some profiles; for others, it is `challenges` and `caa`.
         limits: how much of what is allowed in how long.
+        alternate_chains: other chains, each beginning with another certificate of an issuing CA.
+        keep_orders: for how long orders are kept after they, or their certificates, expired.
     """
 
     label: str
@@ -146,6 +152,8 @@ class AcmeEndpoint:
     caa: Caa | None = None
     by_profile: Mapping[str, Proofs] = field(default_factory=dict)
     limits: RateLimits = field(default_factory=RateLimits)
+    keep_orders: timedelta = timedelta(days=90)
+    alternate_chains: tuple[tuple[x509.Certificate, ...], ...] = ()
 
     def proofs(self, profile: str | None) -> Proofs:
         """Return how control over names is shown for orders of a profile."""

@@ -9,8 +9,6 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from ca.csr import MalformedCsr, parse_csr
 from ca.names import DnsName, IpAddress, MalformedName, dns_name
 from policies.request import EnrollmentRequest, Kind
@@ -31,6 +29,7 @@ from server.acme.records import orders
 from server.acme.records.authorizations import find_authorizations
 from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import missing
+from server.acme.service.certificates import chain_text
 from server.acme.service.orders import names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Refused
@@ -217,8 +216,7 @@ class Finalization:
 @lru_cache(maxsize=8)
 def _chain(certificates: tuple[x509.Certificate, ...]) -> tuple[str, str]:
     """Return the chain in PEM without the root, which clients have or must not take from here, and its SHA-256."""
-    parts = [each for each in certificates if each.issuer != each.subject]
-    pem = "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in parts)
+    pem = chain_text(certificates)
     return pem, hashlib.sha256(pem.encode("ascii")).hexdigest()
 
 

@@ -1,8 +1,7 @@
-"""Orders and certificates (RFC 8555 sections 7.4 and 7.4.2)."""
+"""Orders (RFC 8555 section 7.4)."""
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -61,7 +60,7 @@ def requester(account: str, names: tuple[DnsName | IpAddress, ...], address: str
 
 
 class Orders:
-    """newOrder, orders and their certificates."""
+    """newOrder and orders."""
 
     def __init__(
         self,
@@ -163,17 +162,6 @@ class Orders:
         if found.status == OrderStatus.PROCESSING:
             self._finalization.resume(found)
         return order_reply(found, signed, 200, self._endpoint.timing.processing_retry)
-
-    async def certificate(self, call: Call, order: str) -> Reply:
-        """Answer POST-as-GET to a certificate: the leaf, then each that certifies the one before (section 7.4.2)."""
-        signed = await self._reader(call, order)
-
-        def work(connection: sa.Connection) -> tuple[bytes, str] | Rejected:
-            return orders.find_certificate(connection, signed.owner, order) or missing(connection, signed)
-
-        der, chain = await self._endpoint.read(work)
-        pem = ssl.DER_cert_to_PEM_cert(der) + chain
-        return Reply(200, pem.encode("ascii"), content_type="application/pem-certificate-chain")
 
     async def _reader(self, call: Call, order: str) -> Signed:
         signed = await self._authentication.by_account(call)
