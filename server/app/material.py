@@ -172,7 +172,7 @@ class _Loader:
         keys = Keyring(current, tuple(ra for ra in previous if ra is not None), rollover)
         if endpoint.ra_renewal is not None:
             passphrase = self._passphrase((*here, "ra"), endpoint.ra.passphrase_file) or None
-            folder = RaFolder(endpoint.ra_renewal.folder, passphrase)
+            folder = RaFolder(endpoint.ra_renewal.folder, passphrase, same_key=endpoint.ra.hsm is not None)
             self._attempt((*here, "ra_renewal", "folder"), walk, keys, folder)
         return keys
 

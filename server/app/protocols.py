@@ -193,7 +193,7 @@ def scep_rounds(services: Services) -> tuple[RaRenewal | Superseded, ...]:
                 endpoint=name,
                 profile=renewal.profile,
                 before=renewal.before,
-                folder=RaFolder(renewal.folder, passphrase or None),
+                folder=RaFolder(renewal.folder, passphrase or None, same_key=config.ra.hsm is not None),
                 keys=services.material.ra_keys[name],
                 enrollment=services.enrollment,
                 clock=services.clock,

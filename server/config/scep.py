@@ -58,12 +58,12 @@ class Rollover(Strict):
 
 
 class RaRenewal(Strict):
-    """How the server renews its own RA.
+    """How the server renews its own RA: with a new key, or with the same one where that is in an HSM.
 
     Attributes:
         profile: the profile that judges it.
         before: how long before the end of the certificate.
-        folder: where the server keeps the new keys and certificates.
+        folder: where the server keeps the new keys and certificates; of a key in an HSM the certificates alone.
     """
 
     profile: str
@@ -147,12 +147,6 @@ class ScepEndpointConfig(Profiled):
     ca_certificates: Literal["ra+chain", "ra+ca", "ra-only", "chain", "ca-only"] = "ra+chain"
     status_content: Literal["auto", "omit", "empty"] = "auto"
     signing_time: Duration | None = Field(default=None)
-
-    @model_validator(mode="after")
-    def _renews_what_is_in_a_file(self) -> ScepEndpointConfig:
-        if self.ra_renewal is not None and self.ra.hsm is not None:
-            raise ValueError("ra_renewal makes keys in files; an RA whose key is in an HSM is renewed by a person")
-        return self
 
     @model_validator(mode="after")
     def _fails_closed(self) -> ScepEndpointConfig:

@@ -7,7 +7,7 @@ because such a key may live in a device.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from server.cms.algorithms import Digest, KeyTransport
 
 _LEAST_BITS = 2048
+T = TypeVar("T")
 
 
 class RaConfigurationError(ValueError):
@@ -55,6 +56,15 @@ class RaKey:
         self.bits = key.key_size
         self._octets = (key.key_size + 7) // 8
 
+    @property
+    def key(self) -> rsa.RSAPrivateKey:
+        """The key itself, for work within `done` alone."""
+        return self._key
+
+    def under(self, certificate: x509.Certificate) -> RaKey:
+        """Return the same key under another certificate. Raises RaConfigurationError."""
+        return RaKey(certificate, self._key, self._queue)
+
     async def unwrap(self, encrypted_key: bytes, transport: KeyTransport) -> bytes | None:
         """Return the content key, None when it can't be had.
 
@@ -63,15 +73,16 @@ class RaKey:
         """
         octets, scheme = encrypted_key.rjust(self._octets, b"\x00"), transport.padding()
         try:
-            return await self._done(lambda: self._key.decrypt(octets, scheme))
+            return await self.done(lambda: self._key.decrypt(octets, scheme))
         except ValueError:
             return None
 
     async def sign(self, octets: bytes, digest: Digest) -> bytes:
         """Return the PKCS#1 v1.5 signature over some octets."""
-        return await self._done(lambda: self._key.sign(octets, padding.PKCS1v15(), digest.hash))
+        return await self.done(lambda: self._key.sign(octets, padding.PKCS1v15(), digest.hash))
 
-    async def _done(self, work: Callable[[], bytes]) -> bytes:
+    async def done(self, work: Callable[[], T]) -> T:
+        """Return what the work comes to; with a key in a device it waits for its turn."""
         if self._queue is None:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._queue, work)

@@ -1,4 +1,6 @@
-"""The RA renews its own certificate before it ends, with a new key, through the one door like everybody else.
+"""The RA renews its own certificate before it ends, through the one door like everybody else.
+
+With a new key; one in an HSM stays, because it has not been where it could be copied.
 
 Each new pair is kept in a folder under the serial number of the certificate that it follows, so that every process of
 the server, now or after a restart, finds it by walking from the configured one.
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ca.csr import parse_csr
+from ca.issuer import IssuerUnavailable
 from ca.names import names_of, subject_of
 from policies.request import CertificateEvidence, EnrollmentRequest, Kind, Renewed, Requester
 from server.outcome import Issued
@@ -52,11 +55,13 @@ class RaFolder:
     Args:
         folder: where they are; made when it isn't there.
         passphrase: encrypts the keys; None leaves them as they are.
+        same_key: whether the key stays and is not here, as that of an HSM.
     """
 
-    def __init__(self, folder: Path, passphrase: bytes | None) -> None:
+    def __init__(self, folder: Path, passphrase: bytes | None, *, same_key: bool = False) -> None:
         self._folder = folder
         self._passphrase = passphrase
+        self._same_key = same_key
 
     def follow(self, ra: RaKey) -> RaKey | None:
         """Return the pair that follows one, None when there is none. Raises RaConfigurationError for a bad one."""
@@ -64,9 +69,12 @@ class RaFolder:
         if not certificate.exists():
             return None
         try:
+            if self._same_key:
+                return ra.under(x509.load_pem_x509_certificate(certificate.read_bytes()))
             return load_ra_key(certificate.read_bytes(), key.read_bytes(), self._passphrase)
-        except OSError as error:
-            raise RaConfigurationError(f"{key} can't be read") from error
+        except (OSError, ValueError) as error:
+            what = error if isinstance(error, RaConfigurationError) else "can't be read"
+            raise RaConfigurationError(f"{certificate} or its key: {what}") from error
 
     def key(self, ra: RaKey, make: Callable[[], rsa.RSAPrivateKey]) -> rsa.RSAPrivateKey:
         """Return the key for the pair to follow; the first process that asks makes it.
@@ -74,9 +82,10 @@ class RaFolder:
         Raises:
             RaConfigurationError: it can't be written or read.
         """
+        if self._same_key:
+            return ra.key
         path = self._paths(ra)[1]
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
                 self._write(path, self._encoded(make()))
             key = load_pem_private_key(path.read_bytes(), self._passphrase)
@@ -105,6 +114,7 @@ class RaFolder:
     @staticmethod
     def _write(path: Path, content: bytes) -> None:
         """Write a file that is there whole or not at all; who comes second leaves the first one's."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
@@ -123,6 +133,11 @@ def walk(keys: Keyring, folder: RaFolder) -> None:
     """Make the newest pair of the folder the current one. Raises RaConfigurationError for one that can't serve."""
     while (newer := folder.follow(keys.current)) is not None:
         keys.renew(newer)
+
+
+def _csr(old: x509.Certificate, key: rsa.RSAPrivateKey) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder(old.subject)
+    return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
 
 
 class RaRenewal:
@@ -168,22 +183,21 @@ class RaRenewal:
             if self._clock() < current.certificate.not_valid_after_utc - self._before:
                 return
             key = self._folder.key(current, lambda: self._make(current.bits))
-            outcome = await self._enrollment.submit(self._request(current.certificate, key))
+            csr = await current.done(lambda: _csr(current.certificate, key))
+            outcome = await self._enrollment.submit(self._request(current.certificate, csr))
             if not isinstance(outcome, Issued):
                 _log.error("RA not renewed", endpoint=str(self._endpoint), outcome=repr(outcome))
                 return
             RaKey(x509.load_der_x509_certificate(outcome.certificate), key)  # refuses what clients can't work with
             self._folder.keep(current, outcome.certificate)
             walk(self._keys, self._folder)
-        except RaConfigurationError as error:
+        except (RaConfigurationError, IssuerUnavailable) as error:  # the second from an HSM that does not answer
             _log.error("RA not renewed", endpoint=str(self._endpoint), cause=str(error))
             return
         until = self._keys.current.certificate.not_valid_after_utc
         _log.warning("RA renewed", endpoint=str(self._endpoint), until=until.isoformat())
 
-    def _request(self, old: x509.Certificate, key: rsa.RSAPrivateKey) -> EnrollmentRequest:
-        builder = x509.CertificateSigningRequestBuilder(old.subject)
-        csr = parse_csr(builder.sign(key, SHA256()).public_bytes(Encoding.DER))
+    def _request(self, old: x509.Certificate, csr: bytes) -> EnrollmentRequest:
         subject, names, serial = subject_of(old), names_of(old), old.serial_number
         end = old.not_valid_after_utc
         evidence = CertificateEvidence(subject, names, serial, end, "own", self._profile, self._endpoint)
@@ -193,7 +207,7 @@ class RaRenewal:
             kind=Kind.RENEW,
             endpoint=self._endpoint,
             profile=self._profile,
-            csr=csr,
+            csr=parse_csr(csr),
             requester=Requester(f"certificate:{serial:x}", (evidence,)),
             now=self._clock(),
             renewed=Renewed(serial, subject, names, spki, old.not_valid_before_utc, end, self._profile, self._endpoint),

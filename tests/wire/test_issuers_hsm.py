@@ -22,10 +22,11 @@ from server.clock import system_clock
 from tests.fakes.softhsm import PIN, make_token
 from tests.wire.devices import device, openssl
 from tests.wire.issuing import add_issuer, enroll, make_deployment
-from tests.wire.running import COMMAND, require_program, run, serve
+from tests.wire.running import COMMAND, REPOSITORY, require_program, run, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from subprocess import CompletedProcess
 
     from ca.backends.hsm import Token
     from server.deployment.folder import Deployment
@@ -96,7 +97,11 @@ def put_ra_into(deployment: Deployment, token: Token, hsm: str) -> None:
     made = ceremony.make_ra_certificate(root_of(deployment), subject, now=system_clock(), key=key)
     (deployment.folder / "ra" / "ra.pem").write_bytes(made.certificate_pem())
     text = re.sub(r"(?m)^      key: ra/ra.key$", f"      hsm: {{{hsm}, key: ra}}", deployment.config.read_text())
-    deployment.config.write_text(re.sub(r"(?m)^      passphrase_file: ra/ra.passphrase\n", "", text))
+    text = re.sub(r"(?m)^      passphrase_file: ra/ra.passphrase\n", "", text)
+    renewal = "    ra_renewal: {profile: scep-ra, before: 3650d, folder: ra/renewed}\n"
+    deployment.config.write_text(text.replace("  scep/default:\n", f"  scep/default:\n{renewal}"))
+    (example,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "server/scep/README.md").read_text(), re.DOTALL)
+    (deployment.folder / "policies" / "scep-ra.yaml").write_text(example)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -111,16 +116,30 @@ def test_each_key_in_the_hsm_issues(server: RunningServer, tmp_path: Path, name:
     assert server.is_stored(certificate)
 
 
-def test_strongswan_enrolls_by_scep_with_an_ra_key_in_the_hsm(server: RunningServer, tmp_path: Path) -> None:
+def scep(server: RunningServer, ra: Path, *request: str | Path) -> CompletedProcess[str]:
     pki = require_program("pki", "apt-get install strongswan-pki libstrongswan-extra-plugins")
-    key = tmp_path / "router.key"
-    openssl("genrsa", "-out", key, "2048")
-    ra = server.folder / "ra" / "ra.pem"
-    done = run(
-        *(pki, "--scep", "--url", server.scep_url, "--in", key, "--dn", "CN=router-hsm", "--san", "router-hsm.example"),
-        *("--password", server.scep_challenge, "--cacert-enc", ra, "--cacert-sig", ra),
-        *("--cacert", server.chain_pem, "--cacert", server.root_pem, "--outform", "pem"),
+    return run(
+        *(pki, "--scep", "--url", server.scep_url, "--password", server.scep_challenge, "--outform", "pem", *request),
+        *("--cacert-enc", ra, "--cacert-sig", ra, "--cacert", server.chain_pem, "--cacert", server.root_pem),
     )
+
+
+def test_strongswan_enrolls_by_scep_with_an_ra_key_in_the_hsm(server: RunningServer, tmp_path: Path) -> None:
+    key, ra = tmp_path / "router.key", server.folder / "ra" / "ra.pem"
+    openssl("genrsa", "-out", key, "2048")
+    done = scep(server, ra, "--in", key, "--dn", "CN=router-hsm", "--san", "router-hsm.example")
+    assert server.is_stored(x509.load_pem_x509_certificate(done.stdout.encode()))
+
+
+def test_the_ra_in_the_hsm_has_renewed_its_certificate_and_kept_its_key(server: RunningServer, tmp_path: Path) -> None:
+    old = x509.load_pem_x509_certificate((server.folder / "ra" / "ra.pem").read_bytes())
+    (renewed,) = (server.folder / "ra" / "renewed").iterdir()
+    new = x509.load_pem_x509_certificate(renewed.read_bytes())
+    assert (new.public_key(), new.subject) == (old.public_key(), old.subject)
+    assert new.serial_number != old.serial_number
+    assert server.is_stored(new)
+    openssl("genrsa", "-out", tmp_path / "router.key", "2048")
+    done = scep(server, renewed, "--in", tmp_path / "router.key", "--dn", "CN=router-2", "--san", "router-2.example")
     assert server.is_stored(x509.load_pem_x509_certificate(done.stdout.encode()))
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ca.backends.local import LocalIssuer
 from ca.ceremony import make_issuing_ca, make_ra_certificate, make_root
+from ca.issuer import IssuerUnavailable
 from ca.lint import Linter
 from policies.profile import Ceilings, IssuerFacts, parse_policy
 from policies.profile_set import ProfileSet
@@ -65,12 +67,12 @@ def make(bits: int) -> rsa.RSAPrivateKey:
     return rsa_key("renewed-ra", bits)
 
 
-def renewal(lab: Lab, door: Enrollment, folder: Path, keys: Keyring) -> RaRenewal:
+def renewal(lab: Lab, door: Enrollment, folder: Path, keys: Keyring, *, same_key: bool = False) -> RaRenewal:
     return RaRenewal(
         endpoint=HERE,
         profile="scep-ra",
         before=timedelta(days=60),
-        folder=RaFolder(folder, b"passphrase"),
+        folder=RaFolder(folder, b"passphrase", same_key=same_key),
         keys=keys,
         enrollment=door,
         clock=lambda: lab.now[0],
@@ -110,6 +112,37 @@ async def test_the_ra_is_renewed_in_time_with_a_new_key_and_the_old_one_stays_go
     stored = await lab.store.read(list_certificates)
     assert "scep-ra" in {one.profile for one in stored}
     assert len(listed(tmp_path / "new")) == 2
+
+
+async def test_a_key_in_an_hsm_stays_and_gets_a_new_certificate(lab: Lab, door: Enrollment, tmp_path: Path) -> None:
+    """The queue stands for the HSM's, through which alone its key may be used."""
+    with ThreadPoolExecutor(1) as queue:
+        keys = lab.keys = Keyring(RaKey(OLD.certificate, rsa_key("ra"), queue))
+        lab.pass_time(timedelta(days=31))
+        await renewal(lab, door, tmp_path / "new", keys, same_key=True).check()
+        new, old = keys.live()
+        assert new.certificate.public_key() == old.certificate.public_key()
+        assert new.certificate.not_valid_after_utc > old.certificate.not_valid_after_utc
+        assert [path.suffix for path in listed(tmp_path / "new")] == [".pem"], "there is no key to keep"
+        for ra in (new, old):
+            assert (await lab.ask(enrollment(ra.addressed.der))).status == "0"
+        later = Keyring(RaKey(OLD.certificate, rsa_key("ra"), queue))
+        walk(later, RaFolder(tmp_path / "new", None, same_key=True))
+        assert later.current.certificate == new.certificate
+
+
+async def test_an_hsm_that_does_not_answer_is_asked_again_at_the_next_check(
+    lab: Lab, door: Enrollment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Silent(Executor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            raise IssuerUnavailable("the HSM does not answer")
+
+    keys = Keyring(RaKey(OLD.certificate, rsa_key("ra"), Silent()))
+    lab.pass_time(timedelta(days=31))
+    await renewal(lab, door, tmp_path / "new", keys, same_key=True).check()
+    assert keys.current.certificate == OLD.certificate
+    assert "the HSM does not answer" in "".join(capsys.readouterr())
 
 
 async def test_other_processes_and_the_next_start_find_the_new_pair(lab: Lab, door: Enrollment, tmp_path: Path) -> None:
