@@ -12,13 +12,16 @@ from ca.names import MalformedName, dns_name
 from policies.document import Strict
 from policies.fields import Template, listed, template
 from policies.patterns import (
-    REQUESTER,
     DnsPattern,
     DnsPatternField,
     EmailPatternField,
+    Known,
     NetworkField,
+    OtherPattern,
+    OtherPatternField,
     Pattern,
     UriPatternField,
+    sample,
 )
 
 
@@ -32,9 +35,9 @@ class _Kind(Strict):
         """The allowed patterns in words."""
         return listed(self.allowed)
 
-    def permits(self, value: Any, requester: str) -> bool:
+    def permits(self, value: Any, known: Known) -> bool:
         """Whether a name's value matches one of the allowed patterns."""
-        return any(pattern.matches(value, requester) for pattern in self.allowed)
+        return any(pattern.matches(value, known) for pattern in self.allowed)
 
     @model_validator(mode="after")
     def _range(self) -> _Kind:
@@ -45,7 +48,7 @@ class _Kind(Strict):
 
 def _dns_template(text: str) -> str:
     try:
-        dns_name(template(text).replace(REQUESTER, "x"))
+        dns_name(sample(template(text)))
     except MalformedName as error:
         raise ValueError(str(error)) from error
     return text
@@ -71,20 +74,20 @@ class DnsNames(_Kind):
     @cached_property
     def _sorted(self) -> tuple[frozenset[str], frozenset[str], tuple[str, ...], tuple[DnsPattern, ...]]:
         """The allowed patterns by kind: whole names, what follows one label, endings, and those with a placeholder."""
-        plain = [pattern for pattern in self.allowed if REQUESTER not in pattern.text]
+        plain = [pattern for pattern in self.allowed if "{" not in pattern.text]
         return (
             frozenset(pattern.fixed for pattern in plain if not pattern.stars),
             frozenset(pattern.fixed for pattern in plain if pattern.stars == "*"),
             tuple("." + pattern.fixed for pattern in plain if pattern.stars == "**"),
-            tuple(pattern for pattern in self.allowed if REQUESTER in pattern.text),
+            tuple(pattern for pattern in self.allowed if "{" in pattern.text),
         )
 
-    def permits(self, value: Any, requester: str) -> bool:
+    def permits(self, value: Any, known: Known) -> bool:
         """Whether a normalised DNS name matches one of the allowed patterns; as the patterns say, for many at once."""
         whole, below, endings, personal = self._sorted
         if value in whole or value.endswith(endings) or value.partition(".")[2] in below:
             return True
-        return any(pattern.matches(value, requester) for pattern in personal)
+        return any(pattern.matches(value, known) for pattern in personal)
 
 
 class IpAddresses(_Kind):
@@ -114,6 +117,24 @@ class Uris(_Kind):
     forbidden: tuple[UriPatternField, ...] = ()
 
 
+def _other_template(text: str) -> str:
+    if "*" in str(OtherPattern.parse(template(text))):
+        raise ValueError(f'"{text}" is a pattern; write the whole value')
+    return text
+
+
+class OtherNames(_Kind):
+    """otherNames in subjectAltName, by type."""
+
+    forced: tuple[Annotated[str, AfterValidator(_other_template)], ...] = ()
+    allowed: tuple[OtherPatternField, ...] = ()
+    default: tuple[Annotated[str, AfterValidator(_other_template)], ...] = ()
+    forbidden: tuple[OtherPatternField, ...] = ()
+
+
+NameKind = DnsNames | IpAddresses | EmailAddresses | Uris | OtherNames
+
+
 class Names(Strict):
     """subjectAltName, each kind for itself; a kind that is absent is forbidden."""
 
@@ -121,9 +142,10 @@ class Names(Strict):
     ip: IpAddresses | None = None
     email: EmailAddresses | None = None
     uri: Uris | None = None
+    other: OtherNames | None = None
 
     @cached_property
-    def kinds(self) -> tuple[tuple[str, DnsNames | IpAddresses | EmailAddresses | Uris], ...]:
+    def kinds(self) -> tuple[tuple[str, NameKind], ...]:
         """The kinds that there are, by their words."""
-        every = (("dns", self.dns), ("ip", self.ip), ("email", self.email), ("uri", self.uri))
+        every = (("dns", self.dns), ("ip", self.ip), ("email", self.email), ("uri", self.uri), ("other", self.other))
         return tuple((word, kind) for word, kind in every if kind is not None)

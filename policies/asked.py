@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ca import der
+from ca.names import DnsName, EmailAddress, IpAddress, Uri
 from ca.plan import KeyUsage
-from policies.patterns import REQUESTER
-from policies.request import EVIDENCE_WORDS, AccountEvidence
-from policies.words import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, EXTENSION_NAMES, KEY_USAGE
+from policies.patterns import NOBODY, REQUESTER, filled, placeholders
+from policies.request import EVIDENCE_WORDS, AccountEvidence, CertificateEvidence
+from policies.words import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, EXTENSION_NAMES, KEY_USAGE, SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ca.csr import Csr
-    from ca.names import GeneralName
+    from ca.names import DistinguishedName, GeneralName
+    from policies.patterns import Known
     from policies.request import EnrollmentRequest
 
-NOBODY = "\x00"
-"""Stands for a requester's name that can't be used in a certificate; no pattern with it matches anything."""
-
 _PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._@ -]{0,62}[A-Za-z0-9])?")
+_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._@: -]{0,62}[A-Za-z0-9])?")
 _BITS = tuple(KeyUsage)
 _READ = (KEY_USAGE, EXTENDED_KEY_USAGE, BASIC_CONSTRAINTS)
 
 
 class UnusableRequester(ValueError):
-    """A value depends on the requester's name, and that has characters that can't go into a certificate."""
+    """A value depends on something that is not there once, or has characters that can't go into a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,12 @@ class Asked:
     """What is asked for.
 
     Attributes:
-        requester: the requester's identity without its kind; `NOBODY` unless it is plain text of up to 64 characters.
+        requester: the requester's identity without its kind; ``NOBODY`` unless it is plain text of up to 64 characters.
         evidence: the words for the evidence that was presented.
         names: the names of the order for an ACME account, else those of the CSR.
         key_usage, purposes, ca: the CSR's keyUsage, extendedKeyUsage (dotted) and basicConstraints.
         unreadable: names of requested extensions that are not what their specification says; nothing was read of them.
+        known: what placeholders stand for.
     """
 
     requester: str
@@ -48,14 +51,15 @@ class Asked:
     purposes: tuple[str, ...] = ()
     ca: bool = False
     unreadable: tuple[str, ...] = ()
+    known: Known = field(default_factory=dict, compare=False)
 
     def fill(self, template: str) -> str:
-        """Put the requester's name into a value of the profile. Raises UnusableRequester."""
-        if REQUESTER not in template:
-            return template
-        if self.requester == NOBODY:
-            raise UnusableRequester("the requester's name can't be part of a certificate")
-        return template.replace(REQUESTER, self.requester)
+        """Put what placeholders stand for into a value of the profile. Raises UnusableRequester."""
+        for placeholder in placeholders(template):
+            if self.known[placeholder] == NOBODY:
+                what = "the requester's name" if placeholder == REQUESTER else f"what stands for {placeholder}"
+                raise UnusableRequester(f"{what} can't be part of a certificate")
+        return filled(template, self.known)
 
 
 def read_request(request: EnrollmentRequest) -> Asked:
@@ -68,9 +72,53 @@ def read_request(request: EnrollmentRequest) -> Asked:
     for one in evidence:
         if isinstance(one, AccountEvidence):
             names = one.authorized
+    known = _Known(request, requester)
     if any(extension.oid in _READ for extension in request.csr.extensions):
-        return Asked(requester, words, names, *_usages(request.csr))
-    return Asked(requester, words, names)
+        return Asked(requester, words, names, *_usages(request.csr), known=known)
+    return Asked(requester, words, names, known=known)
+
+
+class _Known(dict[str, str]):
+    """What placeholders stand for, found out when it is wanted: plain text of up to 64 characters, or `NOBODY`."""
+
+    def __init__(self, request: EnrollmentRequest, requester: str) -> None:
+        super().__init__({REQUESTER: requester})
+        self._request = request
+
+    def __missing__(self, placeholder: str) -> str:
+        source, _, word = placeholder.strip("{}").partition(".")
+        values = tuple(_values(self._request, source, word))
+        usable = len(values) == 1 and _VALUE.fullmatch(values[0]) is not None
+        return self.setdefault(placeholder, values[0] if usable else NOBODY)
+
+
+def _values(request: EnrollmentRequest, source: str, word: str) -> Iterator[str]:
+    """Yield what the CSR, the certificate that was shown, or a look-up has of the word."""
+    if source == "lookup":
+        name, _, key = word.partition(".")
+        for answer in request.facts.lookups:
+            if answer.name == name and answer.found:
+                yield from (text for field_, text in answer.values if field_ == key)
+        return
+    holders: list[tuple[DistinguishedName, tuple[GeneralName, ...]]] = []
+    if source == "csr":
+        holders.append((request.csr.subject, request.csr.names))
+    elif source == "certificate":
+        shown = (one for one in request.requester.evidence if isinstance(one, CertificateEvidence))
+        holders += ((one.subject, one.names) for one in shown)
+    for subject, names in holders:
+        if word in SUBJECT_ATTRIBUTES:
+            yield from subject.values(SUBJECT_ATTRIBUTES[word])
+        else:
+            yield from (str(name.value) for name in names if isinstance(name, _KINDS[word]))
+
+
+_KINDS: dict[str, type[DnsName | IpAddress | EmailAddress | Uri]] = {
+    "dns": DnsName,
+    "ip": IpAddress,
+    "email": EmailAddress,
+    "uri": Uri,
+}
 
 
 def _usages(csr: Csr) -> tuple[frozenset[KeyUsage], tuple[str, ...], bool, tuple[str, ...]]:

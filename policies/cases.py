@@ -132,6 +132,7 @@ class Given(Strict):
     issued_to_requester: int = 0
     issued_under_profile: int = 0
     key_renewals: int = 0
+    key_holders: tuple[str, ...] = ()
 
     @field_validator("key")
     @classmethod

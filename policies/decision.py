@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta  # noqa: TC003 - pydantic looks at the fields of Rate
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from ca.plan import CertificatePlan
 
 
@@ -85,6 +84,27 @@ class Trace:
     shadows: tuple[Finding, ...] = ()
 
 
+class Rate(NamedTuple):
+    """How many within a time."""
+
+    number: int
+    period: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaLimits:
+    """How many certificates are given, to be kept when the intent is written: others may come in the same instant.
+
+    Attributes:
+        active: how many valid certificates of the profile a requester may hold.
+        to_requester, under_profile: how many in a time.
+    """
+
+    active: int | None = None
+    to_requester: Rate | None = None
+    under_profile: Rate | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Approved:
     """The plan may be signed, once.
@@ -93,11 +113,13 @@ class Approved:
         plan: what may be signed.
         trace: how it came about.
         full_lint: whether the profile wants each certificate linted in full, however many like it were clean.
+        limits: how many there may be of the kind, None for any number.
     """
 
     plan: CertificatePlan
     trace: Trace
     full_lint: bool = False
+    limits: QuotaLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +154,7 @@ class Deferred:
     trace: Trace
     full_lint: bool = False
     terms: ApprovalTerms = ApprovalTerms()
+    limits: QuotaLimits | None = None
 
 
 Decision = Approved | Denied | Deferred

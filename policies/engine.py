@@ -78,12 +78,13 @@ def decide(question: Question, rules: Sequence[Rule] = RULES) -> Decision:
     if report.findings:
         return Denied(tuple(report.findings), trace)
     plan, full = _plan(question, draft), profile.sections.lint == "always"
+    limits = None if profile.sections.quota is None else profile.sections.quota.limits
     approval = profile.sections.approval
     if approval is not None and conditions.is_approval_needed(question, draft, approval):
         message = "a person must approve this request" if approval.count == 1 else "persons must approve this request"
         finding = Finding("approval", message, profile.place("approval"), limit=approval.limit)
-        return Deferred((finding,), plan, trace, full, approval.terms)
-    return Approved(plan, trace, full)
+        return Deferred((finding,), plan, trace, full, approval.terms, limits)
+    return Approved(plan, trace, full, limits)
 
 
 def _draft(question: Question, report: Report) -> Draft:

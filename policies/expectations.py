@@ -10,8 +10,8 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ca.names import DnsName, EmailAddress, GeneralName, IpAddress, Uri, dns_name, email_address, uri
-from policies.patterns import REQUESTER
+from ca.names import DnsName, EmailAddress, GeneralName, IpAddress, OtherName, Uri, dns_name, email_address, uri
+from policies.patterns import other_name
 from policies.words import SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _READERS: dict[str, tuple[type, Callable[[str], GeneralName]]] = {
     "ip": (IpAddress, lambda text: IpAddress(ipaddress.ip_address(text))),
     "email": (EmailAddress, email_address),
     "uri": (Uri, uri),
+    "other": (OtherName, other_name),
 }
 
 
@@ -98,7 +99,7 @@ def expectations(profile: Profile, min_rsa_bits: int) -> Expectations:
 def _subject(profile: Profile) -> Iterator[Wanted]:
     section = profile.sections.subject
     for word, template in section.forced.items():
-        if REQUESTER not in template:
+        if "{" not in template:
             yield Wanted(SUBJECT_ATTRIBUTES[word], template)
     for word, rule in section.allowed.items():
         if rule.required and word not in section.default:
@@ -109,7 +110,7 @@ def _only_value(rule: Text) -> str | None:
     """Return the one value that fits, None where there are several."""
     texts = {pattern.text for pattern in rule.like}
     text = texts.pop() if len(texts) == 1 else "*"
-    return None if "*" in text or REQUESTER in text else text
+    return None if "*" in text or "{" in text else text
 
 
 def _somebody(profile: Profile) -> tuple[tuple[Wanted, ...], tuple[type, ...]]:
@@ -124,7 +125,7 @@ def _names(profile: Profile) -> tuple[tuple[GeneralName, ...], tuple[type, ...]]
     left_open: list[type] = []
     for word, kind in profile.sections.names.kinds:
         type_, read = _READERS[word]
-        fixed += (read(text) for text in kind.forced if REQUESTER not in text)
+        fixed += (read(text) for text in kind.forced if "{" not in text)
         forced = len(set(kind.forced))
         if forced + len(kind.default) < kind.min:
             left_open += [type_] * (kind.min - forced)

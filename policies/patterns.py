@@ -1,32 +1,64 @@
 """The patterns of policy files. None is a regular expression: each can be read aloud, and matching takes linear time.
 
-``{requester}`` in a pattern stands for the requester's own name, literally.
+``{requester}`` in a pattern stands for the requester's own name, literally; so do the other placeholders for what they
+name. What is not known, or can't be part of a name, is something that equals nothing.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from ca.names import MalformedName, dns_name
+from ca import der
+from ca.names import MalformedName, OtherName, dns_name
+from policies.words import SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 REQUESTER = "{requester}"
+NOBODY = "\x00"
+"""Stands for what can't be used in a certificate; no pattern with it matches anything."""
 
 _PLACEHOLDER = re.compile(r"\{[^}]*\}?")
+_NAME_WORDS = "dns|ip|email|uri"
+_KNOWN = re.compile(
+    rf"\{{(requester|(csr|certificate)\.({'|'.join(SUBJECT_ATTRIBUTES)}|{_NAME_WORDS})"
+    r"|lookup\.[a-z][a-z0-9_]{0,62}\.[A-Za-z0-9_.-]{1,64})\}"
+)
+_KINDS = "{requester}, {csr.CN}, {certificate.serialNumber}, {lookup.NAME.FIELD}"
+
+Known = Mapping[str, str]
+"""What placeholders stand for, by the placeholder with its braces; it has an answer for each that is well written."""
 
 
 def known_placeholders(text: str) -> None:
-    """Raise ValueError when `text` has a placeholder other than ``{requester}``."""
+    """Raise ValueError when `text` has a placeholder that there is not."""
     for placeholder in _PLACEHOLDER.findall(text):
-        if placeholder != REQUESTER:
-            raise ValueError(f"{placeholder} is no placeholder; the one that there is: {REQUESTER}")
+        if not _KNOWN.fullmatch(placeholder):
+            raise ValueError(f"{placeholder} is no placeholder; those that there are: {_KINDS}")
+
+
+def placeholders(text: str) -> tuple[str, ...]:
+    """Return the placeholders in `text`, with their braces."""
+    return tuple(_PLACEHOLDER.findall(text)) if "{" in text else ()
+
+
+def filled(text: str, known: Known) -> str:
+    """Put in what is known."""
+    for placeholder in placeholders(text):
+        text = text.replace(placeholder, known[placeholder])
+    return text
+
+
+def sample(text: str) -> str:
+    """Put some word in for each placeholder, to see whether the rest makes sense."""
+    return _PLACEHOLDER.sub("x", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +79,11 @@ class Glob:
     def __str__(self) -> str:
         return self.text
 
-    def matches(self, value: str, requester: str) -> bool:
+    def matches(self, value: str, known: Known) -> bool:
         """Compare, case matters. Takes time linear in the length of `value` for each ``*``."""
         parts = self.parts
-        if REQUESTER in self.text:
-            parts = tuple(part.replace(REQUESTER, requester) for part in parts)
+        if "{" in self.text:
+            parts = tuple(filled(part, known) for part in parts)
         if len(parts) == 1:
             return value == parts[0]
         first, last = parts[0], parts[-1]
@@ -78,9 +110,9 @@ class DnsPattern:
     def parse(cls, text: str) -> DnsPattern:
         """Read a pattern. Raises ValueError where it can't match any DNS name or looks like another syntax."""
         known_placeholders(text)
-        first, _, rest = text.lower().partition(".")
-        stars = first if first in {"*", "**"} else ""
-        fixed = rest if stars else text.lower()
+        stars = next((first for first in ("*", "**") if text == first or text.startswith(f"{first}.")), "")
+        fixed = text[len(stars) + 1 :] if stars else text
+        fixed = fixed if "{" in fixed else fixed.lower()
         if not fixed:
             raise ValueError(f'"{text}" would be every name of every domain; name the domains: **.example.com')
         if "*" in fixed:
@@ -88,7 +120,7 @@ class DnsPattern:
                 f'"{text}": a star is the whole first label: *.example.com (one label), **.example.com (any)'
             )
         try:
-            dns_name(fixed.replace(REQUESTER, "x"))
+            dns_name(sample(fixed))
         except MalformedName as error:
             raise ValueError(str(error)) from error
         return cls(text, stars, fixed)
@@ -96,15 +128,15 @@ class DnsPattern:
     def __str__(self) -> str:
         return self.text
 
-    def matches(self, value: str, requester: str, *, covering: bool = False) -> bool:
+    def matches(self, value: str, known: Known, *, covering: bool = False) -> bool:
         """Compare with a normalised DNS name, label by label.
 
         Args:
             value: the name; its first label may be ``*``.
-            requester: what ``{requester}`` stands for.
+            known: what placeholders stand for.
             covering: also match a wildcard name that covers, among others, a name that this pattern matches.
         """
-        fixed = self.fixed.replace(REQUESTER, requester.lower()) if REQUESTER in self.fixed else self.fixed
+        fixed = filled(self.fixed, known).lower() if "{" in self.fixed else self.fixed
         if self.stars == "**":
             return value.endswith("." + fixed)
         first, _, rest = value.partition(".")
@@ -132,11 +164,11 @@ class EmailPattern:
     def __str__(self) -> str:
         return self.text
 
-    def matches(self, value: str, requester: str, *, covering: bool = False) -> bool:
+    def matches(self, value: str, known: Known, *, covering: bool = False) -> bool:
         """Compare; case matters before the @ (RFC 5280 section 4.2.1.6)."""
         del covering
         local, at, domain = value.rpartition("@")
-        return bool(at) and self.local.matches(local, requester) and self.domain.matches(domain, requester)
+        return bool(at) and self.local.matches(local, known) and self.domain.matches(domain, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +196,7 @@ class UriPattern:
     def __str__(self) -> str:
         return self.text
 
-    def matches(self, value: str, requester: str, *, covering: bool = False) -> bool:
+    def matches(self, value: str, known: Known, *, covering: bool = False) -> bool:
         """Compare segment by segment. A value with ``.`` or ``..`` segments is never below anything."""
         del covering
         segments = value.split("/")
@@ -173,7 +205,80 @@ class UriPattern:
         if self.deep and not {".", "..", ""}.isdisjoint(segments[len(self.segments) :]):
             return False
         pairs = zip(self.segments, segments, strict=False)
-        return all(not actual if glob is None else glob.matches(actual, requester) for glob, actual in pairs)
+        return all(not actual if glob is None else glob.matches(actual, known) for glob, actual in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPattern:
+    """An otherName: its type with text in which ``*`` is any run of characters, or with the one DER value, in hex.
+
+    Attributes:
+        type_id: the type, dotted.
+        glob: for the text of a value that is a UTF8String, IA5String or PrintableString; None where `octets` count.
+        octets: DER of the one value.
+    """
+
+    text: str
+    type_id: str
+    glob: Glob | None
+    octets: bytes = b""
+
+    @classmethod
+    def parse(cls, text: str) -> OtherPattern:
+        """Read ``upn:*@example.com``, ``1.3.6.1.4.1.311.20.2.3:*@example.com`` or ``1.2.3:#0403010203``.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        word, colon, rest = text.partition(":")
+        type_id = OTHER_NAMES.get(word, word)
+        if not colon or not rest or not re.fullmatch(r"[0-2](\.(0|[1-9][0-9]{0,9})){1,20}", type_id):
+            raise ValueError(f'"{text}" is no otherName; write upn:*@example.com, or the dotted type, a colon and text')
+        if not rest.startswith("#"):
+            return cls(text, type_id, Glob.parse(rest))
+        try:
+            octets = bytes.fromhex(rest[1:])
+            der.read(octets)
+        except (ValueError, der.MalformedDer) as error:
+            raise ValueError(f'"{text}": after # comes DER in hex') from error
+        return cls(text, type_id, None, octets)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def matches(self, value: OtherName, known: Known, *, covering: bool = False) -> bool:
+        """Compare type and value; a value that is no text matches only its own octets."""
+        del covering
+        if value.type_id != self.type_id:
+            return False
+        if self.glob is None:
+            return value.value == self.octets
+        text = other_text(value)
+        return text is not None and self.glob.matches(text, known)
+
+
+OTHER_NAMES = {"upn": "1.3.6.1.4.1.311.20.2.3", "xmppAddr": "1.3.6.1.5.5.7.8.5", "smtpUTF8Mailbox": "1.3.6.1.5.5.7.8.9"}
+"""Types of otherName whose values are UTF8Strings, by the words for them."""
+
+_TEXTS = {der.UTF8_STRING: "utf-8", der.IA5_STRING: "ascii", der.PRINTABLE_STRING: "ascii"}
+
+
+def other_name(text: str) -> OtherName:
+    """Return the otherName that is written like a pattern without stars: its text as UTF8String. Raises ValueError."""
+    pattern = OtherPattern.parse(text)
+    if pattern.glob is None:
+        return OtherName(pattern.type_id, pattern.octets)
+    return OtherName(pattern.type_id, der.tlv(der.UTF8_STRING, pattern.glob.text.encode()))
+
+
+def other_text(name: OtherName) -> str | None:
+    """Return the text of an otherName, None for a value that is not text without control characters."""
+    try:
+        value = der.read(name.value)
+        text = value.content.decode(_TEXTS[value.tag])
+    except (der.MalformedDer, KeyError, ValueError):
+        return None
+    return text if text.isprintable() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +304,10 @@ class Network:
         return self.text
 
     def matches(
-        self, address: ipaddress.IPv4Address | ipaddress.IPv6Address, requester: str, *, covering: bool = False
+        self, address: ipaddress.IPv4Address | ipaddress.IPv6Address, known: Known, *, covering: bool = False
     ) -> bool:
         """Whether the address is in the network; IPv4 and IPv6 are never mixed."""
-        del requester, covering
+        del known, covering
         return address.version == self.version and int(address) >> self.shift == self.prefix
 
 
@@ -260,10 +365,10 @@ class EndpointPattern:
 
     def matches(self, endpoint: str) -> bool:
         """Compare with ``protocol/label``."""
-        return self.glob.matches(endpoint, "")
+        return self.glob.matches(endpoint, {})
 
 
-Pattern = DnsPattern | EmailPattern | Network | UriPattern
+Pattern = DnsPattern | EmailPattern | Network | OtherPattern | UriPattern
 
 P = TypeVar("P")
 
@@ -282,6 +387,7 @@ _TEXT = WithJsonSchema({"type": "string"})
 GlobField = Annotated[Glob, _from_text(Glob.parse), _TEXT]
 DnsPatternField = Annotated[DnsPattern, _from_text(DnsPattern.parse), _TEXT]
 EmailPatternField = Annotated[EmailPattern, _from_text(EmailPattern.parse), _TEXT]
+OtherPatternField = Annotated[OtherPattern, _from_text(OtherPattern.parse), _TEXT]
 UriPatternField = Annotated[UriPattern, _from_text(UriPattern.parse), _TEXT]
 NetworkField = Annotated[Network, _from_text(Network.parse), _TEXT]
 CharactersField = Annotated[Characters, _from_text(Characters.parse), _TEXT]

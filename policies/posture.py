@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from policies.durations import duration_text
-from policies.patterns import REQUESTER
+from policies.patterns import REQUESTER, placeholders
 from policies.words import PURPOSES
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def _identity(profile: Profile) -> Iterator[Concern]:
 
 
 def _personal(patterns: Iterable[str]) -> bool:
-    return all(REQUESTER in pattern for pattern in patterns)
+    """Whether each pattern is bound to who the requester is, not only to what it says in the CSR."""
+    return all(any(not one.startswith("{csr.") for one in placeholders(pattern)) for pattern in patterns)
 
 
 def _powers(profile: Profile) -> Iterator[Concern]:

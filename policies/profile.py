@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ from policies.document import (
 )
 from policies.durations import duration_text
 from policies.fields import KEY_KINDS
+from policies.patterns import Glob, GlobField, placeholders
 from policies.request import ENDPOINT_PROTOCOLS
 from policies.sections import Sections
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ca.csr import Csr
     from policies.tree import Node
 
+_NOTHING_KNOWN: Mapping[str, str] = {}
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 
 _ONLY_FOR: dict[KeyUsage, frozenset[str]] = {
@@ -80,6 +82,9 @@ class IssuerFacts:
 
 class _File(Strict):
     version: Literal[1]
+    groups: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")], tuple[GlobField, ...]] = Field(
+        default_factory=dict
+    )
     profiles: dict[str, Sections] = Field(min_length=1)
     tests: tuple[PolicyTest, ...] = ()
 
@@ -92,12 +97,18 @@ class Profile:
         name: its name, unique in a deployment.
         sections: what its file says.
         digest: SHA-256, hex, of the file.
+        clients: patterns, one of which the requester's name matches; None: it is for everybody.
     """
 
     name: str
     sections: Sections
     digest: str
+    clients: tuple[Glob, ...] | None
     _places: Mapping[KeyPath, Location] = field(repr=False, compare=False)
+
+    def is_for(self, requester: str) -> bool:
+        """Whether the profile is for the requester of this name."""
+        return self.clients is None or any(glob.matches(requester, _NOTHING_KNOWN) for glob in self.clients)
 
     def place(self, *path: str | int) -> Location:
         """Return the place of a key below the profile, or of its nearest ancestor that is in the file."""
@@ -150,9 +161,11 @@ def parse_policy(text: str, file: str, csr_file: Callable[[str], Csr] | None = N
     document = read_document(text, file, _File)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     profiles = tuple(
-        Profile(name, sections, digest, _places(document, name)) for name, sections in document.value.profiles.items()
+        Profile(name, sections, digest, _clients(document, sections), _places(document, name))
+        for name, sections in document.value.profiles.items()
     )
-    problems = [problem for profile in profiles for problem in _contradictions(profile)]
+    problems = [problem for profile in profiles for problem in _unknown_groups(document, profile)]
+    problems += [problem for profile in profiles for problem in _contradictions(profile)]
     tests = tuple((test, document.locate(("tests", index))) for index, test in enumerate(document.value.tests))
     problems += _test_problems(document, [profile.name for profile in profiles])
     csrs: dict[str, Csr] = {}
@@ -217,6 +230,21 @@ def _places(document: Document[_File], name: str) -> dict[KeyPath, Location]:
     return places
 
 
+def _clients(document: Document[_File], sections: Sections) -> tuple[Glob, ...] | None:
+    if sections.clients is None:
+        return None
+    groups = (document.value.groups.get(group, ()) for group in sections.clients.groups)
+    return (*sections.clients.names, *(glob for group in groups for glob in group))
+
+
+def _unknown_groups(document: Document[_File], profile: Profile) -> Iterator[DocumentProblem]:
+    clients = profile.sections.clients
+    for index, group in enumerate(() if clients is None else clients.groups):
+        if group not in document.value.groups:
+            message = f'"{group}" is no group of this file{did_you_mean(group, document.value.groups)}'
+            yield DocumentProblem(profile.place("clients", "groups", index), message)
+
+
 def _contradictions(profile: Profile) -> Iterator[DocumentProblem]:
     """Yield what each key by itself allows but together makes no sense."""
     sections = profile.sections
@@ -229,6 +257,7 @@ def _contradictions(profile: Profile) -> Iterator[DocumentProblem]:
         if protocol not in ENDPOINT_PROTOCOLS:
             message = f'"{protocol}" is no protocol{did_you_mean(protocol, ENDPOINT_PROTOCOLS)}'
             yield DocumentProblem(profile.place("endpoints", index), message)
+    yield from _unknown_lookups(profile)
     kinds = {key.kind for key in sections.key.allowed}
     usages = sections.key_usage
     for index, usage in enumerate(usages.forced):
@@ -244,6 +273,26 @@ def _contradictions(profile: Profile) -> Iterator[DocumentProblem]:
             if not fits_key(usage, kind):
                 message = f"{usage} is not for {kind} keys"
                 yield DocumentProblem(profile.place("key_usage", "forced_for", kind, index), message)
+
+
+def _unknown_lookups(profile: Profile) -> Iterator[DocumentProblem]:
+    """Yield placeholders for look-ups that the profile does not have."""
+    sections = profile.sections
+    templates: list[tuple[KeyPath, str]] = [
+        (("subject", key, word), text)
+        for key in ("forced", "default")
+        for word, text in getattr(sections.subject, key).items()
+    ]
+    for word, kind in sections.names.kinds:
+        for key in ("forced", "allowed", "default", "forbidden"):
+            templates += [(("names", word, key, index), str(text)) for index, text in enumerate(getattr(kind, key))]
+    for path, text in templates:
+        for placeholder in placeholders(text):
+            source, _, rest = placeholder.strip("{}").partition(".")
+            name = rest.partition(".")[0]
+            if source == "lookup" and name not in sections.lookups:
+                message = f'{placeholder}: the profile has no look-up "{name}"{did_you_mean(name, sections.lookups)}'
+                yield DocumentProblem(profile.place(*path), message)
 
 
 def _test_problems(document: Document[_File], names: list[str]) -> Iterator[DocumentProblem]:

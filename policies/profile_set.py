@@ -71,7 +71,9 @@ class ProfileSet:
         self._endpoints = None if endpoints is None else dict(endpoints)
         for endpoint, names in (self._endpoints or {}).items():
             self._require(endpoint, names)
-        self._chosen: dict[tuple[EndpointName, str | None], Profile] = {}  # as many as there are right answers
+            self._tell_apart(endpoint, names)
+        # As many as there are right answers.
+        self._chosen: dict[tuple[EndpointName, str | None], tuple[Profile, ...]] = {}
         digests = sorted({profile.digest for profile in every})
         self.digest = hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -83,7 +85,7 @@ class ProfileSet:
     def decide(self, request: EnrollmentRequest) -> Decision:
         """Judge a request. Never raises: what goes wrong denies."""
         try:
-            chosen = self.select(request.endpoint, request.profile)
+            chosen = self.select(request.endpoint, request.profile, request.requester.identity.partition(":")[2])
             if chosen is None:
                 return self._nothing(request)
             issuer = self._issuers[chosen.sections.issuer]
@@ -92,20 +94,28 @@ class ProfileSet:
             finding = Finding("engine", "the policy could not be evaluated", NOWHERE, repr(error))
             return Denied((finding,), Trace("", self.digest))
 
-    def select(self, endpoint: EndpointName, name: str | None) -> Profile | None:
+    def select(self, endpoint: EndpointName, name: str | None, requester: str | None = None) -> Profile | None:
         """Return the one profile that judges what comes in at `endpoint` and asks for `name`, None when there is none.
 
         Nothing is chosen among several but by the order of the endpoint's configuration.
+
+        Args:
+            endpoint: where a request comes in.
+            name: the profile that it asks for, None for any.
+            requester: the requester's name, None when nobody asks yet: then no profile is passed over for its clients.
         """
-        chosen = self._chosen.get((endpoint, name))
-        if chosen is None:
+        candidates = self._chosen.get((endpoint, name))
+        if candidates is None:
             usable = self._profiles if self._endpoints is None else self._endpoints.get(endpoint, ())
             taking = [self._profiles[each] for each in usable if _takes(self._profiles[each], endpoint)]
-            candidates = [profile for profile in taking if name in {None, profile.name}]
-            if not candidates or (self._endpoints is None and len(candidates) > 1):
-                return None
-            self._chosen[endpoint, name] = chosen = candidates[0]
-        return chosen
+            candidates = tuple(profile for profile in taking if name in {None, profile.name})
+            if candidates:
+                self._chosen[endpoint, name] = candidates
+        if requester is not None:
+            candidates = tuple([each for each in candidates if each.is_for(requester)])
+        if not candidates or (self._endpoints is None and len(candidates) > 1):
+            return None
+        return candidates[0]
 
     def _nothing(self, request: EnrollmentRequest) -> Denied:
         """Return the denial that says which profiles were considered and why each does not apply."""
@@ -120,8 +130,26 @@ class ProfileSet:
         if not _takes(profile, request.endpoint):
             return f"its endpoints do not include {request.endpoint}"
         if self._endpoints is not None:
+            if profile.name in self._endpoints.get(request.endpoint, ()):
+                return f"it is for other clients than {request.requester.identity}"
             return f"the configuration does not give it to {request.endpoint}"
+        if not profile.is_for(request.requester.identity.partition(":")[2]):
+            return f"it is for other clients than {request.requester.identity}"
         return "one of several, and none was asked for"
+
+    def _tell_apart(self, endpoint: EndpointName, names: tuple[str, ...]) -> None:
+        """Refuse a profile for certain clients behind one that these clients get already."""
+        for index, name in enumerate(names):
+            profile = self._profiles[name]
+            texts = {str(glob) for glob in profile.clients or ()}
+            for earlier in (self._profiles[each] for each in names[:index]):
+                same = texts.intersection(map(str, earlier.clients or ()))
+                if same or (texts and earlier.clients is None):
+                    whom = ", ".join(sorted(same)) or "everybody"
+                    message = (
+                        f'profile "{earlier.name}" is for {whom} and comes before "{name}": nobody would get "{name}"'
+                    )
+                    raise UnknownProfile(endpoint, name, message)
 
     def _require(self, endpoint: EndpointName, names: tuple[str, ...]) -> None:
         for name in names:

@@ -219,6 +219,7 @@ class Facts:
         active: how many valid certificates of the profile the requester holds; None when not counted.
         issued_to_requester, issued_under_profile: how many were issued lately, within the quota's time.
         key_renewals: how often the key was renewed before, as the certificates tell that led to the one in question.
+        key_holders: others who have had a certificate for the same key; None when that was not looked up.
     """
 
     lookups: tuple[LookupAnswer, ...] = ()
@@ -226,6 +227,7 @@ class Facts:
     issued_to_requester: int | None = None
     issued_under_profile: int | None = None
     key_renewals: int | None = None
+    key_holders: tuple[str, ...] | None = None
 
 
 NO_FACTS = Facts()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ca.plan import KeyUsage
 from policies.alternative_names import Names
-from policies.decision import ApprovalTerms
+from policies.decision import ApprovalTerms, QuotaLimits, Rate
 from policies.document import Strict
 from policies.durations import Duration, parse_duration
 from policies.expressions import ExpressionField
@@ -54,12 +54,26 @@ def _fingerprint(text: str) -> str:
     return text.lower()
 
 
+class Clients(Strict):
+    """For whom a profile is: requesters by their names, or groups of them."""
+
+    names: tuple[GlobField, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Clients:
+        if not (self.names or self.groups):
+            raise ValueError("write names: [...] or groups: [...]; nobody would be meant")
+        return self
+
+
 class Keys(Strict):
     """Which public keys may be certified."""
 
     allowed: Annotated[tuple[KeyPatternField, ...], Field(min_length=1)]
     weak: Literal["refuse", "report"] = "refuse"
     blocked: tuple[Annotated[str, AfterValidator(_fingerprint)], ...] = ()
+    reuse: Literal["any", "same-client"] = "any"
 
     @cached_property
     def limit(self) -> str:
@@ -191,6 +205,28 @@ def _window(text: object) -> timedelta | float:
     return int(match[1]) / 100
 
 
+class Replaced(Strict):
+    """What becomes of a certificate that was renewed, some time after the renewal."""
+
+    hold_after: Duration | None = None
+    revoke_after: Duration | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Replaced:
+        if self.hold_after is None and self.revoke_after is None:
+            raise ValueError("write revoke_after, hold_after, or both; keep: leave the section out")
+        if self.hold_after is not None and self.revoke_after is not None and self.hold_after >= self.revoke_after:
+            raise ValueError("hold_after comes before revoke_after")
+        return self
+
+
+def _replaced(value: object) -> object:
+    """Read ``keep`` as nothing."""
+    if isinstance(value, str) and value != "keep":
+        raise ValueError(f'should be keep, or a mapping like {{revoke_after: 14d}}, not "{value}"')
+    return None if value == "keep" else value
+
+
 class Renewal(Strict):
     """What a renewal may change, and when it may come; without this section nothing is renewed."""
 
@@ -201,6 +237,9 @@ class Renewal(Strict):
     key: Literal["any", "new", "same"] = "any"
     key_renewals: Annotated[int, Field(ge=1)] | None = None
     window: Annotated[timedelta | float, BeforeValidator(_window), WithJsonSchema({"type": "string"})] | None = None
+    replaced: Annotated[
+        Replaced | None, BeforeValidator(_replaced, json_schema_input_type=Replaced | Literal["keep"])
+    ] = None
 
 
 Treatment = Literal["ignore", "refuse"]
@@ -268,13 +307,6 @@ class Lookup(Strict):
     required: bool = True
 
 
-class Rate(NamedTuple):
-    """How many within a time."""
-
-    number: int
-    period: timedelta
-
-
 def _rate(text: object) -> Rate:
     match = re.fullmatch(r"([1-9][0-9]{0,6})/([0-9]+[smhdwy])", text) if isinstance(text, str) else None
     if match is None:
@@ -292,6 +324,11 @@ class Quota(Strict):
     per_requester: RateField | None = None
     per_profile: RateField | None = None
 
+    @cached_property
+    def limits(self) -> QuotaLimits:
+        """The limits as decisions have them."""
+        return QuotaLimits(self.active, self.per_requester, self.per_profile)
+
 
 LookupName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -303,6 +340,7 @@ class Sections(Strict):
     testing: bool = False
     endpoints: Annotated[tuple[EndpointPatternField, ...], Field(min_length=1)]
     issuer: str
+    clients: Clients | None = None
     evidence: Evidence
     certificate_names: Literal["same", "any"] = "same"
     key: Keys

@@ -99,7 +99,12 @@ def _facts(given: Given) -> Facts:
         for name, values in given.lookup.items()
     ]
     return Facts(
-        tuple(answers), given.active, given.issued_to_requester, given.issued_under_profile, given.key_renewals
+        tuple(answers),
+        active=given.active,
+        issued_to_requester=given.issued_to_requester,
+        issued_under_profile=given.issued_under_profile,
+        key_renewals=given.key_renewals,
+        key_holders=given.key_holders,
     )
 
 

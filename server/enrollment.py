@@ -21,7 +21,17 @@ from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, approvals, certificates, intents, requests, revocations
 from server.store.approvals import Vote, Voter
-from server.store.intents import AlreadyIssued, AwaitsApproval, Claim, Crowded, Granted, Rejected, Spent, Taken
+from server.store.intents import (
+    AlreadyIssued,
+    AwaitsApproval,
+    Claim,
+    Crowded,
+    Granted,
+    OverQuota,
+    Rejected,
+    Spent,
+    Taken,
+)
 from server.store.requests import Refusal, State, StoredRequest
 from server.store.revocations import Revocation
 from server.store.values import read_question, write_asked
@@ -191,6 +201,10 @@ class Enrollment:
         key = row.key
         return await self._once(key, lambda: self._take_up(row, key))
 
+    async def find(self, request_id: str) -> StoredRequest | None:
+        """Return a request of the record, for those protocols that must know whose it is. Raises StoreUnavailable."""
+        return await self._store.read(lambda connection: requests.find_request(connection, request_id))
+
     async def approve(self, request_id: str, by: str, roles: frozenset[str] = frozenset()) -> Outcome:
         """Approve a pending request. The policy judges it again, now: an approval can't outlive the rules.
 
@@ -340,7 +354,8 @@ class Enrollment:
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + self._patience.total_seconds(), 0.02
         while True:
-            claim = Claim(request_id, key, request, verdict.plan, serial, self._issuance.lease(), deferred, companion)
+            lease, plan = self._issuance.lease(), verdict.plan
+            claim = Claim(request_id, key, request, plan, serial, lease, deferred, verdict.limits, companion)
             claimed = await self._store.write_together(intents.claim, claim)
             match claimed:
                 case Granted():
@@ -351,9 +366,8 @@ class Enrollment:
                     return Pending(claimed.request_id, APPROVAL_RETRY)
                 case Rejected():
                     return Refused(Problem(Reason.POLICY, requests.REJECTED), claimed.request_id)
-                case Spent() | Crowded():
-                    problem = _SPENT if isinstance(claimed, Spent) else _CROWDED
-                    return await self._refuse(_refusal(request_id, request, _No(problem, verdict.plan.profile)))
+                case Spent() | Crowded() | OverQuota():
+                    return await self._refuse(_refusal(request_id, request, _no_room(claimed, verdict.plan)))
                 case Taken():
                     if loop.time() >= until:
                         return Pending(claimed.request_id, TAKEN_RETRY)
@@ -401,11 +415,13 @@ class Enrollment:
             event = AuditEvent(now, Action.FAILED, "certwright", row.id, detail=problem.message).row()
             await self._store.write(lambda c: requests.refuse_pending(c, row.id, problem, now, event))
             return Refused(problem, row.id)
-        plan, lease = verdict.plan, self._issuance.lease()
         terms = verdict.terms if isinstance(verdict, Deferred) else None
-        started = await self._store.write(lambda c: intents.start(c, row.id, plan, serial, lease, terms=terms))
+        claim = Claim(row.id, key, request, verdict.plan, serial, self._issuance.lease(), terms, verdict.limits)
+        started = await self._store.write(lambda c: intents.start(c, claim))
         if isinstance(started, AwaitsApproval):
             return Pending(row.id, APPROVAL_RETRY)
+        if isinstance(started, OverQuota):
+            return Refused(_no_room(started, verdict.plan).problem, row.id)
         return await self._issuance.go_on(started)
 
     async def _not_pending(self, request_id: str) -> Outcome:
@@ -424,6 +440,27 @@ class Enrollment:
         except Exception as error:
             log.exception("refusal_not_recorded", reason=refusal.problem.reason, detail=str(error))
         return refused
+
+
+_TOO_MANY = {
+    "active": "the requester holds as many valid certificates as it may",
+    "per_requester": "too many certificates to this requester were issued lately",
+    "per_profile": "too many certificates of this kind were issued lately",
+}
+
+
+def _no_room(found: Spent | Crowded | OverQuota, plan: CertificatePlan) -> _No:
+    """Return the refusal of what another request, perhaps in the same instant, left nothing or no room for."""
+    match found:
+        case Spent():
+            problem = _SPENT
+        case Crowded():
+            problem = _CROWDED
+        case OverQuota(limit):
+            problem = _denied((Finding("quota", _TOO_MANY[limit], Location(f"profile {plan.profile}", 1, 1)),))
+        case _:
+            assert_never(found)
+    return _No(problem, plan.profile, plan.policy_digest)
 
 
 def _denied(findings: tuple[Finding, ...]) -> Problem:

@@ -24,6 +24,21 @@ def judge(question: Question, draft: Draft, report: Report) -> None:
     else:
         report.passed("key.allowed", place, value, keys.limit)
     _weak(question, report)
+    if keys.reuse != "any":
+        _reuse(question, report)
+
+
+def _reuse(question: Question, report: Report) -> None:
+    """Deny a key that another client has or had; what was not looked up denies."""
+    place, holders = question.profile.place("key", "reuse"), question.request.facts.key_holders
+    if holders is None:
+        message = "it can't be looked up now whether somebody else has this key"
+        report.failed("key.reuse", place, message, "never asked", "same-client")
+    elif holders:
+        message = "this key belongs to another client: every client makes a key of its own"
+        report.failed("key.reuse", place, message, ", ".join(holders), "same-client")
+    else:
+        report.passed("key.reuse", place, limit="same-client")
 
 
 def _weak(question: Question, report: Report) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ca.names import Attribute, DistinguishedName
 from policies.asked import UnusableRequester
+from policies.request import DeviceEvidence
 from policies.words import ATTRIBUTE_BOUNDS, ATTRIBUTE_NAMES, DEFAULT_BOUND, SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ def _judge(question: Question, word: str, rule: Text, value: str, report: Report
     place = question.profile.place("subject", "allowed", word)
     bound = rule.length or ATTRIBUTE_BOUNDS.get(word, DEFAULT_BOUND)
     fits = value.isprintable() if rule.characters is None else rule.characters.contain(value)
-    requester = question.asked.requester
+    known = question.asked.known
     if not 0 < _length(value) <= bound:
         message, limit = f"the subject attribute {word} must have 1 to {bound} characters", str(bound)
     elif not fits or (word == "C" and not (len(value) == 2 and value.isascii() and value.isalpha())):
         message = f"the subject attribute {word} has characters that are not allowed here"
         limit = str(rule.characters or "printable")
-    elif not (rule.is_free or any(pattern.matches(value, requester) for pattern in rule.like)):
+    elif not (rule.is_free or any(pattern.matches(value, known) for pattern in rule.like)):
         message, limit = f"this value of the subject attribute {word} is not allowed", rule.limit
     elif rule.among_names and not _is_among(value, question):
         message, limit = f"the subject attribute {word} must be one of the names asked for", "among_names"
@@ -74,6 +75,9 @@ def _length(value: str) -> int:
 
 
 def _is_among(value: str, question: Question) -> bool:
+    attested = (one.devices for one in question.request.requester.evidence if isinstance(one, DeviceEvidence))
+    if any(value in devices for devices in attested):
+        return True
     return value.lower() in {str(name.value).lower() for name in question.asked.names}
 
 

@@ -20,6 +20,7 @@ from server.acme.nonces import forget, open_nonces
 from server.app import protocols
 from server.app.lookups import Gatherer
 from server.app.protocols import Services
+from server.app.replaced import Replaced
 from server.app.status import StatusService, addressing, own_plans
 from server.clock import system_clock
 from server.credentials import Credentials
@@ -100,7 +101,8 @@ class Application:
         self.services = services
         self._listeners = listeners
         self._status = services.status
-        self._scep_rounds = protocols.scep_rounds(services)
+        replaced = Replaced(services.material.policies, services.store, services.enrollment, services.clock)
+        self._hourly = (*protocols.scep_rounds(services), replaced)
         self._rounds: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -146,7 +148,7 @@ class Application:
             raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
         if left:
             _log.warning("finished what an earlier process left half-done", requests=left)
-        for each in self._scep_rounds:
+        for each in self._hourly:
             await each.check()
             self._rounds.append(asyncio.create_task(_again_and_again(each)))
         self._rounds.append(asyncio.create_task(self.services.material.policies.watch()))
@@ -178,7 +180,7 @@ class Application:
         await self.services.store.close()
 
 
-async def _again_and_again(one: RaRenewal | Superseded) -> None:
+async def _again_and_again(one: RaRenewal | Superseded | Replaced) -> None:
     while True:
         await asyncio.sleep(_ROUND_SECONDS)
         await one.check()

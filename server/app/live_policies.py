@@ -62,9 +62,9 @@ class LivePolicies:
         """Judge a request by the files in force. Never raises."""
         return self._current.decide(request)
 
-    def select(self, endpoint: EndpointName, name: str | None) -> Profile | None:
+    def select(self, endpoint: EndpointName, name: str | None, requester: str | None = None) -> Profile | None:
         """Return the profile that judges, see `ProfileSet.select`."""
-        return self._current.select(endpoint, name)
+        return self._current.select(endpoint, name, requester)
 
     async def reload(self) -> bool:
         """Read all files anew and let them judge from now on, if nothing is wrong with any. Returns whether they do."""

@@ -236,7 +236,8 @@ class Gatherer:
 
     async def __call__(self, request: EnrollmentRequest) -> EnrollmentRequest:
         """Return the request with its facts, the same when its profile wants none."""
-        profile = self._policies.select(request.endpoint, request.profile)
+        requester = request.requester.identity.partition(":")[2]
+        profile = self._policies.select(request.endpoint, request.profile, requester)
         if profile is None or not _wants_facts(profile):
             return request
         lookups = profile.sections.lookups.items()
@@ -245,6 +246,8 @@ class Gatherer:
         if profile.sections.quota is not None:
             facts = await self._count(request, profile, profile.sections.quota, facts)
         facts = await self._count_key(request, profile, facts)
+        if profile.sections.key.reuse != "any":
+            facts = await self._find_holders(request, facts)
         return replace(request, facts=facts)
 
     async def _look_up(self, name: str, lookup: Lookup, request: EnrollmentRequest) -> LookupAnswer:
@@ -295,11 +298,19 @@ class Gatherer:
             return facts
         return replace(facts, key_renewals=before)
 
+    async def _find_holders(self, request: EnrollmentRequest, facts: Facts) -> Facts:
+        try:
+            holders = await self._store.read(lambda c: holdings.find_key_holders(c, request))
+        except StoreUnavailable:
+            _log.exception("looking for the key failed", endpoint=str(request.endpoint))
+            return facts
+        return replace(facts, key_holders=holders)
+
 
 def _wants_facts(profile: Profile) -> bool:
     sections = profile.sections
     limits_keys = sections.renewal is not None and sections.renewal.key_renewals is not None
-    return limits_keys or bool(sections.lookups) or sections.quota is not None
+    return limits_keys or bool(sections.lookups) or sections.quota is not None or sections.key.reuse != "any"
 
 
 def _keys(lookup: Lookup, request: EnrollmentRequest) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def explain(
                 _stop(f"where would {csr} come in? Write --endpoint, like est/default")
             raise typer.Exit(explain_past(str(csr), profiles, config))
         where = EndpointName.parse(endpoint)
-        selected = profiles.select(where, profile)
+        selected = profiles.select(where, profile, requester)
         request = request_for(
             read_csr(csr),
             where,

@@ -85,6 +85,7 @@ EVERYTHING = CertificateFilter()
 
 def _stored(row: sa.Row[Any]) -> StoredCertificate:
     values = row._asdict()
+    del values["spki"]  # it is in the certificate
     values["endpoint"] = EndpointName.parse(row.endpoint)
     values["names"] = tuple(row.names.splitlines())
     return StoredCertificate(**values)

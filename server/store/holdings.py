@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from policies.request import Kind
 from server.store.certificates import find_by_serial, renewed_from
 from server.store.tables import certificates, requests
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.elements import ColumnElement
 
+    from policies.decision import QuotaLimits, Rate
     from policies.request import EnrollmentRequest, Renewed
 
 _table = certificates.c
@@ -24,6 +26,59 @@ def _others(request: EnrollmentRequest) -> ColumnElement[bool]:
     """Leave out what this very request was answered with: who asks the same again is answered the same again."""
     key = hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
     return _table.request_id.not_in(sa.select(requests.c.id).where(requests.c.key == key))
+
+
+def find_key_holders(connection: sa.Connection, request: EnrollmentRequest) -> tuple[str, ...]:
+    """Return who else has had a certificate for the key of a request.
+
+    The requester itself is nobody else, and neither is whoever has the subject and names of what is renewed.
+    """
+    digest = hashlib.sha256(request.csr.spki).digest()
+    wanted = [_table.spki == digest, _table.requester != request.requester.identity, _others(request)]
+    if request.renewed is not None:
+        subject, names = str(request.renewed.subject), "\n".join(map(str, request.renewed.names))
+        wanted.append(sa.not_(sa.and_(_table.subject == subject, _table.names == names)))
+    return tuple(connection.scalars(sa.select(_table.requester).where(*wanted).distinct().order_by(_table.requester)))
+
+
+def exceeded(
+    connection: sa.Connection, request: EnrollmentRequest, profile: str, limits: QuotaLimits, request_id: str
+) -> str | None:
+    """Return which limit one more certificate would exceed, None when it fits.
+
+    What is about to be signed for others counts, so that in the transaction that writes the intent the answer is exact.
+
+    Args:
+        connection: that transaction.
+        request: what was asked.
+        profile: the profile of the certificate.
+        limits: how many there may be.
+        request_id: the intent itself, which does not count.
+    """
+    intended = [requests.c.state == "intended", requests.c.profile == profile, requests.c.id != request_id]
+    own = requests.c.requester == request.requester.identity
+
+    def coming(*also: ColumnElement[bool]) -> int:
+        query = sa.select(sa.func.count()).select_from(requests).where(*intended, *also)
+        return connection.execute(query).scalar_one()
+
+    def lately(rate: Rate, *also: ColumnElement[bool], to_requester: bool) -> int:
+        since = request.now - rate.period
+        return count_issued(connection, request, profile, since, to_requester=to_requester) + coming(*also)
+
+    if limits.active is not None and request.kind is Kind.ENROLL:
+        first = requests.c.kind == Kind.ENROLL.value
+        if count_active(connection, request, profile) + coming(own, first) >= limits.active:
+            return "active"
+    if limits.to_requester is not None and lately(limits.to_requester, own, to_requester=True) >= (
+        limits.to_requester.number
+    ):
+        return "per_requester"
+    if limits.under_profile is not None and lately(limits.under_profile, to_requester=False) >= (
+        limits.under_profile.number
+    ):
+        return "per_profile"
+    return None
 
 
 def count_key_renewals(connection: sa.Connection, renewed: Renewed, most: int) -> int:

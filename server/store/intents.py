@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
-from server.store import approvals, credentials
+from server.store import approvals, credentials, holdings
 from server.store.bulk import BulkInsert
 from server.store.tables import certificates, requests
 from server.store.values import read_plan, write_asked, write_plan, write_question
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ca.plan import CertificatePlan
-    from policies.decision import ApprovalTerms
+    from policies.decision import ApprovalTerms, QuotaLimits
     from policies.request import EnrollmentRequest
 
 
@@ -59,6 +59,7 @@ class Claim:
         serial: the serial number to reserve.
         lease: who asks to work on it.
         deferred: on which terms persons must approve first; None when nobody must.
+        limits: how many certificates of the kind there may be; None for any number.
         companion: what is recorded together with the certificate.
     """
 
@@ -69,6 +70,7 @@ class Claim:
     serial: int
     lease: Lease
     deferred: ApprovalTerms | None = None
+    limits: QuotaLimits | None = None
     companion: Companion | None = None
 
 
@@ -145,7 +147,18 @@ class Crowded:
     """As many requests wait for a person as may; there is no intent."""
 
 
-Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent | Crowded
+@dataclass(frozen=True, slots=True)
+class OverQuota:
+    """One more certificate would be more than a quota lets through; there is no intent.
+
+    Attributes:
+        limit: which quota, by its key in policy files.
+    """
+
+    limit: str
+
+
+Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent | Crowded | OverQuota
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
@@ -212,6 +225,8 @@ def change(connection: sa.Connection, request_id: str, **values: object) -> None
 
 def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
     """Write the intents of a group, one answer for each; what is on record under a key already comes back instead."""
+    if len(claims) > 1 and any(one.limits is not None for one in claims):
+        return [claim(connection, [one])[0] for one in claims]  # those before count
     if _insert(connection, [_row(one) for one in claims]) == len(claims):
         return [_new(connection, one) for one in claims]
     found = {row.key: row for row in connection.execute(_BY_KEYS, {"keys": [one.key for one in claims]})}
@@ -221,8 +236,13 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
     ]
 
 
-def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Spent | Crowded:
-    """Use up what a new intent spends; without it there is no intent."""
+def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Spent | Crowded | OverQuota:
+    """Keep to the limits and use up what a new intent spends; else there is no intent."""
+    if one.limits is not None and one.deferred is None:
+        over = holdings.exceeded(connection, one.request, one.plan.profile, one.limits, one.request_id)
+        if over is not None:
+            connection.execute(sa.delete(requests).where(_table.id == one.request_id))
+            return OverQuota(over)
     if one.deferred is not None and _is_crowded(connection, one.request):
         connection.execute(sa.delete(requests).where(_table.id == one.request_id))
         return Crowded()
@@ -287,7 +307,7 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
     lease = one.lease
     if row.state == "pending":
         if one.deferred is None or row.approved_by is not None:
-            return _with(_release(connection, row, one.plan, one.serial, lease, terms=one.deferred), one)
+            return _with(_release(connection, row, one), one)
         if not approvals.is_late(connection, row.id, lease.now):
             return AwaitsApproval(row.id)
         change(connection, row.id, state="refused", key=None, finished_at=lease.now, **LATE)
@@ -352,37 +372,26 @@ def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted 
     return _resume(connection, row, lease) if row.state == "intended" else Gone(request_id)
 
 
-def _release(
-    connection: sa.Connection,
-    row: Row,
-    plan: CertificatePlan,
-    serial: int,
-    lease: Lease,
-    *,
-    terms: ApprovalTerms | None,
-) -> Granted | AwaitsApproval:
+def _release(connection: sa.Connection, row: Row, one: Claim) -> Granted | AwaitsApproval | OverQuota:
     """Start what persons have approved; when the policy has changed since and wants approval, they must look again."""
-    changed = plan.policy_digest != row.policy_digest
-    if terms is None or not (changed or not approvals.suffices(connection, row.id, terms)):
-        return _start(connection, row, plan, serial, lease)
-    approvals.defer(connection, row.id, terms, lease.now)
-    change(connection, row.id, approved_by=None, plan=write_plan(plan), policy_digest=plan.policy_digest)
-    return AwaitsApproval(row.id)
+    changed = one.plan.policy_digest != row.policy_digest
+    if one.deferred is not None and (changed or not approvals.suffices(connection, row.id, one.deferred)):
+        approvals.defer(connection, row.id, one.deferred, one.lease.now)
+        digest = one.plan.policy_digest
+        change(connection, row.id, approved_by=None, plan=write_plan(one.plan), policy_digest=digest)
+        return AwaitsApproval(row.id)
+    if one.limits is not None:
+        over = holdings.exceeded(connection, one.request, one.plan.profile, one.limits, row.id)
+        if over is not None:
+            return OverQuota(over)
+    return _start(connection, row, one.plan, one.serial, one.lease)
 
 
-def start(
-    connection: sa.Connection,
-    request_id: str,
-    plan: CertificatePlan,
-    serial: int,
-    lease: Lease,
-    *,
-    terms: ApprovalTerms | None = None,
-) -> Granted | AwaitsApproval | Gone:
+def start(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | OverQuota | Gone:
     """Turn an approved request into an intent for this plan, if the approvals are enough for these terms."""
-    row = connection.execute(BY_ID, {"wanted": request_id}).one()
+    row = connection.execute(BY_ID, {"wanted": one.request_id}).one()
     approved = row.state == "pending" and row.approved_by is not None
-    return _release(connection, row, plan, serial, lease, terms=terms) if approved else Gone(request_id)
+    return _release(connection, row, one) if approved else Gone(one.request_id)
 
 
 def let_go(connection: sa.Connection, request_id: str, lease: Lease) -> None:

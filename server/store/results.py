@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ _insert = BulkInsert(
     "request_id",
     "renews",
     "policy_digest",
+    "spki",
 )
 _audit = BulkInsert(audit_events, "at", "action", "actor", "request_id", "serial", "detail")
 
@@ -141,6 +143,7 @@ def _certificate(result: Result) -> dict[str, object]:
         "request_id": granted.request_id,
         "renews": granted.renews,
         "policy_digest": plan.policy_digest,
+        "spki": hashlib.sha256(plan.spki).digest(),
     }
 
 

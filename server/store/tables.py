@@ -130,6 +130,7 @@ certificates = sa.Table(
     sa.Column("request_id", sa.String(64), sa.ForeignKey("requests.id"), nullable=False, unique=True),
     sa.Column("renews", Serial()),
     sa.Column("policy_digest", sa.String(64)),  # of the policy file that approved
+    sa.Column("spki", sa.LargeBinary(32), index=True),  # SHA-256 of the public key
     sa.Index("ix_certificates_requester", "requester", "issued_at"),  # quotas count by these
     sa.Index("ix_certificates_profile", "profile", "issued_at"),
     sa.Index("ix_certificates_renews", "renews", sqlite_where=_RENEWED, postgresql_where=_RENEWED),

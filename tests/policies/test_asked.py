@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from ca.plan import KeyUsage
-from policies.asked import NOBODY, UnusableRequester
+from policies.asked import UnusableRequester
+from policies.patterns import NOBODY
 from tests.fakes.policy import question
 
 

@@ -33,12 +33,12 @@ from policies.patterns import Characters, DnsPattern, EmailPattern, EndpointPatt
     ],
 )
 def test_dns_patterns_match_whole_labels(pattern: str, name: str, matches: bool) -> None:  # noqa: FBT001 - a column
-    assert DnsPattern.parse(pattern).matches(name, "Pump-17") is matches
+    assert DnsPattern.parse(pattern).matches(name, {"{requester}": "Pump-17"}) is matches
 
 
 def test_a_requester_called_star_is_no_wildcard() -> None:
-    assert not DnsPattern.parse("{requester}.test").matches("a.test", "*")
-    assert not DnsPattern.parse("*.{requester}").matches("a.test", "*.test")
+    assert not DnsPattern.parse("{requester}.test").matches("a.test", {"{requester}": "*"})
+    assert not DnsPattern.parse("*.{requester}").matches("a.test", {"{requester}": "*.test"})
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_requester_called_star_is_no_wildcard() -> None:
     ],
 )
 def test_a_forbidden_name_forbids_the_wildcards_that_cover_it(pattern: str, wildcard: str, covered: bool) -> None:  # noqa: FBT001
-    assert DnsPattern.parse(pattern).matches(wildcard, "", covering=True) is covered
+    assert DnsPattern.parse(pattern).matches(wildcard, {}, covering=True) is covered
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_dns_patterns_that_could_surprise_are_refused(pattern: str) -> None:
 
 @given(st.text(alphabet="ab*", min_size=1, max_size=8), st.text(alphabet="ab", max_size=10))
 def test_a_glob_matches_as_a_shell_does(pattern: str, value: str) -> None:
-    assert Glob.parse(pattern).matches(value, "") is fnmatch.fnmatchcase(value, pattern)
+    assert Glob.parse(pattern).matches(value, {}) is fnmatch.fnmatchcase(value, pattern)
 
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=20))
 def test_a_requester_in_a_glob_is_literal(requester: str, value: str) -> None:
-    assert Glob.parse("{requester}").matches(value, requester) is (value == requester)
+    assert Glob.parse("{requester}").matches(value, {"{requester}": requester}) is (value == requester)
 
 
 @pytest.mark.parametrize("pattern", ["", "{cn}", "a{requester"])
@@ -97,7 +97,7 @@ def test_globs_have_one_placeholder_only(pattern: str) -> None:
     ],
 )
 def test_uri_patterns_match_segment_by_segment(pattern: str, value: str, matches: bool) -> None:  # noqa: FBT001
-    assert UriPattern.parse(pattern).matches(value, "pump") is matches
+    assert UriPattern.parse(pattern).matches(value, {"{requester}": "pump"}) is matches
 
 
 @pytest.mark.parametrize("pattern", ["no-scheme", "*://x", "spiffe://**/x", "spiffe://a**", "1x:y", "x:{y}"])
@@ -118,7 +118,7 @@ def test_uri_patterns_name_their_scheme_and_have_two_stars_only_at_the_end(patte
     ],
 )
 def test_mail_patterns_have_a_glob_and_a_domain(pattern: str, value: str, matches: bool) -> None:  # noqa: FBT001
-    assert EmailPattern.parse(pattern).matches(value, "ann") is matches
+    assert EmailPattern.parse(pattern).matches(value, {"{requester}": "ann"}) is matches
 
 
 def test_a_mail_pattern_without_at_is_refused() -> None:
@@ -138,7 +138,7 @@ def test_a_mail_pattern_without_at_is_refused() -> None:
     ],
 )
 def test_networks_never_mix_families(network: str, address: str, contains: bool) -> None:  # noqa: FBT001
-    assert Network.parse(network).matches(ip_address(address), "") is contains
+    assert Network.parse(network).matches(ip_address(address), {}) is contains
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0", "x", "10.0.0.0/33"])

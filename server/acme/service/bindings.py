@@ -124,4 +124,4 @@ def _covered(identifier: Identifier, patterns: tuple[str, ...]) -> bool:
     wanted = [text.partition(":")[2] for text in patterns if text.partition(":")[0] == identifier.type]
     if identifier.type == "ip":
         return any(ip_address(identifier.value) in ip_network(pattern) for pattern in wanted)
-    return any(DnsPattern.parse(pattern).matches(identifier.value, "") for pattern in wanted)
+    return any(DnsPattern.parse(pattern).matches(identifier.value, {}) for pattern in wanted)

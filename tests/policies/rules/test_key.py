@@ -14,6 +14,7 @@ from policies.decision import Approved
 from policies.document import DocumentErrors
 from policies.engine import decide
 from policies.profile import Ceilings
+from policies.request import NO_FACTS
 from tests.fakes.policy import approved, judge, plan, question, rules
 
 if TYPE_CHECKING:
@@ -80,3 +81,15 @@ def test_a_key_that_the_server_blocks_is_denied() -> None:
     blocked = frozenset({sha256(asked.request.csr.spki).hexdigest()})
     ceilings = Ceilings(timedelta(days=825), blocked_keys=blocked)
     assert rules(decide(replace(asked, ceilings=ceilings))) == {"key.weak"}
+
+
+def test_a_key_of_another_client_is_denied_where_the_profile_says_so() -> None:
+    own = {"key": {"allowed": ["ec:P-256"], "reuse": "same-client"}}
+    assert approved(judge(own))
+    assert rules(judge(own, key_holders=["password:other"])) == {"key.reuse"}
+    assert approved(judge({}, key_holders=["password:other"]))
+
+
+def test_a_key_that_nobody_looked_up_is_denied() -> None:
+    asked = question({"key": {"allowed": ["ec:P-256"], "reuse": "same-client"}})
+    assert rules(decide(replace(asked, request=replace(asked.request, facts=NO_FACTS)))) == {"key.reuse"}

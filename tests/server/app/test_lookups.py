@@ -17,7 +17,7 @@ from aiohttp import web
 from policies.document import DocumentErrors
 from policies.profile import parse_profiles
 from policies.profile_set import ProfileSet
-from policies.request import NO_FACTS, Facts
+from policies.request import NO_FACTS, Facts, Kind, Requester
 from server.app import load_material
 from server.app.live_policies import LivePolicies
 from server.app.lookups import (
@@ -31,6 +31,7 @@ from server.app.lookups import (
 )
 from server.config import load_config
 from server.store import Store, StoreUnavailable, upgrade
+from server.store.certificates import list_certificates, renewed_from
 from tests.fakes.door import HERE, Door, ask, csr_for
 from tests.fakes.issuer import NOW
 from tests.fakes.policy import CEILINGS, ISSUER, MINIMAL
@@ -258,12 +259,25 @@ async def test_a_certificate_and_what_renewed_it_count_once(store: Store) -> Non
     assert (await facts(gather, ask("pump", key="c"))).active == 1
 
 
+async def test_other_holders_of_the_key_are_found(store: Store) -> None:
+    gather = gatherer(store, key={"allowed": ["ec:P-256"], "reuse": "same-client"})
+    assert (await facts(gather, ask("pump"))).key_holders == ()
+    await issue(store, "a")
+    assert (await facts(gather, ask("pump", key="b"))).key_holders == ()
+    thief = replace(ask("pump", key="b"), requester=Requester("password:thief", ()))
+    assert (await facts(gather, thief)).key_holders == ("password:pump",)
+    (held,) = await store.read(list_certificates)
+    renewal = replace(thief, kind=Kind.RENEW, renewed=renewed_from(held))
+    assert (await facts(gather, renewal)).key_holders == ()
+
+
 async def test_what_can_not_be_counted_stays_unknown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async def failing(_: object) -> None:
         raise StoreUnavailable("as told")
 
     monkeypatch.setattr(store, "read", failing)
-    gather = gatherer(store, quota={"active": 5, "per_profile": "1/1d"})
+    unshared = {"allowed": ["ec:P-256"], "reuse": "same-client"}
+    gather = gatherer(store, quota={"active": 5, "per_profile": "1/1d"}, key=unshared)
     assert await facts(gather, ask()) == NO_FACTS
 
 

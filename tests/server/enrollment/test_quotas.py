@@ -1,0 +1,89 @@
+"""Quotas hold for requests of the same instant too: they are counted where the intent is written."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ca.issuer import IssuerUnavailable
+from policies.decision import Approved, Deferred, QuotaLimits, Rate
+from policies.request import Kind
+from server.outcome import Issued, Pending, Reason
+from tests.fakes.door import Door, ask
+from tests.fakes.record import asked, problem, stored
+
+if TYPE_CHECKING:
+    from policies.decision import Decision
+    from policies.request import EnrollmentRequest
+    from tests.fakes.door import FlakyStore
+
+DAY = timedelta(days=1)
+
+
+def limited(store: FlakyStore, limits: QuotaLimits) -> Door:
+    plain = Door(store)
+
+    def decide(request: EnrollmentRequest) -> Decision:
+        decision = plain.policy.decide(request)
+        return replace(decision, limits=limits) if isinstance(decision, Approved | Deferred) else decision
+
+    return Door(store, decide=decide)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (QuotaLimits(active=3), "holds as many valid certificates as it may"),
+        (QuotaLimits(to_requester=Rate(3, DAY)), "to this requester were issued lately"),
+        (QuotaLimits(under_profile=Rate(3, DAY)), "of this kind were issued lately"),
+    ],
+)
+async def test_of_twenty_requests_at_once_as_many_are_answered_as_may_be(
+    store: FlakyStore, limits: QuotaLimits, message: str
+) -> None:
+    doors = [limited(store, limits) for _ in range(2)]
+
+    outcomes = await asyncio.gather(*(doors[n % 2].submit(ask("pump", key=f"k{n}")) for n in range(20)))
+
+    refused = [problem(one) for one in outcomes if not isinstance(one, Issued)]
+    assert (len(await stored(store)), len(refused)) == (3, 17)
+    assert {one.reason for one in refused} == {Reason.POLICY}
+    assert all(message in one.message for one in refused)
+    assert sum(row.state == "refused" for row in await asked(store)) == 17
+
+
+async def test_others_are_not_counted_for_a_requester(store: FlakyStore) -> None:
+    door = limited(store, QuotaLimits(active=1, to_requester=Rate(1, DAY)))
+    assert isinstance(await door.submit(ask("pump")), Issued)
+    assert isinstance(await door.submit(ask("valve")), Issued)
+    assert isinstance(await door.submit(ask("pump")), Issued)  # the same again
+    assert problem(await door.submit(ask("pump", key="another"))).reason is Reason.POLICY
+
+
+async def test_a_renewal_needs_no_room_among_the_valid_ones(store: FlakyStore) -> None:
+    door = limited(store, QuotaLimits(active=1))
+    assert isinstance(await door.submit(ask("pump")), Issued)
+    assert isinstance(await door.submit(replace(ask("pump", key="again"), kind=Kind.RENEW)), Issued)
+
+
+async def test_what_a_ca_has_not_signed_yet_counts_and_goes_on(store: FlakyStore) -> None:
+    door = limited(store, QuotaLimits(active=1))
+    door.issuer.failures.append(IssuerUnavailable("as told"))
+    assert problem(await door.submit(ask("pump"))).reason is Reason.ISSUER_UNAVAILABLE
+    assert problem(await door.submit(ask("pump", key="another"))).reason is Reason.POLICY
+    assert isinstance(await door.submit(ask("pump")), Issued)
+
+
+async def test_what_was_approved_too_late_finds_no_room(store: FlakyStore) -> None:
+    door = limited(store, QuotaLimits(under_profile=Rate(1, DAY)))
+    waiting = await door.submit(ask("deferred"))
+    assert isinstance(waiting, Pending)
+    assert isinstance(await door.submit(ask("pump")), Issued)
+
+    refused = problem(await door.approve(waiting.request_id, "admin:ann"))
+
+    assert "of this kind" in refused.message
