@@ -74,6 +74,7 @@ class Keys(Strict):
     weak: Literal["refuse", "report"] = "refuse"
     blocked: tuple[Annotated[str, AfterValidator(_fingerprint)], ...] = ()
     reuse: Literal["any", "same-client"] = "any"
+    escrow: bool = False
 
     @cached_property
     def limit(self) -> str:

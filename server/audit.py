@@ -27,6 +27,8 @@ class Action(StrEnum):
     """A certificate was revoked."""
     RELEASED = "released"
     """A certificate that was on hold is good again."""
+    KEY_READ = "key-read"
+    """A person read a key that is kept, encrypted."""
     ISSUER_TOLD = "issuer-told"
     """The CA elsewhere that issued a certificate was told of its revocation."""
     CREDENTIAL_MADE = "credential-made"

@@ -11,16 +11,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from policies.document import DocumentErrors, Strict, read_document
 from policies.expectations import expectations
 from server.app.secret_sources import Reader
+from server.est.keygen import recipient_of
 from server.est.routes import KeyGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from policies.expectations import Expectations
+    from policies.profile import Profile
     from policies.request import EndpointName
     from server.app.live_policies import LivePolicies
     from server.app.secret_sources import KeyPath
+    from server.cms.recipients import Recipient
     from server.config import Config, ServerKeys
+
+    Select = Callable[[EndpointName, str | None], Profile | None]
 
 
 def expected_at(endpoint: EndpointName, config: Config, policies: LivePolicies) -> Callable[[], Expectations | None]:
@@ -33,13 +39,26 @@ def expected_at(endpoint: EndpointName, config: Config, policies: LivePolicies) 
     return expected
 
 
-def key_generator(name: EndpointName, config: Config, chain: tuple[x509.Certificate, ...]) -> KeyGenerator | None:
+def escrows_at(endpoint: EndpointName, select: Select) -> Callable[[str | None], bool]:
+    """Return what tells whether the profile with a name, or the one for requests that name none, has keys kept."""
+
+    def escrows(name: str | None) -> bool:
+        profile = select(endpoint, name)
+        return profile is not None and profile.sections.key.escrow
+
+    return escrows
+
+
+def key_generator(
+    name: EndpointName, config: Config, chain: tuple[x509.Certificate, ...], select: Select
+) -> KeyGenerator | None:
     """Return what makes keys at an endpoint, None where none are made; signed with the key of the https listener.
 
     Args:
         name: the endpoint.
         config: the configuration.
         chain: the certificates of the https listener, leaf first.
+        select: returns the profile with a name, which says whether its keys are kept.
 
     Raises:
         DocumentErrors: a file is missing or is none, or there is no https listener to sign with.
@@ -52,6 +71,12 @@ def key_generator(name: EndpointName, config: Config, chain: tuple[x509.Certific
         raise DocumentErrors([config.problem(here, "serverkeygen needs the https listener, whose key signs keys")])
     reader = Reader(config)
     shared, recipients = _shared_keys(settings, here, reader), _recipients(settings, here, reader)
+    escrow, escrows = _escrow(settings, here, reader), escrows_at(name, select)
+    kept = [each for each in config.endpoints.est[name].profiles if escrows(each)]
+    if kept and escrow is None:
+        raise DocumentErrors(
+            [config.problem(here, f"the profile {kept[0]} has keys kept: say for whom (escrow: FILE)")]
+        )
     passphrase = None
     if https.passphrase_file is not None:
         passphrase = reader.file(("listeners", "https", "passphrase_file"), https.passphrase_file).rstrip(b"\r\n")
@@ -63,6 +88,8 @@ def key_generator(name: EndpointName, config: Config, chain: tuple[x509.Certific
         shared=shared,
         recipients=recipients,
         must_encrypt=settings.encryption == "required",
+        through_proxies=settings.danger_plain_through_proxy,
+        escrow=escrow,
     )
 
 
@@ -91,9 +118,24 @@ def _shared_keys(settings: ServerKeys, here: KeyPath, reader: Reader) -> dict[by
 def _recipients(settings: ServerKeys, here: KeyPath, reader: Reader) -> list[x509.Certificate]:
     if settings.recipients is None:
         return []
-    where = (*here, "recipients")
-    octets = reader.file(where, settings.recipients)
+    return _certificates((*here, "recipients"), settings.recipients, reader)
+
+
+def _escrow(settings: ServerKeys, here: KeyPath, reader: Reader) -> Recipient | None:
+    if settings.escrow is None:
+        return None
+    where = (*here, "escrow")
+    certificates = _certificates(where, settings.escrow, reader)
+    found = recipient_of(certificates[0]) if len(certificates) == 1 else None
+    if found is None:
+        message = f"{settings.escrow} must hold one certificate, whose RSA or EC key may be encrypted to"
+        raise DocumentErrors([reader.problem(where, message)])
+    return found
+
+
+def _certificates(where: KeyPath, file: Path, reader: Reader) -> list[x509.Certificate]:
+    octets = reader.file(where, file)
     try:
         return x509.load_pem_x509_certificates(octets)
     except ValueError as error:
-        raise DocumentErrors([reader.problem(where, f"{settings.recipients} holds no PEM certificates")]) from error
+        raise DocumentErrors([reader.problem(where, f"{file} holds no PEM certificates")]) from error

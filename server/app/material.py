@@ -121,7 +121,8 @@ class _Loader:
             if issuer is not None and tls is not None:
                 here = ("endpoints", str(name))
                 self._attempt((*here, "other_root"), load_trust, name, config, self._reader, issuer.chain())
-                self._attempt((*here, "serverkeygen"), key_generator, name, config, tls[0])
+                if policies is not None:
+                    self._attempt((*here, "serverkeygen"), key_generator, name, config, tls[0], policies.select)
         if policies is None or self._problems:
             raise DocumentErrors(self._problems)
         return Material(

@@ -16,7 +16,7 @@ from server.app.acme import (
     rate_limits,
 )
 from server.app.alternate_chains import load_alternate_chains
-from server.app.est import expected_at, key_generator
+from server.app.est import escrows_at, expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
 from server.app.trust import load_trust
@@ -120,7 +120,15 @@ def _mount_est(app: web.Application, services: Services) -> None:
             expected=expected_at(name, services.config, services.material.policies),
             links=load_trust(name, services.config, Reader(services.config), services.chain(config.issuer)()),
             newest_crl=services.newest_crl(config.issuer),
-            generator=key_generator(name, services.config, services.material.tls_chain),
+            generator=key_generator(
+                name, services.config, services.material.tls_chain, services.material.policies.select
+            ),
+            generated=est.GeneratedKeys(
+                endpoint=name,
+                store=services.store,
+                enrollment=services.enrollment,
+                escrows=escrows_at(name, services.material.policies.select),
+            ),
         )
         for name, config in services.config.endpoints.est.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import encodebytes
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from server.audit import Action, AuditEvent
 from server.clock import system_clock
 from server.commands import record
 from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
+from server.est.records import read_escrow
 from server.store import notices
 from server.store.certificates import CertificateFilter, RevocationOutcome, find_by_serial, list_certificates
 from server.store.credentials import find_for_certificate
@@ -99,6 +101,25 @@ def show(serial: SerialArgument, *, as_json: JsonOption = False, config: ConfigO
         return
     record.print_fields({**fields, "names": "\n".join(found.names)})
     typer.echo(pem, nl=False)
+
+
+@app.command()
+def key(
+    serial: SerialArgument,
+    *,
+    by: ByOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print the key that was made for a certificate and kept, encrypted (CMS); that it was read goes on record.
+
+    `openssl cms -decrypt -inform PEM -inkey KEY` opens it with the key of the escrow certificate, to PKCS#8 in DER.
+    """
+    number = record.serial_number(serial)
+    event = AuditEvent(system_clock(), Action.KEY_READ, record.person(by), serial=number).row()
+    found = record.write(config, lambda connection: read_escrow(connection, number, event))
+    if found is None:
+        record.stop(f"no key is kept for a certificate with the serial number {number:x}")
+    typer.echo(f"-----BEGIN CMS-----\n{encodebytes(found).decode()}-----END CMS-----")
 
 
 @app.command()

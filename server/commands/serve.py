@@ -71,6 +71,9 @@ def _warn(config: Config) -> None:
     for name, endpoint in config.endpoints.scep.items():
         for weakness in endpoint.weaknesses():
             _log.warning(weakness, endpoint=str(name))
+    for est_name, est in config.endpoints.est.items():
+        for weakness in est.weaknesses():
+            _log.warning(weakness, endpoint=str(est_name))
     for acme_name, acme in config.endpoints.acme.items():
         if acme.danger_test_mode is not None:
             _log.warning(_TEST_MODE, endpoint=str(acme_name))

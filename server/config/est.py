@@ -101,12 +101,16 @@ class ServerKeys(Strict):
         encryption: whether a key leaves encrypted only (``required``), or under TLS alone where no more is asked for.
         shared_keys: a YAML file, identifier to AES key, both in hex, for devices that share a secret with the server.
         recipients: PEM of certificates of devices to whose keys can be encrypted, besides that of the connection.
+        escrow: PEM of the one certificate to whose key those keys are encrypted that a profile has kept.
+        danger_plain_through_proxy: whether keys that are not encrypted may leave through a proxy, which can read them.
     """
 
     key: KeyPatternField | None = None
     encryption: Literal["optional", "required"] = "optional"
     shared_keys: Path | None = None
     recipients: Path | None = None
+    escrow: Path | None = None
+    danger_plain_through_proxy: bool = False
 
 
 class EstEndpointConfig(Profiled):
@@ -149,6 +153,11 @@ class EstEndpointConfig(Profiled):
         """Return kind and size of the keys that are made here, `usual` where the configuration does not say."""
         pattern = self.serverkeygen.key if self.serverkeygen is not None else None
         return usual if pattern is None else pattern.smallest()
+
+    def weaknesses(self) -> tuple[str, ...]:
+        """Return what is less safe than it could be, one sentence each."""
+        plain = self.serverkeygen is not None and self.serverkeygen.danger_plain_through_proxy
+        return ("DANGER: private keys leave through proxies that can read them",) if plain else ()
 
     @model_validator(mode="after")
     def _consistent(self) -> EstEndpointConfig:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from server.config import EstEndpointConfig
     from server.credentials import Credentials
     from server.enrollment import Enrollment
+    from server.est.generated import GeneratedKeys
     from server.est.keygen import KeyGenerator, NewKey
     from server.peer import PeerIdentity
     from server.store.certificates import StoredCertificate
@@ -48,6 +49,7 @@ class EstEndpoint:
         credentials: judges passwords and certificates.
         chain: returns the issuing CA's certificate and those above it, root last.
         clock: tells the time of a request.
+        generated: what becomes of the keys that are made for devices, None where none are made.
         newest_crl: returns the newest revocation list of the issuing CA, DER, None where there is none; raises
             StoreUnavailable.
         links: certificates that link the root with another one while roots change, and that one.
@@ -63,6 +65,7 @@ class EstEndpoint:
     clock: Clock
     expected: Callable[[], Expectations | None] = lambda: None
     generator: KeyGenerator | None = None
+    generated: GeneratedKeys | None = None
     links: tuple[x509.Certificate, ...] = ()
     newest_crl: Callable[[], Awaitable[bytes | None]] = no_crl
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ca import der
 from ca.csr import with_generated_key, without_attributes
 from server.cms.algorithms import PKCS1, RSA_ENCRYPTION, RSAES_OAEP, Cipher, Digest, KeyTransport
-from server.cms.certificates import SIGNED_DATA, read_bag_certificate
+from server.cms.certificates import DATA, SIGNED_DATA, read_bag_certificate
 from server.cms.key_package import sign_key_package
 from server.cms.recipients import AES_CIPHERS, EcKey, Recipient, RsaKey, SharedKey, seal_for
 from server.est import codec
@@ -108,6 +108,20 @@ def key_identifier(certificate: x509.Certificate) -> bytes:
         return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
 
 
+def recipient_of(certificate: x509.Certificate, *, oaep: bool = True) -> Recipient | None:
+    """Return who can open what is encrypted to a certificate's key; None when it is not for that."""
+    key, identifier = certificate.public_key(), key_identifier(certificate)
+    if isinstance(key, rsa.RSAPublicKey) and _may(certificate, "key_encipherment"):
+        return RsaKey(identifier, key, _OAEP if oaep else PKCS1)
+    if (
+        isinstance(key, ec.EllipticCurvePublicKey)
+        and any(curve.name == key.curve.name for curve in _CURVES.values())
+        and _may(certificate, "key_agreement")
+    ):
+        return EcKey(identifier, key)
+    return None
+
+
 class KeyGenerator:
     """Makes keys at an endpoint.
 
@@ -116,6 +130,8 @@ class KeyGenerator:
         shared: secrets shared with devices, by identifier: AES keys.
         recipients: certificates of devices whose keys can be encrypted to, besides the one presented in TLS.
         must_encrypt: whether a key leaves encrypted only.
+        through_proxies: whether a key that is not encrypted may leave through a proxy that ends TLS.
+        escrow: to whom keys are encrypted that a profile has kept.
     """
 
     def __init__(
@@ -125,12 +141,16 @@ class KeyGenerator:
         shared: Mapping[bytes, bytes] | None = None,
         recipients: Iterable[x509.Certificate] = (),
         must_encrypt: bool = False,
+        through_proxies: bool = False,
+        escrow: Recipient | None = None,
     ) -> None:
         self._key = signer[0]
         self._chain = tuple(read_bag_certificate(der.read(each)) for each in signer[1])
         self._shared = dict(shared or {})
         self._recipients = {key_identifier(each): each for each in recipients}
         self._must_encrypt = must_encrypt
+        self._through_proxies = through_proxies
+        self._escrow = escrow
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self.stand_in = _spki(ec.generate_private_key(ec.SECP256R1()))  # of requests whose key is not made yet
 
@@ -143,7 +163,7 @@ class KeyGenerator:
             direct: whether nothing stands between the requester and this server.
         """
         if wanted is None:
-            if self._must_encrypt or not direct:
+            if self._must_encrypt or not (direct or self._through_proxies):
                 raise Malformed(
                     Reason.POLICY,
                     "Keys leave this service encrypted only: name a key to encrypt to (RFC 7030 section 4.4.1).",
@@ -166,28 +186,28 @@ class KeyGenerator:
         certificate = candidates.get(wanted.identifier)
         if certificate is None:
             return None
-        key = certificate.public_key()
-        if isinstance(key, rsa.RSAPublicKey) and _may(certificate, "key_encipherment"):
-            oaep = RSAES_OAEP in wanted.capabilities or RSA_ENCRYPTION not in wanted.capabilities
-            return RsaKey(wanted.identifier, key, _OAEP if oaep else PKCS1)
-        if (
-            isinstance(key, ec.EllipticCurvePublicKey)
-            and any(curve.name == key.curve.name for curve in _CURVES.values())
-            and _may(certificate, "key_agreement")
-        ):
-            return EcKey(wanted.identifier, key)
-        raise Malformed(
-            Reason.MALFORMED, "The key that the request names is not for encryption, by its kind or its key usage."
-        )
+        oaep = RSAES_OAEP in wanted.capabilities or RSA_ENCRYPTION not in wanted.capabilities
+        found = recipient_of(certificate, oaep=oaep)
+        if found is None:
+            raise Malformed(
+                Reason.MALFORMED, "The key that the request names is not for encryption, by its kind or its key usage."
+            )
+        return found
 
     async def make(self, shape: KeyShape) -> PrivateKey:
         """Return a new key."""
         async with self._turns:
             return await asyncio.to_thread(_generate, shape)
 
+    def keep(self, key: PrivateKey) -> bytes | None:
+        """Return the key, PKCS#8, encrypted for who keeps keys; None where nobody does."""
+        if self._escrow is None:
+            return None
+        return seal_for(_pkcs8(key), DATA, self._escrow, cipher=Cipher.AES256, random=secrets.token_bytes)
+
     def seal(self, key: PrivateKey, recipient: Recipient | None, capabilities: frozenset[str]) -> KeyPart:
         """Return the part of the reply that holds the key (section 4.4.2). Raises Malformed: nothing fits."""
-        pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        pkcs8 = _pkcs8(key)
         if recipient is None:
             return KeyPart(pkcs8, encrypted=False)
         package = sign_key_package(pkcs8, self._key, self._chain)
@@ -224,6 +244,10 @@ class NewKey:
         self._key = await self._generator.make(self._shape)
         return with_generated_key(csr, _spki(self._key))
 
+    def escrow(self) -> bytes | None:
+        """Return the key as it may be kept, encrypted for somebody else; None where nobody is named."""
+        return self._generator.keep(self._key) if self._key is not None else None
+
     def part(self) -> KeyPart:
         """Return the part of the reply that holds the key, and forget the key."""
         key, self._key = self._key, None
@@ -257,6 +281,10 @@ def _generate(shape: KeyShape) -> PrivateKey:
     if shape.curve is not None:
         return ec.generate_private_key(_CURVES[shape.curve])
     return _POST_QUANTUM[shape.kind]() if shape.kind in _POST_QUANTUM else ed25519.Ed25519PrivateKey.generate()
+
+
+def _pkcs8(key: PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _spki(key: PrivateKey) -> bytes:

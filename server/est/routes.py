@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.est import codec, problems
 from server.est.csrattrs import Form, attributes_of, write_csrattrs
+from server.est.generated import GeneratedKeys
 from server.est.keygen import KeyGenerator, NewKey
 from server.est.messages import FETCHED, Layout, Malformed, Operation
 from server.est.service import EstEndpoint, Submission, enroll
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from server.est.messages import Reply
 
-__all__ = ["DEFAULT_LABEL", "EstEndpoint", "KeyGenerator", "mount"]
+__all__ = ["DEFAULT_LABEL", "EstEndpoint", "GeneratedKeys", "KeyGenerator", "mount"]
 
 DEFAULT_LABEL = "default"
 

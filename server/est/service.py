@@ -46,7 +46,10 @@ async def enroll(endpoint: EstEndpoint, submission: Submission) -> Outcome:
             csr=refusal.csr,
         )
         return await endpoint.enrollment.refuse(attempt)
-    outcome = await endpoint.enrollment.submit(question)
+    if submission.new_key is None or endpoint.generated is None:
+        outcome = await endpoint.enrollment.submit(question)
+    else:
+        outcome = await endpoint.generated.submit(question, submission.new_key)
     if isinstance(outcome, Pending) and submission.new_key is not None:
         await endpoint.enrollment.reject(outcome.request_id, "server", "the key of a pending request would be stored")
         return Refused(_KEY_CANT_WAIT, outcome.request_id)

@@ -1,0 +1,118 @@
+"""Which keys were made here, for whom, and what is kept of them: never a key that somebody could use."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from server.store.tables import UtcTime, audit_events, certificates, credential_uses, metadata, requests
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from policies.request import EnrollmentRequest
+
+_COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+generated_keys = sa.Table(
+    "est_generated_keys",
+    metadata,
+    sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    sa.Column("question", sa.LargeBinary(32), nullable=False, index=True),  # who asks for which names
+    sa.Column("request_key", sa.LargeBinary(32), nullable=False, unique=True),  # as in requests
+    sa.Column("made_at", UtcTime(), nullable=False),
+    sa.Column("escrow", sa.LargeBinary()),  # EnvelopedData that this server can't open
+)
+"""One row for each key that was made and may have left."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedKey:
+    """A key that was made.
+
+    Attributes:
+        question: who asks for which names, hashed: the same when a device asks again.
+        request_key: the idempotency key of its request, hashed.
+        made_at: when.
+        escrow: the key, encrypted for somebody else; None where it is not kept.
+    """
+
+    question: bytes
+    request_key: bytes
+    made_at: datetime
+    escrow: bytes | None
+
+    @classmethod
+    def of(cls, request: EnrollmentRequest, escrow: bytes | None) -> GeneratedKey:
+        """Return what is kept of the key of a request."""
+        renewed = "" if request.renewed is None else f"{request.renewed.serial:x}"
+        asked = (str(request.endpoint), request.requester.identity, request.csr.subject.canonical(), renewed)
+        names = sorted(map(str, request.csr.names))
+        return cls(_hash("\0".join((*map(str, asked), *names))), _hash(request.key), request.now, escrow)
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessors:
+    """What was made before for the same question and may not have arrived.
+
+    Attributes:
+        serials: of certificates that are still good.
+        credentials: the one-time secrets that were used up for them.
+    """
+
+    serials: tuple[int, ...]
+    credentials: frozenset[str]
+
+
+def add(connection: sa.Connection, made: GeneratedKey, since: datetime) -> Predecessors:
+    """Keep a key's row; return what came before it.
+
+    Args:
+        connection: writes the store.
+        made: the key.
+        since: what was made before that time is no predecessor, and of no use any more where no key is kept.
+    """
+    row = generated_keys.c
+    connection.execute(sa.delete(generated_keys).where(row.escrow.is_(None), row.made_at < since))
+    found = connection.execute(
+        sa.select(certificates.c.serial, certificates.c.request_id)
+        .select_from(generated_keys.join(requests, requests.c.key == row.request_key))
+        .join(certificates, certificates.c.request_id == requests.c.id)
+        .where(row.question == made.question, row.made_at >= since, certificates.c.revoked_at.is_(None))
+    ).all()
+    uses = sa.select(credential_uses.c.credential_id).where(
+        credential_uses.c.request_id.in_([one.request_id for one in found])
+    )
+    spent = frozenset(connection.scalars(uses)) if found else frozenset()
+    connection.execute(
+        sa.insert(generated_keys).values(
+            question=made.question, request_key=made.request_key, made_at=made.made_at, escrow=made.escrow
+        )
+    )
+    return Predecessors(tuple(one.serial for one in found), spent)
+
+
+def forget(connection: sa.Connection, made: GeneratedKey) -> None:
+    """Remove the row of a key that never left."""
+    connection.execute(sa.delete(generated_keys).where(generated_keys.c.request_key == made.request_key))
+
+
+def read_escrow(connection: sa.Connection, serial: int, event: dict[str, object]) -> bytes | None:
+    """Return the key of a certificate as it is kept, encrypted, and record that; None where none is kept."""
+    query = (
+        sa.select(generated_keys.c.escrow)
+        .select_from(certificates.join(requests, requests.c.id == certificates.c.request_id))
+        .join(generated_keys, generated_keys.c.request_key == requests.c.key)
+        .where(certificates.c.serial == serial)
+    )
+    found = connection.execute(query).scalar_one_or_none()
+    if found is not None:
+        connection.execute(sa.insert(audit_events).values(event))
+    return found
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
