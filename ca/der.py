@@ -113,10 +113,18 @@ def elements(data: bytes, *, ber: bool = False) -> list[Tlv]:
     offset, size = 0, len(data)
     while offset < size:
         tag = data[offset]
-        end = offset + 2 + data[offset + 1] if offset + 1 < size else size + 1
-        # The short cut for nearly every element there is: one-octet tag, short definite length, all of it there.
-        if end <= size and end - offset < 0x82 and tag & 0x1F != 0x1F and tag and not (ber and tag in _JOINABLE):
-            found.append(_new(Tlv, (tag, tag & _CONSTRUCTED != 0, data[offset + 2 : end], data[offset:end])))
+        length = data[offset + 1] if offset + 1 < size else 0xFF
+        start = offset + 2
+        # The short cuts for nearly every element there is: one-octet tag, minimal definite length, all of it there.
+        if length == 0x82 and start + 1 < size and data[start]:
+            length, start = data[start] << 8 | data[start + 1], start + 2
+        elif length == 0x81 and start < size and data[start] > 0x7F:
+            length, start = data[start], start + 1
+        elif length > 0x7F:
+            start = size + 1
+        end = start + length
+        if end <= size and tag & 0x1F != 0x1F and tag and not (ber and tag in _JOINABLE):
+            found.append(_new(Tlv, (tag, tag & _CONSTRUCTED != 0, data[start:end], data[offset:end])))
             offset = end
         else:
             element, offset = _element(data, offset, 0, ber=ber)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -162,7 +163,12 @@ def label_of(oid: str) -> str:
 
 def read_identifier(element: der.Tlv) -> AlgorithmIdentifier:
     """Read an AlgorithmIdentifier. Raises MalformedDer."""
-    parts = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    return _identifier(der.expect(element, der.SEQUENCE).content)
+
+
+@lru_cache(maxsize=256)
+def _identifier(content: bytes) -> AlgorithmIdentifier:
+    parts = der.elements(content, ber=True)
     if not 1 <= len(parts) <= 2:
         raise der.MalformedDer("not an algorithm identifier")
     oid = der.read_oid(der.expect(parts[0], der.OID).content)
