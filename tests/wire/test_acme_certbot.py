@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from tests.wire.devices import dns_names, refusals
+from tests.wire.devices import dns_names, ip_addresses, refusals
 from tests.wire.running import openssl_verify, require_certbot, run
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ class Certbot:
     server: RunningServer
     folder: Path
     name: str = field(default_factory=lambda: f"certbot-{next(_numbers)}.localhost")
+    program: str = field(default_factory=require_certbot)
 
     def __call__(self, command: str, *arguments: str | Path, check: bool = True) -> CompletedProcess[str]:
         folders = [f"--{kind}-dir={self.folder / kind}" for kind in ("config", "work", "logs")]
         return run(
-            require_certbot(),
+            self.program,
             command,
             *folders,
             "--non-interactive",
@@ -107,6 +108,14 @@ def test_certbot_gets_one_certificate_for_several_names(certbot: Certbot) -> Non
     names = (certbot.name, f"www.{certbot.name}", f"a.b.c.{certbot.name}")
     certbot.issue(*names)
     assert set(dns_names(certbot.accepted())) == set(names)
+
+
+def test_certbot_proves_an_address(certbot: Certbot) -> None:
+    certbot.name = "127.0.0.1"
+    port = str(certbot.server.http01_port)
+    agreed = ("--register-unsafely-without-email", "--agree-tos")
+    certbot("certonly", "--standalone", "--http-01-port", port, *agreed, "--ip-address", certbot.name)
+    assert ip_addresses(certbot.accepted()) == [certbot.name]
 
 
 def test_certbot_revokes_with_its_account_and_with_the_key_of_the_certificate(certbot: Certbot) -> None:

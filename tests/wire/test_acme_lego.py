@@ -31,6 +31,7 @@ class Lego:
     key_type: str = "ec256"
     options: tuple[str, ...] = ()
     solver: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(
         self, command: str, *arguments: str, names: tuple[str, ...] = (), check: bool = True
@@ -51,7 +52,7 @@ class Lego:
             *(word for name in names or (self.name,) for word in ("--domains", name)),
             command,
             *arguments,
-            environment={"LEGO_CA_CERTIFICATES": str(self.server.root_pem)},
+            environment={"LEGO_CA_CERTIFICATES": str(self.server.root_pem), **self.environment},
             check=check,
             timeout=100,
         )

@@ -1,121 +1,87 @@
-"""An ACME endpoint with external accounts and a second profile, as certbot and lego see it."""
+"""An ACME endpoint with external accounts, a second profile and every challenge, as certbot and lego see it."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
-import pytest
-
-from server.bench.process import free_ports
-from tests.fakes.dns_server import DnsServer
 from tests.wire.devices import dns_names
-from tests.wire.running import serve, start
 from tests.wire.test_acme_certbot import Certbot
 from tests.wire.test_acme_lego import Lego
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.wire.running import RunningServer
+    from tests.wire.acme_site import AcmeSite
 
-SETTINGS = """\
-    profiles: [tls-server, short]
-    external_accounts: {required: true, sealing_key: {file: secrets/eab.key}}
-    challenges: [http-01, dns-01, tls-alpn-01]
-    dns01: {resolver: 127.0.0.1, port: DNS}
-    tls_alpn01: {port: TLS, networks: [127.0.0.0/8], loopback_names: true}
-"""
-TLS_PORT = free_ports(1)[0]
-AUTH_HOOK = """\
+HOOK = """\
 #!/bin/sh
-echo "_acme-challenge.$CERTBOT_DOMAIN. $CERTBOT_VALIDATION" >> "$RECORDS"
+exec DNS "$CERTBOT_DOMAIN" "$CERTBOT_VALIDATION"
+"""
+
+LEGO_HOOK = """\
+#!/bin/sh
+# present -- NAME TOKEN TEXT, made ready for a record here
+digest() { printf %s "$1" | openssl dgst -sha256 -binary | basenc --base64url | tr -d =; }
+case $1 in present) exec DNS "$3" "$(digest "$5")" ;; esac
 """
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with a TXT record a line, which the DNS server answers from."""
-    file = tmp_path_factory.mktemp("dns") / "records"
-    file.touch()
-    return file
+def new_key(site: AcmeSite) -> tuple[str, str]:
+    """Make a key for one account."""
+    made = site.server.certwright("eab", "new", "acme/bound", "--name", "dns:**.localhost", "--json").stdout
+    return json.loads(made)["kid"], json.loads(made)["hmac_key"]
 
 
-@pytest.fixture(scope="module")
-def dns(records: Path) -> Iterator[DnsServer]:
-    def look(name: str) -> list[str] | int:
-        lines = (line.split() for line in records.read_text().splitlines())
-        return [text for owner, text in lines if owner == name] or 3
-
-    server = DnsServer(look)
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def bound(dns: DnsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server whose ACME accounts need a binding, with a profile for a week beside the other."""
-    first = start(tmp_path_factory.mktemp("wire") / "deployment")
-    first.process.stop()
-    file = first.config
-    settings = SETTINGS.replace("DNS", str(dns.port)).replace("TLS", str(TLS_PORT))
-    file.write_text(file.read_text().replace("    profiles: [tls-server]\n", settings))
-    (first.folder / "secrets" / "eab.key").write_text("0f" * 32)
-    policy = (first.folder / "policies" / "tls-server.yaml").read_text().partition("\ntests:")[0]
-    policy = policy.replace("wildcards: forbidden", "wildcards: allowed")
-    short = re.sub(r"validity:.*", "validity: {default: 7d, max: 8d, issuer_end: shorten}", policy)
-    (first.folder / "policies" / "short.yaml").write_text(short.replace("  tls-server:", "  short:"))
-    running = serve(first.deployment)
-    yield running
-    assert running.process.stop() == 0, running.process.tail()
-
-
-def new_key(server: RunningServer) -> tuple[str, str]:
-    made = json.loads(server.certwright("eab", "new", "--name", "dns:**.localhost", "--json").stdout)
-    return made["kid"], made["hmac_key"]
-
-
-def test_certbot_binds_its_account_and_chooses_a_profile(bound: RunningServer, tmp_path: Path) -> None:
-    certbot = Certbot(bound, tmp_path)
+def test_certbot_binds_its_account_and_chooses_a_profile(site: AcmeSite, tmp_path: Path) -> None:
+    certbot = Certbot(site.bound, tmp_path)
     refused = certbot.issue(check=False)
     assert refused.returncode != 0
-    kid, key = new_key(bound)
+    kid, key = new_key(site)
     agreed = ("--register-unsafely-without-email", "--agree-tos")
     certbot("register", *agreed, "--eab-kid", kid, "--eab-hmac-key", key)
-    port = str(bound.http01_port)
+    port = str(site.server.http01_port)
     certbot("certonly", "--standalone", "--http-01-port", port, "-d", certbot.name, "--required-profile", "short")
     certificate = certbot.accepted()
     assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days == 7
 
 
-def test_certbot_gets_a_wildcard_by_dns(bound: RunningServer, records: Path, tmp_path: Path) -> None:
+def test_certbot_gets_a_wildcard_by_dns(site: AcmeSite, tmp_path: Path) -> None:
     hook = tmp_path / "hook"
-    hook.write_text(AUTH_HOOK.replace("$RECORDS", str(records)))
+    hook.write_text(HOOK.replace("DNS", str(site.dns_hook)))
     hook.chmod(0o755)
-    kid, key = new_key(bound)
-    certbot = Certbot(bound, tmp_path)
+    certbot = Certbot(site.server, tmp_path)
     certbot(
         *("certonly", "--manual", "--preferred-challenges", "dns", "--manual-auth-hook", str(hook)),
-        *("--register-unsafely-without-email", "--agree-tos", "--eab-kid", kid, "--eab-hmac-key", key),
+        *("--register-unsafely-without-email", "--agree-tos"),
         *("--required-profile", "short", "-d", certbot.name, "-d", f"*.{certbot.name}"),
     )
     assert set(dns_names(certbot.accepted())) == {certbot.name, f"*.{certbot.name}"}
 
 
-def test_lego_gets_a_name_by_tls(bound: RunningServer, tmp_path: Path) -> None:
-    kid, key = new_key(bound)
-    solver = ("--tls", "--tls.port", f"127.0.0.1:{TLS_PORT}")
-    lego = Lego(bound, tmp_path, options=("--eab", "--kid", kid, "--hmac", key), solver=solver)
+def test_lego_gets_a_wildcard_by_dns(site: AcmeSite, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_text(LEGO_HOOK.replace("DNS", str(site.dns_hook)))
+    hook.chmod(0o755)
+    lego = Lego(site.server, tmp_path, solver=("--dns", "exec", "--dns.disable-cp"))
+    lego.environment = {"EXEC_PATH": str(hook), "EXEC_MODE": "RAW", "EXEC_POLLING_INTERVAL": "1"}
+    lego("run", names=(f"*.{lego.name}",))
+    lego.name = f"_.{lego.name}"  # so it calls the file
+    assert dns_names(lego.accepted()) == [lego.name.replace("_", "*")]
+
+
+def test_lego_gets_a_name_by_tls(site: AcmeSite, eab_key: tuple[str, str], tmp_path: Path) -> None:
+    kid, key = eab_key
+    solver = ("--tls", "--tls.port", f"127.0.0.1:{site.tls_port}")
+    lego = Lego(site.bound, tmp_path, options=("--eab", "--kid", kid, "--hmac", key), solver=solver)
     lego("run")
     assert dns_names(lego.accepted()) == [lego.name]
 
 
-def test_lego_binds_its_account(bound: RunningServer, tmp_path: Path) -> None:
-    kid, key = new_key(bound)
-    lego = Lego(bound, tmp_path, options=("--eab", "--kid", kid, "--hmac", key))
+def test_lego_binds_its_account(site: AcmeSite, tmp_path: Path) -> None:
+    kid, key = new_key(site)
+    lego = Lego(site.bound, tmp_path, options=("--eab", "--kid", kid, "--hmac", key))
     lego("run")
     assert (lego.accepted().not_valid_after_utc - lego.accepted().not_valid_before_utc).days == 90
-    wrong = Lego(bound, tmp_path / "other", options=("--eab", "--kid", kid, "--hmac", key[::-1]))
+    wrong = Lego(site.bound, tmp_path / "other", options=("--eab", "--kid", kid, "--hmac", key[::-1]))
     assert wrong("run", check=False).returncode != 0
