@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 
 from ca import der
 from ca.keys import POST_QUANTUM, UnusableKey, key_shape
@@ -171,6 +171,24 @@ def signer(key: SigningKey, *, pss: bool = False) -> Callable[[bytes], bytes]:
             return lambda octets: key.sign(octets, scheme, hashes.SHA256())
         case _:
             return key.sign
+
+
+def verifier(key: SubjectKey) -> Callable[[bytes, bytes], None]:
+    """Return the function that verifies a signature over octets with the algorithm that `signer` uses without `pss`.
+
+    It raises InvalidSignature.
+    """
+    match key:
+        case ec.EllipticCurvePublicKey():
+            algorithm = ec.ECDSA(_CURVE_HASHES[key.key_size])
+            return lambda signature, octets: key.verify(signature, octets, algorithm)
+        case rsa.RSAPublicKey():
+            scheme, digest = padding.PKCS1v15(), hashes.SHA256()
+            return lambda signature, octets: key.verify(signature, octets, scheme, digest)
+        case mlkem.MLKEM768PublicKey() | mlkem.MLKEM1024PublicKey():
+            raise UnusableKey("a key that can't sign")
+        case _:
+            return key.verify
 
 
 def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> bytes:
