@@ -120,6 +120,17 @@ class AccountEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceEvidence:
+    """Devices have attested that the key of the request is in them (draft-ietf-acme-device-attest).
+
+    Attributes:
+        devices: their identifiers, such as serial numbers.
+    """
+
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PossessionEvidence:
     """Nobody has proven more than to have the private key: a person must find out who it is (RFC 8894 section 2.4).
 
@@ -136,6 +147,7 @@ Evidence = (
     | CertificateEvidence
     | RegistrationAuthorityEvidence
     | AccountEvidence
+    | DeviceEvidence
     | PossessionEvidence
 )
 
@@ -145,6 +157,7 @@ EVIDENCE_WORDS: dict[type, str] = {
     CertificateEvidence: "certificate",
     RegistrationAuthorityEvidence: "ra",
     AccountEvidence: "account",
+    DeviceEvidence: "device",
     PossessionEvidence: "possession",
 }
 """The words by which policy files and records name kinds of evidence."""

@@ -25,6 +25,7 @@ from policies.request import (
     AccountEvidence,
     CertificateEvidence,
     ChallengeEvidence,
+    DeviceEvidence,
     EnrollmentRequest,
     Facts,
     LookupAnswer,
@@ -188,6 +189,7 @@ def _evidence(given: Given, profile: str) -> tuple[Evidence, ...]:
         PossessionEvidence("0" * 64),
         RegistrationAuthorityEvidence(_CERTIFICATE_SERIAL, "test"),
         AccountEvidence("test", given.names if given.authorized is None else given.authorized),
+        DeviceEvidence(given.subject.common_names),
         CertificateEvidence(
             subject=shown.subject if shown else given.subject,
             names=shown.names if shown else given.names,

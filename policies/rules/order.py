@@ -6,6 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from ca.names import IpAddress, MalformedName, dns_name
+from policies.request import DeviceEvidence
 
 if TYPE_CHECKING:
     from ca.names import GeneralName
@@ -19,13 +20,17 @@ def judge(question: Question, draft: Draft, report: Report) -> None:
         return
     place, csr = question.profile.place("names"), question.request.csr
     ordered, names = set(question.asked.names), set(csr.names)
+    attested = (one.devices for one in question.request.requester.evidence if isinstance(one, DeviceEvidence))
+    devices = {device for each in attested for device in each}
     foreign = False
     for text in csr.subject.common_names:
+        if text in devices:
+            continue
         name = _as_name(text)
         foreign = foreign or name not in ordered
         if name is not None:
             names.add(name)
-    if ordered and names == ordered and not foreign:
+    if (ordered or devices) and names == ordered and not foreign:
         report.passed("order.names", place)
         return
     message = "the names in the CSR are not those of the order"

@@ -21,6 +21,7 @@ from policies.request import (
     AccountEvidence,
     CertificateEvidence,
     ChallengeEvidence,
+    DeviceEvidence,
     EnrollmentRequest,
     Kind,
     PasswordEvidence,
@@ -101,7 +102,9 @@ def request_for(
     )
 
 
-def _evidence(word: str, requester: str, csr: Csr, old: x509.Certificate | None, now: datetime) -> Evidence:
+def _evidence(  # noqa: PLR0911 - one flat table
+    word: str, requester: str, csr: Csr, old: x509.Certificate | None, now: datetime
+) -> Evidence:
     match word:
         case "password":
             return PasswordEvidence(requester)
@@ -113,6 +116,8 @@ def _evidence(word: str, requester: str, csr: Csr, old: x509.Certificate | None,
             return RegistrationAuthorityEvidence(0, "explain")
         case "account":
             return AccountEvidence(requester, csr.names)
+        case "device":
+            return DeviceEvidence(csr.subject.common_names)
         case _:
             return CertificateEvidence(
                 subject=csr.subject if old is None else subject_of(old),

@@ -46,6 +46,7 @@ _CLASSES: dict[str, type[Any]] = {
         vocabulary.CertificateEvidence,
         vocabulary.RegistrationAuthorityEvidence,
         vocabulary.AccountEvidence,
+        vocabulary.DeviceEvidence,
         vocabulary.PossessionEvidence,
         vocabulary.Requester,
         vocabulary.Renewed,
