@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from policies.document import DocumentErrors
 from server.acme.challenges.caa import caa
 from server.acme.challenges.dns01 import dns01
+from server.acme.challenges.dns_account01 import dns_account01
+from server.acme.challenges.dns_persist01 import dns_persist01
 from server.acme.challenges.http01 import http01
 from server.acme.challenges.tls_alpn01 import tls_alpn01
 from server.acme.routes import AcmeProfile, ExternalAccounts, Proofs
 from server.acme.service.limits import Rate, RateLimits
 from server.acme.service.test_mode import TestMode, hardened
+from server.clock import system_clock
 from server.credentials import Sealer
 from server.credentials.sealing import parse_key
 
@@ -56,7 +59,7 @@ def external_accounts(name: EndpointName, config: Config, reader: Reader) -> Ext
 
 def proofs(config: ProofsConfig) -> Proofs:
     """Return how control over names is shown, as an endpoint or a profile of it says."""
-    return Proofs(challenges(config), caa(config.caa))
+    return Proofs(challenges(config), caa(config.caa), config.dns_persist01.identities)
 
 
 def proofs_by_profile(config: AcmeEndpointConfig) -> Mapping[str, Proofs]:
@@ -93,6 +96,8 @@ def challenges(config: ProofsConfig) -> tuple[ChallengeType, ...]:
     made: dict[str, ChallengeType] = {
         "http-01": http01(config.http01),
         "dns-01": dns01(config.dns01),
+        "dns-account-01": dns_account01(config.dns01),
+        "dns-persist-01": dns_persist01(config.dns_persist01, lambda: system_clock().timestamp()),
         "tls-alpn-01": tls_alpn01(config.tls_alpn01),
     }
     return tuple(made[type_] for type_ in dict.fromkeys(config.challenges))

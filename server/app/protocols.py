@@ -220,6 +220,7 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             nonces=services.nonces,
             challenges=(shown := proofs(config)).challenges,
             caa=shown.caa,
+            issuer_names=shown.issuer_names,
             by_profile=proofs_by_profile(config),
             limits=rate_limits(config.rate_limits),
             keep_orders=config.keep_orders,

@@ -6,7 +6,7 @@ from server.config.file import CeilingsConfig, Config, load_config
 from server.config.hsm import HsmKeyConfig
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
 from server.config.listeners import AdminListener, HttpListener, HttpsListener, Limits, Listeners, Log, ProxiedListener
-from server.config.proofs import CaaConfig, Dns01, Http01, ProfileProofs, ProofsConfig, TlsAlpn01
+from server.config.proofs import CaaConfig, Dns01, DnsPersist01, Http01, ProfileProofs, ProofsConfig, TlsAlpn01
 from server.config.scep import RaConfig, Rollover, ScepEndpointConfig
 from server.config.scep_authorization import Challenge, IntuneConfig, OtpPage, WebhookConfig
 from server.config.secret_sources import SecretSource
@@ -21,6 +21,7 @@ __all__ = [
     "Challenge",
     "Config",
     "Dns01",
+    "DnsPersist01",
     "EstEndpointConfig",
     "HsmKeyConfig",
     "Http01",

@@ -10,7 +10,7 @@ from policies.document import Strict
 from server.config.listeners import PositiveSeconds
 from server.config.values import Domain, Network, Port, ProxyUrl, Resolvers
 
-ChallengeName = Literal["http-01", "dns-01", "tls-alpn-01"]
+ChallengeName = Literal["http-01", "dns-01", "dns-account-01", "dns-persist-01", "tls-alpn-01"]
 _PORTS = Annotated[Port, Field(ge=1)]
 
 
@@ -90,18 +90,29 @@ class CaaConfig(Dns01):
     identities: tuple[Domain, ...] = ()
 
 
+class DnsPersist01(Dns01):
+    """How control over a name is validated by a record that stays in DNS (draft-ietf-acme-dns-persist).
+
+    Attributes:
+        identities: what the records call this CA; none: the challenge can't be offered.
+    """
+
+    identities: Annotated[tuple[Domain, ...], Field(max_length=10)] = ()
+
+
 class ProfileProofs(Strict):
     """What is different for orders of one profile; a section stands for the endpoint's whole section.
 
     Attributes:
         challenges: the challenges that are offered, in this order.
-        http01, dns01, tls_alpn01: how control over a name is validated.
+        http01, dns01, dns_persist01, tls_alpn01: how control over a name is validated.
         caa: what CAA records are judged by.
     """
 
     challenges: Annotated[tuple[ChallengeName, ...], Field(min_length=1)] | None = None
     http01: Http01 | None = None
     dns01: Dns01 | None = None
+    dns_persist01: DnsPersist01 | None = None
     tls_alpn01: TlsAlpn01 | None = None
     caa: CaaConfig | None = None
 
@@ -110,9 +121,10 @@ class ProofsConfig(Strict):
     """How control over names is shown.
 
     Attributes:
-        challenges: the challenges that are offered, in this order; wildcards need dns-01.
+        challenges: the challenges that are offered, in this order; wildcards need one of DNS.
         http01: how control over a name is validated by HTTP.
-        dns01: how control over a name is validated by DNS.
+        dns01: how control over a name is validated by DNS, also for dns-account-01.
+        dns_persist01: how control over a name is validated by a record that stays in DNS.
         tls_alpn01: how control over a name is validated by TLS.
         caa: what CAA records are judged by.
     """
@@ -120,8 +132,15 @@ class ProofsConfig(Strict):
     challenges: Annotated[tuple[ChallengeName, ...], Field(min_length=1)] = ("http-01",)
     http01: Http01 = Http01()
     dns01: Dns01 = Dns01()
+    dns_persist01: DnsPersist01 = DnsPersist01()
     tls_alpn01: TlsAlpn01 = TlsAlpn01()
     caa: CaaConfig = CaaConfig()
+
+    @model_validator(mode="after")
+    def _called_somehow(self) -> ProofsConfig:
+        if "dns-persist-01" in self.challenges and not self.dns_persist01.identities:
+            raise ValueError("dns-persist-01 needs dns_persist01: {identities: [ca.example.com]}, what records call this CA")
+        return self
 
     def with_changes(self, changes: ProfileProofs) -> ProofsConfig:
         """Return these settings as they are for one profile."""

@@ -25,8 +25,8 @@ class ChallengeType(Protocol):
 def can_prove(type_: str, identifier: Identifier) -> bool:
     """Say whether a type of challenge can show control over an identifier of an order.
 
-    Only dns-01 can for wildcards (RFC 8555 section 7.1.3); it can't for addresses (RFC 8738 section 7).
+    Only those of DNS can for wildcards (RFC 8555 section 7.1.3); they can't for addresses (RFC 8738 section 7).
     """
     if identifier.type == "ip":
-        return type_ != "dns-01"
-    return type_ == "dns-01" or not identifier.value.startswith("*.")
+        return not type_.startswith("dns-")
+    return type_.startswith("dns-") or not identifier.value.startswith("*.")

@@ -108,12 +108,12 @@ def encode_renewal_info(start: datetime, end: datetime, explanation: str) -> byt
     return write_object(members)
 
 
-def _challenge(challenge: Challenge, url: str) -> dict[str, object]:
+def _challenge(challenge: Challenge, url: str, instead: Mapping[str, object] | None) -> dict[str, object]:
     members: dict[str, object] = {
         "type": challenge.type,
         "url": url,
         "status": challenge.status,
-        "token": challenge.token,
+        **({"token": challenge.token} if instead is None else instead),
     }
     if challenge.validated:
         members["validated"] = _time(challenge.validated)
@@ -123,19 +123,22 @@ def _challenge(challenge: Challenge, url: str) -> dict[str, object]:
     return members
 
 
-def encode_challenge(challenge: Challenge, url: str) -> bytes:
-    """Return the challenge object (section 8)."""
-    return write_object(_challenge(challenge, url))
+def encode_challenge(challenge: Challenge, url: str, instead: Mapping[str, object] | None = None) -> bytes:
+    """Return the challenge object (section 8), with other members instead of a token if it has none."""
+    return write_object(_challenge(challenge, url, instead))
 
 
-def encode_authorization(authorization: Authorization, urls: Urls) -> bytes:
-    """Return the authorization object (section 7.1.4)."""
+def encode_authorization(
+    authorization: Authorization, urls: Urls, instead: Mapping[str, Mapping[str, object]]
+) -> bytes:
+    """Return the authorization object (section 7.1.4), with what types of challenges have instead of a token."""
     members: dict[str, object] = {
         "identifier": _identifier(authorization.identifier),
         "status": authorization.status,
         "expires": _time(authorization.expires),
         "challenges": [
-            _challenge(each, urls.challenge(authorization.id, each.type)) for each in authorization.challenges
+            _challenge(each, urls.challenge(authorization.id, each.type), instead.get(each.type))
+            for each in authorization.challenges
         ],
     }
     if authorization.wildcard:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server.acme import states
+from server.acme.challenges.dns_persist01 import DnsPersist01
 from server.acme.codec.replies import encode_authorization, encode_challenge
 from server.acme.codec.requests import decode_challenge_response, decode_deactivation
 from server.acme.messages import (
@@ -53,7 +54,8 @@ class Authorizations:
             found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
             call.transaction = found.order
         busy = any(each.status == ChallengeStatus.PROCESSING for each in found.challenges)
-        return Reply(200, encode_authorization(found, signed.urls), retry_after=_POLL_AGAIN if busy else None)
+        body = encode_authorization(found, signed.urls, self._members(found, signed))
+        return Reply(200, body, retry_after=_POLL_AGAIN if busy else None)
 
     async def answer(self, call: Call, authorization: str, type_: str) -> Reply:
         """Answer a POST to a challenge: read it, or begin the validation that the client is ready for."""
@@ -75,10 +77,18 @@ class Authorizations:
         url = signed.urls.challenge(authorization, type_)
         return Reply(
             200,
-            encode_challenge(challenge, url),
+            encode_challenge(challenge, url, self._members(found, signed).get(challenge.type)),
             links=((signed.urls.authorization(authorization), "up"),),
             retry_after=_POLL_AGAIN if challenge.status == ChallengeStatus.PROCESSING else None,
         )
+
+    def _members(self, authorization: Authorization, signed: Signed) -> dict[str, dict[str, object]]:
+        """Return what challenges have instead of a token (draft-ietf-acme-dns-persist section 3.1)."""
+        names = self._endpoint.proofs(authorization.profile).issuer_names
+        if not names:
+            return {}
+        account = signed.urls.account(authorization.account)
+        return {DnsPersist01.type: {"accounturi": account, "issuer-domain-names": list(names)}}
 
     def _owned(self, connection: sa.Connection, signed: Signed, authorization: str) -> Authorization | Rejected:
         now = self._endpoint.clock()

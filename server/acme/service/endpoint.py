@@ -102,10 +102,12 @@ class Proofs:
     Attributes:
         challenges: what is offered, the first offered first.
         caa: judges the CAA records of names; None where they are not looked at.
+        issuer_names: what the records of dns-persist-01 call this CA.
     """
 
     challenges: tuple[ChallengeType, ...]
     caa: Caa | None = None
+    issuer_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,9 @@ class AcmeEndpoint:
         external_accounts: what external account bindings are judged with; None when there are none here.
         directory_extra: returns members of the directory that no document knows; see `test_mode`.
         caa: judges the CAA records of names; None where they are not looked at.
-        by_profile: how control is shown for orders of some profiles; for others, it is `challenges` and `caa`.
+        issuer_names: what the records of dns-persist-01 call this CA.
+        by_profile: how control is shown for orders of some profiles; for others, it is `challenges`, `caa` and
+            `issuer_names`.
         limits: how much of what is allowed in how long.
         alternate_chains: other chains, each beginning with another certificate of an issuing CA.
         keep_orders: for how long orders are kept after they, or their certificates, expired.
@@ -150,6 +154,7 @@ class AcmeEndpoint:
     external_accounts: ExternalAccounts | None = None
     directory_extra: Callable[[], Mapping[str, object]] = dict
     caa: Caa | None = None
+    issuer_names: tuple[str, ...] = ()
     by_profile: Mapping[str, Proofs] = field(default_factory=dict)
     limits: RateLimits = field(default_factory=RateLimits)
     keep_orders: timedelta = timedelta(days=90)
@@ -157,7 +162,7 @@ class AcmeEndpoint:
 
     def proofs(self, profile: str | None) -> Proofs:
         """Return how control over names is shown for orders of a profile."""
-        return self.by_profile.get(profile or "") or Proofs(self.challenges, self.caa)
+        return self.by_profile.get(profile or "") or Proofs(self.challenges, self.caa, self.issuer_names)
 
     @property
     def meta(self) -> dict[str, object]:

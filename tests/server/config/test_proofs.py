@@ -66,3 +66,10 @@ def test_a_profile_changes_sections_and_keeps_the_others() -> None:
 def test_only_profiles_of_the_endpoint_can_be_changed() -> None:
     with pytest.raises(ValidationError, match="other is none of the endpoint's profiles"):
         endpoint(by_profile={"other": {}})
+
+
+def test_records_that_stay_need_to_call_this_ca_somehow() -> None:
+    with pytest.raises(ValidationError, match="needs dns_persist01"):
+        endpoint(challenges=["dns-persist-01"])
+    made = endpoint(challenges=["dns-persist-01"], dns_persist01={"identities": ["CA.test"]})
+    assert made.dns_persist01.identities == ("ca.test",)
