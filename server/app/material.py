@@ -221,12 +221,14 @@ class _Loader:
         if scep is None:
             return Authenticators({}, None, frozenset())
         accepted = frozenset({name, *scep.certificates_from}) if scep.renewal else frozenset()
-        return self._scep_authenticators((*here, "challenge"), scep, accepted)
+        return self._scep_authenticators(here, scep, accepted)
 
     def _scep_authenticators(
-        self, here: KeyPath, scep: ScepEndpointConfig, accepted: frozenset[EndpointName]
+        self, endpoint: KeyPath, scep: ScepEndpointConfig, accepted: frozenset[EndpointName]
     ) -> Authenticators:
-        """Return the challenges of an endpoint, and who may make some on its page."""
+        """Return the challenges of an endpoint, who may make some on its page, and other parties' CAs."""
+        here, place = (*endpoint, "challenge"), (*endpoint, "alternate_cas")
+        anchors = tuple(self._anchors((*place, word), word, party) for word, party in scep.alternate_cas.items())
         ways, challenge, users = scep.challenge, None, dict[str, str]()
         if ways is not None and ways.static is not None:
             self._read((*here, "static"), ways.static)
@@ -234,7 +236,8 @@ class _Loader:
         if ways is not None and ways.page is not None:
             self._read((*here, "page", "users"), ways.page.users)
             users.update(load_passwords(ways.page.users))
-        return Authenticators(users, challenge, accepted, stored=ways is not None and ways.one_time)
+        stored = ways is not None and ways.one_time
+        return Authenticators(users, challenge, accepted, stored=stored, anchors=anchors)
 
     def _est_authenticators(self, name: EndpointName, here: KeyPath, est: EstEndpointConfig) -> Authenticators:
         ways = est.authenticate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 
 from policies.document import Strict
 from policies.durations import Duration
+from server.config.est import AnchorName, Manufacturer
 from server.config.hsm import HsmKeyConfig
 from server.config.profiled import Profiled
 from server.config.scep_authorization import Challenge, IntuneConfig, WebhookConfig
@@ -114,6 +116,7 @@ class ScepEndpointConfig(Profiled):
         renewal_grace: how long after its end a certificate may still be renewed.
         revoke_renewed: how long after a renewal the old certificate is revoked as superseded; None: it stays good.
         certificates_from: other endpoints whose certificates may be renewed here.
+        alternate_cas: other parties' CAs by name, whose certificates may sign requests instead of a challenge.
         compatibility: ``modern`` takes SHA-2 and AES; ``compatible`` takes SHA-1 and 3DES as well, for old devices;
             ``legacy-des`` takes even MD5 and single DES, which protect nothing.
         switches: single deviations from that.
@@ -141,6 +144,7 @@ class ScepEndpointConfig(Profiled):
     renewal_grace: Duration = Field(default="0d", validate_default=True)
     revoke_renewed: Duration | None = Field(default=None)
     certificates_from: tuple[Endpoint, ...] = ()
+    alternate_cas: Mapping[AnchorName, Manufacturer] = Field(default_factory=dict)
     compatibility: Literal["modern", "compatible", "legacy-des"] = "modern"
     switches: Switches = Switches()
     proxies: tuple[Path, ...] = ()
@@ -155,7 +159,10 @@ class ScepEndpointConfig(Profiled):
             raise ValueError("one challenge can't be judged in several ways: give one of challenge, webhook and intune")
         if self.by_hand and (self.webhook is not None or self.intune is not None):
             raise ValueError("a webhook or Intune answers for requests without challenge too: leave by_hand out")
-        if not ways and not self.by_hand and self.devices is None and not self.renewal:
+        if "own" in self.alternate_cas:
+            raise ValueError("own is what our certificates are called; give the other party another name")
+        others = self.by_hand or self.devices is not None or self.alternate_cas
+        if not ways and not others and not self.renewal:
             raise ValueError(
                 "nobody could enroll here: give a challenge (challenge: {one_time: true} or {static: FILE}), webhook, "
                 "intune, devices or by_hand: true, or allow renewal"

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
-from cryptography import x509
-
 from ca.csr import MalformedCsr, parse_csr, without_challenge
 from policies.request import EndpointName, EnrollmentRequest, Kind, PendingLimits, Protocol, Requester
 from server.cms.algorithms import Digest
@@ -41,13 +39,13 @@ from server.scep.problems import (
     TOO_LARGE,
     UNKNOWN_TRANSACTION,
     UNREADABLE,
-    UNREADABLE_SIGNER,
     Rejected,
     describe_signer,
     unsupported_type,
 )
 from server.scep.records import find_candidates
 from server.scep.replies import Replies, refusal_notes
+from server.scep.signers import Signers
 from server.scep.transactions import asked_by, idempotency_key
 from server.store.certificates import renewed_from
 from server.store.lane import StoreUnavailable
@@ -55,8 +53,10 @@ from server.store.lane import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from cryptography import x509
+
     from ca.csr import Csr
-    from policies.request import Renewed
+    from policies.request import CertificateEvidence, Renewed
     from server.clock import Clock
     from server.config import ScepEndpointConfig
     from server.credentials import Credentials
@@ -127,7 +127,7 @@ class ScepEndpoint:
         self._pending = PendingLimits(config.most_pending, config.most_pending_of_address)
         self._store = store
         self._enrollment = enrollment
-        self._credentials = credentials
+        self._signers = Signers(self.name, config, credentials)
         self._keys = keys
         self._diary = Diary(store)
         self._exposure = Exposure(self.name, store, credentials, clock)
@@ -237,9 +237,11 @@ class ScepEndpoint:
         ignored.
         """
         authentic = request.authentic
-        signer = authentic.signer
-        if self._config.renewal and not signer.self_issued and self._credentials.issues_as(signer.issuer):
+        if self._config.renewal and self._signers.claims_to_be_ours(authentic.signer):
             return await self._renewal_req(exchange, request)
+        vouched = await self._signers.alternate(authentic)
+        if vouched is not None:
+            return await self._alternate(exchange, request, vouched)
         csr, bare = await self._open(exchange, request)
         if csr.key != authentic.key and sha256(authentic.signer.der).digest() not in self._proxies:
             raise Rejected(KEY_MISMATCH)
@@ -258,17 +260,19 @@ class ScepEndpoint:
         if not self._config.renewal:
             raise Rejected(NO_RENEWAL)
         authentic = request.authentic
+        vouched = await self._signers.alternate(authentic)
+        if vouched is not None:
+            return await self._alternate(exchange, request, vouched)
         _with_challenge, csr = await self._open(exchange, request)
-        try:
-            signer = x509.load_der_x509_certificate(authentic.signer.der)
-        except ValueError as error:
-            raise Rejected(UNREADABLE_SIGNER) from error
-        judged = await self._credentials.certificate(self.name, (signer,), grace=self._config.renewal_grace)
-        if isinstance(judged, Problem):
-            raise Rejected(judged)
-        evidence, stored = judged
+        evidence, stored = await self._signers.own(authentic.signer)
         requester = Requester(f"certificate:{stored.serial:x}", (evidence,), exchange.address)
         return await self._submit(exchange, authentic, csr, requester, renewed=renewed_from(stored))
+
+    async def _alternate(self, exchange: _Exchange, request: Sealed, evidence: CertificateEvidence) -> Outcome:
+        """A certificate of another CA is the authentication; for us it is a first enrollment, of the names in it."""
+        _with_challenge, csr = await self._open(exchange, request)
+        requester = Requester(f"certificate:{evidence.anchor}:{evidence.serial:x}", (evidence,), exchange.address)
+        return await self._submit(exchange, request.authentic, csr, requester)
 
     async def _cert_poll(self, _exchange: _Exchange, request: Sealed) -> Outcome:
         """CertPoll (section 3.3.3): the transaction and the signer's key say which request is meant.
