@@ -32,6 +32,7 @@ __all__ = [
     "key_shape",
     "parse_csr",
     "parse_keyless",
+    "parse_template",
     "with_generated_key",
 ]
 
@@ -46,6 +47,7 @@ EXTENSION_REQUESTS = frozenset(
 )
 _ATTRIBUTES = der.context(0)
 _CHALLENGE_PASSWORD_OID = der.oid(CHALLENGE_PASSWORD)
+_EXTENSION_REQUEST_OID = der.oid("1.2.840.113549.1.9.14")
 
 
 class MalformedCsr(ValueError):
@@ -193,6 +195,52 @@ def _with_spki(data: bytes, spki: bytes) -> bytes:
     version, subject, _, *rest = _parts(info, 3, 4)
     new = der.sequence(version.raw, subject.raw, spki, *(part.raw for part in rest))
     return der.sequence(new, *(part.raw for part in proof))
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A request that is no PKCS#10, such as CRMF's (RFC 4211).
+
+    Attributes:
+        subject: DER of the name.
+        spki: DER of the SubjectPublicKeyInfo.
+        extensions: DER of the requested Extensions, None without.
+        attributes: DER of other attributes.
+        algorithm, signature: the proof of possession: an AlgorithmIdentifier and a BIT STRING, DER.
+        signed: the octets that it is over.
+    """
+
+    subject: bytes
+    spki: bytes
+    extensions: bytes | None
+    attributes: tuple[bytes, ...]
+    algorithm: bytes
+    signature: bytes
+    signed: bytes
+
+
+def parse_template(template: Template) -> Csr:
+    """Return the request as one of PKCS#10, its proof of possession verified. Raises what `parse_csr` raises.
+
+    It goes on record in the form of PKCS#10, with a signature that is over other octets than those on record.
+    """
+    requested: tuple[bytes, ...] = ()
+    if template.extensions is not None:
+        requested = (der.sequence(_EXTENSION_REQUEST_OID, der.tlv(der.SET, template.extensions)),)
+    attributes = der.tlv(_ATTRIBUTES, *requested, *template.attributes)
+    info = der.sequence(der.integer(0), template.subject, template.spki, attributes)
+    octets = der.sequence(info, template.algorithm, template.signature)
+    csr = _guarded(octets, verify=False, allow_sha1=False, allow_md5=False)
+    try:
+        _, signature = der.read_bits(der.read(template.signature))
+        keys.verify(csr.key, der.read(template.algorithm), signature, template.signed)
+    except der.MalformedDer as error:
+        raise MalformedCsr(f"not a proof of possession that can be read: {error}") from error
+    except UnusableSignature as error:
+        raise UnsupportedSignature(str(error)) from error
+    except BadSignature as error:
+        raise BadProof("the request is not signed with its own key") from error
+    return csr
 
 
 def without_challenge(csr: Csr, also: Collection[str] = ()) -> Csr:

@@ -15,6 +15,7 @@ from ca.issuer import IssuerConfigurationError
 from policies.document import DocumentErrors, DocumentProblem
 from policies.profile import IssuerFacts
 from policies.profile_set import UnknownProfile
+from server.app.cmc import responder, shared_secrets
 from server.app.est import key_generator
 from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
@@ -117,6 +118,7 @@ class _Loader:
         }
         lookups = self._attempt(("lookups",), load_sources, config, self._reader, monotonic)
         for name, endpoint in config.endpoints.est.items():
+            self._attempt(("endpoints", str(name), "fullcmc"), responder, name, config)
             issuer = issuers.get(endpoint.issuer or next(iter(config.issuers)))
             if issuer is not None and tls is not None:
                 here = ("endpoints", str(name))
@@ -248,7 +250,14 @@ class _Loader:
         if ways.passwords is not None:
             self._read((*here, "authenticate", "passwords"), ways.passwords)
             passwords = load_passwords(ways.passwords)
-        return Authenticators(passwords, None, accepted, stored=ways.one_time_passwords, anchors=anchors)
+        return Authenticators(
+            passwords,
+            None,
+            accepted,
+            stored=ways.one_time_passwords,
+            anchors=anchors,
+            sealer=shared_secrets(name, self._config, self._reader),
+        )
 
     def _anchors(self, here: KeyPath, name: str, settings: Manufacturer) -> TrustAnchors:
         """Return a manufacturer's CAs; ours must not be among them."""

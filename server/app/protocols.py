@@ -16,6 +16,7 @@ from server.app.acme import (
     rate_limits,
 )
 from server.app.alternate_chains import load_alternate_chains
+from server.app.cmc import responder
 from server.app.est import escrows_at, expected_at, key_generator
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
@@ -120,6 +121,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             expected=expected_at(name, services.config, services.material.policies),
             links=load_trust(name, services.config, Reader(services.config), services.chain(config.issuer)()),
             newest_crl=services.newest_crl(config.issuer),
+            responder=responder(name, services.config),
             generator=key_generator(
                 name, services.config, services.material.tls_chain, services.material.policies.select
             ),

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "1.2.840.113549.1.9.3"
 MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
 SIGNING_TIME = "1.2.840.113549.1.9.5"
+NO_SIGNATURE = "1.3.6.1.5.5.7.6.2"
+"""id-alg-noSignature."""
 
 _BAG_LIMIT = 16
 _RSA_BITS = range(1024, 8193)
@@ -239,6 +241,14 @@ def verify(message: SignedMessage, key: SignerKey) -> None:
         BadSignature: one of them is missing or wrong.
         UnsupportedAlgorithm: an algorithm is not known here.
     """
+    _verify_signature(message.signer, verify_content(message), key)
+
+
+def verify_content(message: SignedMessage) -> Digest:
+    """Verify that the signed attributes are those of the content; nothing is said of who signed. Returns the digest.
+
+    Raises what `verify` raises.
+    """
     signer = message.signer
     digest = digest_of(signer.digest_algorithm)
     try:
@@ -252,7 +262,21 @@ def verify(message: SignedMessage, key: SignerKey) -> None:
         raise BadSignature("content type or message digest can't be read") from error
     if not hmac.compare_digest(claimed, digest.digest(message.content or b"")):
         raise BadSignature("the message digest does not match the content")
-    _verify_signature(signer, digest, key)
+    return digest
+
+
+def verify_unsigned(message: SignedMessage) -> None:
+    """Verify a message that nobody signed: in place of a signature, a digest (RFC 5272 appendix C.1).
+
+    Raises what `verify` raises.
+    """
+    digest = verify_content(message)
+    try:
+        encodings = [digest.digest(each) for each in _encodings(message.signer.attribute_set)]
+    except der.MalformedDer as error:
+        raise BadSignature("the signed attributes can't be read") from error
+    if not any(hmac.compare_digest(message.signer.signature, each) for each in encodings):
+        raise BadSignature("the digest in place of a signature does not match")
 
 
 def _verify_signature(signer: SignerInfo, digest: Digest, key: SignerKey) -> None:

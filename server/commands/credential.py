@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from argon2 import PasswordHasher
 
+from policies.document import DocumentErrors
 from policies.durations import parse_duration
 from policies.request import Protocol
+from server.app.cmc import shared_secrets
+from server.app.secret_sources import Reader
 from server.audit import Action, AuditEvent
 from server.clock import system_clock
 from server.commands import record
@@ -22,6 +25,7 @@ from server.store.credentials import CredentialKind, StoredCredential
 
 if TYPE_CHECKING:
     from policies.request import EndpointName
+    from server.credentials import Sealer
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and withdraw one-time passwords.")
 
@@ -42,14 +46,18 @@ def new(
     profile: Annotated[str | None, typer.Option(help="The only profile it is good for.")] = None,
     uses: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many certificates it is good for.")] = 1,
     expires: Annotated[str, typer.Option(help="For how long, like 12h or 7d.")] = "7d",
+    cmc: Annotated[
+        bool, typer.Option("--cmc", help="A shared secret for fullcmc: the user name is the identification.")
+    ] = False,
     choose: Annotated[bool, typer.Option("--choose", help="Ask for the password instead of making one.")] = False,
     by: ByOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Make a password or challenge and print it: this once, it can't be read again."""
-    where = _endpoint(config, endpoint, profile)
-    kind = _KINDS[where.protocol]
+    """Make a password, challenge or shared secret and print it: this once, it can't be read again."""
+    where, sealer = _sealing(config, endpoint, profile, user or device) if cmc else (None, None)
+    where = where or _endpoint(config, endpoint, profile)
+    kind = CredentialKind.CMC_SECRET if cmc else _KINDS[where.protocol]
     now, identifier = system_clock(), secrets.token_hex(6)
     secret = _chosen(kind, user or device) if choose else new_secret()
     made = StoredCredential(
@@ -58,8 +66,9 @@ def new(
         endpoint=where,
         created_by=record.person(by),
         created_at=now,
-        username=(user or device) if kind is CredentialKind.EST_PASSWORD else None,
-        digest=None if choose else digest_of(secret),
+        username=(user or device) if kind is not CredentialKind.SCEP_CHALLENGE else None,
+        digest=None if choose or sealer is not None else digest_of(secret),
+        sealed=sealer.seal(secret.encode(), identifier) if sealer is not None else None,
         argon2=PasswordHasher().hash(secret) if choose else None,
         uses_left=uses,
         expires_at=now + _duration(expires),
@@ -139,6 +148,24 @@ def _endpoint(config: Path | None, text: str, profile: str | None) -> EndpointNa
     if profile is not None and profile not in known[where].profiles:
         record.stop(f"{where} has no profile {profile}; it has {', '.join(known[where].profiles)}")
     return where
+
+
+def _sealing(config: Path | None, text: str, profile: str | None, user: str | None) -> tuple[EndpointName, Sealer]:
+    """Return the endpoint with what seals its shared secrets; stop, with the way out, when it takes none."""
+    where, read = record.endpoint(text), record.configuration(config)
+    if where is None or where not in read.endpoints.est:
+        record.stop(f"there is no EST endpoint {text}; there are {', '.join(map(str, read.endpoints.est)) or 'none'}")
+    if profile is not None and profile not in read.endpoints.est[where].profiles:
+        record.stop(f"{where} has no profile {profile}; it has {', '.join(read.endpoints.est[where].profiles)}")
+    if user is None:
+        record.stop("a shared secret goes with an identification: give --user or --device")
+    try:
+        sealer = shared_secrets(where, read, Reader(read))
+    except DocumentErrors as errors:
+        record.stop(str(errors))
+    if sealer is None:
+        record.stop(f"{where} has no shared secrets; give it fullcmc: {{sealing_key: {{file: FILE}}}}")
+    return where, sealer
 
 
 def _chosen(kind: CredentialKind, user: str | None) -> str:

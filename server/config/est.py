@@ -13,6 +13,7 @@ from policies.durations import Duration
 from policies.fields import KeyPatternField
 from policies.request import Protocol
 from server.config.profiled import Profiled
+from server.config.secret_sources import SecretSource
 from server.config.values import Endpoint
 
 if TYPE_CHECKING:
@@ -113,6 +114,33 @@ class ServerKeys(Strict):
     danger_plain_through_proxy: bool = False
 
 
+class CmcSigner(Strict):
+    """The key that responses of fullcmc are signed with, where it is not that of the https listener.
+
+    Attributes:
+        certificate: PEM of its certificate, then those above it.
+        key: PEM of the key, RSA or EC.
+        passphrase_file: the passphrase of the key.
+    """
+
+    certificate: Path
+    key: Path
+    passphrase_file: Path | None = None
+
+
+class FullCmc(Strict):
+    """Full CMC (RFC 7030 section 4.3, RFC 5272).
+
+    Attributes:
+        signer: what responses are signed with; without it, the key of the https listener.
+        sealing_key: 64 hexadecimal digits, under which shared secrets (``certwright credential new --cmc``) are
+            encrypted in the database; without it there are none.
+    """
+
+    signer: CmcSigner | None = None
+    sealing_key: SecretSource | None = None
+
+
 class EstEndpointConfig(Profiled):
     """An EST endpoint (RFC 7030).
 
@@ -132,6 +160,7 @@ class EstEndpointConfig(Profiled):
         lenient_content_type: whether a request is taken whatever its Content-Type says, or without one.
         other_root: while roots change: PEM of the other root, and of each of the two signed by the other, for cacerts.
         serverkeygen: whether and how keys are made for devices; absent: never.
+        fullcmc: whether and how full CMC requests are taken; absent: never.
         base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
             line for strongSwan alone, which reads nothing else before 5.9.11.
     """
@@ -147,6 +176,7 @@ class EstEndpointConfig(Profiled):
     csrattrs: Literal["none", "legacy", "rfc9908", "both"] = "both"
     other_root: Path | None = None
     serverkeygen: ServerKeys | None = None
+    fullcmc: FullCmc | None = None
     base64_layout: Literal["auto", "wrapped", "single"] = "auto"
 
     def key_of_server(self, usual: KeyShape) -> KeyShape:

@@ -18,8 +18,8 @@ from server.credentials.certificates import CertificateJudge, objection
 from server.credentials.hashes import SecretVerifier, TooManyVerifications
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
-from server.store.certificates import find_by_subject
-from server.store.credentials import CredentialKind, add, find_for_certificate
+from server.store.certificates import find_by_serial, find_by_subject
+from server.store.credentials import CredentialKind, add, find_by_username, find_for_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from server.clock import Clock
     from server.credentials.anchors import TrustAnchors
     from server.credentials.redeeming import Redeemable
+    from server.credentials.sealing import Sealer
     from server.store import Store
     from server.store.certificates import StoredCertificate
 
@@ -46,6 +47,7 @@ class Authenticators:
         certificates: the endpoints whose certificates count; empty: no certificates here.
         stored: whether secrets of the store count, such as one-time passwords.
         anchors: other parties whose certificates count for first enrollments.
+        sealer: opens shared secrets; None: none here.
     """
 
     passwords: Mapping[str, str]
@@ -53,6 +55,7 @@ class Authenticators:
     certificates: frozenset[EndpointName]
     stored: bool = False
     anchors: tuple[TrustAnchors, ...] = ()
+    sealer: Sealer | None = None
 
 
 class Credentials:
@@ -177,6 +180,61 @@ class Credentials:
             return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
         return None
 
+    async def revocation_challenge(
+        self, endpoint: EndpointName, serial: int, secret: str, *, address: str | None = None
+    ) -> Problem | None:
+        """Judge the secret with which a certificate may be revoked. Returns None when it is right."""
+        who, what = (endpoint, f"{serial:x}", address), "revocation challenge"
+        try:
+            kept = await self._store.read(lambda connection: find_for_certificate(connection, serial))
+        except StoreUnavailable as error:
+            return _unreadable(error)
+        if not kept or kept[0].argon2 is None or kept[0].revoked_at is not None:
+            return self._wrong(who, what)
+        return await self._secret(who, kept[0].argon2, kept[0].argon2, secret, what)
+
+    async def shared_secret(
+        self, endpoint: EndpointName, username: str, holds: Callable[[bytes], bool], *, address: str | None = None
+    ) -> tuple[Redeemable, bytes] | Problem:
+        """Judge a proof that the sender knows a shared secret of the store; used up as those of `redeem`.
+
+        Args:
+            endpoint: where.
+            username: whose secret it is said to be.
+            holds: tells whether the proof was made with these octets.
+            address: who presented it; failures count for user and address together, and not where it is not known.
+
+        Returns:
+            What it is good for, and the secret.
+        """
+        sealer, who = self._endpoints[endpoint].sealer, (endpoint, username, address)
+        wait = self._attempts.wait(who) if address else 0
+        if wait:
+            return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait)
+        kind = CredentialKind.CMC_SECRET
+        try:
+            found = await self._store.read(lambda c: find_by_username(c, kind, endpoint, username)) if sealer else ()
+        except StoreUnavailable as error:
+            return _unreadable(error)
+        right = redeeming.opened(found, sealer, holds) if sealer is not None else None
+        if right is None:
+            return self._wrong(who, "identification or shared secret")
+        credential, secret = right
+        objection = redeeming.why_not(credential, self._clock())
+        if objection is not None:
+            detail = f"credential {credential.id} is {objection}"
+            return self._wrong(who, "identification or shared secret", detail)
+        self._attempts.succeeded(who)
+        return redeeming.redeemable(credential), secret
+
+    async def issued_for(self, endpoint: EndpointName, serial: int) -> StoredCertificate | Problem | None:
+        """Return a certificate that was issued here or at an endpoint whose certificates count here, by its serial."""
+        try:
+            found = await self._store.read(lambda connection: find_by_serial(connection, serial))
+        except StoreUnavailable as error:
+            return _unreadable(error)
+        return found if found and found.endpoint in {endpoint, *self._endpoints[endpoint].certificates} else None
+
     async def certificate(
         self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...], *, grace: timedelta
     ) -> tuple[CertificateEvidence, StoredCertificate] | Problem:
@@ -229,7 +287,7 @@ class Credentials:
         try:
             found = await self._store.read(lambda connection: find_by_subject(connection, str(subject)))
         except StoreUnavailable as error:
-            return Problem(Reason.STORE_UNAVAILABLE, "the record can't be read now", detail=str(error), retry_after=5)
+            return _unreadable(error)
         wanted = Counter(map(str, names))
         for one in found:
             if Counter(one.names) == wanted and not objection(one, accepted, now, grace):
@@ -294,3 +352,7 @@ class Credentials:
     def close(self) -> None:
         """Let what runs in the background end."""
         self._secrets.close()
+
+
+def _unreadable(error: StoreUnavailable) -> Problem:
+    return Problem(Reason.STORE_UNAVAILABLE, "the record can't be read now", detail=str(error), retry_after=5)

@@ -10,17 +10,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ca.names import COMMON_NAME, DnsName
+from server.credentials.sealing import Unsealable
 from server.store import credentials as store_credentials
 from server.store.credentials import CredentialKind, StoredCredential
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     import sqlalchemy as sa
 
     from ca.csr import Csr
     from policies.request import EndpointName
+    from server.credentials.sealing import Sealer
 
 REPLAY = timedelta(hours=24)
 """For how long a used secret still authenticates: who lost the reply asks again, and gets the same certificate. That
@@ -118,6 +120,23 @@ def look_up(
 def _same(expected: str | None, username: str) -> bool:
     """Compare user names; a secret without one goes with any."""
     return expected is None or hmac.compare_digest(expected.encode(), username.encode("utf-8", "surrogatepass"))
+
+
+def opened(
+    credentials: Iterable[StoredCredential], sealer: Sealer, holds: Callable[[bytes], bool]
+) -> tuple[StoredCredential, bytes] | None:
+    """Return the sealed secret that something was made with, and what it is; None when it is none of them.
+
+    One that was sealed under another key is none: it can't be opened, and proves nothing.
+    """
+    for one in credentials:
+        try:
+            secret = sealer.open(one.sealed or b"", one.id)
+        except Unsealable:
+            continue
+        if holds(secret):
+            return one, secret
+    return None
 
 
 def why_not(credential: StoredCredential, now: datetime) -> str | None:

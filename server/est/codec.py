@@ -51,6 +51,7 @@ _CACERTS_TYPE = ("Content-Type", "application/pkcs7-mime")
 _CSRATTRS_TYPE = ("Content-Type", "application/csrattrs")
 _KEY_TYPE = ("Content-Type", "application/pkcs8")
 _SEALED_KEY_TYPE = ("Content-Type", "application/pkcs7-mime; smime-type=server-generated-key")
+_CMC_TYPE = ("Content-Type", "application/pkcs7-mime; smime-type=CMC-response")
 _BOUNDARY = b"certwright-key-and-certificate"  # base64 has no hyphens
 _ISSUED_TYPE = ("Content-Type", "application/pkcs7-mime; smime-type=certs-only")
 
@@ -97,6 +98,12 @@ def parse_basic(field: str) -> BasicCredentials | None:
 def is_pkcs10(content_type: str) -> bool:
     """Tell whether a Content-Type field names PKCS#10; case and parameters do not matter (RFC 9110 section 8.3.1)."""
     return content_type.partition(";")[0].strip().lower() == "application/pkcs10"
+
+
+def is_cms(content_type: str) -> bool:
+    """Tell whether a Content-Type field names CMS; case and parameters do not matter, smime-type among them."""
+    media = content_type.partition(";")[0].strip().lower()
+    return media in {"application/pkcs7-mime", "application/x-pkcs7-mime"}
 
 
 def decode_enrollment(body: bytes) -> EnrollmentBody:
@@ -283,6 +290,19 @@ def generated_reply(certificate: bytes, part: KeyPart, *, wrapped: bool) -> Repl
         text += b"--" + _BOUNDARY + b"\r\n" + fields + body + b"\r\n"
     mixed = ("Content-Type", f"multipart/mixed; boundary={_BOUNDARY.decode()}")
     return Reply(200, (mixed, ("Cache-Control", "no-store")), text + b"--" + _BOUNDARY + b"--\r\n")
+
+
+def cmc_reply(response: bytes, status: int, fields: Iterable[tuple[str, str]], *, wrapped: bool) -> Reply:
+    """Return the reply to fullcmc (RFC 7030 section 4.3.2) with a full PKI response, in ContentInfo.
+
+    Args:
+        response: its DER.
+        status: of HTTP.
+        fields: those of the header that go with the status.
+        wrapped: whether base64 is broken into lines.
+    """
+    body = encode_base64(response, wrapped=wrapped)
+    return Reply(status, (*fields, _CMC_TYPE, _TRANSFER_ENCODING), body)
 
 
 def pending_reply(retry_after: int) -> Reply:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from server.config import EstEndpointConfig
     from server.credentials import Credentials
     from server.enrollment import Enrollment
+    from server.est.cmc.responses import Responder
     from server.est.generated import GeneratedKeys
     from server.est.keygen import KeyGenerator, NewKey
     from server.peer import PeerIdentity
@@ -52,6 +53,7 @@ class EstEndpoint:
         generated: what becomes of the keys that are made for devices, None where none are made.
         newest_crl: returns the newest revocation list of the issuing CA, DER, None where there is none; raises
             StoreUnavailable.
+        responder: signs the responses of fullcmc, None where it is not served.
         links: certificates that link the root with another one while roots change, and that one.
         generator: makes keys for devices, None where it does not.
         expected: returns what the profile that judges its requests wants of them, None when there is no profile.
@@ -65,6 +67,7 @@ class EstEndpoint:
     clock: Clock
     expected: Callable[[], Expectations | None] = lambda: None
     generator: KeyGenerator | None = None
+    responder: Responder | None = None
     generated: GeneratedKeys | None = None
     links: tuple[x509.Certificate, ...] = ()
     newest_crl: Callable[[], Awaitable[bytes | None]] = no_crl
@@ -173,13 +176,18 @@ _UNKNOWN = Problem(
 _UNREADABLE = Problem(Reason.CERTIFICATE_REJECTED, "The TLS client certificate can't be read.")
 
 
-async def authenticate(endpoint: EstEndpoint, submission: Submission) -> Caller:
+async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_follows: bool = False) -> Caller:
     """Settle who asks (RFC 7030 sections 3.2.3 and 3.3.2). Raises Refusal.
 
     A wrong password is refused whatever else was presented. A certificate that does not stand is refused too, unless
     a right password makes it unnecessary: devices present what they have, even when it has expired.
 
     The caller may be nobody yet where a one-time password may stand in the request itself; `expect_enough` tells.
+
+    Args:
+        endpoint: where.
+        submission: what it came with.
+        more_follows: whether the request itself may say more, whatever the endpoint takes otherwise (fullcmc).
     """
     ways = endpoint.config.authenticate
     found = await _certificate(endpoint, submission)
@@ -199,7 +207,7 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission) -> Caller:
         if certificate is None or not endpoint.config.reenroll_first:
             raise Refusal(NOTHING_TO_RENEW, caller.identity)
         submission.note(reenroll="first enrollment")
-    if submission.authorization or not ways.one_time_passwords:
+    if not more_follows and (submission.authorization or not ways.one_time_passwords):
         expect_enough(endpoint, caller)
     return caller
 

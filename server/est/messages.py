@@ -40,6 +40,7 @@ class Operation(StrEnum):
     SIMPLEENROLL = "simpleenroll"
     SIMPLEREENROLL = "simplereenroll"
     SERVERKEYGEN = "serverkeygen"
+    FULLCMC = "fullcmc"
 
     @property
     def methods(self) -> tuple[str, ...]:

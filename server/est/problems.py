@@ -14,7 +14,14 @@ MEDIA_TYPE = Problem(
     "The Content-Type must be application/pkcs10 (RFC 7030 section 4.2.1); with curl, add "
     '-H "Content-Type: application/pkcs10".',
 )
-"""The one problem for which HTTP has a status of its own but enrollment has no reason."""
+"""The problem for which HTTP has a status of its own but enrollment has no reason."""
+
+
+CMS_MEDIA_TYPE = Problem(
+    Reason.MALFORMED,
+    "The Content-Type must be application/pkcs7-mime; smime-type=CMC-request (RFC 7030 section 4.3.1).",
+)
+"""The same for fullcmc."""
 
 
 def status(reason: Reason) -> int:  # noqa: PLR0911 - one flat table; the type checker proves it complete
@@ -63,8 +70,9 @@ def reply(problem: Problem, *, realm: str | None, password_would_do: bool = Fals
 
 
 def _reply(problem: Problem, realm: str | None, *, password_would_do: bool) -> Reply:
-    if problem == MEDIA_TYPE:
-        return Reply(415, (_TEXT, ("Accept", "application/pkcs10")), explanation(problem))
+    if problem in {MEDIA_TYPE, CMS_MEDIA_TYPE}:
+        accepted = "application/pkcs10" if problem == MEDIA_TYPE else "application/pkcs7-mime"
+        return Reply(415, (_TEXT, ("Accept", accepted)), explanation(problem))
     code = 401 if problem.reason is Reason.CERTIFICATE_REJECTED and password_would_do else status(problem.reason)
     retry = () if problem.retry_after is None else (("Retry-After", str(problem.retry_after)),)
     if code == 401:

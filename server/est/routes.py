@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from server.est import codec, problems
+from server.est import codec, fullcmc, problems
+from server.est.cmc.responses import Responder
 from server.est.csrattrs import Form, attributes_of, write_csrattrs
 from server.est.generated import GeneratedKeys
 from server.est.keygen import KeyGenerator, NewKey
@@ -19,11 +20,11 @@ from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from server.est.messages import Reply
 
-__all__ = ["DEFAULT_LABEL", "EstEndpoint", "GeneratedKeys", "KeyGenerator", "mount"]
+__all__ = ["DEFAULT_LABEL", "EstEndpoint", "GeneratedKeys", "KeyGenerator", "Responder", "mount"]
 
 DEFAULT_LABEL = "default"
 
@@ -54,6 +55,8 @@ def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
             return _response(await service.fetch(request, target.operation))
         if target.operation is Operation.SERVERKEYGEN and not service.generates():
             return _response(problems.not_found())
+        if target.operation is Operation.FULLCMC:
+            return _response(await service.full_cmc(request))
         return _response(await service.enroll(request, target.operation))
 
     app.router.add_route("*", codec.PREFIX + "{path:.*}", dispatch)
@@ -115,15 +118,7 @@ class _Service:
     async def enroll(self, request: web.Request, operation: Operation) -> Reply:
         """Answer simpleenroll, simplereenroll (section 4.2) or serverkeygen (section 4.4)."""
         new_key = self._new_key(request) if operation is Operation.SERVERKEYGEN else None
-        submission = Submission(
-            operation=operation,
-            authorization=tuple(request.headers.getall(hdrs.AUTHORIZATION, ())),
-            peer=peer(request),
-            address=address(request),
-            body=partial(_body, request, lenient=self._endpoint.config.lenient_content_type),
-            note=partial(note, request),
-            new_key=new_key,
-        )
+        submission = self._submission(request, operation, new_key)
         match await enroll(self._endpoint, submission):
             case Issued(certificate=certificate, request_id=identifier):
                 note(request, outcome="issued", enrollment=identifier)
@@ -135,22 +130,68 @@ class _Service:
                 return codec.pending_reply(seconds)
             case Refused(problem=problem, request_id=identifier):
                 note(request, outcome="refused", reason=problem.reason.value, enrollment=identifier)
-                return problems.reply(
-                    problem,
-                    realm=self._endpoint.realm,
-                    password_would_do=operation is not Operation.SIMPLEREENROLL,
-                    legacy=self._endpoint.config.legacy_status,
-                )
+                return self._refusal(problem, operation)
+
+    async def full_cmc(self, request: web.Request) -> Reply:
+        """Answer fullcmc (section 4.3): 200 when anything was granted, 202 when something waits, else why not."""
+        responder = self._endpoint.responder
+        if responder is None:
+            return problems.not_found()
+        found = await fullcmc.answer(self._endpoint, self._submission(request, Operation.FULLCMC))
+        statuses = ",".join(each.info.status.name.lower() for each in found.results)
+        identifiers = ",".join(each.request_id for each in found.results if each.request_id is not None)
+        note(request, outcome=statuses, enrollment=identifiers)
+        reasons = dict.fromkeys(each.problem.reason.value for each in found.results if each.problem is not None)
+        if reasons:
+            note(request, reason=",".join(reasons))
+        status, fields = self._http(found.results)
+        response = responder.seal(found.response)
+        return codec.cmc_reply(response, status, fields, wrapped=self._is_wrapped(request))
+
+    def _http(self, results: Sequence[fullcmc.Result]) -> tuple[int, tuple[tuple[str, str], ...]]:
+        waiting = [each.retry_after for each in results if each.retry_after is not None]
+        refused = [each.problem for each in results if each.problem is not None]
+        if len(waiting) + len(refused) < len(results):
+            return 200, ()
+        if waiting:
+            return 202, (("Retry-After", str(min(waiting))),)
+        plain = self._refusal(refused[0])
+        return plain.status, tuple(each for each in plain.headers if each[0] != hdrs.CONTENT_TYPE)
+
+    def _refusal(self, problem: Problem, operation: Operation = Operation.SIMPLEENROLL) -> Reply:
+        return problems.reply(
+            problem,
+            realm=self._endpoint.realm,
+            password_would_do=operation is not Operation.SIMPLEREENROLL,
+            legacy=self._endpoint.config.legacy_status,
+        )
+
+    def _submission(self, request: web.Request, operation: Operation, new_key: NewKey | None = None) -> Submission:
+        lenient = self._endpoint.config.lenient_content_type
+        return Submission(
+            operation=operation,
+            authorization=tuple(request.headers.getall(hdrs.AUTHORIZATION, ())),
+            peer=peer(request),
+            address=address(request),
+            body=partial(_body, request, operation, lenient=lenient),
+            note=partial(note, request),
+            new_key=new_key,
+        )
 
     def _is_wrapped(self, request: web.Request) -> bool:
         headers = request.headers
         return codec.is_wrapped(self._layout, user_agent=headers.get(hdrs.USER_AGENT), accept=headers.get(hdrs.ACCEPT))
 
 
-async def _body(request: web.Request, *, lenient: bool = False) -> bytes:
-    """Return the body of an enrollment. Raises Malformed when it is too large, or does not claim to be PKCS#10."""
-    if not lenient and not codec.is_pkcs10(request.headers.get(hdrs.CONTENT_TYPE, "")):
-        raise Malformed(problems.MEDIA_TYPE.reason, problems.MEDIA_TYPE.message)
+async def _body(request: web.Request, operation: Operation, *, lenient: bool = False) -> bytes:
+    """Return the body. Raises Malformed when it is too large, or does not claim to be what the operation takes."""
+    content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+    if operation is Operation.FULLCMC:
+        fits, problem = codec.is_cms(content_type), problems.CMS_MEDIA_TYPE
+    else:
+        fits, problem = codec.is_pkcs10(content_type), problems.MEDIA_TYPE
+    if not lenient and not fits:
+        raise Malformed(problem.reason, problem.message)
     try:
         return await read_body(request)
     except BodyTooLarge as error:

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ca.csr import without_challenge
 from policies.request import EnrollmentRequest, Kind, Requester
@@ -27,13 +27,26 @@ if TYPE_CHECKING:
     from server.est.linking import Claims
     from server.outcome import Outcome
 
-__all__ = ["EstEndpoint", "Submission", "enroll", "idempotency_key"]
+__all__ = ["Asked", "EstEndpoint", "Submission", "enroll", "idempotency_key", "kept", "look_at", "question"]
+
+
+class Asked(NamedTuple):
+    """What came, without its secrets; what is asked for; what is claimed.
+
+    The first two differ where ChangeSubjectName asks for other names than those in the request.
+    """
+
+    csr: Csr
+    wanted: Csr
+    claims: Claims
 
 
 async def enroll(endpoint: EstEndpoint, submission: Submission) -> Outcome:
     """Enroll or renew (RFC 7030 section 4.2); what is refused before the policy is asked goes on record too."""
     try:
-        question, claims = await _question(endpoint, submission)
+        caller = await authenticate(endpoint, submission)
+        asked = await _asked(endpoint, submission, caller)
+        request = await question(endpoint, submission, caller, asked)
     except Refusal as refusal:
         if not refusal.recorded:
             return Refused(refusal.problem)
@@ -47,18 +60,23 @@ async def enroll(endpoint: EstEndpoint, submission: Submission) -> Outcome:
         )
         return await endpoint.enrollment.refuse(attempt)
     if submission.new_key is None or endpoint.generated is None:
-        outcome = await endpoint.enrollment.submit(question)
+        outcome = await endpoint.enrollment.submit(request)
     else:
-        outcome = await endpoint.generated.submit(question, submission.new_key)
+        outcome = await endpoint.generated.submit(request, submission.new_key)
     if isinstance(outcome, Pending) and submission.new_key is not None:
         await endpoint.enrollment.reject(outcome.request_id, "server", "the key of a pending request would be stored")
         return Refused(_KEY_CANT_WAIT, outcome.request_id)
-    if isinstance(outcome, Issued) and claims.revocation_challenge is not None:
-        kept = await endpoint.credentials.keep_revocation_challenge(
-            endpoint.name, outcome.certificate, claims.revocation_challenge
-        )
-        return outcome if kept is None else Refused(kept, outcome.request_id)
-    return outcome
+    return await kept(endpoint, outcome, asked.claims)
+
+
+async def kept(endpoint: EstEndpoint, outcome: Outcome, claims: Claims) -> Outcome:
+    """Keep the revocation challenge of what was issued; a refusal when that can't be done now."""
+    if not isinstance(outcome, Issued) or claims.revocation_challenge is None:
+        return outcome
+    problem = await endpoint.credentials.keep_revocation_challenge(
+        endpoint.name, outcome.certificate, claims.revocation_challenge
+    )
+    return outcome if problem is None else Refused(problem, outcome.request_id)
 
 
 def idempotency_key(endpoint: EndpointName, identity: str, csr: Csr, renewed: Renewed | None) -> str:
@@ -72,11 +90,10 @@ def idempotency_key(endpoint: EndpointName, identity: str, csr: Csr, renewed: Re
     return json.dumps([str(endpoint), identity, sha256(csr.spki).hexdigest(), csr.subject.canonical(), names, serial])
 
 
-async def _question(endpoint: EstEndpoint, submission: Submission) -> tuple[EnrollmentRequest, Claims]:
-    """Return what the submission asks of the one door. Raises Refusal."""
+async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller, asked: Asked) -> EnrollmentRequest:
+    """Return what one request asks of the one door. Raises Refusal."""
     now = endpoint.clock()
-    caller = await authenticate(endpoint, submission)
-    csr, wanted, claims = await _csr(endpoint, submission, caller)
+    csr, wanted, claims = asked
     if claims.one_time_password is not None and not _is_renewal(caller, csr, submission.operation):
         caller = await redeem(endpoint, submission, caller, claims.one_time_password, csr)
     expect_enough(endpoint, caller, csr)
@@ -88,7 +105,7 @@ async def _question(endpoint: EstEndpoint, submission: Submission) -> tuple[Enro
     if submission.new_key is not None:  # last: nothing is made for who gets nothing
         wanted = await submission.new_key.make(wanted)
     identity = caller.identity or ""
-    request = EnrollmentRequest(
+    return EnrollmentRequest(
         key=idempotency_key(endpoint.name, identity, wanted, renewed),
         kind=Kind.ENROLL if renewed is None else Kind.RENEW,
         endpoint=endpoint.name,
@@ -99,7 +116,6 @@ async def _question(endpoint: EstEndpoint, submission: Submission) -> tuple[Enro
         renewed=renewed,
         spends=(caller.redeemed.id,) if caller.redeemed else (),
     )
-    return request, claims
 
 
 def _settled(endpoint: EstEndpoint, caller: Caller, renewed: Renewed | None) -> Caller:
@@ -124,24 +140,35 @@ def _expect_bound(caller: Caller, csr: Csr) -> None:
         raise Refusal(Problem(Reason.POLICY, objection), caller.identity, csr=csr)
 
 
-async def _csr(endpoint: EstEndpoint, submission: Submission, caller: Caller) -> tuple[Csr, Csr, Claims]:
-    """Return what came without its secrets, what is asked for, and what is claimed. Raises Refusal.
-
-    The first two differ where ChangeSubjectName asks for other names than those in the request.
-    """
-    config = endpoint.config
+async def _asked(endpoint: EstEndpoint, submission: Submission, caller: Caller) -> Asked:
+    """Return what the body asks for. Raises Refusal."""
     try:
         body, key = await submission.body(), submission.new_key
         csr = codec.decode_enrollment(body).csr if key is None else key.decode(body)
     except Malformed as error:
         raise Refusal(error.problem, caller.identity) from error
+    return look_at(endpoint, submission, caller, csr)
+
+
+def look_at(endpoint: EstEndpoint, submission: Submission, caller: Caller, csr: Csr, *, linked: bool = False) -> Asked:
+    """Return what a request asks for and says of itself. Raises Refusal.
+
+    Args:
+        endpoint: where.
+        submission: what it came with.
+        caller: who asks.
+        csr: the request.
+        linked: whether it is known to be made by who sends it, and need not be bound to the connection.
+    """
+    config = endpoint.config
     public = without_challenge(csr, linking.SECRETS)
+    wanting = Linking(config.linking)
     try:
         wanted = codec.with_changed_names(public)
         claims = linking.read_claims(
             csr,
             binding=submission.peer.binding,
-            linking=Linking(config.linking),
+            linking=Linking.OPTIONAL if linked and wanting is Linking.REQUIRED else wanting,
             meaning=Meaning(config.challenge_password),
             foreign=caller.ra is not None,
         )
@@ -149,7 +176,7 @@ async def _csr(endpoint: EstEndpoint, submission: Submission, caller: Caller) ->
         raise Refusal(error.problem, caller.identity, csr=public) from error
     if claims.is_linked:
         submission.note(linked=submission.peer.binding_type)
-    return public, wanted, claims
+    return Asked(public, wanted, claims)
 
 
 def _has_names(csr: Csr, renewed: Renewed) -> bool:

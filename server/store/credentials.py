@@ -32,6 +32,8 @@ class CredentialKind(StrEnum):
     """challengePassword at a SCEP endpoint."""
     ACME_EAB = "acme-eab"
     """The key of an external account binding."""
+    CMC_SECRET = "cmc-secret"  # noqa: S105 - a word
+    """identityProofV2 in fullcmc at an EST endpoint."""
     REVOCATION = "revocation"
     """Revokes one certificate (RFC 7894 section 3.2)."""
 

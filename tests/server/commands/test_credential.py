@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from server.commands import credential
+from server.credentials import Sealer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,3 +96,38 @@ def test_what_can_not_be_made_is_told_with_the_way_out(place: Path, arguments: t
 def test_an_endpoint_must_take_one_time_passwords(folder: Path) -> None:
     found = run("new", "est/default", "--config", str(folder / "server.yaml"), code=1)
     assert "set one_time_passwords: true" in found.stderr
+
+
+def test_a_shared_secret_is_kept_encrypted_under_a_key_that_the_database_does_not_know(place: Path) -> None:
+    (place / "secrets" / "sealing.key").write_text("11" * 32)
+    file = place / "server.yaml"
+    fullcmc = "  est/default:\n    fullcmc: {sealing_key: {file: secrets/sealing.key}}\n"
+    file.write_text(file.read_text().replace("  est/default:\n", fullcmc, 1))
+
+    one = made("est/default", "--cmc", "--device", "pump-17")
+
+    assert (one["kind"], one["user"], one["device"], one["uses_left"]) == ("cmc-secret", "pump-17", "pump-17", 1)
+    ((digest, argon2, sealed),) = rows(place, "SELECT digest, argon2, sealed FROM credentials")
+    assert (digest, argon2) == (None, None)
+    assert Sealer(b"\x11" * 32).open(sealed, one["id"]) == one["secret"].encode()
+    assert one["secret"].encode() not in (place / "certwright.db").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["est/default", "--cmc", "--user", "pump"], "give it fullcmc"),
+        (["est/default", "--cmc"], "--user or --device"),
+        (["scep/default", "--cmc", "--user", "pump"], "there is no EST endpoint scep/default"),
+        (["est/default", "--cmc", "--user", "pump", "--profile", "other"], "has no profile other"),
+    ],
+)
+def test_a_shared_secret_that_could_not_be_used_is_not_made(place: Path, arguments: list[str], says: str) -> None:
+    assert says in run("new", *arguments, code=1).stderr
+
+
+def test_a_sealing_key_that_is_none_is_told(place: Path) -> None:
+    file = place / "server.yaml"
+    fullcmc = "  est/default:\n    fullcmc: {sealing_key: {file: secrets/none.key}}\n"
+    file.write_text(file.read_text().replace("  est/default:\n", fullcmc, 1))
+    assert "none.key" in run("new", "est/default", "--cmc", "--user", "pump", code=1).stderr

@@ -146,12 +146,13 @@ class Lab:
         tls: int = SSL.TLS1_3_VERSION,
         fields: tuple[tuple[str, str], ...] = (),
         port: int | None = None,
+        content_type: str = "application/pkcs10",
     ) -> Answer:
         """Post on a new connection, to another port than the server's own where one is given."""
 
         def work() -> Answer:
             with Device(port or self.ports["https"], holder, tls=tls) as device:
-                return device.post(path, body, basic=basic, fields=fields)
+                return device.post(path, body, basic=basic, fields=fields, content_type=content_type)
 
         return await asyncio.to_thread(work)
 

@@ -55,7 +55,7 @@ def test_a_path_names_a_label_and_an_operation(path: str, target: Target) -> Non
     [
         "/.well-known/est/",
         "/.well-known/est/CACERTS",
-        "/.well-known/est/fullcmc",
+        "/.well-known/est/firmware",
         "/.well-known/est//cacerts",
         "/.well-known/est/cacerts//",
         "/.well-known/est/plant/line/cacerts",

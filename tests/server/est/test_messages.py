@@ -14,6 +14,7 @@ def test_cacerts_is_fetched_and_enrollments_are_posted() -> None:
         Operation.SIMPLEENROLL: ("POST",),
         Operation.SIMPLEREENROLL: ("POST",),
         Operation.SERVERKEYGEN: ("POST",),
+        Operation.FULLCMC: ("POST",),
     }
 
 

@@ -280,3 +280,15 @@ async def test_a_chunked_request_is_read(make_client: MakeClient, csr_der: bytes
     response = await client.post(ENROLL, data=b64encode(csr_der), headers=PKCS10, chunked=True)
 
     assert response.status == 200
+
+
+async def test_basic_alone_is_offered(make_client: MakeClient, csr_der: bytes) -> None:
+    """HTTP Digest would need what is as good as the password in the database."""
+    client = await make_client()
+    fields = {"Content-Type": "application/pkcs10"}
+    offered = [(await client.post(ENROLL, data=b64encode(csr_der), headers=fields)).headers.getall("WWW-Authenticate")]
+    digest = {**fields, "Authorization": 'Digest username="pump", realm="est/default", nonce="x", response="y"'}
+    refused = await client.post(ENROLL, data=b64encode(csr_der), headers=digest)
+    offered.append(refused.headers.getall("WWW-Authenticate"))
+    assert offered == [['Basic realm="est/default"']] * 2
+    assert refused.status == 401

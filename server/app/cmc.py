@@ -1,0 +1,85 @@
+"""What fullcmc is told of the configuration: what responses are signed with, and what opens shared secrets."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from ca import der
+from policies.document import DocumentErrors
+from server.app.secret_sources import Reader
+from server.cms.certificates import read_bag_certificate
+from server.credentials import Sealer
+from server.credentials.sealing import parse_key
+from server.est.routes import Responder
+
+if TYPE_CHECKING:
+    from policies.request import EndpointName
+    from server.app.secret_sources import KeyPath
+    from server.config import Config, HttpsListener
+    from server.config.est import CmcSigner
+
+_NONCE_OCTETS = 16
+
+
+def responder(name: EndpointName, config: Config) -> Responder | None:
+    """Return what signs the responses of fullcmc at an endpoint, None where it is not served.
+
+    Raises:
+        DocumentErrors: a file is missing or is none, or there is no https listener to sign with.
+    """
+    settings, https = config.endpoints.est[name].fullcmc, config.listeners.https
+    if settings is None:
+        return None
+    here: KeyPath = ("endpoints", str(name), "fullcmc")
+    if settings.signer is not None:
+        return _responder(settings.signer, (*here, "signer"), config)
+    if https is None:
+        message = "fullcmc needs a signer, or the https listener, whose key signs responses"
+        raise DocumentErrors([config.problem(here, message)])
+    return _responder(https, ("listeners", "https"), config)
+
+
+def _responder(named: CmcSigner | HttpsListener, where: KeyPath, config: Config) -> Responder:
+    reader = Reader(config)
+    passphrase = b""
+    if named.passphrase_file is not None:
+        passphrase = reader.file((*where, "passphrase_file"), named.passphrase_file).rstrip(b"\r\n")
+    certificates, octets = (
+        reader.file((*where, key), file) for key, file in (("certificate", named.certificate), ("key", named.key))
+    )
+    try:
+        chain = x509.load_pem_x509_certificates(certificates)
+        key = load_pem_private_key(octets, passphrase or None)
+    except (ValueError, TypeError) as error:
+        message = "certificate, key and passphrase_file do not open: they must be PEM, and the passphrase right"
+        raise DocumentErrors([config.problem(where, message)]) from error
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise DocumentErrors(
+            [config.problem(where, "the key that signs responses of fullcmc must be an RSA or EC key")]
+        )
+    if key.public_key() != chain[0].public_key():
+        raise DocumentErrors([config.problem(where, "the first certificate is not that of the key")])
+    bag = tuple(read_bag_certificate(der.read(one.public_bytes(Encoding.DER))) for one in chain)
+    return Responder(key, bag, lambda: secrets.token_bytes(_NONCE_OCTETS))
+
+
+def shared_secrets(name: EndpointName, config: Config, reader: Reader) -> Sealer | None:
+    """Return what seals and opens the shared secrets of an endpoint, None where there are none.
+
+    Raises DocumentErrors: the key file is missing or is none.
+    """
+    settings = config.endpoints.est[name].fullcmc
+    if settings is None or settings.sealing_key is None:
+        return None
+    where = ("endpoints", str(name), "fullcmc", "sealing_key")
+    text = reader.secret(where, settings.sealing_key)
+    try:
+        key = parse_key(text.decode("ascii", "replace"))
+    except ValueError as error:
+        raise DocumentErrors([config.problem(where, f"sealing_key: {error}")]) from error
+    return Sealer(key)
