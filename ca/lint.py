@@ -11,7 +11,8 @@ of plan. That is sound because of what the rules look at:
   or look into names that have an inside of their own (directoryName, otherName). A plan with any of these has no
   shape: it is linted every time.
 
-Only clean shapes are remembered, and `full` asks again for a sample.
+Only clean shapes are remembered. Of what was signed, also by CAs elsewhere, a sample is examined in full beside the
+work (`server.sampling`), and a finding there is an alarm.
 """
 
 from __future__ import annotations
@@ -102,9 +103,14 @@ class Linter:
     def _run(self, plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> tuple[LintFinding, ...]:
         try:
             twin = write_certificate(write_tbs(plan, serial, issuer), issuer, _no_signature(issuer))
-            document = RFC5280CertificateDocumentLoader().load_der_document(twin)
         except UnsignablePlan as error:
             return (LintFinding("unsignable", "error", "", str(error)),)
+        return self.examine(twin)
+
+    def examine(self, certificate: bytes) -> tuple[LintFinding, ...]:
+        """Return the errors of a certificate, DER, by all rules, whatever is remembered."""
+        try:
+            document = RFC5280CertificateDocumentLoader().load_der_document(certificate)
         except ValueError as error:
             return (LintFinding("unreadable", "fatal", "", str(error)),)
         return tuple(

@@ -116,6 +116,7 @@ class Enrollment:
         replay: for how long the same key is answered with the same certificate.
         amend: adds to a plan what depends on its issuer and serial number, such as the shard of its revocation list.
         patience: for how long a duplicate waits for another process that works on the same.
+        sample: is offered the profile and DER of each new certificate; None: nobody is.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class Enrollment:
         replay: timedelta = timedelta(hours=24),
         amend: Callable[[CertificatePlan, int], CertificatePlan] | None = None,
         patience: timedelta = timedelta(seconds=12),
+        sample: Callable[[str, bytes], None] | None = None,
     ) -> None:
         self._store = store
         self._decide = decide
@@ -142,7 +144,7 @@ class Enrollment:
         self._clock = clock
         self._serial_number = serial_number
         self._request_id = request_id
-        self._issuance = Issuance(store, issuers, clock, lease=lease, replay=replay)
+        self._issuance = Issuance(store, issuers, clock, lease=lease, replay=replay, sample=sample)
         self._amend = amend
         self._patience = patience
         self._running: dict[bytes, asyncio.Task[Outcome]] = {}

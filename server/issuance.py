@@ -24,7 +24,7 @@ from server.store.intents import AlreadyIssued, Gone, Granted, Lease, Taken
 from server.store.results import Failure, Result, SerialTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
 
     from ca.issuer import Issuer
@@ -67,11 +67,20 @@ class Issuance:
         clock: the time.
         lease: for how long an intent belongs to the process that works on it; longer than any issuer takes.
         replay: for how long the same key is answered with the same certificate.
+        sample: is offered the profile and DER of each certificate that is on record; None: nobody is.
     """
 
     def __init__(
-        self, store: Store, issuers: Mapping[str, Issuer], clock: Clock, *, lease: timedelta, replay: timedelta
+        self,
+        store: Store,
+        issuers: Mapping[str, Issuer],
+        clock: Clock,
+        *,
+        lease: timedelta,
+        replay: timedelta,
+        sample: Callable[[str, bytes], None] | None = None,
     ) -> None:
+        self._sample = sample
         self._store = store
         self._issuers = issuers
         self._clock = clock
@@ -156,6 +165,8 @@ class Issuance:
         if isinstance(recorded, SerialTaken):
             clash = internal(f"another certificate has the serial number {serial:x} that the CA has given")
             return await self._fail(granted, clash, quarantined=der)
+        if self._sample is not None:
+            self._sample(granted.plan.profile, der)
         return self.answer(recorded)
 
     async def _wait(self, granted: Granted, pending: IssuerPending) -> Pending:

@@ -27,6 +27,7 @@ from server.credentials import Credentials
 from server.enrollment import Enrollment
 from server.http import create_app
 from server.listener import Listener, bind
+from server.sampling import Sampling
 from server.store import SchemaOutdated, Store, StoreUnavailable
 from server.store.database import database_file
 
@@ -198,6 +199,7 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
         request_id=lambda: ordered_id(clock),
         amend=addressing(config),
         lease=_lease(config),
+        sample=Sampling(Linter("always").examine).offer,
     )
     credentials = Credentials(
         store=store,

@@ -144,6 +144,8 @@ class Publisher:
             lists.append(List(nothing, True, await self._sign(task.scope, nothing, [], task.number)))  # noqa: FBT003
         scheduled_at = now if scheduled else None
         published = await self._store.write(lambda c: records.publish(c, task, lists, scheduled_at))
+        if published and scheduled:
+            await self._store.write(lambda c: records.forget_expired(c, task.scope.issuer))
         took = round(perf_counter() - began, 3)
         facts = {"issuer": task.scope.issuer, "shard": task.scope.shard, "number": task.number, "delta": delta}
         _log.info("crl_published" if published else "crl_overtaken", **facts, entries=len(entries), seconds=took)

@@ -159,6 +159,16 @@ def publish(connection: sa.Connection, task: Task, lists: Sequence[List], schedu
     return True
 
 
+def forget_expired(connection: sa.Connection, issuer: str) -> int:
+    """Delete changes of certificates that have expired and that every list has named since; return how many.
+
+    RFC 5280 section 3.3: one list that was made on schedule after the end must still name a certificate.
+    """
+    oldest = sa.select(sa.func.min(crl_scopes.c.scheduled_at)).where(crl_scopes.c.issuer == issuer).scalar_subquery()
+    done = sa.and_(revocations.c.issuer == issuer, revocations.c.not_after < oldest)
+    return connection.execute(sa.delete(revocations).where(done)).rowcount
+
+
 def give_back(connection: sa.Connection, task: Task) -> None:
     """Give a lease back without a list, so that the next attempt need not wait for its end."""
     mine = sa.and_(_of(crl_scopes, task.scope), crl_scopes.c.owner == task.owner)

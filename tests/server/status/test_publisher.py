@@ -5,13 +5,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from cryptography import x509
 
 from ca.issuer import IssuerUnavailable
 from server.status import records
 from server.status.records import Scope
 from server.store.certificates import RevocationOutcome
-from server.store.revocations import ReleaseOutcome
+from server.store.revocations import ReleaseOutcome, revocations
 from tests.fakes.status import DAY, Lab
 
 if TYPE_CHECKING:
@@ -78,10 +79,35 @@ async def test_a_revoked_certificate_stays_until_a_scheduled_list_after_its_end_
     await lab.revoke(2)
     await lab.publish(timedelta(hours=13))  # not on schedule, after the end
     assert serials(await lab.crl()) == [1, 2]
+    assert await kept(store) == 2
     await lab.publish(timedelta(hours=11))  # on schedule, after the end: the last time
     assert serials(await lab.crl()) == [1, 2]
     await lab.publish(DAY)
     assert serials(await lab.crl()) == [2]
+    assert await kept(store) == 1
+
+
+async def kept(store: Store) -> int:
+    """Count what lists may be made of."""
+    count = sa.select(sa.func.count()).select_from(revocations)
+    return await store.read(lambda connection: connection.scalar(count)) or 0
+
+
+async def test_a_shard_that_lags_behind_keeps_what_has_expired(store: Store) -> None:
+    lab = Lab.make(store, shards=1)
+    await lab.add(1, not_after=timedelta(hours=36))
+    await lab.revoke(1)
+    await lab.publish()
+    complete = lab.publisher()
+    lab.now += 3 * DAY
+    await complete._look_after(Scope("issuing"))
+    lab.now += 3 * DAY
+    await complete._look_after(Scope("issuing"))
+    assert await kept(store) == 1
+    await lab.publish()
+    await lab.publish(DAY)
+    assert await kept(store) == 0
+    assert await lab.revoke(1) is RevocationOutcome.ALREADY_REVOKED
 
 
 async def test_a_hold_may_be_lifted_or_made_final_and_nothing_else_may_be_undone(store: Store) -> None:

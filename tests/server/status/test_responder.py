@@ -94,6 +94,8 @@ def read(reply: Reply) -> ocsp.OCSPResponse:
 async def test_good_revoked_and_unknown(store: Store, kind: str) -> None:
     desk = Desk.make(store, kind)
     await desk.lab.add(5)
+    for nonce in (None, b"nonce"):
+        assert lint_ocsp((await desk.ask(5, nonce)).der) == []
     answer = read(await desk.ask(5))
     assert answer.certificate_status is ocsp.OCSPCertStatus.GOOD
     assert (answer.this_update_utc, answer.next_update_utc) == (desk.lab.now, desk.lab.now + HOUR)
