@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ca.names import names_of, subject_of
 from policies.request import CertificateEvidence
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
-from server.store.certificates import StoredCertificate, find_by_fingerprint
+from server.store.certificates import StoredCertificate, find_by_fingerprint, identity_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -68,9 +67,10 @@ class CertificateJudge:
         why = objection(stored, accepted, now, grace)
         if why is not None:
             return _rejected(why, leaf)
+        found = identity_in(stored.der)  # the same octets: they have the same hash
         evidence = CertificateEvidence(
-            subject=subject_of(leaf),
-            names=names_of(leaf),
+            subject=found.subject,
+            names=found.names,
             serial=stored.serial,
             not_after=stored.not_after,
             anchor="own",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from cryptography import x509
@@ -16,6 +17,8 @@ from server.store.tables import certificates
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from ca.names import DistinguishedName, GeneralName
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +148,30 @@ def list_certificates(
     return tuple(map(_stored, connection.execute(query)))
 
 
+class Identity(NamedTuple):
+    """Whom a certificate of ours names, and its key as SubjectPublicKeyInfo."""
+
+    subject: DistinguishedName
+    names: tuple[GeneralName, ...]
+    spki: bytes
+
+
+@lru_cache(maxsize=1024)
+def identity_in(der: bytes) -> Identity:
+    """Return whom a recorded certificate names; one request asks several times, and so does each on its connection."""
+    certificate = x509.load_der_x509_certificate(der)
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Identity(subject_of(certificate), names_of(certificate), spki)
+
+
 def renewed_from(stored: StoredCertificate) -> Renewed:
     """Return what a policy may know of a certificate that is to be renewed."""
-    certificate = x509.load_der_x509_certificate(stored.der)
+    found = identity_in(stored.der)
     return Renewed(
         serial=stored.serial,
-        subject=subject_of(certificate),
-        names=names_of(certificate),
-        spki=certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        subject=found.subject,
+        names=found.names,
+        spki=found.spki,
         not_before=stored.not_before,
         not_after=stored.not_after,
         profile=stored.profile,
