@@ -141,6 +141,8 @@ class _Front:
 
     def _wrong_method(self, allowed: str) -> Handler:
         async def wrong_method(request: web.Request) -> web.StreamResponse:
+            if request.method == hdrs.METH_OPTIONS:
+                return _preflight(allowed)
             detail = f"this resource takes {allowed} only"
             response = self._response(request, _problem(ProblemDocument(ErrorType.MALFORMED, detail, 405)))
             response.headers[hdrs.ALLOW] = allowed
@@ -202,6 +204,20 @@ class _Front:
         if reply.content_type == PROBLEM:
             headers[hdrs.CONTENT_LANGUAGE] = "en"
         return response
+
+
+def _preflight(allowed: str) -> web.Response:
+    """Return what a browser asks before it sends what a script wants to send (RFC 8555 section 6.1)."""
+    return web.Response(
+        status=204,
+        headers={
+            hdrs.ALLOW: f"{allowed}, OPTIONS",
+            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
+            hdrs.ACCESS_CONTROL_ALLOW_METHODS: allowed,
+            hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Content-Type",
+            hdrs.ACCESS_CONTROL_MAX_AGE: "86400",
+        },
+    )
 
 
 def _problem(document: ProblemDocument) -> Reply:

@@ -110,6 +110,9 @@ def _secret_files(config: Config) -> Iterator[Path]:
             yield est.authenticate.passwords
     for scep in config.endpoints.scep.values():
         yield from scep.authorization_files()
+    for acme in config.endpoints.acme.values():
+        if acme.external_accounts is not None and acme.external_accounts.sealing_key.file is not None:
+            yield acme.external_accounts.sealing_key.file
 
 
 def check_certificates(config: Config, material: Material, now: datetime) -> Iterator[Diagnosis]:

@@ -23,6 +23,7 @@ from server.commands.checks import (
 )
 from server.commands.manufacturers import check_manufacturers
 from server.commands.record import ConfigOption
+from server.commands.sealing_keys import check_sealing_keys
 from server.commands.surroundings import usual
 from server.config import load_config
 
@@ -74,6 +75,7 @@ def _material(config: Config, clock: Clock) -> Iterator[Diagnosis]:
     yield Diagnosis(Level.OK, "policy", f"{len(material.policies.profiles)} profiles, their own tests pass")
     yield from check_certificates(config, material, clock())
     yield from check_manufacturers(config, clock())
+    yield from check_sealing_keys(config)
 
 
 def _problems(subject: str, errors: DocumentErrors) -> Iterator[Diagnosis]:

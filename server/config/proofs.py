@@ -139,7 +139,9 @@ class ProofsConfig(Strict):
     @model_validator(mode="after")
     def _called_somehow(self) -> ProofsConfig:
         if "dns-persist-01" in self.challenges and not self.dns_persist01.identities:
-            raise ValueError("dns-persist-01 needs dns_persist01: {identities: [ca.example.com]}, what records call this CA")
+            raise ValueError(
+                "dns-persist-01 needs dns_persist01: {identities: [ca.example.com]}, what records call this CA"
+            )
         return self
 
     def with_changes(self, changes: ProfileProofs) -> ProofsConfig:

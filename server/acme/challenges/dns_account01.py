@@ -1,4 +1,4 @@
-"""The dns-account-01 challenge (draft-ietf-acme-dns-account-label): dns-01 at a label that each account has for itself."""
+"""The dns-account-01 challenge (draft-ietf-acme-dns-account-label): dns-01 at a label of each account's own."""
 
 from __future__ import annotations
 

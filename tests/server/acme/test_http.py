@@ -286,3 +286,22 @@ async def test_a_payload_that_is_not_what_the_resource_wants_is_malformed(lab: L
         challenge = (await client.post(order.body["authorizations"][0])).body["challenges"][0]
         assert (await client.post(challenge["url"], payload)).status == 400
     assert (await client.post(order.location)).body["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/new-order", "POST"),
+        ("/order/x/finalize", "POST"),
+        ("/certificate/x/1", "POST"),
+        ("/directory", "GET, HEAD, POST"),
+        ("/renewal-info/x", "GET, HEAD"),
+    ],
+)
+async def test_a_browser_may_ask_before_it_sends(lab: Lab, path: str, methods: str) -> None:
+    asking = {"Origin": "https://page.test", "Access-Control-Request-Method": "POST"}
+    answer = await lab.request("OPTIONS", f"/acme{path}", headers=asking)
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Access-Control-Allow-Methods"] == methods
+    assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type"
