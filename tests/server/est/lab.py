@@ -157,6 +157,14 @@ class Lab:
         return await asyncio.to_thread(work)
 
 
+async def first_crl(running: Lab) -> bytes:
+    """Return the first revocation list, which is made while the application serves already."""
+    newest = running.application.services.newest_crl(None)
+    while (found := await newest()) is None:
+        await asyncio.sleep(0.01)
+    return found
+
+
 @asynccontextmanager
 async def lab(
     folder: Path, endpoints: str, proxied: str | None = None, clock: Clock = system_clock

@@ -18,7 +18,7 @@ from pyasn1_alt_modules import rfc5280, rfc5652, rfc5753, rfc5958, rfc8951, rfc9
 from server.est import keygen
 from server.est.csrattrs import REQUEST_TEMPLATE
 from tests.fakes.credential import credential, keep
-from tests.server.est.lab import csr, lab
+from tests.server.est.lab import csr, first_crl, lab
 from tests.server.est.test_csrattrs import EXAMPLES, vector
 from tests.server.est.test_csrattrs_routes import get
 from tests.server.est.test_keygen import AES, OAEP, RSA_ENCRYPTION, ask, holder_with, parts, request, wishes
@@ -59,6 +59,7 @@ def certificates(signed: Any) -> list[Any]:
 async def test_certificates_and_lists_are_degenerate_signed_data(folder: Path) -> None:
     (folder / "shared.yaml").write_text("keys: {}\n")
     async with lab(folder, ENDPOINTS) as running:
+        await first_crl(running)
         chain, lists = [b64decode((await get(running, path))[2]) for path in ("cacerts", "crls")]
         issued = await running.post("simpleenroll", csr("pump"), basic=await _password(running))
     for octets, count in ((chain, 2), (b64decode(issued.body), 1)):
