@@ -160,9 +160,12 @@ class Lab:
 async def first_crl(running: Lab) -> bytes:
     """Return the first revocation list, which is made while the application serves already."""
     newest = running.application.services.newest_crl(None)
-    while (found := await newest()) is None:
+    for _ in range(6000):
+        found = await newest()
+        if found is not None:
+            return found
         await asyncio.sleep(0.01)
-    return found
+    raise TimeoutError("there is no revocation list")
 
 
 @asynccontextmanager
