@@ -10,7 +10,7 @@ from ca import der
 from ca.names import DnsName, EmailAddress, IpAddress, Uri
 from ca.plan import KeyUsage
 from policies.patterns import NOBODY, REQUESTER, filled, placeholders
-from policies.request import EVIDENCE_WORDS, AccountEvidence, CertificateEvidence
+from policies.request import EVIDENCE_WORDS, AccountEvidence, CertificateEvidence, requester_name
 from policies.words import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, EXTENSION_NAMES, KEY_USAGE, SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Asked:
 
 def read_request(request: EnrollmentRequest) -> Asked:
     """Read out what the request asks for. Raises nothing for what stands in a CSR."""
-    name = request.requester.identity.partition(":")[2]
+    name = requester_name(request)
     requester = name if _PLAIN.fullmatch(name) else NOBODY
     evidence = request.requester.evidence
     words = frozenset([EVIDENCE_WORDS[type(one)] for one in evidence])

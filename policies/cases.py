@@ -105,6 +105,7 @@ class GivenRenewal(Strict):
     age: Duration = timedelta(days=300)
     lifetime: Duration = timedelta(days=365)
     key: Literal["other", "same"] = "other"
+    requester: str | None = None
 
 
 class Given(Strict):

@@ -40,6 +40,17 @@ def duration_text(duration: timedelta) -> str:
     return f"{seconds}s"
 
 
+def duration_words(duration: timedelta) -> str:
+    """Return a duration for people: in the largest unit that fits, and what is left over in smaller ones."""
+    left, words = round(duration.total_seconds()), []
+    for unit in "dhms":
+        size = round(_UNITS[unit].total_seconds())
+        number, left = (left // size, left % size) if left >= size else (0, left)
+        if number:
+            words.append(f"{number}{unit}")
+    return " ".join(words) or f"{left}s"
+
+
 Duration = Annotated[
     timedelta, BeforeValidator(parse_duration), WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhdwy]$"})
 ]

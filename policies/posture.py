@@ -10,7 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from policies.durations import duration_text
+from policies.durations import duration_words
 from policies.patterns import REQUESTER, placeholders
 from policies.words import PURPOSES
 
@@ -138,16 +138,28 @@ _RESERVED = frozenset({"test", "example", "invalid", "localhost", "internal", "l
 
 def _renewal(profile: Profile) -> Iterator[Concern]:
     sections = profile.sections
-    if sections.certificate_names == "any" and "certificate" in {*sections.evidence.any, *sections.evidence.all}:
+    chosen = {"subject": _chooses_subject(profile), "names": _chooses_names(profile)}
+    shown = "certificate" in {*sections.evidence.any, *sections.evidence.all}
+    if sections.certificate_names == "any" and shown and any(chosen.values()):
         message = "whoever holds one certificate can have one for any other allowed name: write certificate_names: same"
         yield Concern("certificate-for-any-name", Severity.HIGH, profile.place("certificate_names"), message)
     renewal = sections.renewal
     if renewal is None:
         return
     for key in ("subject", "names"):
-        if getattr(renewal, key) == "any":
+        if getattr(renewal, key) == "any" and chosen[key]:
             message = f"a renewal may change its {key}: one stolen key becomes any allowed identity; write {key}: same"
             yield Concern("renewal-changes-identity", Severity.MEDIUM, profile.place("renewal", key), message)
+
+
+def _chooses_subject(profile: Profile) -> bool:
+    """Whether something of the subject is what the requester says."""
+    return any(not _personal(map(str, rule.like)) for rule in profile.sections.subject.allowed.values())
+
+
+def _chooses_names(profile: Profile) -> bool:
+    """Whether some of the names are what the requester says."""
+    return any(kind.allowed and not _personal(map(str, kind.allowed)) for _, kind in profile.sections.names.kinds)
 
 
 def _validity(profile: Profile) -> Iterator[Concern]:
@@ -155,11 +167,11 @@ def _validity(profile: Profile) -> Iterator[Concern]:
     place = profile.place("validity", "max" if sections.validity.max else "default")
     if limit > _LONG:
         message = (
-            f"{duration_text(limit)} is long: a stolen key is good for all of it where revocation is not looked at"
+            f"{duration_words(limit)} is long: a stolen key is good for all of it where revocation is not looked at"
         )
         yield Concern("long-validity", Severity.LOW, place, message)
     elif PURPOSES["serverAuth"] in sections.extended_key_usage.forced and limit > _LONG_FOR_SERVERS:
-        message = f"{duration_text(limit)} for a TLS server: browsers and Apple's systems refuse more than 398d"
+        message = f"{duration_words(limit)} for a TLS server: browsers and Apple's systems refuse more than 398d"
         yield Concern("long-validity", Severity.LOW, place, message)
 
 

@@ -23,9 +23,9 @@ from policies.document import (
     open_schema,
     read_document,
 )
-from policies.durations import duration_text
+from policies.durations import duration_words
 from policies.fields import KEY_KINDS
-from policies.patterns import Glob, GlobField, placeholders
+from policies.patterns import REQUESTER, Glob, GlobField, placeholders
 from policies.request import ENDPOINT_PROTOCOLS
 from policies.sections import Sections
 
@@ -98,12 +98,14 @@ class Profile:
         sections: what its file says.
         digest: SHA-256, hex, of the file.
         clients: patterns, one of which the requester's name matches; None: it is for everybody.
+        personal: whether it matters to the profile what the requester is called.
     """
 
     name: str
     sections: Sections
     digest: str
     clients: tuple[Glob, ...] | None
+    personal: bool
     _places: Mapping[KeyPath, Location] = field(repr=False, compare=False)
 
     def is_for(self, requester: str) -> bool:
@@ -161,7 +163,9 @@ def parse_policy(text: str, file: str, csr_file: Callable[[str], Csr] | None = N
     document = read_document(text, file, _File)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     profiles = tuple(
-        Profile(name, sections, digest, _clients(document, sections), _places(document, name))
+        Profile(
+            name, sections, digest, _clients(document, sections), _is_personal(text, sections), _places(document, name)
+        )
         for name, sections in document.value.profiles.items()
     )
     problems = [problem for profile in profiles for problem in _unknown_groups(document, profile)]
@@ -203,8 +207,8 @@ def ceiling_problems(profile: Profile, ceilings: Ceilings) -> Iterator[DocumentP
     validity = profile.sections.validity
     if validity.limit > ceilings.max_validity:
         message = (
-            f"{duration_text(validity.limit)} of validity, backdating included, is above the ceiling of "
-            f"{duration_text(ceilings.max_validity)} in the server's configuration (ceilings: max_validity)"
+            f"{duration_words(validity.limit)} of validity, backdating included, is above the ceiling of "
+            f"{duration_words(ceilings.max_validity)} in the server's configuration (ceilings: max_validity)"
         )
         yield DocumentProblem(profile.place("validity", "max" if validity.max else "default"), message)
     for index, key in enumerate(profile.sections.key.allowed):
@@ -235,6 +239,11 @@ def _clients(document: Document[_File], sections: Sections) -> tuple[Glob, ...] 
         return None
     groups = (document.value.groups.get(group, ()) for group in sections.clients.groups)
     return (*sections.clients.names, *(glob for group in groups for glob in group))
+
+
+def _is_personal(text: str, sections: Sections) -> bool:
+    by_name = any(lookup.key == "requester" for lookup in sections.lookups.values())
+    return REQUESTER in text or "requester." in text or sections.clients is not None or by_name
 
 
 def _unknown_groups(document: Document[_File], profile: Profile) -> Iterator[DocumentProblem]:

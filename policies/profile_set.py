@@ -11,6 +11,7 @@ from policies.decision import Denied, Finding, Location, Trace
 from policies.document import DocumentErrors, DocumentProblem, did_you_mean
 from policies.engine import decide
 from policies.profile import ceiling_problems
+from policies.request import requester_name
 from policies.ruling import Question
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class ProfileSet:
             self._tell_apart(endpoint, names)
         # As many as there are right answers.
         self._chosen: dict[tuple[EndpointName, str | None], tuple[Profile, ...]] = {}
+        self._personal = any(profile.personal for profile in every)
         digests = sorted({profile.digest for profile in every})
         self.digest = hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -85,7 +87,7 @@ class ProfileSet:
     def decide(self, request: EnrollmentRequest) -> Decision:
         """Judge a request. Never raises: what goes wrong denies."""
         try:
-            chosen = self.select(request.endpoint, request.profile, request.requester.identity.partition(":")[2])
+            chosen = self.select(request.endpoint, request.profile, requester_name(request))
             if chosen is None:
                 return self._nothing(request)
             issuer = self._issuers[chosen.sections.issuer]
@@ -93,6 +95,11 @@ class ProfileSet:
         except Exception as error:  # noqa: BLE001 - a decision is always reached, and a fault denies
             finding = Finding("engine", "the policy could not be evaluated", NOWHERE, repr(error))
             return Denied((finding,), Trace("", self.digest))
+
+    @property
+    def personal(self) -> bool:
+        """Whether it matters to any profile what the requester is called."""
+        return self._personal
 
     def select(self, endpoint: EndpointName, name: str | None, requester: str | None = None) -> Profile | None:
         """Return the one profile that judges what comes in at `endpoint` and asks for `name`, None when there is none.
@@ -133,7 +140,7 @@ class ProfileSet:
             if profile.name in self._endpoints.get(request.endpoint, ()):
                 return f"it is for other clients than {request.requester.identity}"
             return f"the configuration does not give it to {request.endpoint}"
-        if not profile.is_for(request.requester.identity.partition(":")[2]):
+        if not profile.is_for(requester_name(request)):
             return f"it is for other clients than {request.requester.identity}"
         return "one of several, and none was asked for"
 

@@ -233,6 +233,7 @@ class Facts:
         issued_to_requester, issued_under_profile: how many were issued lately, within the quota's time.
         key_renewals: how often the key was renewed before, as the certificates tell that led to the one in question.
         key_holders: others who have had a certificate for the same key; None when that was not looked up.
+        origin: for a renewal, who asked for the first certificate of the line; None when that was not looked up.
     """
 
     lookups: tuple[LookupAnswer, ...] = ()
@@ -241,6 +242,7 @@ class Facts:
     issued_under_profile: int | None = None
     key_renewals: int | None = None
     key_holders: tuple[str, ...] | None = None
+    origin: str | None = None
 
 
 NO_FACTS = Facts()
@@ -292,3 +294,14 @@ class EnrollmentRequest:
     spends: tuple[str, ...] = ()
     facts: Facts = NO_FACTS
     pending: PendingLimits | None = None
+
+
+def requester_name(request: EnrollmentRequest) -> str:
+    """Return the name of who asks, without its kind.
+
+    Who renews with nothing but a certificate is who asked for the first of its line: a device stays who it is.
+    """
+    kind, _, name = request.requester.identity.partition(":")
+    if request.kind is Kind.RENEW and kind == "certificate" and request.facts.origin is not None:
+        return request.facts.origin.partition(":")[2]
+    return name

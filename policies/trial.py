@@ -106,6 +106,7 @@ def _facts(given: Given) -> Facts:
         issued_under_profile=given.issued_under_profile,
         key_renewals=given.key_renewals,
         key_holders=given.key_holders,
+        origin=None if given.renews is None else given.renews.requester,
     )
 
 

@@ -58,6 +58,11 @@ class LivePolicies:
         """``ok``, or ``ok`` with what is wrong with newer files."""
         return f"ok, but the last good files are in force: {self._fault}" if self._fault else "ok"
 
+    @property
+    def personal(self) -> bool:
+        """Whether it matters to any profile what the requester is called."""
+        return self._current.personal
+
     def decide(self, request: EnrollmentRequest) -> Decision:
         """Judge a request by the files in force. Never raises."""
         return self._current.decide(request)

@@ -19,7 +19,7 @@ import structlog
 
 from ca.names import DnsName
 from policies.document import DocumentErrors
-from policies.request import Facts, LookupAnswer
+from policies.request import Facts, Kind, LookupAnswer, requester_name
 from server.store import StoreUnavailable, holdings
 
 if TYPE_CHECKING:
@@ -236,19 +236,32 @@ class Gatherer:
 
     async def __call__(self, request: EnrollmentRequest) -> EnrollmentRequest:
         """Return the request with its facts, the same when its profile wants none."""
-        requester = request.requester.identity.partition(":")[2]
-        profile = self._policies.select(request.endpoint, request.profile, requester)
+        origin = await self._find_origin(request)
+        if origin is not None:
+            request = replace(request, facts=Facts(origin=origin))
+        profile = self._policies.select(request.endpoint, request.profile, requester_name(request))
         if profile is None or not _wants_facts(profile):
             return request
         lookups = profile.sections.lookups.items()
         answers = await asyncio.gather(*(self._look_up(name, lookup, request) for name, lookup in lookups))
-        facts = Facts(tuple(answers))
+        facts = Facts(tuple(answers), origin=origin)
         if profile.sections.quota is not None:
             facts = await self._count(request, profile, profile.sections.quota, facts)
         facts = await self._count_key(request, profile, facts)
         if profile.sections.key.reuse != "any":
             facts = await self._find_holders(request, facts)
         return replace(request, facts=facts)
+
+    async def _find_origin(self, request: EnrollmentRequest) -> str | None:
+        """Return who asked for the first certificate of the line that is renewed, where a profile wants names."""
+        old = request.renewed
+        if old is None or request.kind is not Kind.RENEW or not self._policies.personal:
+            return None
+        try:
+            return await self._store.read(lambda c: holdings.find_origin(c, old.serial))
+        except StoreUnavailable:
+            _log.exception("looking for the first certificate failed", serial=f"{old.serial:x}")
+            return None
 
     async def _look_up(self, name: str, lookup: Lookup, request: EnrollmentRequest) -> LookupAnswer:
         source, keys = self._sources.get(lookup.source), _keys(lookup, request)
@@ -317,7 +330,7 @@ def _keys(lookup: Lookup, request: EnrollmentRequest) -> tuple[str, ...]:
     csr = request.csr
     match lookup.key:
         case "requester":
-            return (request.requester.identity.partition(":")[2],)
+            return (requester_name(request),)
         case "CN":
             return csr.subject.common_names
         case "serialNumber":

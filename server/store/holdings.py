@@ -20,12 +20,25 @@ if TYPE_CHECKING:
     from policies.request import EnrollmentRequest, Renewed
 
 _table = certificates.c
+_LONGEST_LINE = 1000
+"""Certificates that renew each other in a ring, which only a hand in the database can make, have an end too."""
 
 
 def _others(request: EnrollmentRequest) -> ColumnElement[bool]:
     """Leave out what this very request was answered with: who asks the same again is answered the same again."""
     key = hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
     return _table.request_id.not_in(sa.select(requests.c.id).where(requests.c.key == key))
+
+
+def find_origin(connection: sa.Connection, serial: int) -> str | None:
+    """Return who asked for the first certificate of the line that ends with this one, None when nothing is known."""
+    start = sa.select(_table.renews, _table.requester, sa.literal(0).label("step")).where(_table.serial == serial)
+    line = start.cte("line", recursive=True)
+    before = sa.select(_table.renews, _table.requester, line.c.step + 1).where(
+        _table.serial == line.c.renews, line.c.step < _LONGEST_LINE
+    )
+    line = line.union_all(before)
+    return connection.scalars(sa.select(line.c.requester).order_by(line.c.step.desc()).limit(1)).first()
 
 
 def find_key_holders(connection: sa.Connection, request: EnrollmentRequest) -> tuple[str, ...]:

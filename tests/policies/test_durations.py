@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.durations import duration_text, parse_duration
+from policies.durations import duration_text, duration_words, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,8 @@ def test_the_text_uses_the_largest_unit_that_fits() -> None:
         "2m",
         "2s",
     ]
+
+
+def test_people_are_told_what_is_left_over_in_smaller_units() -> None:
+    times = [timedelta(days=730, minutes=5), timedelta(hours=25), timedelta(seconds=61), timedelta(0)]
+    assert [duration_words(time) for time in times] == ["730d 5m", "1d 1h", "1m 1s", "0s"]

@@ -17,6 +17,11 @@ BOUND: dict[str, Any] = {
     "subject": {"forced": {"CN": "{requester}"}},
     "names": {"dns": {"allowed": ["{requester}.plant.example"]}},
 }
+FREE: dict[str, Any] = {
+    "subject": MINIMAL["subject"],
+    "names": MINIMAL["names"],
+    "evidence": {"any": ["certificate"]},
+}
 TEST = {"name": "one", "given": {"endpoint": "est/default"}, "expect": {"decision": "approved"}}
 
 
@@ -52,10 +57,12 @@ def test_a_profile_that_binds_its_names_has_no_weak_spot() -> None:
             {"extended_key_usage": {"forced": ["certificateRequestAgent"]}, "approval": "manual"},
             {"enrollment-agent": Severity.MEDIUM},
         ),
-        ({"certificate_names": "any"}, {"certificate-for-any-name": Severity.HIGH}),
+        ({"certificate_names": "any", **FREE}, {"certificate-for-any-name": Severity.HIGH}),
+        ({"certificate_names": "any"}, {}),
         ({"certificate_names": "any", "evidence": {"any": ["password"]}}, {}),
-        ({"renewal": {"subject": "any"}}, {"renewal-changes-identity": Severity.MEDIUM}),
-        ({"renewal": {"names": "any"}}, {"renewal-changes-identity": Severity.MEDIUM}),
+        ({"renewal": {"subject": "any"}, **FREE}, {"renewal-changes-identity": Severity.MEDIUM}),
+        ({"renewal": {"names": "any"}, **FREE}, {"renewal-changes-identity": Severity.MEDIUM}),
+        ({"renewal": {"subject": "any", "names": "any"}}, {}),
         ({"renewal": None}, {}),
         ({"unused": {"powers": "ignore"}}, {"powers-ignored": Severity.LOW}),
         ({"key": {"allowed": ["rsa:2048"], "weak": "report"}}, {"weak-keys": Severity.HIGH}),

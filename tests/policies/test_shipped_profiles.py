@@ -16,7 +16,8 @@ from policies.trial import TEST_NOW, failed_tests, request_of
 from tests.fakes.policy import CEILINGS
 
 FOLDER = resources.files("policies") / "profiles"
-NAMES = sorted(entry.name for entry in FOLDER.iterdir())
+NAMES = sorted(entry.name for entry in FOLDER.iterdir() if entry.name.endswith(".yaml"))
+GALLERY = sorted(f"gallery/{entry.name}" for entry in (FOLDER / "gallery").iterdir())
 PROFILES = {"est": "iot-device", "scep": "network-device", "acme": "tls-server"}
 
 
@@ -40,11 +41,27 @@ def decide(profiles: ProfileSet, protocol: str, **given: Any) -> Approved | Deni
     return decision
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *GALLERY])
 def test_every_shipped_file_has_tests_and_they_pass(name: str) -> None:
     file = shipped(name)
     assert len(file.tests) >= 5
     assert list(failed_tests(file, CEILINGS)) == []
+
+
+def test_the_gallery_has_something_for_everybody() -> None:
+    assert len(GALLERY) >= 10
+    every = [profile for name in (*NAMES, *GALLERY) for profile in shipped(name).profiles]
+    facts = IssuerFacts(TEST_NOW, TEST_NOW + timedelta(days=3650))
+    assert ProfileSet(every, ceilings=CEILINGS, issuers={"issuing": facts}).digest
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_file_of_the_gallery_says_when_to_use_it_and_shows_what_it_refuses(name: str) -> None:
+    text, file = (FOLDER / name).read_text(encoding="utf-8"), shipped(name)
+    assert "# When to use it: " in text
+    decisions = {test.expect.decision for test, _ in file.tests}
+    assert "denied" in decisions
+    assert decisions & {"approved", "deferred"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
+from policies.asked import read_request
 from policies.document import DocumentErrors
 from policies.profile import parse_profiles
 from policies.profile_set import ProfileSet
@@ -257,6 +258,26 @@ async def test_a_certificate_and_what_renewed_it_count_once(store: Store) -> Non
     # the first alone is revoked: what renewed it still counts for the requester
     await change(store, f"revoked_at = issued_at WHERE rowid = {first}")
     assert (await facts(gather, ask("pump", key="c"))).active == 1
+
+
+async def test_who_renews_with_a_certificate_is_who_got_the_first_of_the_line(store: Store) -> None:
+    door, renewals = Door(store), []
+    await door.submit(ask("pump"))
+    for number in range(3):
+        door.now += timedelta(seconds=1)
+        held = (await store.read(list_certificates))[0]
+        whose = Requester(f"certificate:{held.serial:x}", ())
+        renewal = replace(ask("pump", key=f"r{number}"), kind=Kind.RENEW, renewed=renewed_from(held), requester=whose)
+        renewals.append(renewal)
+        await door.submit(renewal)
+    gather = gatherer(store, lookups={"device": {"source": "few"}})
+    for renewal in renewals:
+        found = await facts(gather, renewal)
+        assert (found.origin, found.lookups[0].values) == ("password:pump", (("state", "active"),))
+    assert (await facts(gatherer(store, renewal={}), renewals[0])) is NO_FACTS
+    by_name = gatherer(store, names={"dns": {"allowed": ["{requester}.test"]}})
+    asked = await by_name(renewals[-1])
+    assert read_request(asked).requester == "pump"
 
 
 async def test_other_holders_of_the_key_are_found(store: Store) -> None:
