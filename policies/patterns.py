@@ -257,17 +257,32 @@ class OtherPattern:
         return text is not None and self.glob.matches(text, known)
 
 
-OTHER_NAMES = {"upn": "1.3.6.1.4.1.311.20.2.3", "xmppAddr": "1.3.6.1.5.5.7.8.5", "smtpUTF8Mailbox": "1.3.6.1.5.5.7.8.9"}
-"""Types of otherName whose values are UTF8Strings, by the words for them."""
+OTHER_NAMES = {
+    "upn": "1.3.6.1.4.1.311.20.2.3",
+    "xmppAddr": "1.3.6.1.5.5.7.8.5",
+    "smtpUTF8Mailbox": "1.3.6.1.5.5.7.8.9",
+    "permanentIdentifier": "1.3.6.1.5.5.7.8.3",
+    "hardwareModule": "1.3.6.1.5.5.7.8.4",
+}
+"""Types of otherName by the words for them: UTF8Strings, and the identifiers of devices of RFC 4043 and RFC 4108."""
 
+_PERMANENT, _HARDWARE = OTHER_NAMES["permanentIdentifier"], OTHER_NAMES["hardwareModule"]
 _TEXTS = {der.UTF8_STRING: "utf-8", der.IA5_STRING: "ascii", der.PRINTABLE_STRING: "ascii"}
 
 
 def other_name(text: str) -> OtherName:
-    """Return the otherName that is written like a pattern without stars: its text as UTF8String. Raises ValueError."""
+    """Return the otherName that is written like a pattern without stars: its text as UTF8String. Raises ValueError.
+
+    That of a device is a text and, after a slash, the object identifier of its assigner or of its type.
+    """
     pattern = OtherPattern.parse(text)
     if pattern.glob is None:
         return OtherName(pattern.type_id, pattern.octets)
+    device, slash, oid = pattern.glob.text.partition("/")
+    if pattern.type_id == _HARDWARE:
+        return OtherName(_HARDWARE, der.sequence(der.oid(oid), der.octet_string(device.encode())))
+    if pattern.type_id == _PERMANENT:
+        return OtherName(_PERMANENT, der.sequence(der.utf8(device), *([der.oid(oid)] if slash else [])))
     return OtherName(pattern.type_id, der.tlv(der.UTF8_STRING, pattern.glob.text.encode()))
 
 
@@ -275,10 +290,22 @@ def other_text(name: OtherName) -> str | None:
     """Return the text of an otherName, None for a value that is not text without control characters."""
     try:
         value = der.read(name.value)
-        text = value.content.decode(_TEXTS[value.tag])
-    except (der.MalformedDer, KeyError, ValueError):
+        if name.type_id in {_PERMANENT, _HARDWARE}:
+            text = _device_text(name.type_id, der.children(der.expect(value, der.SEQUENCE)))
+        else:
+            text = value.content.decode(_TEXTS[value.tag])
+    except (der.MalformedDer, KeyError, IndexError, ValueError):
         return None
     return text if text.isprintable() else None
+
+
+def _device_text(type_id: str, fields: list[der.Tlv]) -> str:
+    """Return the text of a device's name, as ACME's identifiers have it. Raises ValueError, IndexError."""
+    if type_id == _HARDWARE:
+        device = der.expect(fields[1], der.OCTET_STRING).content.decode("utf-8")
+        return f"{device}/{der.read_oid(der.expect(fields[0], der.OID).content)}"
+    oids = (der.read_oid(der.expect(each, der.OID).content) for each in fields[1:])
+    return "/".join((der.expect(fields[0], der.UTF8_STRING).content.decode("utf-8"), *oids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ class ErrorType(StrEnum):
     ALREADY_REPLACED = "alreadyReplaced"
     """RFC 9773."""
     ALREADY_REVOKED = "alreadyRevoked"
+    BAD_ATTESTATION_STATEMENT = "badAttestationStatement"
+    """draft-ietf-acme-device-attest."""
     BAD_CSR = "badCSR"
     BAD_NONCE = "badNonce"
     BAD_PUBLIC_KEY = "badPublicKey"
@@ -327,6 +329,7 @@ class Challenge:
         status: its state.
         validated: when it became valid.
         error: the last failure, as the JSON object of its problem document.
+        attested: SHA-256, hex, of the SubjectPublicKeyInfo that a device has attested; None for other challenges.
     """
 
     type: str
@@ -334,6 +337,7 @@ class Challenge:
     status: ChallengeStatus
     validated: datetime | None = None
     error: dict[str, object] | None = None
+    attested: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

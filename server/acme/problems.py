@@ -69,7 +69,7 @@ def reason_of(document: ProblemDocument) -> Reason:  # noqa: PLR0911 - one flat 
             return Reason.POLICY
         case ErrorType.UNAUTHORIZED | ErrorType.BAD_NONCE | ErrorType.INCORRECT_RESPONSE:
             return Reason.BAD_CREDENTIALS
-        case ErrorType.CONNECTION | ErrorType.DNS | ErrorType.TLS:
+        case ErrorType.CONNECTION | ErrorType.DNS | ErrorType.TLS | ErrorType.BAD_ATTESTATION_STATEMENT:
             return Reason.BAD_CREDENTIALS
         case ErrorType.ACCOUNT_DOES_NOT_EXIST | ErrorType.EXTERNAL_ACCOUNT_REQUIRED:
             return Reason.UNAUTHENTICATED

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+
 from policies.document import DocumentErrors
 from server.acme.challenges.caa import caa
+from server.acme.challenges.device_attest01 import DeviceAttest01
 from server.acme.challenges.dns01 import dns01
 from server.acme.challenges.dns_account01 import dns_account01
 from server.acme.challenges.dns_persist01 import dns_persist01
@@ -14,21 +17,24 @@ from server.acme.challenges.tls_alpn01 import tls_alpn01
 from server.acme.routes import AcmeProfile, ExternalAccounts, Proofs
 from server.acme.service.limits import Rate, RateLimits
 from server.acme.service.test_mode import TestMode, hardened
+from server.app.secret_sources import Reader
 from server.clock import system_clock
 from server.credentials import Sealer
 from server.credentials.sealing import parse_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from policies.request import EndpointName
     from server.acme.challenges import ChallengeType
     from server.acme.routes import AcmeEndpoint
     from server.app.live_policies import LivePolicies
-    from server.app.secret_sources import Reader
     from server.config import AcmeEndpointConfig, Config, ProofsConfig
     from server.config.acme import RateConfig, RateLimitsConfig
     from server.config.test_mode import TestModeConfig
+
+    Roots = Callable[[Path], tuple[x509.Certificate, ...]]
 
 
 def acme_profiles(names: tuple[str, ...], policies: LivePolicies) -> Mapping[str, AcmeProfile]:
@@ -57,14 +63,28 @@ def external_accounts(name: EndpointName, config: Config, reader: Reader) -> Ext
     return ExternalAccounts(settings.required, Sealer(key))
 
 
-def proofs(config: ProofsConfig) -> Proofs:
-    """Return how control over names is shown, as an endpoint or a profile of it says."""
-    return Proofs(challenges(config), caa(config.caa), config.dns_persist01.identities)
+def proofs(config: ProofsConfig, roots: Roots) -> Proofs:
+    """Return how control over names is shown, as an endpoint or a profile of it says. Raises DocumentErrors."""
+    return Proofs(challenges(config, roots), caa(config.caa), config.dns_persist01.identities)
 
 
-def proofs_by_profile(config: AcmeEndpointConfig) -> Mapping[str, Proofs]:
-    """Return how control over names is shown for orders of the profiles for which it is different."""
-    return {name: proofs(config.with_changes(changes)) for name, changes in config.by_profile.items()}
+def proofs_by_profile(config: AcmeEndpointConfig, roots: Roots) -> Mapping[str, Proofs]:
+    """Return how control over names is shown for orders of profiles where it is different. Raises DocumentErrors."""
+    return {name: proofs(config.with_changes(changes), roots) for name, changes in config.by_profile.items()}
+
+
+def roots_of(name: EndpointName, config: Config) -> Roots:
+    """Return what reads the roots that an endpoint pins for attestations; it raises DocumentErrors."""
+    where = ("endpoints", str(name), "device_attest")
+
+    def read(file: Path) -> tuple[x509.Certificate, ...]:
+        octets = Reader(config).file(where, file)
+        try:
+            return tuple(x509.load_pem_x509_certificates(octets))
+        except ValueError as error:
+            raise DocumentErrors([config.problem(where, f"{file} holds no PEM certificates")]) from error
+
+    return read
 
 
 def hard_for_clients(endpoint: AcmeEndpoint, mode: TestModeConfig | None) -> AcmeEndpoint:
@@ -91,8 +111,8 @@ def _rate(rate: RateConfig | None) -> Rate | None:
     return None if rate is None else Rate(rate.count, rate.period)
 
 
-def challenges(config: ProofsConfig) -> tuple[ChallengeType, ...]:
-    """Return the challenges that are offered, in their order, each once."""
+def challenges(config: ProofsConfig, roots: Roots) -> tuple[ChallengeType, ...]:
+    """Return the challenges that are offered, in their order, each once. Raises DocumentErrors."""
     made: dict[str, ChallengeType] = {
         "http-01": http01(config.http01),
         "dns-01": dns01(config.dns01),
@@ -100,4 +120,7 @@ def challenges(config: ProofsConfig) -> tuple[ChallengeType, ...]:
         "dns-persist-01": dns_persist01(config.dns_persist01, lambda: system_clock().timestamp()),
         "tls-alpn-01": tls_alpn01(config.tls_alpn01),
     }
+    if config.device_attest is not None:
+        pinned = {format_: roots(file) for format_, file in config.device_attest.roots().items()}
+        made["device-attest-01"] = DeviceAttest01(pinned, config.device_attest.identifiers)
     return tuple(made[type_] for type_ in dict.fromkeys(config.challenges))

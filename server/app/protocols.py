@@ -14,6 +14,7 @@ from server.app.acme import (
     proofs,
     proofs_by_profile,
     rate_limits,
+    roots_of,
 )
 from server.app.alternate_chains import load_alternate_chains
 from server.app.cmc import responder
@@ -220,11 +221,13 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             store=services.store,
             enrollment=services.enrollment,
             nonces=services.nonces,
-            challenges=(shown := proofs(config)).challenges,
+            challenges=(shown := proofs(config, roots_of(name, services.config))).challenges,
             caa=shown.caa,
             issuer_names=shown.issuer_names,
-            by_profile=proofs_by_profile(config),
+            by_profile=proofs_by_profile(config, roots_of(name, services.config)),
             limits=rate_limits(config.rate_limits),
+            pre_authorization=config.pre_authorization,
+            subdomains=config.subdomains,
             keep_orders=config.keep_orders,
             alternate_chains=load_alternate_chains(name, services.config, Reader(services.config), services.issuing()),
             clock=services.clock,

@@ -45,6 +45,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
         strangers = sorted(set(self.by_profile) - set(self.profiles))
         if strangers:
             raise ValueError(f"by_profile: {', '.join(strangers)} is none of the endpoint's profiles")
+        for changes in self.by_profile.values():
+            self.with_changes(changes)  # which says what does not go together
         return self
 
 

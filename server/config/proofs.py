@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from policies.document import Strict
 from server.config.listeners import PositiveSeconds
 from server.config.values import Domain, Network, Port, ProxyUrl, Resolvers
 
-ChallengeName = Literal["http-01", "dns-01", "dns-account-01", "dns-persist-01", "tls-alpn-01"]
+ChallengeName = Literal["http-01", "dns-01", "dns-account-01", "dns-persist-01", "tls-alpn-01", "device-attest-01"]
 _PORTS = Annotated[Port, Field(ge=1)]
 
 
@@ -90,6 +92,42 @@ class CaaConfig(Dns01):
     identities: tuple[Domain, ...] = ()
 
 
+def _device_pattern(text: str) -> str:
+    if not re.fullmatch(r"(permanent-identifier|hardware-module):.+", text):
+        raise ValueError(f'"{text}": write permanent-identifier:PATTERN or hardware-module:PATTERN')
+    return text
+
+
+class DeviceAttestConfig(Strict):
+    """How devices attest who they are (draft-ietf-acme-device-attest), each format with the roots pinned for it.
+
+    Attributes:
+        identifiers: which devices may ask at all, like ``permanent-identifier:C02*``; a root stands for every device
+            that its manufacturer ever made.
+        apple: PEM file of roots for Apple's Managed Device Attestation; None, here and below: the format is not taken.
+        tpm: for attestation keys of TPM 2.0.
+        android_key: for Android's key attestation.
+        step: for the format of smallstep's clients, such as for YubiKeys.
+    """
+
+    identifiers: Annotated[tuple[Annotated[str, AfterValidator(_device_pattern)], ...], Field(min_length=1)]
+    apple: Path | None = None
+    tpm: Path | None = None
+    android_key: Path | None = None
+    step: Path | None = None
+
+    def roots(self) -> dict[str, Path]:
+        """Return the files by format."""
+        files = {"apple": self.apple, "tpm": self.tpm, "android-key": self.android_key, "step": self.step}
+        return {name: file for name, file in files.items() if file is not None}
+
+    @model_validator(mode="after")
+    def _some_format(self) -> DeviceAttestConfig:
+        if not self.roots():
+            raise ValueError("no format is taken: name the roots of apple, tpm, android_key or step")
+        return self
+
+
 class DnsPersist01(Dns01):
     """How control over a name is validated by a record that stays in DNS (draft-ietf-acme-dns-persist).
 
@@ -106,6 +144,7 @@ class ProfileProofs(Strict):
     Attributes:
         challenges: the challenges that are offered, in this order.
         http01, dns01, dns_persist01, tls_alpn01: how control over a name is validated.
+        device_attest: how devices attest who they are.
         caa: what CAA records are judged by.
     """
 
@@ -114,6 +153,7 @@ class ProfileProofs(Strict):
     dns01: Dns01 | None = None
     dns_persist01: DnsPersist01 | None = None
     tls_alpn01: TlsAlpn01 | None = None
+    device_attest: DeviceAttestConfig | None = None
     caa: CaaConfig | None = None
 
 
@@ -126,6 +166,7 @@ class ProofsConfig(Strict):
         dns01: how control over a name is validated by DNS, also for dns-account-01.
         dns_persist01: how control over a name is validated by a record that stays in DNS.
         tls_alpn01: how control over a name is validated by TLS.
+        device_attest: how devices attest who they are; None: not at all.
         caa: what CAA records are judged by.
     """
 
@@ -134,7 +175,14 @@ class ProofsConfig(Strict):
     dns01: Dns01 = Dns01()
     dns_persist01: DnsPersist01 = DnsPersist01()
     tls_alpn01: TlsAlpn01 = TlsAlpn01()
+    device_attest: DeviceAttestConfig | None = None
     caa: CaaConfig = CaaConfig()
+
+    @model_validator(mode="after")
+    def _attested_somehow(self) -> ProofsConfig:
+        if "device-attest-01" in self.challenges and self.device_attest is None:
+            raise ValueError("device-attest-01 needs device_attest, with pinned roots and the devices there are")
+        return self
 
     @model_validator(mode="after")
     def _called_somehow(self) -> ProofsConfig:

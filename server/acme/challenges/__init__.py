@@ -25,8 +25,11 @@ class ChallengeType(Protocol):
 def can_prove(type_: str, identifier: Identifier) -> bool:
     """Say whether a type of challenge can show control over an identifier of an order.
 
-    Only those of DNS can for wildcards (RFC 8555 section 7.1.3); they can't for addresses (RFC 8738 section 7).
+    Devices are attested, and nothing else is. Only those of DNS can for wildcards (RFC 8555 section 7.1.3); they can't
+    for addresses (RFC 8738 section 7).
     """
+    if type_ == "device-attest-01" or identifier.type not in {"dns", "ip"}:
+        return type_ == "device-attest-01" and identifier.type not in {"dns", "ip"}
     if identifier.type == "ip":
         return not type_.startswith("dns-")
     return type_.startswith("dns-") or not identifier.value.startswith("*.")

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ca.names import MalformedName, dns_name
+from server.acme.codec.device_identifiers import DEVICE_TYPES, device_fault
 from server.acme.codec.encodings import decode_base64url, malformed, read_object
 from server.acme.codec.envelope import decode_jwk
 from server.acme.messages import (
@@ -136,8 +137,11 @@ def _identifier(item: object) -> Identifier | Subproblem:
     if type_ == "ip":
         fault = _address_fault(value)
         return Subproblem(ErrorType.MALFORMED, fault, shown) if fault else Identifier("ip", value)
+    if type_ in DEVICE_TYPES:
+        fault = device_fault(type_, value)
+        return Subproblem(ErrorType.MALFORMED, fault, shown) if fault else Identifier(type_, value)
     if type_ != "dns":
-        return Subproblem(ErrorType.UNSUPPORTED_IDENTIFIER, "only identifiers of types dns and ip are taken", shown)
+        return Subproblem(ErrorType.UNSUPPORTED_IDENTIFIER, "identifiers of this type are not taken", shown)
     try:
         name = dns_name(value).value
     except MalformedName:
@@ -194,6 +198,11 @@ def decode_finalize(payload: bytes) -> bytes:
 def decode_challenge_response(payload: bytes) -> None:
     """Check the answer to a challenge: any JSON object, members ignored. Raises Rejected: malformed."""
     _payload(payload)
+
+
+def decode_attestation(payload: bytes) -> bytes:
+    """Return the attestation object of the answer to device-attest-01, not judged. Raises Rejected: malformed."""
+    return decode_base64url(_payload(payload).get("attObj"), "attObj")
 
 
 def decode_deactivation(payload: bytes) -> None:

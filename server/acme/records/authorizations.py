@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
     from server.acme.messages import Owner
 
+_STORED_TYPES = {"permanent-identifier": "permanent-id"}
+"""Types of identifiers that are longer than the column."""
+_TYPES = {stored: type_ for type_, stored in _STORED_TYPES.items()}
+
 _owned = Prepared(
     sa.select(authorizations)
     .join(accounts, OWNED)
@@ -85,7 +89,8 @@ def authorized_names(connection: sa.Connection, account: str, now: datetime) -> 
         authorizations.c.expires > now,
     )
     return frozenset(
-        Identifier(row.type, f"*.{row.value}" if row.wildcard else row.value) for row in connection.execute(query)
+        Identifier(_TYPES.get(row.type, row.type), f"*.{row.value}" if row.wildcard else row.value)
+        for row in connection.execute(query)
     )
 
 
@@ -97,6 +102,7 @@ def _write_challenges(challenges: Sequence[Challenge]) -> list[dict[str, object]
             "status": each.status,
             "validated": each.validated.isoformat() if each.validated else None,
             "error": each.error,
+            **({"attested": each.attested} if each.attested else {}),
         }
         for each in challenges
     ]
@@ -110,6 +116,7 @@ def _read_challenge(stored: dict[str, Any]) -> Challenge:
         ChallengeStatus(stored["status"]),
         datetime.fromisoformat(validated) if validated else None,
         stored["error"],
+        stored.get("attested"),
     )
 
 
@@ -118,7 +125,7 @@ def _authorization(row: Any, now: datetime) -> Authorization:
         id=row.id,
         account=row.account_id,
         order=row.order_id,
-        identifier=Identifier(row.type, row.value),
+        identifier=Identifier(_TYPES.get(row.type, row.type), row.value),
         wildcard=row.wildcard,
         status=authorization_status(AuthorizationStatus(row.status), row.expires, now),
         expires=row.expires,
@@ -148,7 +155,7 @@ def insert_authorizations(connection: sa.Connection, parts: Sequence[tuple[str, 
                 "account_id": each.account,
                 "order_id": each.order,
                 "endpoint": endpoint,
-                "type": each.identifier.type,
+                "type": _STORED_TYPES.get(each.identifier.type, each.identifier.type),
                 "value": each.identifier.value,
                 "wildcard": each.wildcard,
                 "status": each.status,

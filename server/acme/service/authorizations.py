@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from server.acme import states
+from server.acme.challenges.attestation.vocabulary import Expected
+from server.acme.challenges.device_attest01 import DEVICE_ATTEST_01, DeviceAttest01
+from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.dns_persist01 import DnsPersist01
 from server.acme.codec.replies import encode_authorization, encode_challenge
-from server.acme.codec.requests import decode_challenge_response, decode_deactivation
+from server.acme.codec.requests import decode_attestation, decode_challenge_response, decode_deactivation
 from server.acme.messages import (
+    Attempt,
     Authorization,
     AuthorizationStatus,
     ChallengeStatus,
@@ -60,7 +66,9 @@ class Authorizations:
     async def answer(self, call: Call, authorization: str, type_: str) -> Reply:
         """Answer a POST to a challenge: read it, or begin the validation that the client is ready for."""
         signed = await self._authentication.by_account(call)
-        if signed.payload:
+        if signed.payload and type_ == DEVICE_ATTEST_01:
+            found = await self._attest(signed, authorization, decode_attestation(signed.payload))
+        elif signed.payload:
             decode_challenge_response(signed.payload)
             found, begun = await self._endpoint.write(lambda c: self._begin(c, signed, authorization, type_))
             if begun:
@@ -89,6 +97,41 @@ class Authorizations:
             return {}
         account = signed.urls.account(authorization.account)
         return {DnsPersist01.type: {"accounturi": account, "issuer-domain-names": list(names)}}
+
+    async def _attest(self, signed: Signed, authorization: str, statement: bytes) -> Authorization:
+        """Judge an attestation here and now, unless the challenge is decided (draft-ietf-acme-device-attest section 5).
+
+        Nothing of it is kept but the digest of the attested key.
+        """
+        found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
+        challenge, judge = _challenge(found, DEVICE_ATTEST_01), self._judge_of(found)
+        if challenge is None or judge is None:
+            raise rejected(ErrorType.MALFORMED, "there is no such resource", 404)
+        if found.status != AuthorizationStatus.PENDING or challenge.status != ChallengeStatus.PENDING:
+            return found
+        began, started = self._endpoint.clock(), perf_counter()
+        failure: ValidationFailed | None = None
+        attested: str | None = None
+        expected = Expected(challenge.token, f"{challenge.token}.{signed.key.thumbprint}")
+        try:
+            attested = sha256(judge.attest(statement, found.identifier, expected, began)).hexdigest()
+        except ValidationFailed as failed:
+            failure = failed
+        attempt = Attempt(began, DEVICE_ATTEST_01, round(perf_counter() - started, 3), ())
+        if failure is not None:
+            attempt = replace(attempt, error=failure.error.value, detail=failure.detail)
+        status = states.advance(states.CHALLENGE, challenge.status, states.ChallengeEvent.ANSWERED)
+        answered = replace(challenge, status=status, attested=attested)
+        challenges = tuple(answered if each is challenge else each for each in found.challenges)
+        thumbprint, history = signed.key.thumbprint, (*found.history, attempt)
+        await self._validation.decide(
+            replace(found, challenges=challenges, thumbprint=thumbprint, history=history), failure
+        )
+        return await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
+
+    def _judge_of(self, authorization: Authorization) -> DeviceAttest01 | None:
+        offered = self._endpoint.proofs(authorization.profile).challenges
+        return next((each for each in offered if isinstance(each, DeviceAttest01)), None)
 
     def _owned(self, connection: sa.Connection, signed: Signed, authorization: str) -> Authorization | Rejected:
         now = self._endpoint.clock()

@@ -10,13 +10,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ca.csr import MalformedCsr, parse_csr
-from ca.names import DnsName, IpAddress, MalformedName, dns_name
+from ca.names import DnsName, IpAddress, MalformedName, OtherName, dns_name
 from policies.request import EnrollmentRequest, Kind
 from server.acme import problems, states
 from server.acme.challenges.failure import ValidationFailed
+from server.acme.codec.device_identifiers import DEVICE_TYPES, to_other_name
 from server.acme.codec.replies import problem_object
 from server.acme.codec.requests import decode_finalize
 from server.acme.messages import (
+    ChallengeStatus,
     ErrorType,
     Order,
     OrderStatus,
@@ -30,7 +32,7 @@ from server.acme.records.authorizations import find_authorizations
 from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import missing
 from server.acme.service.certificates import chain_text
-from server.acme.service.orders import names_of, order_reply, requester
+from server.acme.service.orders import devices_of, names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Refused
 
@@ -106,12 +108,21 @@ class Finalization:
             return rejected(ErrorType.ORDER_NOT_READY, _NOT_READY)
         if found.profile is not None and found.profile not in self._endpoint.profiles:
             return rejected(ErrorType.INVALID_PROFILE, "the profile of the order is not offered any more")
-        fault = _names_fault(csr, found)
+        fault = _names_fault(csr, found) or self._key_fault(connection, csr, found)
         if fault:
             return rejected(ErrorType.BAD_CSR, fault)
         status = states.advance(states.ORDER, found.status, states.OrderEvent.FINALIZED)
         orders.begin_processing(connection, order, status, csr.der)
         return replace(found, status=status, csr=csr.der, error=None)
+
+    def _key_fault(self, connection: sa.Connection, csr: Csr, order: Order) -> str:
+        """Say whether the key of the CSR is another one than those that devices have attested, empty when not."""
+        if not devices_of(order.identifiers):
+            return ""
+        found = find_authorizations(connection, order.authorizations, self._endpoint.clock())
+        keys = {each.attested for one in found for each in one.challenges if each.status == ChallengeStatus.VALID}
+        wrong = keys - {None, hashlib.sha256(csr.spki).hexdigest()}
+        return "the key of the CSR is not the one that the device has attested" if wrong else ""
 
     def _task(self, order: Order, csr: Csr | None, address: str | None) -> asyncio.Task[Order | Rejected]:
         task = self._running.get(order.id)
@@ -160,7 +171,10 @@ class Finalization:
     async def _outcome(self, order: Order, csr: Csr | None, address: str | None) -> Outcome:
         if order.request_id is not None:
             return await self._endpoint.enrollment.poll(order.request_id)
-        names = names_of(order.identifiers)
+        csr = csr or parse_csr(order.csr or b"")
+        # Names of devices are in the certificate when they are in the CSR, where they may be left out.
+        shown = tuple(name for name in csr.names if isinstance(name, OtherName))
+        who = requester(order.account, (*names_of(order.identifiers), *shown), address, devices_of(order.identifiers))
 
         def companion(connection: sa.Connection, request_id: str, issuer: str) -> None:
             self._end(connection, order, request_id, self._endpoint.enrollment.chain(issuer))
@@ -171,8 +185,8 @@ class Finalization:
                 kind=Kind.ENROLL,
                 endpoint=self._endpoint.name,
                 profile=order.profile,
-                csr=csr or parse_csr(order.csr or b""),
-                requester=requester(order.account, names, address),
+                csr=csr,
+                requester=who,
                 now=self._endpoint.clock(),
                 transaction=order.id,
             ),
@@ -222,8 +236,11 @@ def _chain(certificates: tuple[x509.Certificate, ...]) -> tuple[str, str]:
 
 def _names_fault(csr: Csr, order: Order) -> str:
     """Say how the names of a CSR differ from those of the order, empty when they are the same (section 7.4)."""
-    asked = set(csr.names)
+    devices = {to_other_name(each) for each in order.identifiers if each.type in DEVICE_TYPES}
+    asked = set(csr.names) - devices
     for common_name in csr.subject.common_names:
+        if common_name in devices_of(order.identifiers):
+            continue
         try:
             asked.add(_named(common_name))
         except MalformedName:

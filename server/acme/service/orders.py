@@ -7,9 +7,11 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ca.names import DnsName, IpAddress, dns_name
-from policies.request import AccountEvidence, Requester
+from policies.request import AccountEvidence, DeviceEvidence, Requester
 from server.acme import states
 from server.acme.challenges import can_prove
+from server.acme.challenges.device_attest01 import DeviceAttest01
+from server.acme.codec.device_identifiers import DEVICE_TYPES, device_of
 from server.acme.codec.encodings import malformed
 from server.acme.codec.replies import encode_order
 from server.acme.codec.requests import compound, decode_new_order
@@ -36,7 +38,9 @@ from server.acme.service.limits import Limiter
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from ca.names import GeneralName
     from policies.decision import Finding
+    from policies.request import Evidence
     from server.acme.messages import NewOrder
     from server.acme.service.authentication import Authentication, Call, Signed
     from server.acme.service.bindings import Bindings
@@ -44,19 +48,30 @@ if TYPE_CHECKING:
     from server.acme.service.finalization import Finalization
     from server.acme.service.renewals import Renewals
 
+_STRANGER = "this device is not one of those that may ask for certificates here"
 _NO_PROOF = "no challenge offered here can prove control over this identifier"
 
 
 def names_of(identifiers: tuple[Identifier, ...]) -> tuple[DnsName | IpAddress, ...]:
-    """Return the names that a certificate for these identifiers has."""
+    """Return the names that a certificate for these identifiers has, beside those of devices."""
     return tuple(
-        IpAddress(ip_address(each.value)) if each.type == "ip" else dns_name(each.value) for each in identifiers
+        IpAddress(ip_address(each.value)) if each.type == "ip" else dns_name(each.value)
+        for each in identifiers
+        if each.type not in DEVICE_TYPES
     )
 
 
-def requester(account: str, names: tuple[DnsName | IpAddress, ...], address: str | None) -> Requester:
-    """Return who asks, with the evidence."""
-    return Requester(f"account:{account}", (AccountEvidence(account, names),), address)
+def requester(
+    account: str, names: tuple[GeneralName, ...], address: str | None, devices: tuple[str, ...] = ()
+) -> Requester:
+    """Return who asks, with the evidence: for these names, and from these devices."""
+    evidence: tuple[Evidence, ...] = (AccountEvidence(account, names),)
+    return Requester(f"account:{account}", (*evidence, DeviceEvidence(devices)) if devices else evidence, address)
+
+
+def devices_of(identifiers: tuple[Identifier, ...]) -> tuple[str, ...]:
+    """Return the devices among identifiers, without their assigners and types."""
+    return tuple(dict.fromkeys(device_of(each.value) for each in identifiers if each.type in DEVICE_TYPES))
 
 
 class Orders:
@@ -108,11 +123,21 @@ class Orders:
             raise Rejected(compound(problems, _NO_PROOF))
         if request.profile is not None and request.profile not in self._endpoint.profiles:
             raise rejected(ErrorType.INVALID_PROFILE, "the profile is not one of those in the directory")
-        who = requester(signed.account, names_of(request.identifiers), call.address)
+        self._judge_devices(request)
+        who = requester(signed.account, names_of(request.identifiers), call.address, devices_of(request.identifiers))
         findings = self._forbidden.findings(self._endpoint.name, request.profile, who, self._endpoint.clock())
         if findings:
             problems = tuple(_subproblem(each, request.identifiers) for each in findings)
             raise Rejected(compound(problems, "the policy does not allow some of the names"), findings=findings)
+
+    def _judge_devices(self, request: NewOrder) -> None:
+        offered = self._endpoint.proofs(request.profile).challenges
+        judges = [each for each in offered if isinstance(each, DeviceAttest01)]
+        devices = [each for each in request.identifiers if each.type in DEVICE_TYPES]
+        strangers = tuple(each for each in devices if not any(judge.knows(each) for judge in judges))
+        if strangers:
+            problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _STRANGER, each) for each in strangers)
+            raise Rejected(compound(problems, "some of the devices are not known here"))
 
     def _made(self, account: str, request: NewOrder) -> tuple[Order, tuple[Authorization, ...]]:
         endpoint = self._endpoint

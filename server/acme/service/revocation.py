@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ca.names import DnsName, IpAddress, names_of
+from ca.names import DnsName, IpAddress, OtherName, names_of
+from server.acme.codec.device_identifiers import from_other_name
 from server.acme.codec.requests import decode_revocation
 from server.acme.messages import ErrorType, Identifier, Rejected, Reply, rejected
 from server.acme.records import authorizations, orders
@@ -84,5 +85,8 @@ class Revocation:
         names = names_of(certificate)
         wanted = {Identifier("dns", name.value) for name in names if isinstance(name, DnsName)}
         wanted |= {Identifier("ip", str(name.value)) for name in names if isinstance(name, IpAddress)}
+        for name in names:
+            device = from_other_name(name.type_id, name.value) if isinstance(name, OtherName) else None
+            wanted |= {device} if device else set()
         held = authorizations.authorized_names(connection, signed.account, self._endpoint.clock())
         return len(wanted) == len(set(names)) and bool(wanted) and wanted <= held

@@ -34,6 +34,7 @@ from server.outcome import Problem
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from server.acme.challenges.failure import ValidationFailed
     from server.acme.messages import Challenge
     from server.acme.service.endpoint import AcmeEndpoint
 
@@ -87,6 +88,18 @@ class Validation:
         running = _Running()
         self._running[authorization.id] = running
         running.task = asyncio.create_task(self._run(authorization, running))
+
+    async def decide(self, authorization: Authorization, failure: ValidationFailed | None) -> None:
+        """Record how a challenge went that was judged where it was answered, unless it was decided meanwhile."""
+        challenge = next(each for each in authorization.challenges if each.status == ChallengeStatus.PROCESSING)
+        if failure is None:
+            await self._endpoint.write(lambda c: self._validated(c, authorization, challenge))
+            return
+        problem = ProblemDocument(failure.error, failure.detail)
+        changed = _with(authorization, replace(challenge, error=problem_object(problem)))
+        tried = replace(authorization, attempts=authorization.attempts + 1, challenges=changed)
+        await self._endpoint.write(lambda c: self._failed(c, tried, problem))
+        await self._record(tried, problem)
 
     def hurry(self, authorization: str) -> None:
         """Make the next attempt now rather than later: the client asked again (section 8.2)."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from ca.names import OtherName
 from policies.document import DocumentErrors
+from policies.patterns import other_name
 from tests.fakes.policy import judge, plan, profile, rules
 
 UPN = "1.3.6.1.4.1.311.20.2.3"
@@ -77,3 +79,19 @@ def test_a_slip_in_a_pattern_is_told(value: str, message: str) -> None:
 def test_a_pattern_can_not_be_forced() -> None:
     with pytest.raises(DocumentErrors, match="write the whole value"):
         profile(names={"other": {"forced": ["upn:*@corp.test"]}})
+
+
+DEVICES = [
+    ("permanentIdentifier:C02*", "C02XYZ", "1.3.6.1.5.5.7.8.3", b"\x30\x08\x0c\x06C02XYZ"),
+    ("permanentIdentifier:*/1.2.3", "C02/1.2.3", "1.3.6.1.5.5.7.8.3", b"\x30\x09\x0c\x03C02\x06\x02*\x03"),
+    ("hardwareModule:*/1.2.3", "C02/1.2.3", "1.3.6.1.5.5.7.8.4", b"\x30\x09\x06\x02*\x03\x04\x03C02"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "text_", "type_id", "octets"), DEVICES)
+def test_names_of_devices_are_compared_by_their_text(pattern: str, text_: str, type_id: str, octets: bytes) -> None:
+    name = OtherName(type_id, octets)
+    assert other_name(f"{pattern.partition(':')[0]}:{text_}") == name
+    assert judged({"allowed": [pattern]}, str(name)) == [str(name)]
+    for wrong in (octets[:-1] + b"\x7f", b"\x30\x00"):
+        assert denied({"allowed": [pattern]}, str(OtherName(type_id, wrong))) == {"names.other"}

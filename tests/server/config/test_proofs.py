@@ -73,3 +73,31 @@ def test_records_that_stay_need_to_call_this_ca_somehow() -> None:
         endpoint(challenges=["dns-persist-01"])
     made = endpoint(challenges=["dns-persist-01"], dns_persist01={"identities": ["CA.test"]})
     assert made.dns_persist01.identities == ("ca.test",)
+
+
+ATTEST = {"identifiers": ["permanent-identifier:*"], "apple": "apple.pem"}
+
+
+def test_devices_attest_where_roots_are_pinned_for_them() -> None:
+    made = endpoint(
+        challenges=["device-attest-01"], device_attest=ATTEST, by_profile={"plant": {"challenges": ["dns-01"]}}
+    )
+    assert made.device_attest is not None
+    assert {name: str(file) for name, file in made.device_attest.roots().items()} == {"apple": "apple.pem"}
+    assert made.with_changes(made.by_profile["plant"]).challenges == ("dns-01",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"challenges": ["device-attest-01"]}, "needs device_attest"),
+        ({"device_attest": {"identifiers": ["permanent-identifier:*"]}}, "no format is taken"),
+        ({"device_attest": {"apple": "a.pem"}}, "identifiers"),
+        ({"device_attest": {**ATTEST, "identifiers": []}}, "identifiers"),
+        ({"device_attest": {**ATTEST, "identifiers": ["dns:*"]}}, "write permanent-identifier:PATTERN"),
+        ({"by_profile": {"plant": {"challenges": ["device-attest-01"]}}}, "needs device_attest"),
+    ],
+)
+def test_devices_that_can_not_attest_are_an_error(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        endpoint(**settings)
