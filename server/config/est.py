@@ -158,6 +158,8 @@ class EstEndpointConfig(Profiled):
         aliases: other labels of the same service, like ``est/plant-renew``; some devices want one for each operation.
         legacy_status: whether refusals keep to the status codes that libest knows.
         lenient_content_type: whether a request is taken whatever its Content-Type says, or without one.
+        include_chain: whether the CAs below the root come with the issued certificate.
+        keep_absent_names: whether a renewal that asks for no alternative names at all gets those of the certificate.
         other_root: while roots change: PEM of the other root, and of each of the two signed by the other, for cacerts.
         serverkeygen: whether and how keys are made for devices; absent: never.
         fullcmc: whether and how full CMC requests are taken; absent: never.
@@ -173,6 +175,8 @@ class EstEndpointConfig(Profiled):
     aliases: tuple[Endpoint, ...] = ()
     legacy_status: bool = False
     lenient_content_type: bool = False
+    include_chain: bool = False
+    keep_absent_names: bool = False
     csrattrs: Literal["none", "legacy", "rfc9908", "both"] = "both"
     other_root: Path | None = None
     serverkeygen: ServerKeys | None = None

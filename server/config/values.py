@@ -16,6 +16,10 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EST_OPERATIONS = frozenset(
     {"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs"}
     | {"pal", "eecerts", "crls", "symmetrickeys", "firmware", "tamp"}  # RFC 8295
+    | {"requestvoucher", "voucher_status", "requestauditlog", "enrollstatus"}  # RFC 8995
+    # draft-liao-lamps-est-lightweight-operations, and what OpenXPKI adds
+    | {"ucacaps", "ucacert", "ucacerts", "ucrlinfo", "ucrl", "usimpleenroll", "usimplereenroll", "userverkeygen"}
+    | {"simplerevoke"}
 )
 
 _WITH_PORT = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]{1,5})")

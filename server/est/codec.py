@@ -48,6 +48,7 @@ _NO_SIGNERS = der.set_of()
 _TRANSFER_ENCODING = ("Content-Transfer-Encoding", "base64")
 # RFC 7030 section 4.1.3 names no parameter here, and old BouncyCastle compares the whole field with this.
 _CACERTS_TYPE = ("Content-Type", "application/pkcs7-mime")
+_PEM_TYPE = ("Content-Type", "application/pem-certificate-chain")
 _CSRATTRS_TYPE = ("Content-Type", "application/csrattrs")
 _KEY_TYPE = ("Content-Type", "application/pkcs8")
 _SEALED_KEY_TYPE = ("Content-Type", "application/pkcs7-mime; smime-type=server-generated-key")
@@ -267,20 +268,37 @@ def csrattrs_reply(attributes: bytes | None, *, wrapped: bool) -> Reply:
     return Reply(200, (_CSRATTRS_TYPE, _TRANSFER_ENCODING), encode_base64(attributes, wrapped=wrapped))
 
 
-def issued_reply(certificate: bytes, *, wrapped: bool) -> Reply:
-    """Return the reply with the DER certificate that was issued, and no other (RFC 7030 section 4.2.3)."""
-    body = encode_base64(certs_only((certificate,)), wrapped=wrapped)
+def cacerts_in_pem(chain: Iterable[bytes]) -> Reply:
+    """Return the certificates of the CA, each in PEM, in their order, for people and their tools."""
+    return Reply(200, (_PEM_TYPE,), b"".join(chain))
+
+
+def wants_pem(accept: str | None) -> bool:
+    """Tell whether an Accept field names one of PEM's media types (RFC 8555 section 9.1, and a common one)."""
+    named = {each.partition(";")[0].strip().lower() for each in (accept or "").split(",")}
+    return not named.isdisjoint({_PEM_TYPE[1], "application/x-pem-file"})
+
+
+def issued_reply(certificate: bytes, *above: bytes, wrapped: bool) -> Reply:
+    """Return the reply with the DER certificate that was issued, and no other (RFC 7030 section 4.2.3).
+
+    Args:
+        certificate: what was issued.
+        above: the CAs above it, for an endpoint that is told to send them too.
+        wrapped: how base64 is laid out.
+    """
+    body = encode_base64(certs_only((certificate, *above)), wrapped=wrapped)
     return Reply(200, (_ISSUED_TYPE, _TRANSFER_ENCODING), body)
 
 
-def generated_reply(certificate: bytes, part: KeyPart, *, wrapped: bool) -> Reply:
+def generated_reply(certificate: bytes, *above: bytes, part: KeyPart, wrapped: bool) -> Reply:
     """Return the reply to serverkeygen (RFC 7030 section 4.4.2): the key, then what simpleenroll would have returned.
 
     Nothing stands before the first part or after the last: libest fails over it.
     """
     parts = (
         (_SEALED_KEY_TYPE if part.encrypted else _KEY_TYPE, part.octets),
-        (_ISSUED_TYPE, certs_only((certificate,))),
+        (_ISSUED_TYPE, certs_only((certificate, *above))),
     )
     text = b""
     for (_, kind), octets in parts:

@@ -75,8 +75,11 @@ class _Service:
         self._endpoint = endpoint
         self._layout = Layout(endpoint.config.base64_layout)
         self._form = Form(endpoint.config.csrattrs)
-        chain = [certificate.public_bytes(Encoding.DER) for certificate in (*endpoint.chain(), *endpoint.links)]
+        certificates = (*endpoint.chain(), *endpoint.links)
+        chain = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
         self._cacerts = {wrapped: codec.cacerts_reply(chain, wrapped=wrapped) for wrapped in (False, True)}
+        self._pem = codec.cacerts_in_pem(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+        self._above = tuple(chain[: len(endpoint.chain()) - 1]) if endpoint.config.include_chain else ()
 
     async def fetch(self, request: web.Request, operation: Operation) -> Reply:
         """Answer what anybody may fetch."""
@@ -86,6 +89,8 @@ class _Service:
 
     def cacerts(self, request: web.Request) -> Reply:
         """Answer cacerts (section 4.1), which asks for no authentication."""
+        if codec.wants_pem(request.headers.get(hdrs.ACCEPT)):
+            return self._pem
         return self._cacerts[self._is_wrapped(request)]
 
     def csrattrs(self, request: web.Request) -> Reply:
@@ -122,9 +127,10 @@ class _Service:
         match await enroll(self._endpoint, submission):
             case Issued(certificate=certificate, request_id=identifier):
                 note(request, outcome="issued", enrollment=identifier)
+                sent, wrapped = (certificate, *self._above), self._is_wrapped(request)
                 if new_key is not None:
-                    return codec.generated_reply(certificate, new_key.part(), wrapped=self._is_wrapped(request))
-                return codec.issued_reply(certificate, wrapped=self._is_wrapped(request))
+                    return codec.generated_reply(*sent, part=new_key.part(), wrapped=wrapped)
+                return codec.issued_reply(*sent, wrapped=wrapped)
             case Pending(request_id=identifier, retry_after=seconds):
                 note(request, outcome="pending", enrollment=identifier)
                 return codec.pending_reply(seconds)

@@ -100,6 +100,8 @@ async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller
     renewed = await _renewed(endpoint, caller, csr, submission.operation)
     if renewed is not None and wanted is not csr and not _has_names(csr, renewed):
         raise Refusal(_CHANGED_TWICE, caller.identity, csr=csr)
+    if renewed is not None and endpoint.config.keep_absent_names and not wanted.names and not wanted.renamed:
+        wanted = replace(wanted, names=renewed.names, renamed=True)
     caller = _settled(endpoint, caller, renewed)
     _expect_bound(caller, wanted)
     if submission.new_key is not None:  # last: nothing is made for who gets nothing
