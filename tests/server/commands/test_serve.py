@@ -56,7 +56,7 @@ def _get(port: int, path: str = "/healthz") -> int:
         return connection.getresponse().status
 
 
-def _until(condition: Callable[[], object], seconds: float = 30) -> None:
+def _until(condition: Callable[[], object], seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -88,7 +88,7 @@ def test_it_says_where_it_listens_and_stops_cleanly_on_a_signal(
     with _serving(folder, "--workers", workers) as process:
         _until(lambda: _answers(port))
         process.send_signal(number)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
     assert f"http   http://127.0.0.1:{port}" in output
     assert "one static challenge password admits every device" in output
@@ -107,7 +107,7 @@ def test_a_request_in_flight_is_finished_before_it_stops(folder: Path, port: int
             assert process.poll() is None
             sock.sendall(b"cd")
             answer = sock.recv(4096)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=90)
     assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200")), answer
     assert b"Connection: close" in answer
     assert process.returncode == 0, output
@@ -123,7 +123,7 @@ def test_a_worker_that_dies_is_replaced(folder: Path, port: int) -> None:
         for _ in range(20):
             assert _get(port) == 200
         process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=90)
     assert process.returncode == 0
     assert "a worker died" in output
 
@@ -176,5 +176,5 @@ def test_a_new_database_is_made_at_start(folder: Path, port: int) -> None:
         _until(lambda: _answers(port))
         assert _get(port, "/readyz") == 200
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
     assert process.returncode == 0
