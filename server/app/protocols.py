@@ -19,6 +19,7 @@ from server.app.acme import (
 from server.app.alternate_chains import load_alternate_chains
 from server.app.cmc import responder
 from server.app.est import escrows_at, expected_at, key_generator
+from server.app.peers import Peers
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
 from server.app.trust import load_trust
@@ -123,6 +124,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             links=load_trust(name, services.config, Reader(services.config), services.chain(config.issuer)()),
             newest_crl=services.newest_crl(config.issuer),
             responder=responder(name, services.config),
+            peers=Peers(config.eecerts, services.store, services.clock) if config.eecerts else None,
             generator=key_generator(
                 name, services.config, services.material.tls_chain, services.material.policies.select
             ),

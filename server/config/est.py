@@ -162,6 +162,8 @@ class EstEndpointConfig(Profiled):
         keep_absent_names: whether a renewal that asks for no alternative names at all gets those of the certificate.
         other_root: while roots change: PEM of the other root, and of each of the two signed by the other, for cacerts.
         serverkeygen: whether and how keys are made for devices; absent: never.
+        eecerts: profiles whose certificates in force anybody may fetch (RFC 8295 section 3): those of peers that
+            devices talk to.
         fullcmc: whether and how full CMC requests are taken; absent: never.
         base64_layout: how base64 stands in replies: ``wrapped`` in lines, on a ``single`` line; ``auto``: on a single
             line for strongSwan alone, which reads nothing else before 5.9.11.
@@ -180,6 +182,7 @@ class EstEndpointConfig(Profiled):
     csrattrs: Literal["none", "legacy", "rfc9908", "both"] = "both"
     other_root: Path | None = None
     serverkeygen: ServerKeys | None = None
+    eecerts: tuple[str, ...] = ()
     fullcmc: FullCmc | None = None
     base64_layout: Literal["auto", "wrapped", "single"] = "auto"
 

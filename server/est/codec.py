@@ -261,6 +261,14 @@ def crls_reply(crl: bytes | None, *, wrapped: bool) -> Reply:
     return Reply(200, (_CACERTS_TYPE, _TRANSFER_ENCODING), body)
 
 
+def eecerts_reply(certificates: Iterable[bytes], *, wrapped: bool) -> Reply:
+    """Return the reply to eecerts (RFC 8295 section 3) with DER certificates of peers; 204 where there are none."""
+    held = tuple(certificates)
+    if not held:
+        return Reply(204, ())
+    return Reply(200, (_ISSUED_TYPE, _TRANSFER_ENCODING), encode_base64(certs_only(held), wrapped=wrapped))
+
+
 def csrattrs_reply(attributes: bytes | None, *, wrapped: bool) -> Reply:
     """Return the reply to csrattrs (RFC 7030 section 4.5.2) with the DER of CsrAttrs; 204 without any."""
     if attributes is None:

@@ -54,6 +54,7 @@ class EstEndpoint:
         newest_crl: returns the newest revocation list of the issuing CA, DER, None where there is none; raises
             StoreUnavailable.
         responder: signs the responses of fullcmc, None where it is not served.
+        peers: returns DER of the certificates of peers, None where none are distributed; raises StoreUnavailable.
         links: certificates that link the root with another one while roots change, and that one.
         generator: makes keys for devices, None where it does not.
         expected: returns what the profile that judges its requests wants of them, None when there is no profile.
@@ -68,6 +69,7 @@ class EstEndpoint:
     expected: Callable[[], Expectations | None] = lambda: None
     generator: KeyGenerator | None = None
     responder: Responder | None = None
+    peers: Callable[[], Awaitable[tuple[bytes, ...]]] | None = None
     generated: GeneratedKeys | None = None
     links: tuple[x509.Certificate, ...] = ()
     newest_crl: Callable[[], Awaitable[bytes | None]] = no_crl

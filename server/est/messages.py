@@ -37,6 +37,7 @@ class Operation(StrEnum):
     CACERTS = "cacerts"
     CSRATTRS = "csrattrs"
     CRLS = "crls"
+    EECERTS = "eecerts"
     SIMPLEENROLL = "simpleenroll"
     SIMPLEREENROLL = "simplereenroll"
     SERVERKEYGEN = "serverkeygen"
@@ -48,7 +49,7 @@ class Operation(StrEnum):
         return ("GET", "HEAD") if self in FETCHED else ("POST",)
 
 
-FETCHED = frozenset({Operation.CACERTS, Operation.CSRATTRS, Operation.CRLS})
+FETCHED = frozenset({Operation.CACERTS, Operation.CSRATTRS, Operation.CRLS, Operation.EECERTS})
 """What anybody may fetch."""
 
 

@@ -85,6 +85,8 @@ class _Service:
         """Answer what anybody may fetch."""
         if operation is Operation.CACERTS:
             return self.cacerts(request)
+        if operation is Operation.EECERTS:
+            return await self.eecerts(request)
         return self.csrattrs(request) if operation is Operation.CSRATTRS else await self.crls(request)
 
     def cacerts(self, request: web.Request) -> Reply:
@@ -107,6 +109,16 @@ class _Service:
         except StoreUnavailable:
             return problems.reply(_NO_STORE, realm=None)
         return codec.crls_reply(newest, wrapped=self._is_wrapped(request))
+
+    async def eecerts(self, request: web.Request) -> Reply:
+        """Answer eecerts (RFC 8295) to anybody: whom devices talk to is told by those devices' configuration."""
+        if self._endpoint.peers is None:
+            return problems.not_found()
+        try:
+            found = await self._endpoint.peers()
+        except StoreUnavailable:
+            return problems.reply(_NO_STORE, realm=None)
+        return codec.eecerts_reply(found, wrapped=self._is_wrapped(request))
 
     def generates(self) -> bool:
         """Whether keys are made here (section 4.4)."""

@@ -67,7 +67,7 @@ def _pki_data(content: bytes) -> PkiData:
     read = [_request(each) for each in tagged]
     parts = [*found.parts, *(part for part, _ in read)]
     if len(set(parts)) != len(parts):
-        raise malformed("A body part identifier is there twice (RFC 5272 section 3.2.1).")
+        raise malformed("A body part identifier is there twice (RFC 5272 section 3.2.2).")
     if not read and not found.queries and not found.revocations:
         raise malformed("The message asks for nothing.")
     return PkiData(

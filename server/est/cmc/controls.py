@@ -123,7 +123,7 @@ def read_part(element: der.Tlv) -> int:
     """Read a BodyPartID; 0 is the whole message and names no part of it. Raises MalformedDer."""
     number = der.read_integer(der.expect(element, der.INTEGER))
     if not 0 < number < 1 << 32:
-        raise der.MalformedDer("not a body part identifier (RFC 5272 section 3.2.1)")
+        raise der.MalformedDer("not a body part identifier (RFC 5272 section 3.2.2)")
     return number
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PKI_DATA = "1.3.6.1.5.5.7.12.2"
 PKI_RESPONSE = "1.3.6.1.5.5.7.12.3"
 WHOLE = 0
-"""The body part that is the whole message (RFC 5272 section 3.2.1)."""
+"""The body part that is the whole message (RFC 5272 section 3.2.2)."""
 
 
 class Status(IntEnum):
@@ -97,7 +97,7 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question for the outcome of a request that was pending (section 6.7)."""
+    """A question for the outcome of a request that was pending (section 6.13)."""
 
     part: int
     token: bytes

@@ -148,7 +148,7 @@ def _key(row: StoredRequest) -> bytes:
 
 
 async def _poll(endpoint: EstEndpoint, identity: Identity, query: Query, row: StoredRequest | None) -> Result:
-    """Answer queryPending (RFC 5272 section 6.7)."""
+    """Answer queryPending (RFC 5272 section 6.13)."""
     try:
         request_id = _theirs(endpoint, identity, query, row)
     except (CmcFault, Refusal) as error:

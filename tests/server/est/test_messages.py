@@ -11,6 +11,7 @@ def test_cacerts_is_fetched_and_enrollments_are_posted() -> None:
         Operation.CACERTS: ("GET", "HEAD"),
         Operation.CSRATTRS: ("GET", "HEAD"),
         Operation.CRLS: ("GET", "HEAD"),
+        Operation.EECERTS: ("GET", "HEAD"),
         Operation.SIMPLEENROLL: ("POST",),
         Operation.SIMPLEREENROLL: ("POST",),
         Operation.SERVERKEYGEN: ("POST",),
