@@ -74,5 +74,5 @@ def ip_addresses(certificate: x509.Certificate) -> list[str]:
 
 def refusals(server: RunningServer, text: str) -> list[dict[str, Any]]:
     """Return the refusals in which the command line finds a text."""
-    found = json.loads(server.certwright("request", "list", "--refused", "--json").stdout)
+    found = json.loads(server.said("request", "list", "--refused", "--json"))
     return [refusal for refusal in found if text in json.dumps(refusal)]

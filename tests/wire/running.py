@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from typer.testing import CliRunner
 
+from server.__main__ import _app
 from server.bench.process import ServerProcess, free_ports
 from server.clock import system_clock
 from server.deployment.folder import Ports
@@ -114,6 +117,20 @@ class RunningServer:
     def certwright(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the command line in the deployment's folder, where it finds ./server.yaml."""
         return run(*COMMAND, *arguments, cwd=self.folder, check=check)
+
+    def said(self, *arguments: str) -> str:
+        """Run the command line here and return what it prints: a process of its own takes a second only to begin.
+
+        In a thread, because tests may have an event loop.
+        """
+        command = [*arguments, "--config", str(self.config)]
+        with ThreadPoolExecutor(1) as thread:
+            result = thread.submit(CliRunner().invoke, _app(arguments[0]), command).result()
+        if result.exit_code:
+            pytest.fail(
+                f"certwright {' '.join(arguments)} ended with {result.exit_code}\n{result.output}", pytrace=False
+            )
+        return result.stdout
 
     def stored_certificates(self) -> list[x509.Certificate]:
         """Everything in the store's table of certificates, read past the server's own code."""

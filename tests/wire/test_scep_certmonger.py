@@ -46,11 +46,11 @@ class Certmonger:
         program = require_program("getcert", "apt-get install certmonger")
         return run(program, *arguments, environment=self.environment, check=False).stdout
 
-    def add_ca(self, server: RunningServer) -> None:
+    def add_ca(self, server: RunningServer, path: str = "") -> None:
         """Make the server known, once the daemon answers, and wait until its certificates are fetched."""
         files = ("-R", server.root_pem, "-N", server.chain_pem, "-r", server.ra_pem)
         self.wait_for("list-cas", "SelfSign")
-        assert "added" in self.getcert("add-scep-ca", "-c", "certwright", "-u", server.scep_url, *files)
+        assert "added" in self.getcert("add-scep-ca", "-c", "certwright", "-u", server.scep_url + path, *files)
         self.wait_for("list-cas", "SCEP CA certificate thumbprint")
 
     def wait_for(self, command: str, text: str) -> None:
@@ -62,9 +62,13 @@ class Certmonger:
 
     def request(self, name: str, challenge: str, *options: str) -> str:
         """Ask for a certificate with a new key and return the state that it comes to."""
-        files = ("-k", self.folder / f"{name}.key", "-f", self.certificate(name), "-I", name)
-        self.getcert("request", "-c", "certwright", *files, "-N", f"CN={name}", "-L", challenge, "-w", *options)
+        self.ask(name, challenge, "-w", *options)
         return self.state(name)
+
+    def ask(self, name: str, challenge: str, *options: str) -> None:
+        """Ask for a certificate with a new key."""
+        files = ("-k", self.folder / f"{name}.key", "-f", self.certificate(name), "-I", name)
+        self.getcert("request", "-c", "certwright", *files, "-N", f"CN={name}", "-L", challenge, *options)
 
     def state(self, name: str) -> str:
         return self.getcert("list", "-i", name)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ from server.clock import system_clock
 from tests.wire.devices import accept, openssl, refusals
 from tests.wire.issuing import PASSPHRASE, make_ca, make_deployment
 from tests.wire.running import REPOSITORY, require_program, run, serve
+from tests.wire.test_scep_certmonger import Certmonger
 from tests.wire.test_scep_strongswan import Router, pki, transaction_of
 
 if TYPE_CHECKING:
@@ -29,6 +33,11 @@ if TYPE_CHECKING:
 RA = "ra: {certificate: ra/ra.pem, key: ra/ra.key, passphrase_file: ra/ra.passphrase}"
 STATIC = "challenge: {static: secrets/scep-challenge}"
 ENDPOINTS = {
+    "legacy-approved": (
+        f"{{issuer: issuing, profiles: [approved-device], {RA}, {STATIC}, "
+        "compatibility: legacy-des, ca_certificates: ra-only}"
+    ),
+    "by-hand": f"{{issuer: issuing, profiles: [approved-device], {RA}, by_hand: true}}",
     "legacy": (
         f"{{issuer: issuing, profiles: [network-device], {RA}, {STATIC}, "
         "compatibility: legacy-des, ca_certificates: ra-only}"
@@ -67,6 +76,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     policies = deployment.folder / "policies"
     profile = (policies / "network-device.yaml").read_text().partition("\ntests:")[0]
     approved = profile.replace("  network-device:\n", "  approved-device:\n    approval: manual\n")
+    approved = approved.replace("any: [challenge]", "any: [challenge, possession]")
+    assert "possession" in approved
     (policies / "approved-device.yaml").write_text(approved)
     following = profile.replace("  network-device:\n", "  next-device:\n").replace("issuer: issuing", "issuer: next")
     following = following.replace("    renewal:\n", "    renewal:\n      profiles: [next-device, network-device]\n")
@@ -75,6 +86,39 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = serve(deployment)
     yield running
     assert running.process.stop() == 0, running.process.tail()
+
+
+@dataclass(frozen=True)
+class Mac:
+    """micromdm's scepclient at work."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "client.pem"
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mac(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mac]:
+    """Have a client wait in the background while other tests run: it has no shorter pause than 30 seconds."""
+    folder = tmp_path_factory.mktemp("mac")
+    program = require_program("scepclient", "apt-get install scep")
+    files = ["-private-key", folder / "client.key", "-certificate", folder / "client.pem"]
+    where = ["-server-url", f"{server.scep_url}/legacy-approved", "-cn", "mdm-9.example"]
+    command = [program, *files, *where, "-challenge", server.scep_challenge]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(list(map(str, command)), cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        server.said("request", "approve", pending(server, "mdm-9.example"))
+        yield Mac(process, folder)
+    finally:
+        process.kill()
+        process.wait(60)
 
 
 def example() -> str:
@@ -110,45 +154,63 @@ def challenge(server: RunningServer) -> tuple[str, str]:
     return "--password", server.scep_challenge
 
 
-def pending(server: RunningServer, name: str) -> str | None:
-    found = json.loads(server.certwright("request", "list", "--pending", "--json").stdout)
-    return next((request["id"] for request in found if name in request["subject"]), None)
-
-
-def waiting(server: RunningServer, router: Router) -> tuple[subprocess.Popen[str], str]:
-    """Start a client that polls every second; return it with the request that a person must decide."""
-    program = require_program("pki", "apt-get install strongswan-pki")
-    polling = ("--interval", "1", "--maxpolltime", "30")
-    arguments = [program, *command(server, router, "approved", *challenge(server), *polling)]
-    client = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for _ in range(100):
-        request = pending(server, router.name)
-        if request is not None:
-            return client, request
-        time.sleep(0.1)
-    client.kill()
+def pending(server: RunningServer, name: str) -> str:
+    """Return the request of a name that a person must decide, once it is there."""
+    with closing(sqlite3.connect(f"file:{server.deployment.database}?mode=ro", uri=True)) as database:
+        for _ in range(600):
+            rows = database.execute("SELECT id, csr FROM requests WHERE state = 'pending'")
+            for identifier, csr in rows:
+                if name.encode() in csr:
+                    return str(identifier)
+            time.sleep(0.1)
     pytest.fail("no request is pending")
 
 
-def test_a_router_polls_until_a_person_has_approved(server: RunningServer, router: Router) -> None:
-    client, request = waiting(server, router)
-    server.certwright("request", "approve", request)
-    out, error = client.communicate(timeout=30)
+def waiting(server: RunningServer, router: Router, label: str, *evidence: str) -> tuple[subprocess.Popen[str], str]:
+    """Start a client that polls every second; return it with the request that a person must decide."""
+    program = require_program("pki", "apt-get install strongswan-pki")
+    polling = ("--interval", "1", "--maxpolltime", "60")
+    arguments = [program, *command(server, router, label, *evidence, *polling)]
+    client = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return client, pending(server, router.name)
+
+
+@pytest.mark.parametrize("label", ["approved", "by-hand"])
+def test_a_router_polls_until_a_person_has_approved(server: RunningServer, router: Router, label: str) -> None:
+    """With a challenge, or without any where a person alone decides."""
+    client, request = waiting(server, router, label, *(challenge(server) if label == "approved" else ()))
+    server.said("request", "approve", request)
+    out, error = client.communicate(timeout=60)
     assert client.returncode == 0, error
     router.certificate.write_text(out)
     accept(server, router.certificate)
 
 
 def test_a_router_that_a_person_rejects_is_told_so(server: RunningServer, router: Router) -> None:
-    client, request = waiting(server, router)
-    server.certwright("request", "reject", request, "--why", "unknown device")
-    _, error = client.communicate(timeout=30)
+    client, request = waiting(server, router, "approved", *challenge(server))
+    server.said("request", "reject", request, "--why", "unknown device")
+    _, error = client.communicate(timeout=60)
     assert client.returncode != 0
     assert "badRequest" in error
 
 
+def test_certmonger_waits_for_a_person_and_polls(server: RunningServer, tmp_path: Path) -> None:
+    name, daemon = "certmonger-waits.example", Certmonger(tmp_path)
+    try:
+        daemon.add_ca(server, "/approved")
+        daemon.ask(name, server.scep_challenge, "-D", name)
+        request = pending(server, name)
+        daemon.wait_for("list", "status: CA_WORKING")
+        server.said("request", "approve", request)
+        daemon.getcert("refresh", "-i", name)
+        daemon.wait_for("list", "status: MONITORING")
+        accept(server, daemon.certificate(name))
+    finally:
+        daemon.stop()
+
+
 def test_a_one_time_challenge_is_made_spent_and_not_burnt_by_a_retry(server: RunningServer, router: Router) -> None:
-    made = json.loads(server.certwright("credential", "new", "scep/once", "--device", router.name, "--json").stdout)
+    made = json.loads(server.said("credential", "new", "scep/once", "--device", router.name, "--json"))
     secret = made["secret"]
     enroll(server, router, "once", "--password", secret)
     first = accept(server, router.certificate)
@@ -158,7 +220,7 @@ def test_a_one_time_challenge_is_made_spent_and_not_burnt_by_a_retry(server: Run
     done = enroll(server, router, "once", "--password", secret, check=False)
     assert done.returncode
     assert refusals(server, router.name)[0]["reason"] == "bad-credentials"
-    told = server.certwright("request", "explain", transaction_of(done)).stdout
+    told = server.said("request", "explain", transaction_of(done))
     assert "strongSwan" in told
     assert "bad-credentials" in told
 
@@ -241,3 +303,9 @@ def test_a_router_gets_a_certificate_of_the_next_ca_before_the_change(
     following.verify_directly_issued_by(ca)
     assert following.subject == present.subject
     assert server.is_stored(following)
+
+
+def test_micromdms_scepclient_waits_for_a_person_and_asks_again(server: RunningServer, mac: Mac) -> None:
+    """It does not poll: half a minute after PENDING it sends its request again."""
+    assert mac.process.wait(120) == 0, mac.log()
+    accept(server, mac.certificate)
