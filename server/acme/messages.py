@@ -258,11 +258,21 @@ class NewOrder:
         identifiers: normalised, without repetition.
         replaces: the certificate that is replaced (RFC 9773 section 5).
         profile: the profile that is asked for (draft-ietf-acme-profiles).
+        ancestors: identifiers with the domain above them that is to be validated instead (RFC 9444 section 4.3).
     """
 
     identifiers: tuple[Identifier, ...]
     replaces: str | None = None
     profile: str | None = None
+    ancestors: tuple[tuple[Identifier, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAuthorization:
+    """The payload of newAuthz (RFC 8555 section 7.4.1), and whether it is for names below, too (RFC 9444)."""
+
+    identifier: Identifier
+    subdomains: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +376,7 @@ class Authorization:
     """An authorization as it is stored; `status` is the one derived from the present time.
 
     Attributes:
-        id, account, order: its own identifier and those it belongs to.
+        id, account, order: its own identifier and those it belongs to; no order for those that came before any.
         identifier: the identifier without ``*.``.
         wildcard: whether the order asked for ``*.`` of it.
         status, expires: its state.
@@ -375,6 +385,7 @@ class Authorization:
         thumbprint: RFC 7638 thumbprint of the key that answered the challenge, None before (section 8.3: a later
             change of the key does not change what is expected).
         profile: the profile of the order, which says how validations are made.
+        subdomains: whether it is good for every name below the identifier, too (RFC 9444).
         history: the attempts made so far.
     """
 
@@ -390,6 +401,7 @@ class Authorization:
     thumbprint: str | None = None
     profile: str | None = None
     history: tuple[Attempt, ...] = ()
+    subdomains: bool = False
 
 
 @dataclass(frozen=True, slots=True)

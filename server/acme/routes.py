@@ -32,6 +32,7 @@ RESERVED_LABELS = frozenset(
         "new-nonce",
         "new-account",
         "new-order",
+        "new-authz",
         "revoke-cert",
         "key-change",
         "account",
@@ -100,6 +101,8 @@ class _Front:
             "/challenge/{id}/{type}": lambda call, ids: service.authorizations.answer(call, ids["id"], ids["type"]),
             "/revoke-cert": lambda call, _: service.revocation.revoke(call),
         }
+        if self._endpoint.pre_authorization:
+            posts["/new-authz"] = lambda call, _: service.pre_authorization.create(call)
         for path, resource in posts.items():
             app.router.add_post(prefix + path, self._post(resource))
             app.router.add_route("*", prefix + path, self._wrong_method("POST"))
@@ -157,7 +160,9 @@ class _Front:
         return self._response(request, self._directory(self._urls(request)), index=False)
 
     def _directory(self, urls: Urls) -> Reply:
-        return Reply(200, encode_directory(urls, self._endpoint.meta, self._endpoint.directory_extra()))
+        offered = {"newAuthz": f"{urls.base}/new-authz"} if self._endpoint.pre_authorization else {}
+        extra = {**self._endpoint.directory_extra(), **offered}
+        return Reply(200, encode_directory(urls, self._endpoint.meta, extra))
 
     def _urls(self, request: web.Request) -> Urls:
         return self._endpoint.urls(f"https://{request.host}")

@@ -24,6 +24,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
 
     Attributes:
         by_profile: what is different for orders of some profiles.
+        pre_authorization: whether names can be authorized before they are ordered (RFC 8555 section 7.4.1).
+        subdomains: whether a domain can be validated instead of names below it, by DNS (RFC 9444).
         renewal_check: how often clients look whether the renewal window of a certificate has moved (RFC 9773).
         alternate_chains: PEM files of other chains, each beginning with another certificate of an issuing CA.
         keep_orders: for how long orders are kept after they, or their certificates, expired; at least 30d.
@@ -33,6 +35,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
     """
 
     by_profile: Mapping[str, ProfileProofs] = {}
+    pre_authorization: bool = False
+    subdomains: bool = False
     renewal_check: RenewalCheck = Field(default="6h", validate_default=True)
     alternate_chains: tuple[Path, ...] = ()
     keep_orders: OrderRetention = Field(default="90d", validate_default=True)

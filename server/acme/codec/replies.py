@@ -143,4 +143,6 @@ def encode_authorization(
     }
     if authorization.wildcard:
         members["wildcard"] = True
+    if authorization.subdomains:
+        members["subdomainAuthAllowed"] = True
     return write_object(members)

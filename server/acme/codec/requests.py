@@ -17,6 +17,7 @@ from server.acme.messages import (
     Identifier,
     KeyChange,
     NewAccount,
+    NewAuthorization,
     NewOrder,
     ProblemDocument,
     Rejected,
@@ -99,17 +100,46 @@ def decode_new_order(payload: bytes) -> NewOrder:
         raise malformed("identifiers is not an array with at least one identifier")
     if len(listed) > IDENTIFIER_LIMIT:
         raise malformed(f"more than {IDENTIFIER_LIMIT} identifiers")
-    identifiers: dict[Identifier, None] = {}
+    identifiers: dict[Identifier, str] = {}
     problems: list[Subproblem] = []
     for item in listed:
         judged = _identifier(item)
         if isinstance(judged, Subproblem):
             problems.append(judged)
         else:
-            identifiers[judged] = None
+            identifiers[judged] = _ancestor(judged, item)
     if problems:
         raise Rejected(compound(tuple(problems), "identifiers can't be accepted"))
-    return NewOrder(tuple(identifiers), _text(members, "replaces"), _text(members, "profile"))
+    ancestors = tuple((each, above) for each, above in identifiers.items() if above)
+    return NewOrder(tuple(identifiers), _text(members, "replaces"), _text(members, "profile"), ancestors)
+
+
+def decode_new_authorization(payload: bytes) -> NewAuthorization:
+    """Return the newAuthz request. Raises Rejected: malformed, unsupportedIdentifier."""
+    members = _payload(payload)
+    item = members.get("identifier")
+    judged = _identifier(item)
+    if isinstance(judged, Subproblem):
+        raise Rejected(compound((judged,), judged.detail))
+    if judged.value.startswith("*."):
+        raise malformed("a wildcard can't be authorized without an order (RFC 8555 section 7.4.1)")
+    inside: dict[str, Any] = item if isinstance(item, dict) else {}
+    subdomains = _boolean(inside, "subdomainAuthAllowed") or _boolean(members, "subdomainAuthAllowed")
+    if subdomains and judged.type != "dns":
+        raise malformed("only domains have subdomains")
+    return NewAuthorization(judged, subdomains)
+
+
+def _ancestor(identifier: Identifier, item: dict[str, Any]) -> str:
+    """Return the domain above an identifier that is to be validated instead, empty for none. Raises Rejected."""
+    text = _text(item, "ancestorDomain")
+    if text is None:
+        return ""
+    above = _identifier({"type": "dns", "value": text})
+    name = identifier.value.removeprefix("*.")
+    if isinstance(above, Subproblem) or identifier.type != "dns" or not f".{name}".endswith(f".{above.value}"):
+        raise malformed("ancestorDomain is not a domain above the identifier")
+    return above.value
 
 
 def _text(members: dict[str, Any], name: str) -> str | None:

@@ -63,6 +63,7 @@ _INSERT = BulkInsert(
     "challenges",
     "attempts",
     "profile",
+    "subdomains",
 )
 
 
@@ -124,7 +125,7 @@ def _authorization(row: Any, now: datetime) -> Authorization:
     return Authorization(
         id=row.id,
         account=row.account_id,
-        order=row.order_id,
+        order=row.order_id or "",
         identifier=Identifier(_TYPES.get(row.type, row.type), row.value),
         wildcard=row.wildcard,
         status=authorization_status(AuthorizationStatus(row.status), row.expires, now),
@@ -133,6 +134,7 @@ def _authorization(row: Any, now: datetime) -> Authorization:
         attempts=row.attempts,
         thumbprint=row.thumbprint,
         profile=row.profile,
+        subdomains=bool(row.subdomains),
         history=tuple(map(_read_attempt, row.history or ())),
     )
 
@@ -153,7 +155,7 @@ def insert_authorizations(connection: sa.Connection, parts: Sequence[tuple[str, 
             {
                 "id": each.id,
                 "account_id": each.account,
-                "order_id": each.order,
+                "order_id": each.order or None,
                 "endpoint": endpoint,
                 "type": _STORED_TYPES.get(each.identifier.type, each.identifier.type),
                 "value": each.identifier.value,
@@ -163,6 +165,7 @@ def insert_authorizations(connection: sa.Connection, parts: Sequence[tuple[str, 
                 "challenges": _write_challenges(each.challenges),
                 "attempts": each.attempts,
                 "profile": each.profile,
+                "subdomains": each.subdomains,
             }
             for endpoint, each in parts
         ],
@@ -184,6 +187,17 @@ def find_authorizations(
     rows = connection.execute(sa.select(authorizations).where(authorizations.c.id.in_(authorizations_)))
     found = {row.id: _authorization(row, now) for row in rows}
     return tuple(found[each] for each in authorizations_ if each in found)
+
+
+def held_authorizations(connection: sa.Connection, account: str, now: datetime) -> tuple[Authorization, ...]:
+    """Return the valid authorizations of an account that belong to no order."""
+    query = sa.select(authorizations).where(
+        authorizations.c.account_id == account,
+        authorizations.c.order_id.is_(None),
+        authorizations.c.status == AuthorizationStatus.VALID,
+        authorizations.c.expires > now,
+    )
+    return tuple(_authorization(row, now) for row in connection.execute(query))
 
 
 def any_due(connection: sa.Connection, endpoint: str, now: datetime) -> bool:

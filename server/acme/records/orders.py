@@ -135,7 +135,9 @@ def place(connection: sa.Connection, placements: Sequence[Placement]) -> list[Pl
             taken.append(each)
     if taken:
         _INSERT(connection, [_row(each) for each in taken])
-        insert_authorizations(connection, [(each.endpoint, part) for each in taken for part in each.parts])
+        parts = [(each.endpoint, part) for each in taken for part in each.parts]
+        if parts:
+            insert_authorizations(connection, parts)
     return results
 
 

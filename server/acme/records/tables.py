@@ -61,7 +61,7 @@ authorizations = sa.Table(
     metadata,
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("account_id", sa.String(32), sa.ForeignKey("acme_accounts.id"), nullable=False),
-    sa.Column("order_id", sa.String(32), sa.ForeignKey("acme_orders.id"), nullable=False, index=True),
+    sa.Column("order_id", sa.String(32), sa.ForeignKey("acme_orders.id"), index=True),  # NULL: it came before any
     sa.Column("endpoint", sa.String(80), nullable=False),
     sa.Column("type", sa.String(16), nullable=False),
     sa.Column("value", sa.String(255), nullable=False),
@@ -74,6 +74,7 @@ authorizations = sa.Table(
     sa.Column("next_attempt", UtcTime()),  # when anybody may take the validation up; NULL when there is none
     sa.Column("profile", sa.String(80)),
     sa.Column("history", sa.JSON(none_as_null=True)),  # the attempts, for administrators
+    sa.Column("subdomains", sa.Boolean()),  # RFC 9444
     sa.Index("ix_acme_authorizations_account_id", "account_id", "value"),
     sa.Index("ix_acme_authorizations_next_attempt", "next_attempt", sqlite_where=_WAITING, postgresql_where=_WAITING),
 )

@@ -11,6 +11,7 @@ from server.acme.service.endpoint import DEFAULT_LABEL, AcmeEndpoint, AcmeProfil
 from server.acme.service.finalization import Finalization
 from server.acme.service.limits import Rate, RateLimits
 from server.acme.service.orders import Orders
+from server.acme.service.pre_authorization import PreAuthorization
 from server.acme.service.renewals import Renewals
 from server.acme.service.retention import Retention
 from server.acme.service.revocation import Revocation
@@ -32,6 +33,9 @@ class Service:
         self.orders = Orders(endpoint, self.authentication, self.finalization, self.renewals, self.bindings)
         self.certificates = Certificates(endpoint, self.authentication)
         self.authorizations = Authorizations(endpoint, self.authentication, self.validation)
+        self.pre_authorization = PreAuthorization(
+            endpoint, self.authentication, self.bindings, self.orders, self.authorizations
+        )
         self.revocation = Revocation(endpoint, self.authentication)
 
     async def start(self) -> None:

@@ -10,6 +10,7 @@ from server.acme.challenges.caa import Issuance
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.question import Question
 from server.acme.messages import Attempt, ChallengeStatus, ErrorType
+from server.acme.service.parts import covers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,8 @@ async def _validate(endpoint: AcmeEndpoint, authorization: Authorization, type_:
     if validator is None:
         raise ValidationFailed(ErrorType.UNAUTHORIZED, "the challenge is not offered any more", final=True)
     await validator.validate(question)
-    if proofs.caa is not None and authorization.identifier.type == "dns":
+    # For subdomains, the names that are ordered are looked at, when they are.
+    if proofs.caa is not None and authorization.identifier.type == "dns" and not authorization.subdomains:
         asked = Issuance(question.name, authorization.wildcard, type_, question.accounts)
         await proofs.caa.check(asked, question.trail)
 
@@ -64,10 +66,12 @@ async def check_caa_again(endpoint: AcmeEndpoint, order: Order, authorizations: 
     judge = endpoint.proofs(order.profile).caa
     if judge is None:
         return
-    since = endpoint.clock() - endpoint.timing.caa_again
-    for each in authorizations:
-        shown = next((one for one in each.challenges if one.status == ChallengeStatus.VALID), None)
-        if each.identifier.type != "dns" or shown is None or (shown.validated is not None and shown.validated > since):
+    since, accounts = endpoint.clock() - endpoint.timing.caa_again, endpoint.account_urls(order.account)
+    for identifier in order.identifiers:
+        each = next((one for one in authorizations if covers(one, identifier)), None)
+        shown = next((one for one in each.challenges if one.status == ChallengeStatus.VALID), None) if each else None
+        if each is None or shown is None or identifier.type != "dns":
             continue
-        accounts = endpoint.account_urls(order.account)
-        await judge.check(Issuance(each.identifier.value, each.wildcard, shown.type, accounts), [])
+        if each.subdomains or shown.validated is None or shown.validated <= since:
+            wildcard = identifier.value.startswith("*.")
+            await judge.check(Issuance(identifier.value.removeprefix("*."), wildcard, shown.type, accounts), [])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from server.acme import states
 from server.acme.challenges.attestation.vocabulary import Expected
 from server.acme.challenges.device_attest01 import DEVICE_ATTEST_01, DeviceAttest01
-from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.dns_persist01 import DnsPersist01
+from server.acme.challenges.failure import ValidationFailed
 from server.acme.codec.replies import encode_authorization, encode_challenge
 from server.acme.codec.requests import decode_attestation, decode_challenge_response, decode_deactivation
 from server.acme.messages import (
@@ -60,7 +60,7 @@ class Authorizations:
             found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
             call.transaction = found.order
         busy = any(each.status == ChallengeStatus.PROCESSING for each in found.challenges)
-        body = encode_authorization(found, signed.urls, self._members(found, signed))
+        body = encode_authorization(found, signed.urls, self.members(found, signed))
         return Reply(200, body, retry_after=_POLL_AGAIN if busy else None)
 
     async def answer(self, call: Call, authorization: str, type_: str) -> Reply:
@@ -85,18 +85,10 @@ class Authorizations:
         url = signed.urls.challenge(authorization, type_)
         return Reply(
             200,
-            encode_challenge(challenge, url, self._members(found, signed).get(challenge.type)),
+            encode_challenge(challenge, url, self.members(found, signed).get(challenge.type)),
             links=((signed.urls.authorization(authorization), "up"),),
             retry_after=_POLL_AGAIN if challenge.status == ChallengeStatus.PROCESSING else None,
         )
-
-    def _members(self, authorization: Authorization, signed: Signed) -> dict[str, dict[str, object]]:
-        """Return what challenges have instead of a token (draft-ietf-acme-dns-persist section 3.1)."""
-        names = self._endpoint.proofs(authorization.profile).issuer_names
-        if not names:
-            return {}
-        account = signed.urls.account(authorization.account)
-        return {DnsPersist01.type: {"accounturi": account, "issuer-domain-names": list(names)}}
 
     async def _attest(self, signed: Signed, authorization: str, statement: bytes) -> Authorization:
         """Judge an attestation here and now, unless the challenge is decided (draft-ietf-acme-device-attest section 5).
@@ -132,6 +124,14 @@ class Authorizations:
     def _judge_of(self, authorization: Authorization) -> DeviceAttest01 | None:
         offered = self._endpoint.proofs(authorization.profile).challenges
         return next((each for each in offered if isinstance(each, DeviceAttest01)), None)
+
+    def members(self, authorization: Authorization, signed: Signed) -> dict[str, dict[str, object]]:
+        """Return what challenges have instead of a token (draft-ietf-acme-dns-persist section 3.1)."""
+        names = self._endpoint.proofs(authorization.profile).issuer_names
+        if not names:
+            return {}
+        account = signed.urls.account(authorization.account)
+        return {DnsPersist01.type: {"accounturi": account, "issuer-domain-names": list(names)}}
 
     def _owned(self, connection: sa.Connection, signed: Signed, authorization: str) -> Authorization | Rejected:
         now = self._endpoint.clock()

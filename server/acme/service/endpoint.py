@@ -132,6 +132,8 @@ class AcmeEndpoint:
         directory_extra: returns members of the directory that no document knows; see `test_mode`.
         caa: judges the CAA records of names; None where they are not looked at.
         issuer_names: what the records of dns-persist-01 call this CA.
+        pre_authorization: whether there is newAuthz (RFC 8555 section 7.4.1).
+        subdomains: whether a domain can be validated instead of names below it (RFC 9444).
         by_profile: how control is shown for orders of some profiles; for others, it is `challenges`, `caa` and
             `issuer_names`.
         limits: how much of what is allowed in how long.
@@ -155,6 +157,8 @@ class AcmeEndpoint:
     directory_extra: Callable[[], Mapping[str, object]] = dict
     caa: Caa | None = None
     issuer_names: tuple[str, ...] = ()
+    pre_authorization: bool = False
+    subdomains: bool = False
     by_profile: Mapping[str, Proofs] = field(default_factory=dict)
     limits: RateLimits = field(default_factory=RateLimits)
     keep_orders: timedelta = timedelta(days=90)
@@ -174,6 +178,8 @@ class AcmeEndpoint:
             meta["caaIdentities"] = list(identities)
         if self.external_accounts is not None and self.external_accounts.required:
             meta["externalAccountRequired"] = True
+        if self.subdomains:
+            meta["subdomainAuthAllowed"] = True
         if self.profiles:
             meta["profiles"] = {name: each.description for name, each in self.profiles.items()}
         return meta

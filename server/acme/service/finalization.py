@@ -18,6 +18,7 @@ from server.acme.codec.device_identifiers import DEVICE_TYPES, to_other_name
 from server.acme.codec.replies import problem_object
 from server.acme.codec.requests import decode_finalize
 from server.acme.messages import (
+    AuthorizationStatus,
     ChallengeStatus,
     ErrorType,
     Order,
@@ -32,7 +33,7 @@ from server.acme.records.authorizations import find_authorizations
 from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import missing
 from server.acme.service.certificates import chain_text
-from server.acme.service.orders import devices_of, names_of, order_reply, requester
+from server.acme.service.orders import devices_of, lost, names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Refused
 
@@ -106,8 +107,9 @@ class Finalization:
             return found  # FortiOS polls by finalizing again; others repeat what got lost
         if not states.allows(states.ORDER, found.status, states.OrderEvent.FINALIZED):
             return rejected(ErrorType.ORDER_NOT_READY, _NOT_READY)
-        if found.profile is not None and found.profile not in self._endpoint.profiles:
-            return rejected(ErrorType.INVALID_PROFILE, "the profile of the order is not offered any more")
+        refusal = self._objection(connection, found)
+        if refusal is not None:
+            return refusal
         fault = _names_fault(csr, found) or self._key_fault(connection, csr, found)
         if fault:
             return rejected(ErrorType.BAD_CSR, fault)
@@ -123,6 +125,22 @@ class Finalization:
         keys = {each.attested for one in found for each in one.challenges if each.status == ChallengeStatus.VALID}
         wrong = keys - {None, hashlib.sha256(csr.spki).hexdigest()}
         return "the key of the CSR is not the one that the device has attested" if wrong else ""
+
+    def _objection(self, connection: sa.Connection, order: Order) -> Rejected | None:
+        """Return what has changed since the order was placed so that it can't be finalized, None for nothing."""
+        if order.profile is not None and order.profile not in self._endpoint.profiles:
+            return rejected(ErrorType.INVALID_PROFILE, "the profile of the order is not offered any more")
+        if self._endpoint.pre_authorization and not self._still_authorized(connection, order):
+            lost(connection, order.id)
+            return rejected(ErrorType.UNAUTHORIZED, "an authorization of the order is not valid any more")
+        return None
+
+    def _still_authorized(self, connection: sa.Connection, order: Order) -> bool:
+        """Say whether all authorizations are valid now; those that belong to no order may have been given back."""
+        found = find_authorizations(connection, order.authorizations, self._endpoint.clock())
+        return len(found) == len(order.authorizations) and all(
+            each.status == AuthorizationStatus.VALID for each in found
+        )
 
     def _task(self, order: Order, csr: Csr | None, address: str | None) -> asyncio.Task[Order | Rejected]:
         task = self._running.get(order.id)

@@ -16,10 +16,6 @@ from server.acme.codec.encodings import malformed
 from server.acme.codec.replies import encode_order
 from server.acme.codec.requests import compound, decode_new_order
 from server.acme.messages import (
-    Authorization,
-    AuthorizationStatus,
-    Challenge,
-    ChallengeStatus,
     ErrorType,
     Identifier,
     Order,
@@ -30,10 +26,12 @@ from server.acme.messages import (
     rejected,
 )
 from server.acme.records import orders
+from server.acme.records.authorizations import held_authorizations
 from server.acme.records.orders import Placed, Placement
 from server.acme.service.authentication import deactivated, missing
 from server.acme.service.forbidden_names import ForbiddenNames
 from server.acme.service.limits import Limiter
+from server.acme.service.parts import make_order
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from ca.names import GeneralName
     from policies.decision import Finding
     from policies.request import Evidence
-    from server.acme.messages import NewOrder
+    from server.acme.messages import Authorization, NewOrder
     from server.acme.service.authentication import Authentication, Call, Signed
     from server.acme.service.bindings import Bindings
     from server.acme.service.endpoint import AcmeEndpoint
@@ -101,7 +99,7 @@ class Orders:
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)
         await self._limiter.new_order(signed.account, call.address, request)
-        order, parts = self._made(signed.account, request)
+        order, parts = make_order(self._endpoint, signed.account, request, await self._held(signed))
         call.transaction = order.id
         endpoint = self._endpoint
         now, scope = endpoint.clock(), str(endpoint.name)
@@ -121,6 +119,17 @@ class Orders:
         if helpless:
             problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _NO_PROOF, each) for each in helpless)
             raise Rejected(compound(problems, _NO_PROOF))
+        self.judge_names(call, signed, request)
+
+    async def _held(self, signed: Signed) -> tuple[Authorization, ...]:
+        """Return what the account was authorized for before there was an order."""
+        if not self._endpoint.pre_authorization:
+            return ()
+        now = self._endpoint.clock()
+        return await self._endpoint.read(lambda c: held_authorizations(c, signed.account, now))
+
+    def judge_names(self, call: Call, signed: Signed, request: NewOrder, status: int = 0) -> None:
+        """Refuse what the policy does not allow, whatever the CSR will be. Raises Rejected."""
         if request.profile is not None and request.profile not in self._endpoint.profiles:
             raise rejected(ErrorType.INVALID_PROFILE, "the profile is not one of those in the directory")
         self._judge_devices(request)
@@ -128,7 +137,8 @@ class Orders:
         findings = self._forbidden.findings(self._endpoint.name, request.profile, who, self._endpoint.clock())
         if findings:
             problems = tuple(_subproblem(each, request.identifiers) for each in findings)
-            raise Rejected(compound(problems, "the policy does not allow some of the names"), findings=findings)
+            document = compound(problems, "the policy does not allow some of the names")
+            raise Rejected(replace(document, status=status), findings=findings)
 
     def _judge_devices(self, request: NewOrder) -> None:
         offered = self._endpoint.proofs(request.profile).challenges
@@ -138,42 +148,6 @@ class Orders:
         if strangers:
             problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _STRANGER, each) for each in strangers)
             raise Rejected(compound(problems, "some of the devices are not known here"))
-
-    def _made(self, account: str, request: NewOrder) -> tuple[Order, tuple[Authorization, ...]]:
-        endpoint = self._endpoint
-        expires = (endpoint.clock() + endpoint.timing.order_lifetime).replace(microsecond=0)
-        order = endpoint.token()
-        offered = endpoint.proofs(request.profile).challenges
-        parts = tuple(
-            Authorization(
-                id=endpoint.token(),
-                account=account,
-                order=order,
-                identifier=replace(identifier, value=identifier.value.removeprefix("*.")),
-                wildcard=identifier.value.startswith("*."),
-                status=AuthorizationStatus.PENDING,
-                expires=expires,
-                challenges=tuple(
-                    Challenge(each.type, endpoint.token(), ChallengeStatus.PENDING)
-                    for each in offered
-                    if can_prove(each.type, identifier)
-                ),
-                profile=request.profile,
-            )
-            for identifier in request.identifiers
-        )
-        ids = tuple(each.id for each in parts)
-        made = Order(
-            order,
-            account,
-            OrderStatus.PENDING,
-            expires,
-            request.identifiers,
-            ids,
-            replaces=request.replaces,
-            profile=request.profile,
-        )
-        return made, parts
 
     async def read(self, call: Call, order: str) -> Reply:
         """Answer POST-as-GET to an order; what is processing is pushed on."""

@@ -1,0 +1,91 @@
+"""What a new order consists of: authorizations to be obtained, and those that the account holds already."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from server.acme.challenges import can_prove
+from server.acme.messages import Authorization, AuthorizationStatus, Challenge, ChallengeStatus, Identifier, Order
+from server.acme.messages import OrderStatus as Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from server.acme.messages import NewOrder
+    from server.acme.service.endpoint import AcmeEndpoint
+
+
+def covers(authorization: Authorization, identifier: Identifier) -> bool:
+    """Say whether an authorization is one for an identifier of an order, wildcards with ``*.``."""
+    base, wildcard = identifier.value.removeprefix("*."), identifier.value.startswith("*.")
+    if authorization.identifier == Identifier(identifier.type, base) and authorization.wildcard is wildcard:
+        return True
+    below = identifier.type == authorization.identifier.type == "dns" and base.endswith(
+        f".{authorization.identifier.value}"
+    )
+    return authorization.subdomains and (below or base == authorization.identifier.value)
+
+
+def make_authorization(
+    endpoint: AcmeEndpoint, account: str, identifier: Identifier, profile: str | None, *, subdomains: bool = False
+) -> Authorization:
+    """Return a pending authorization that belongs to no order, with a challenge of each type that can show control.
+
+    For subdomains, only those of DNS can: a host does not show control over what is below it (RFC 9444 section 7).
+    """
+    expires = (endpoint.clock() + endpoint.timing.order_lifetime).replace(microsecond=0)
+    return Authorization(
+        id=endpoint.token(),
+        account=account,
+        order="",
+        identifier=replace(identifier, value=identifier.value.removeprefix("*.")),
+        wildcard=identifier.value.startswith("*."),
+        status=AuthorizationStatus.PENDING,
+        expires=expires,
+        challenges=tuple(
+            Challenge(each.type, endpoint.token(), ChallengeStatus.PENDING)
+            for each in endpoint.proofs(profile).challenges
+            if can_prove(each.type, identifier) and (not subdomains or each.type.startswith("dns-"))
+        ),
+        profile=profile,
+        subdomains=subdomains,
+    )
+
+
+def make_order(
+    endpoint: AcmeEndpoint, account: str, request: NewOrder, held: Sequence[Authorization] = ()
+) -> tuple[Order, tuple[Authorization, ...]]:
+    """Return an order with its new authorizations; it is ready when the account holds all it needs.
+
+    Args:
+        endpoint: where it is placed.
+        account: whose it is.
+        request: what is asked for; its ancestors are used where the endpoint takes them.
+        held: valid authorizations of the account that belong to no order.
+    """
+    order = endpoint.token()
+    listed: list[Authorization] = []
+    parts: list[Authorization] = []
+    ancestors = dict(request.ancestors) if endpoint.subdomains else {}
+    for identifier in request.identifiers:
+        found = next((each for each in (*held, *parts) if covers(each, identifier)), None)
+        if found is None:
+            above = ancestors.get(identifier)
+            wanted = identifier if above is None else Identifier("dns", above)
+            made = make_authorization(endpoint, account, wanted, request.profile, subdomains=above is not None)
+            found = replace(made, order=order)
+            parts.append(found)
+        if found not in listed:
+            listed.append(found)
+    made_order = Order(
+        order,
+        account,
+        Status.PENDING if parts else Status.READY,
+        min(each.expires for each in listed),
+        request.identifiers,
+        tuple(each.id for each in listed),
+        replaces=request.replaces,
+        profile=request.profile,
+    )
+    return made_order, tuple(parts)
