@@ -21,6 +21,8 @@ class Protocol(StrEnum):
     SCEP = "scep"
     OCSP = "ocsp"
     """``ocsp/ISSUER`` asks for the certificate of that issuer's OCSP responder; nobody outside can."""
+    TLS = "tls"
+    """``tls/https`` asks for the certificate of the https listener; nobody outside can."""
 
 
 ENDPOINT_PROTOCOLS = (Protocol.ACME, Protocol.EST, Protocol.SCEP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -153,11 +154,16 @@ class Listener:
         app: what answers; see `server.http.create_app`.
         limits: what connections and requests may cost.
         sock: a bound, listening socket; closed by `stop`.
-        context: the TLS settings, None for plain HTTP.
+        context: gives the TLS settings of the moment, None for plain HTTP.
     """
 
     def __init__(
-        self, name: str, app: web.Application, limits: Limits, sock: socket.socket, context: SSL.Context | None = None
+        self,
+        name: str,
+        app: web.Application,
+        limits: Limits,
+        sock: socket.socket,
+        context: Callable[[], SSL.Context] | None = None,
     ) -> None:
         self._app = app
         self._limits = limits
@@ -179,8 +185,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         protocol: Callable[[], asyncio.Protocol] = self._http
         if self._context is not None:
-            settings = TlsSettings(self._context, self._http, self._limit, self._limits.handshake_seconds, self._tls)
-            protocol = lambda: TlsConnection(settings, loop)  # noqa: E731 - one line says it
+            protocol = self._encrypted(self._context, loop)
         self._server = await loop.create_server(protocol, sock=self._sock, backlog=BACKLOG)
 
     async def stop(self) -> None:
@@ -200,6 +205,21 @@ class Listener:
         await self._runner.cleanup()
         for connection in tuple(self._tls):
             connection.abort()
+
+    def _encrypted(
+        self, context: Callable[[], SSL.Context], loop: asyncio.AbstractEventLoop
+    ) -> Callable[[], TlsConnection]:
+        """Return what makes a connection with the TLS settings of the moment."""
+        settings = TlsSettings(context(), self._http, self._limit, self._limits.handshake_seconds, self._tls)
+
+        def connection() -> TlsConnection:
+            nonlocal settings
+            current = context()
+            if current is not settings.context:
+                settings = replace(settings, context=current)
+            return TlsConnection(settings, loop)
+
+        return connection
 
     def _http(self) -> HttpConnection:
         server = self._runner.server

@@ -22,6 +22,7 @@ from server.app.lookups import Gatherer
 from server.app.protocols import Services
 from server.app.replaced import Replaced
 from server.app.status import StatusService, addressing, own_plans
+from server.app.tls_renewal import TlsPlans, TlsRenewal
 from server.clock import system_clock
 from server.credentials import Credentials
 from server.enrollment import Enrollment
@@ -33,11 +34,13 @@ from server.store.database import database_file
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from aiohttp import web
 
+    from policies.decision import Decision
+    from policies.request import EnrollmentRequest
     from server.acme.nonces import Nonces
     from server.app.material import Material
     from server.clock import Clock
@@ -103,7 +106,7 @@ class Application:
         self._listeners = listeners
         self._status = services.status
         replaced = Replaced(services.material.policies, services.store, services.enrollment, services.clock)
-        self._hourly = (*protocols.scep_rounds(services), replaced)
+        self._hourly = (*protocols.scep_rounds(services), replaced, *_tls_renewal(services))
         self._rounds: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -153,17 +156,21 @@ class Application:
             await each.check()
             self._rounds.append(asyncio.create_task(_again_and_again(each)))
         self._rounds.append(asyncio.create_task(self.services.material.policies.watch()))
+        if self.services.material.tls is not None:
+            self._rounds.append(asyncio.create_task(self.services.material.tls.watch()))
         self._status.start()
         for listener in self._listeners.values():
             await listener.start()
 
     def reload(self) -> None:
-        """Read the policy files anew, beside what is going on."""
+        """Read the policy files and the TLS certificate anew, beside what is going on."""
         self._rounds = [task for task in self._rounds if not task.done()]
         self._rounds.append(asyncio.create_task(self._reload()))
 
     async def _reload(self) -> None:
         await self.services.material.policies.reload()
+        if self.services.material.tls is not None:
+            await self.services.material.tls.reload()
 
     async def stop(self) -> None:
         """Finish the requests in flight within the configured time, then close everything."""
@@ -181,7 +188,7 @@ class Application:
         await self.services.store.close()
 
 
-async def _again_and_again(one: RaRenewal | Superseded | Replaced) -> None:
+async def _again_and_again(one: RaRenewal | Superseded | Replaced | TlsRenewal) -> None:
     while True:
         await asyncio.sleep(_ROUND_SECONDS)
         await one.check()
@@ -190,7 +197,7 @@ async def _again_and_again(one: RaRenewal | Superseded | Replaced) -> None:
 def _services(config: Config, material: Material, store: Store, nonces: Nonces, clock: Clock) -> Services:
     enrollment = Enrollment(
         store=store,
-        decide=own_plans(config, material.issuers, material.policies.decide).decide,
+        decide=own_plans(config, material.issuers, _tls_plans(config, material)).decide,
         gather=Gatherer(store, material.policies, material.lookups),
         issuers=material.issuers,
         linter=Linter("shape"),
@@ -211,6 +218,22 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
     )
     status = StatusService.make(config, material.issuers, enrollment, store, clock)
     return Services(config, material, store, enrollment, credentials, nonces, clock, status)
+
+
+def _tls_plans(config: Config, material: Material) -> Callable[[EnrollmentRequest], Decision]:
+    """Return what decides over the certificate of the https listener, and leaves everything else to the policy."""
+    https, decide = config.listeners.https, material.policies.decide
+    if https is None or https.renewal is None:
+        return decide
+    end = material.issuers[https.renewal.issuer].chain()[0].not_valid_after_utc
+    return TlsPlans(decide, https.renewal.issuer, end, https.renewal.lifetime).decide
+
+
+def _tls_renewal(services: Services) -> Iterator[TlsRenewal]:
+    https, tls = services.config.listeners.https, services.material.tls
+    folder = services.material.tls_folder
+    if https is not None and https.renewal is not None and tls is not None and folder is not None:
+        yield TlsRenewal(tls, folder, https.renewal.before, services.enrollment.submit, services.clock)
 
 
 def _lease(config: Config) -> timedelta:
@@ -236,8 +259,8 @@ def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapp
             name, limits, readiness, _request_id, details=name == "admin", proxied=proxied
         )
         protocols.mount(name, app, services)
-        context = services.material.tls if name == "https" else None
-        listeners[name] = Listener(name, app, limits, sock, context)
+        tls = services.material.tls if name == "https" else None
+        listeners[name] = Listener(name, app, limits, sock, None if tls is None else tls.context)
     return listeners
 
 

@@ -7,12 +7,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ca.issuer import IssuerConfigurationError
-from policies.document import DocumentErrors, DocumentProblem
+from policies.document import DocumentErrors, DocumentProblem, did_you_mean
 from policies.profile import IssuerFacts
 from policies.profile_set import UnknownProfile
 from server.app.cmc import responder, shared_secrets
@@ -20,6 +18,7 @@ from server.app.est import key_generator
 from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.live_policies import LivePolicies
+from server.app.live_tls import LiveTls, Served, TlsFolder, stamps
 from server.app.lookups import Remembering, load_sources
 from server.app.scep import ScepSecrets, load_secrets
 from server.app.secret_sources import Reader
@@ -31,13 +30,11 @@ from server.policy_files import contradictions, load_policies, look_at_policies,
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
-from server.tls import TlsConfigurationError, make_context
+from server.tls import TlsConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    from OpenSSL import SSL
 
     from ca.issuer import Issuer
     from policies.profile_set import ProfileSet
@@ -61,8 +58,9 @@ class Material:
         ra_keys: the RAs of each SCEP endpoint.
         scep_proxies: SHA-256 of the certificates that may sign requests of others there.
         scep_secrets: what their authorisation needs.
-        tls_chain: the certificate of the https listener and those above it; empty without that listener.
-        tls: its context, None without that listener.
+        tls_chain: the certificate of the https listener and those above it at the start; empty without that listener.
+        tls: the same as it is now, with its context; None without that listener.
+        tls_folder: where renewed ones go, None when nobody renews.
     """
 
     issuers: Mapping[str, Issuer]
@@ -73,7 +71,8 @@ class Material:
     scep_proxies: Mapping[EndpointName, frozenset[bytes]]
     scep_secrets: Mapping[EndpointName, ScepSecrets]
     tls_chain: tuple[x509.Certificate, ...]
-    tls: SSL.Context | None
+    tls: LiveTls | None
+    tls_folder: TlsFolder | None = None
 
 
 def load_material(config: Config) -> Material:
@@ -100,7 +99,8 @@ class _Loader:
         issuers = {name: issuer for name, issuer in loaded.items() if issuer is not None}
         policies = self._attempt(("policies",), self._policies, issuers) if len(issuers) == len(loaded) else None
         https = config.listeners.https
-        tls = self._attempt(("listeners", "https"), self._tls, https) if https is not None else None
+        folder = self._tls_folder(https) if https is not None else None
+        tls = self._attempt(("listeners", "https"), self._tls, https, folder) if https is not None else None
         ra_keys = {
             name: self._keyring(("endpoints", str(name)), endpoint, issuers)
             for name, endpoint in config.endpoints.scep.items()
@@ -124,7 +124,7 @@ class _Loader:
                 here = ("endpoints", str(name))
                 self._attempt((*here, "other_root"), load_trust, name, config, self._reader, issuer.chain())
                 if policies is not None:
-                    self._attempt((*here, "serverkeygen"), key_generator, name, config, tls[0], policies.select)
+                    self._attempt((*here, "serverkeygen"), key_generator, name, config, tls.chain, policies.select)
         if policies is None or self._problems:
             raise DocumentErrors(self._problems)
         return Material(
@@ -135,8 +135,9 @@ class _Loader:
             scep_secrets={name: found for name, found in secrets.items() if found is not None},
             scep_proxies={name: found for name, found in proxies.items() if found is not None},
             ra_keys={name: found for name, found in ra_keys.items() if found is not None},
-            tls_chain=tls[0] if tls is not None else (),
-            tls=tls[1] if tls is not None else None,
+            tls_chain=tls.chain if tls is not None else (),
+            tls=tls,
+            tls_folder=folder,
         )
 
     def _attempt(self, path: KeyPath, work: Callable[..., T], *arguments: object) -> T | None:
@@ -196,23 +197,30 @@ class _Loader:
         key = self._read((*here, "key"), ra.key) if ra.key is not None else b""
         return load_ra_key(certificate, key, self._passphrase(here, ra.passphrase_file) or None)
 
-    def _tls(self, https: HttpsListener) -> tuple[tuple[x509.Certificate, ...], SSL.Context]:
+    def _tls(self, https: HttpsListener, folder: TlsFolder | None) -> LiveTls:
         here = ("listeners", "https")
-        certificate_pem = self._read((*here, "certificate"), https.certificate)
-        key_pem = self._read((*here, "key"), https.key)
-        passphrase = self._passphrase(here, https.passphrase_file) or None
-        try:
-            chain = tuple(x509.load_pem_x509_certificates(certificate_pem))
-        except ValueError as error:
-            raise TlsConfigurationError(f"{https.certificate} holds no PEM certificate") from error
-        try:
-            key = load_pem_private_key(key_pem, passphrase)
-        except (ValueError, TypeError) as error:
-            wrong = "passphrase_file holds another passphrase, or" if passphrase else "it is encrypted, or"
-            raise TlsConfigurationError(f"{https.key} can't be opened: {wrong} it is no PEM private key") from error
-        if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-            raise TlsConfigurationError(f"{https.key} must be an RSA or EC key")
-        return chain, make_context(chain, key)
+        if https.renewal is not None and https.renewal.issuer not in self._config.issuers:
+            problem = (
+                f'there is no issuer "{https.renewal.issuer}"{did_you_mean(https.renewal.issuer, self._config.issuers)}'
+            )
+            raise DocumentErrors([self._config.problem((*here, "renewal", "issuer"), problem)])
+
+        def load() -> Served:
+            pems = self._read((*here, "certificate"), https.certificate), self._read((*here, "key"), https.key)
+            passphrase = self._passphrase(here, https.passphrase_file) or None
+            served = Served.of(*pems, passphrase, (str(https.certificate), str(https.key)))
+            return served if folder is None else folder.newest(served)
+
+        files = [https.certificate, https.key, *([folder.folder] if folder is not None else [])]
+        return LiveTls(load, lambda: stamps(files))
+
+    def _tls_folder(self, https: HttpsListener) -> TlsFolder | None:
+        if https.renewal is None:
+            return None
+        passphrase = self._attempt(
+            ("listeners", "https"), self._passphrase, ("listeners", "https"), https.passphrase_file
+        )
+        return TlsFolder(https.renewal.folder, passphrase or None)
 
     def _authenticators(self, name: EndpointName) -> Authenticators:
         """Return how requesters of an endpoint prove who they are; ACME has accounts instead."""

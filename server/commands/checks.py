@@ -124,7 +124,7 @@ def check_certificates(config: Config, material: Material, now: datetime) -> Ite
         for ra in keys.live():
             yield _validity(f"RA of {endpoint}", ra.certificate, now, _SOON, "make a new RA certificate")
     for certificate in material.tls_chain:
-        yield _validity("TLS", certificate, now, _SOON, "get a new certificate for the https listener and restart")
+        yield _validity("TLS", certificate, now, _SOON, "get a new certificate for the https listener, or write renewal: {…} there")
     if config.listeners.https is not None and material.tls_chain:
         yield from _names(material.tls_chain[0], config.listeners.https.origins())
 

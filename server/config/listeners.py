@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from policies.document import Strict
+from policies.durations import Duration
 from server.config.values import Address, HttpsOrigin, LoopbackAddress, Network, Port
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -21,6 +22,28 @@ class Log(Strict):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class TlsRenewalConfig(Strict):
+    """Renewing the listener's certificate by one of our own CAs.
+
+    Attributes:
+        issuer: the CA that signs, by its name under ``issuers``.
+        folder: where the new certificates and keys go; only the server may write there.
+        before: how long before its end a certificate is renewed.
+        lifetime: of the new certificates.
+    """
+
+    issuer: str
+    folder: Path
+    before: Duration = Field(default="30d", validate_default=True)
+    lifetime: Duration = Field(default="397d", validate_default=True)
+
+    @model_validator(mode="after")
+    def _in_time(self) -> TlsRenewalConfig:
+        if not self.before or self.lifetime < 2 * self.before:
+            raise ValueError("lifetime must be at least twice before, which is longer than nothing")
+        return self
+
+
 class HttpsListener(Strict):
     """EST and ACME.
 
@@ -28,6 +51,7 @@ class HttpsListener(Strict):
         certificate: PEM, the server's certificate first, then what a client needs up to the root.
         key: PEM of its private key.
         passphrase_file: holds the passphrase of an encrypted key.
+        renewal: how the certificate is renewed by the server itself; None: somebody replaces the files in time.
         external_urls: the origins under which clients reach this listener; the first is used where none is known.
     """
 
@@ -36,6 +60,7 @@ class HttpsListener(Strict):
     certificate: Path
     key: Path
     passphrase_file: Path | None = None
+    renewal: TlsRenewalConfig | None = None
     external_urls: tuple[HttpsOrigin, ...] = ()
 
     def origins(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ listeners:
     port: $https
     certificate: tls/server.pem # the server's certificate, then those above it
     key: tls/server.key
+    renewal: {issuer: issuing, folder: tls/renewed}   # the server gets the next certificates by itself
     external_urls:              # as clients write it; ACME signatures are made over these
 $external_urls
   http:                         # SCEP, which protects its messages itself

@@ -158,7 +158,7 @@ def serve(tmp_path: Path, root: Holder, server_holder: Holder) -> Serve:
         app.router.add_route("*", "/slow", slow)
         (sock,) = bind("127.0.0.1", 0)
         context = make_context((server_holder.certificate, *server_holder.above[:-1]), server_holder.key)
-        listener = Listener("https", app, limits, sock, context)
+        listener = Listener("https", app, limits, sock, lambda: context)
         await listener.start()
         try:
             yield Server(sock.getsockname()[1], root.write(tmp_path, "root")[0], listener, finished)

@@ -1,0 +1,203 @@
+"""The TLS certificate of the https listener: read from files, read anew when they change, renewed before it ends.
+
+A renewal comes through the one door like everybody's certificate. Each new pair is kept in a folder under the serial
+number of the certificate that it follows, so that every process, now or after a restart, finds it by walking from the
+configured one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from policies.document import DocumentErrors
+from server.tls import TlsConfigurationError, make_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+    from pathlib import Path
+
+    from OpenSSL import SSL
+
+TlsKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+WATCH_SECONDS = 2.0
+_log = structlog.get_logger("server.app")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the https listener shows: its certificate with those above it, and the TLS settings."""
+
+    chain: tuple[x509.Certificate, ...]
+    key: TlsKey
+    context: SSL.Context
+
+    @classmethod
+    def of(cls, certificate_pem: bytes, key_pem: bytes, passphrase: bytes | None, names: tuple[str, str]) -> Served:
+        """Read a pair; `names` are those of certificate and key for messages. Raises TlsConfigurationError."""
+        try:
+            chain = tuple(x509.load_pem_x509_certificates(certificate_pem))
+        except ValueError as error:
+            raise TlsConfigurationError(f"{names[0]} holds no PEM certificate") from error
+        try:
+            key = load_pem_private_key(key_pem, passphrase)
+        except (ValueError, TypeError) as error:
+            wrong = "passphrase_file holds another passphrase, or" if passphrase else "it is encrypted, or"
+            raise TlsConfigurationError(f"{names[1]} can't be opened: {wrong} it is no PEM private key") from error
+        if not isinstance(key, TlsKey):
+            raise TlsConfigurationError(f"{names[1]} must be an RSA or EC key")
+        return cls(chain, key, make_context(chain, key))
+
+
+class TlsFolder:
+    """The pairs that the server has got itself.
+
+    Args:
+        folder: where they are; made when it isn't there.
+        passphrase: encrypts the keys; None leaves them as they are.
+    """
+
+    def __init__(self, folder: Path, passphrase: bytes | None) -> None:
+        self.folder = folder
+        self._passphrase = passphrase
+
+    def newest(self, served: Served) -> Served:
+        """Return the last pair of those that follow one another. Raises TlsConfigurationError for a bad one."""
+        while True:
+            certificate, key = self._paths(served.chain[0])
+            if not certificate.exists():
+                return served
+            try:
+                pems = certificate.read_bytes(), key.read_bytes()
+            except OSError as error:
+                raise TlsConfigurationError(f"{certificate} or its key can't be read: {error.strerror}") from error
+            served = Served.of(*pems, self._passphrase, (str(certificate), str(key)))
+
+    def key(self, served: Served) -> TlsKey:
+        """Return the key for the pair to follow; the first process that asks makes it. Raises OSError, ValueError."""
+        path = self._paths(served.chain[0])[1]
+        if not path.exists():
+            encryption = NoEncryption() if self._passphrase is None else BestAvailableEncryption(self._passphrase)
+            pem = _alike(served.key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+            _write(path, pem)
+        return cast("TlsKey", load_pem_private_key(path.read_bytes(), self._passphrase))  # it was made like the old
+
+    def keep(self, served: Served, chain: Sequence[x509.Certificate]) -> None:
+        """Keep the certificate that follows with those above it; from then on it is found. Raises OSError."""
+        _write(self._paths(served.chain[0])[0], b"".join(each.public_bytes(Encoding.PEM) for each in chain))
+
+    def _paths(self, before: x509.Certificate) -> tuple[Path, Path]:
+        stem = self.folder / f"after-{before.serial_number:x}"
+        return stem.with_suffix(".pem"), stem.with_suffix(".key")
+
+
+def _alike(key: TlsKey) -> TlsKey:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return rsa.generate_private_key(public_exponent=65537, key_size=max(2048, key.key_size))
+    return ec.generate_private_key(key.curve)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all; who comes second leaves the first one's."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def request_for(served: Served, key: TlsKey) -> bytes:
+    """Return the DER of a request for what a certificate says, with another key."""
+    old = served.chain[0]
+    builder = x509.CertificateSigningRequestBuilder(old.subject)
+    try:
+        san = old.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        builder = builder.add_extension(san.value, critical=san.critical)
+    except x509.ExtensionNotFound:
+        pass
+    return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+class LiveTls:
+    """The pair in force.
+
+    Args:
+        load: reads the newest pair; raises TlsConfigurationError and DocumentErrors.
+        look: returns what changes when a file does. Raises nothing.
+    """
+
+    def __init__(self, load: Callable[[], Served], look: Callable[[], Hashable]) -> None:
+        self._load = load
+        self._look = look
+        self._seen = look()
+        self.served = load()
+
+    @property
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        """The certificate and those above it."""
+        return self.served.chain
+
+    def context(self) -> SSL.Context:
+        """Return the TLS settings for a new connection; those that are open keep theirs."""
+        return self.served.context
+
+    async def reload(self) -> bool:
+        """Read the files anew, and return whether they changed; when something is wrong, the pair in force stays."""
+        seen = self._look()
+        try:
+            fresh = await asyncio.to_thread(self._load)
+        except (TlsConfigurationError, DocumentErrors) as error:
+            _log.error("TLS certificate not taken: the last good one stays in force", cause=str(error))
+            self._seen = seen
+            return False
+        self._seen = seen
+        if fresh.chain == self.served.chain:
+            return False
+        self.served = fresh
+        until = fresh.chain[0].not_valid_after_utc.isoformat()
+        _log.warning("TLS certificate taken", serial=format(fresh.chain[0].serial_number, "x"), until=until)
+        return True
+
+    async def watch(self, seconds: float = WATCH_SECONDS) -> None:
+        """Reload whenever files have changed and stayed as they are for a while; until cancelled."""
+        last = self._seen
+        while True:
+            await asyncio.sleep(seconds)
+            seen = await asyncio.to_thread(self._look)
+            if seen == last != self._seen:
+                await self.reload()
+            last = seen
+
+
+def stamps(files: Sequence[Path]) -> Hashable:
+    """Return what changes when one of the files, or the content of one of the folders, does."""
+    found = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            continue
+        found.append((str(file), status.st_mtime_ns, status.st_size, status.st_ino))
+    return tuple(found)
