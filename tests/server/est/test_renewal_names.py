@@ -137,11 +137,11 @@ def test_other_alternative_names_are_never_the_same(names: list[x509.GeneralName
     assert is_refused(csr)
 
 
-@given(st.permutations(NAMES), st.booleans(), st.sampled_from([str, str.upper, str.lower, str.title]))
+@given(
+    names=st.permutations(NAMES), printable=st.booleans(), write=st.sampled_from([str, str.upper, str.lower, str.title])
+)
 def test_the_same_names_are_the_same_however_they_are_written(
-    names: list[x509.GeneralName],
-    printable: bool,
-    write: Callable[[str], str],  # noqa: FBT001 - drawn
+    names: list[x509.GeneralName], *, printable: bool, write: Callable[[str], str]
 ) -> None:
     subject = [(oid, text if oid == NameOID.COUNTRY_NAME else write(text).replace(" ", "  ")) for oid, text in SUBJECT]
     csr = request(subject, names, printable=printable)
