@@ -48,6 +48,15 @@ def test_the_line_for_est_enrolls(folder: Path, server: RunningServer, lines: di
     enroll(server, lines["EST"], folder, "device.pem")
 
 
+def test_the_line_for_est_shows_why_it_was_refused(folder: Path, lines: dict[str, str]) -> None:
+    require_program("curl", "apt-get install curl")
+    line = lines["EST"].replace("device-1.example", "www.google.com")
+    refused = run("bash", "-o", "pipefail", "-c", line, cwd=folder, check=False)
+    assert refused.returncode != 0
+    assert "this DNS name is not allowed: 'www.google.com'" in refused.stdout
+    assert not (folder / "device.pem").exists()
+
+
 def test_the_line_for_scep_enrolls(folder: Path, server: RunningServer, lines: dict[str, str]) -> None:
     require_program("pki", "apt-get install strongswan-pki")
     enroll(server, lines["SCEP"], folder, "router.pem")
