@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner
 
+from ca import ceremony
+from ca.names import DistinguishedName
 from server.bench.process import free_ports
 from server.clock import system_clock
 from server.commands import eab
 from server.deployment.folder import Ports
 from server.deployment.making import create
+from tests.fakes.attestation import Maker
 from tests.fakes.dns_server import DnsServer
 from tests.wire.pebble import pebble
 from tests.wire.running import serve
@@ -22,6 +27,8 @@ from tests.wire.running import serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from server.deployment.folder import Deployment
 
 CERTWRIGHT, PEBBLE, OTHER = "certwright", "pebble", "other"
 _FORBIDDEN = "www.forbidden.invalid"
@@ -53,6 +60,8 @@ class Target:
         txt: sets the TXT records at a name; None where nobody can.
         external: external account binding.
         elsewhere: the directory of another endpoint of the same server.
+        limited: the directory of an endpoint where an account may make two orders in an hour.
+        maker: makes devices that the server believes.
     """
 
     name: str
@@ -65,6 +74,8 @@ class Target:
     txt: Callable[[str, list[str]], None] | None = None
     external: External | None = None
     elsewhere: str = ""
+    limited: str = ""
+    maker: Maker | None = None
 
 
 @dataclass
@@ -74,7 +85,8 @@ class _Records:
     texts: dict[str, list[str]] = field(default_factory=dict)
 
     def look(self, name: str) -> list[str] | int:
-        return [text if text.startswith("-> ") else f'"{text}"' for text in self.texts.get(name, [])] or 3
+        found = self.texts.get(name, [])
+        return [text if text.startswith(("-> ", "CAA ")) else f'"{text}"' for text in found] or 3
 
     def put(self, name: str, texts: list[str]) -> None:
         self.texts[f"{name}."] = texts
@@ -82,15 +94,42 @@ class _Records:
 
 _SETTINGS = """\
     profiles: [tls-server, short]
-    challenges: [http-01, dns-01, tls-alpn-01]
+    challenges: [http-01, dns-01, dns-account-01, dns-persist-01, tls-alpn-01, device-attest-01]
     dns01: {resolver: 127.0.0.1, port: DNS}
+    dns_persist01: {identities: [ca.example], resolver: 127.0.0.1, port: DNS}
     tls_alpn01: {port: TLS, networks: [127.0.0.0/8], loopback_names: true}
+    device_attest: {identifiers: ["permanent-identifier:*"], step: maker.pem}
+    caa: {identities: [ca.example], resolver: 127.0.0.1, port: DNS}
+    alternate_chains: [crossed.pem]
+    pre_authorization: true
+    subdomains: true
 """
-_BOUND = """\
+_MORE = """\
   acme/bound:
     profiles: [tls-server]
     external_accounts: {required: true, sealing_key: {file: secrets/eab.key}}
+  acme/limited:
+    profiles: [tls-server]
+    rate_limits: {orders_per_account: 2/1h}
 """
+
+
+def _prepare(deployment: Deployment, dns_port: int, tls_port: int, maker: Maker) -> None:
+    """Switch everything on that the checklist is about, in a deployment as `certwright init` makes it."""
+    folder, config = deployment.folder, deployment.config
+    settings = _SETTINGS.replace("DNS", str(dns_port)).replace("TLS", str(tls_port))
+    config.write_text(config.read_text().replace("    profiles: [tls-server]\n", settings) + _MORE)
+    (folder / "secrets" / "eab.key").write_text("0f" * 32)
+    (folder / "maker.pem").write_bytes(maker.root.public_bytes(Encoding.PEM))
+    issuing = x509.load_pem_x509_certificate((folder / "ca" / "issuing.pem").read_bytes())
+    other = ceremony.make_root(DistinguishedName.from_text("CN=Other Root"), now=system_clock())
+    crossed = ceremony.make_cross_certificate(issuing, other, now=system_clock())
+    (folder / "crossed.pem").write_bytes(crossed.public_bytes(Encoding.PEM) + other.certificate_pem())
+    policy = folder / "policies" / "tls-server.yaml"
+    rules = policy.read_text().partition("\ntests:")[0].replace("wildcards: forbidden", "wildcards: allowed")
+    policy.write_text(rules)
+    short = rules.replace("default: 90d, max: 91d", "default: 7d, max: 8d").replace("  tls-server:", "  short:")
+    (policy.parent / "short.yaml").write_text(short)
 
 
 def _external_key(config: Path, uses: str) -> tuple[str, str]:
@@ -109,15 +148,8 @@ def certwright(folder: Path) -> Iterator[Target]:
         dns = DnsServer(records.look)
         stack.callback(dns.close)
         deployment = create(folder, ports=Ports(*free_ports(4)), clock=system_clock)
-        settings = _SETTINGS.replace("DNS", str(dns.port)).replace("TLS", str(tls_port))
-        text = deployment.config.read_text().replace("    profiles: [tls-server]\n", settings)
-        deployment.config.write_text(text + _BOUND)
-        (folder / "secrets" / "eab.key").write_text("0f" * 32)
-        policy = folder / "policies" / "tls-server.yaml"
-        rules = policy.read_text().partition("\ntests:")[0].replace("wildcards: forbidden", "wildcards: allowed")
-        policy.write_text(rules)
-        short = rules.replace("default: 90d, max: 91d", "default: 7d, max: 8d").replace("  tls-server:", "  short:")
-        (policy.parent / "short.yaml").write_text(short)
+        maker = Maker(system_clock())
+        _prepare(deployment, dns.port, tls_port, maker)
         running = serve(deployment, workers=2)
         stack.callback(running.process.stop)
         many, once = (_external_key(deployment.config, uses) for uses in ("0", "1"))
@@ -133,6 +165,8 @@ def certwright(folder: Path) -> Iterator[Target]:
             records.put,
             External(bound, *many, required=True, once=once),
             elsewhere=bound,
+            limited=f"{running.https_url}/acme/limited/directory",
+            maker=maker,
         )
 
 

@@ -140,10 +140,25 @@ def test_tls_alpn_01_takes_exactly_the_certificate_of_the_token(
 
 
 @checks("CA-1")
-def test_the_ca_says_by_which_names_caa_knows_it(client: Client) -> None:
-    if not client.directory.get("meta", {}).get("caaIdentities"):
-        raise NotOffered("CAA is not looked at")
-    assert all(re.fullmatch(r"[a-z0-9.-]+", each) for each in client.directory["meta"]["caaIdentities"])
+def test_caa_records_decide_and_the_ca_says_how_they_call_it(target: Target, client: Client, name: str) -> None:
+    identities = client.directory.get("meta", {}).get("caaIdentities")
+    if not identities or target.txt is None:
+        raise NotOffered("CAA is not looked at, or nobody can set records")
+    assert all(re.fullmatch(r"[a-z0-9.-]+", each) for each in identities)
+    for host, record, status in (
+        ("none", 'CAA 0 issue ";"', "invalid"),
+        ("other", 'CAA 0 issue "other.example"', "invalid"),
+        ("unknown", 'CAA 128 strange "x"', "invalid"),
+        ("this", f'CAA 0 issue "{identities[0]}"', "valid"),
+        ("method", f'CAA 0 issue "{identities[0]}; validationmethods=dns-01"', "invalid"),
+    ):
+        target.txt(f"{host}.{name}", [record])
+        authorization = client.order(f"www.{host}.{name}").json["authorizations"][0]
+        client.answer(client.challenge(authorization))
+        found = client.until(authorization, "valid", "invalid").json
+        assert found["status"] == status, record
+        errors = [each["error"]["type"].rpartition(":")[2] for each in found["challenges"] if "error" in each]
+        assert errors == ([] if status == "valid" else ["caa"]), record
 
 
 @checks("SE-1")

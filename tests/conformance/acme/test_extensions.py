@@ -9,11 +9,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
-from tests.conformance.acme.client import NotOffered, make_csr
+from tests.conformance.acme.client import NotOffered, b64, make_csr
+from tests.fakes.attestation import Device, encoded
 
 if TYPE_CHECKING:
-    from tests.conformance.acme.client import Client, Issued
+    from tests.conformance.acme.client import Answer, Client, Issued
     from tests.conformance.acme.targets import Target
 
 checks = pytest.mark.checks
@@ -102,24 +104,66 @@ def test_dns_account_01_looks_where_the_account_says(target: Target, client: Cli
 
 
 @checks("SD-1")
-def test_one_proof_for_a_zone_is_good_for_its_hosts(fresh: Client, name: str) -> None:
-    if not fresh.directory.get("meta", {}).get("subdomainAuthAllowed"):
+def test_one_proof_for_a_zone_is_good_for_its_hosts(target: Target, fresh: Client, name: str) -> None:
+    if not fresh.directory.get("meta", {}).get("subdomainAuthAllowed") or target.txt is None:
         raise NotOffered("no authorizations for subdomains")
-    identifier = {"type": "dns", "value": name}
-    made = fresh.post(fresh.url("newAuthz"), {"identifier": {**identifier, "subdomainAuthAllowed": True}})
+    identifier = {"type": "dns", "value": name, "subdomainAuthAllowed": True}
+    made = fresh.post(fresh.url("newAuthz"), {"identifier": identifier})
     assert made.status == 201
     assert made.json["subdomainAuthAllowed"] is True
+    challenge = fresh.challenge(made.location, "dns-01")
+    target.txt(f"_acme-challenge.{name}", [fresh.digest(challenge)])
+    fresh.post(challenge["url"], {})
+    assert fresh.until(made.location, "valid", "invalid").json["status"] == "valid"
+    assert fresh.order(f"deep.host.{name}").json["status"] == "ready"
+    assert fresh.order(f"not{name}").json["status"] == "pending"
+
+
+@checks("SD-2")
+def test_an_order_may_ask_for_the_domain_above(target: Target, fresh: Client, name: str) -> None:
+    if not fresh.directory.get("meta", {}).get("subdomainAuthAllowed") or target.txt is None:
+        raise NotOffered("no authorizations for subdomains")
+    host = {"type": "dns", "value": f"www.{name}", "ancestorDomain": name}
+    order = fresh.post(fresh.url("newOrder"), {"identifiers": [host]})
+    assert order.status == 201
+    authorization = fresh.post(order.json["authorizations"][0]).json
+    assert authorization["identifier"] == {"type": "dns", "value": name}
+    assert "http-01" not in {each["type"] for each in authorization["challenges"]}
+    wrong = {**host, "ancestorDomain": f"other.{name}"}
+    assert fresh.post(fresh.url("newOrder"), {"identifiers": [wrong]}).error == "malformed"
+
+
+def device_order(client: Client) -> Answer:
+    identifiers = [{"type": "permanent-identifier", "value": "serial-1"}]
+    order = client.post(client.url("newOrder"), {"identifiers": identifiers})
+    if order.error in {"unsupportedIdentifier", "malformed"}:
+        raise NotOffered("no devices")
+    assert order.status == 201
+    return order
 
 
 @checks("AT-1")
-def test_a_device_is_attested(client: Client) -> None:
-    order = client.post(
-        client.url("newOrder"), {"identifiers": [{"type": "permanent-identifier", "value": "serial-1"}]}
-    )
-    if order.error == "unsupportedIdentifier":
-        raise NotOffered("no devices")
-    assert order.status == 201
+def test_what_attests_nothing_is_a_bad_statement(client: Client) -> None:
+    order = device_order(client)
     challenge = client.challenge(order.json["authorizations"][0], "device-attest-01")
     assert re.fullmatch(r"[A-Za-z0-9_-]{22,}", challenge["token"])
     answer = client.post(challenge["url"], {"attObj": "AA"})
-    assert answer.json["error"]["type"].endswith("badAttestationStatement") or answer.error == "badAttestationStatement"
+    assert "badAttestationStatement" in {answer.error, answer.json["error"]["type"].rpartition(":")[2]}
+    assert client.post(order.location).json["status"] == "invalid"
+
+
+@checks("AT-2")
+def test_an_attested_device_gets_a_certificate_for_its_key_only(target: Target, client: Client) -> None:
+    if target.maker is None:
+        raise NotOffered("no device that the server believes")
+    order = device_order(client)
+    challenge = client.challenge(order.json["authorizations"][0], "device-attest-01")
+    text = f"{challenge['token']}.{client.key.thumbprint}"
+    device = Device(target.maker, token=challenge["token"], key_authorization=text)
+    answer = client.post(challenge["url"], {"attObj": b64(encoded("step", device.step()))})
+    assert answer.json["status"] == "valid", answer.body
+    assert client.finalize(order, make_csr(common_names=["serial-1"])).refused("badCSR")
+    assert client.finalize(order, make_csr(key=device.key, common_names=["serial-1"])).status == 200
+    done = client.until(order.location, "valid", "invalid").json
+    certificate = x509.load_pem_x509_certificates(client.post(done["certificate"]).body)[0]
+    assert certificate.public_key() == device.key.public_key()

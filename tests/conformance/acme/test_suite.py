@@ -42,8 +42,8 @@ CHECKLIST = {
     "IP": 2,
     "DP": 2,
     "DC": 1,
-    "SD": 1,
-    "AT": 1,
+    "SD": 2,
+    "AT": 2,
 }
 LINES = {f"{subject}-{number + 1}" for subject, count in CHECKLIST.items() for number in range(count)}
 LINES |= {"ER-0", "NO-O1", "NO-O2"}
