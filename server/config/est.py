@@ -159,6 +159,8 @@ class EstEndpointConfig(Profiled):
         legacy_status: whether refusals keep to the status codes that libest knows.
         lenient_content_type: whether a request is taken whatever its Content-Type says, or without one.
         include_chain: whether the CAs below the root come with the issued certificate.
+        most_pending: how many requests may wait for a person at once.
+        most_pending_of_address: how many of them may come from one address.
         keep_absent_names: whether a renewal that asks for no alternative names at all gets those of the certificate.
         other_root: while roots change: PEM of the other root, and of each of the two signed by the other, for cacerts.
         serverkeygen: whether and how keys are made for devices; absent: never.
@@ -179,6 +181,8 @@ class EstEndpointConfig(Profiled):
     lenient_content_type: bool = False
     include_chain: bool = False
     keep_absent_names: bool = False
+    most_pending: Annotated[int, Field(ge=1)] = 1000
+    most_pending_of_address: Annotated[int, Field(ge=1)] = 1000
     csrattrs: Literal["none", "legacy", "rfc9908", "both"] = "both"
     other_root: Path | None = None
     serverkeygen: ServerKeys | None = None

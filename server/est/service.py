@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from ca.csr import without_challenge
-from policies.request import EnrollmentRequest, Kind, Requester
+from policies.request import EnrollmentRequest, Kind, PendingLimits, Requester
 from server.enrollment import RefusedAttempt
 from server.est import codec, linking
 from server.est.gate import Caller, EstEndpoint, Refusal, Submission, authenticate, expect_enough, redeem
@@ -117,6 +117,7 @@ async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller
         now=now,
         renewed=renewed,
         spends=(caller.redeemed.id,) if caller.redeemed else (),
+        pending=PendingLimits(endpoint.config.most_pending, endpoint.config.most_pending_of_address),
     )
 
 
