@@ -36,12 +36,13 @@ from tests.fakes.acme import Signer, b64, json_bytes, new_key
 from tests.fakes.issuer import NOW, FakeIssuer, make_issuer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from ca.backends.local import LocalIssuer
-    from ca.issuer import Permit
+    from ca.issuer import Issuer, Permit
     from ca.plan import CertificatePlan
 
 ORIGIN = "https://acme.test:8443"
@@ -224,7 +225,8 @@ class Lab:
         return [row for row in await self.store.read(list_requests) if row.problem is not None]
 
 
-async def make_lab(folder: Path, profile: str = PROFILE_TEXT) -> Lab:
+async def make_lab(folder: Path, profile: str = PROFILE_TEXT, ca: Callable[[GatedIssuer], Issuer] | None = None) -> Lab:
+    """A lab with a profile, whose CA may have something in front of it."""
     url = f"sqlite+aiosqlite:///{folder / 'acme.db'}"
     upgrade(url)
     store = await Store.open(url)
@@ -237,7 +239,7 @@ async def make_lab(folder: Path, profile: str = PROFILE_TEXT) -> Lab:
     enrollment = Enrollment(
         store=store,
         decide=policies.decide,
-        issuers={"issuing": issuer},
+        issuers={"issuing": issuer if ca is None else ca(issuer)},
         linter=Linter(),
         clock=lambda: now[0],
         serial_number=x509.random_serial_number,
