@@ -24,10 +24,9 @@ _SMALL = 752
 _ROCA_PRIMES = 168
 """The primes of the defective library's generator for 512-bit keys; larger keys use these and more."""
 
-_BASES = (256, 315, 143)
+_BASES = (64, 63, 65, 11, 17, 19, 23)
+"""Modulo any of these a square is one of few; nearly no other number gets past all of them."""
 _TOGETHER = prod(_BASES)
-# Modulo any number, a square is one of few; nearly no other number gets past all three.
-_SQUARES = tuple((base, frozenset(number * number % base for number in range(base))) for base in _BASES)
 
 
 def weaknesses(key: SubjectKey, spki: bytes, blocked: Collection[str] = ()) -> Iterator[str]:
@@ -78,20 +77,26 @@ def has_close_primes(modulus: int) -> bool:
     root = isqrt(modulus)
     if root * root == modulus:
         return True
-    middle = root + 1
-    # Small residues go from round to round; the long numbers are made only for what is likely to be a square.
-    rest, step = (middle * middle - modulus) % _TOGETHER, (2 * middle + 1) % _TOGETHER
-    for number in range(FERMAT_ROUNDS):
-        if rest % 4 < 2 and _may_be_square(rest):
-            square = (middle + number) ** 2 - modulus
-            if isqrt(square) ** 2 == square:
-                return True
-        rest = (rest + step + 2 * number) % _TOGETHER
+    middle, rounds = root + 1, (1 << FERMAT_ROUNDS) - 1
+    # By what remains of them most rounds are told to be in vain, all at once: long numbers are made for the others.
+    middle_rest, modulus_rest = middle % _TOGETHER, modulus % _TOGETHER
+    for base in _BASES:
+        rounds &= _hopeful(base, modulus_rest % base) >> middle_rest % base
+    while rounds:
+        number = (rounds & -rounds).bit_length() - 1
+        square = (middle + number) ** 2 - modulus
+        if isqrt(square) ** 2 == square:
+            return True
+        rounds &= rounds - 1
     return False
 
 
-def _may_be_square(rest: int) -> bool:
-    return all(rest % base in squares for base, squares in _SQUARES)
+@cache
+def _hopeful(base: int, modulus: int) -> int:
+    """Return, as bits, the numbers whose square less the modulus may be a square, as far as the rests tell."""
+    squares = {number * number % base for number in range(base)}
+    every = range(base + FERMAT_ROUNDS)
+    return sum(1 << number for number in every if (number * number - modulus) % base in squares)
 
 
 def _primes(below: int) -> list[int]:

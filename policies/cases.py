@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from ca.names import (
+    Attribute,
     DirectoryName,
     DistinguishedName,
     EmailAddress,
@@ -25,11 +26,15 @@ from policies.document import Strict
 from policies.durations import Duration
 from policies.fields import EvidenceWord, Purpose
 from policies.request import EndpointName, Kind, Protocol
+from policies.words import SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _KEY = re.compile(r"rsa:[0-9]{4,5}|ec:P-(256|384|521)|ed25519|ml-dsa-(44|65|87)|ml-kem-(768|1024)")
+_WORD = f"({'|'.join(SUBJECT_ATTRIBUTES)}|[0-2](\\.[0-9]+)+)"
+_PLAIN_SUBJECT = re.compile(f"{_WORD}=[A-Za-z0-9][A-Za-z0-9._@: '/-]*([,+]{_WORD}=[A-Za-z0-9][A-Za-z0-9._@: '/-]*)*")
+"""Where nothing is escaped: read with all the words of policy files, and much faster."""
 _OWN_EVIDENCE = {Protocol.ACME: "account", Protocol.EST: "password", Protocol.SCEP: "challenge"}
 
 
@@ -66,7 +71,15 @@ def _name(value: object) -> GeneralName:
 def _subject(value: object) -> DistinguishedName:
     if not isinstance(value, str):
         raise ValueError("a subject is written like CN=device,O=Example")  # noqa: TRY004 - pydantic collects ValueError
-    return DistinguishedName.from_text(value) if value else DistinguishedName()
+    if _PLAIN_SUBJECT.fullmatch(value) is None:
+        return DistinguishedName.from_text(value) if value else DistinguishedName()
+    relative = [tuple(map(_attribute, rdn.split("+"))) for rdn in value.split(",")]
+    return DistinguishedName(tuple(reversed(relative)))
+
+
+def _attribute(text: str) -> Attribute:
+    word, _, value = text.partition("=")
+    return Attribute(SUBJECT_ATTRIBUTES.get(word, word), value)
 
 
 def _endpoint(value: object) -> EndpointName:

@@ -52,8 +52,7 @@ class Verdict(StrEnum):
     """A rule that is on trial would have denied."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One line of the trace: which rule looked at what and how it ended."""
 
     rule: str

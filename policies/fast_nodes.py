@@ -25,14 +25,15 @@ from yaml.events import (
 
 from policies.tree import MAX_DEPTH, MAX_NODES, Mark, Node, block_text, resolve
 
-_UNUSUAL = re.compile(r"^(%|---|\.\.\.)|(^|[-\[{,:?])[ ]*\?(\s|$)", re.MULTILINE)
-"""Directives, the marks of several documents, and keys written as ``? key``."""
+_MARKS = ("\n%", "\n---", "\n...")
+"""Directives, and what begins and ends documents."""
+_COMPLEX_KEY = re.compile(r"(^|[-\[{,:?])[ ]*\?(\s|$)", re.MULTILINE)
 _HEADER = re.compile(r"[|>][-+]?(\n|$)")
 _BEGIN = frozenset({MappingStartEvent, SequenceStartEvent})
 _END = frozenset({MappingEndEvent, SequenceEndEvent})
 _OUTSIDE = frozenset({StreamStartEvent, DocumentStartEvent, DocumentEndEvent, StreamEndEvent})
 _BLOCK = frozenset({"|", ">"})
-_PLAIN_OR_BLOCK = frozenset({"", None, "|", ">"})
+_new = tuple.__new__  # `Mark` by itself is a call in Python more, and there are hundreds of them in a file
 _NO_KEYS: dict[str | int, Mark] = {}
 
 
@@ -43,7 +44,10 @@ class _Unusual(Exception):
 def read_fast(text: str) -> Node | None:
     """Return the root of the one document in `text`, or None where the thorough reader must look at it."""
     # Not printable are tabs, line breaks other than \n, byte order marks and surrogates.
-    if not text.replace("\n", "").isprintable() or _UNUSUAL.search(text):
+    lines = "\n" + text
+    if not text.replace("\n", "").isprintable() or any(mark in lines for mark in _MARKS):
+        return None
+    if "?" in text and _COMPLEX_KEY.search(text):
         return None
     try:
         return _Builder(text).build()
@@ -70,6 +74,8 @@ class _Builder:
             kind = type(event)
             if kind is ScalarEvent:
                 done = self._scalar(event)
+                if done is None:
+                    continue
             elif kind in _BEGIN:
                 self._begin(event, is_list=kind is SequenceStartEvent)
                 continue
@@ -79,7 +85,7 @@ class _Builder:
                 continue
             else:
                 raise _Unusual  # an alias
-            if done is not None and self._add(done):
+            if self._add(done):
                 root = done
         return root
 
@@ -88,7 +94,7 @@ class _Builder:
         if unexpected or event.anchor is not None or event.tag is not None or len(self._stack) >= MAX_DEPTH:
             raise _Unusual
         start = event.start_mark
-        node = Node(Mark(start.line + 1, start.column + 1), None, {}, {}, is_list)
+        node = Node(_new(Mark, (start.line + 1, start.column + 1)), None, {}, {}, is_list)
         if self._open is not None:
             self._stack.append((self._open, self._key, self._key_mark))
         else:
@@ -107,26 +113,29 @@ class _Builder:
         if event.anchor is not None or event.tag is not None:
             raise _Unusual
         start = event.start_mark
-        mark = Mark(start.line + 1, start.column + 1)
-        top = self._open
+        mark = _new(Mark, (start.line + 1, start.column + 1))
+        top, text, style = self._open, event.value, event.style
         if top is not None and not top.is_list and self._key is None:
-            self._key, self._key_mark = event.value, mark
+            self._key, self._key_mark = text, mark
             return None
-        quoted = bool(event.style)  # "" where plain
-        if not (event.value if event.style in _PLAIN_OR_BLOCK else quoted):
-            raise _Unusual  # nothing where a value should be: the two parsers place it differently
-        value = event.value if quoted else resolve(event.value)
-        return Node(mark, value, None, _NO_KEYS, text=self._inside(event, mark, quoted=quoted))
+        if not style:  # plain
+            if not text:
+                raise _Unusual  # nothing where a value should be: the two parsers place it differently
+            inside = mark if event.end_mark.line == start.line else None
+            return Node(mark, resolve(text), None, _NO_KEYS, False, 1, inside)  # noqa: FBT003 - as many as there are
+        if not text and style in _BLOCK:
+            raise _Unusual
+        return Node(mark, text, None, _NO_KEYS, text=self._inside(event, mark))
 
-    def _inside(self, event: Any, mark: Mark, *, quoted: bool) -> Mark | None:
-        """Return where the text of a scalar begins."""
+    def _inside(self, event: Any, mark: Mark) -> Mark | None:
+        """Return where the text of a scalar begins, inside the quotes or below the ``|``."""
         if event.style in _BLOCK and not _HEADER.match(self._text, event.start_mark.index):
             raise _Unusual  # an indentation indicator, or a comment
         if event.style == "|":
             return block_text(self._text[event.start_mark.index :], mark)
         if event.style == ">" or event.end_mark.line + 1 != mark.line:
             return None
-        return Mark(mark.line, mark.column + 1) if quoted else mark
+        return Mark(mark.line, mark.column + 1)
 
     def _add(self, node: Node) -> bool:
         """Put a finished node where it belongs; return whether it is the root."""

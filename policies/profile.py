@@ -12,7 +12,6 @@ from pydantic import Field
 from ca.keys import ENCAPSULATING
 from ca.plan import KeyUsage
 from policies.cases import PolicyTest
-from policies.decision import Location
 from policies.document import (
     Document,
     DocumentErrors,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from ca.csr import Csr
-    from policies.tree import Node
+    from policies.decision import Location
 
 _NOTHING_KNOWN: Mapping[str, str] = {}
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
@@ -106,7 +105,8 @@ class Profile:
     digest: str
     clients: tuple[Glob, ...] | None
     personal: bool
-    _places: Mapping[KeyPath, Location] = field(repr=False, compare=False)
+    _document: Document[Any] = field(repr=False, compare=False)
+    _places: dict[KeyPath, Location] = field(default_factory=dict, repr=False, compare=False)
 
     def is_for(self, requester: str) -> bool:
         """Whether the profile is for the requester of this name."""
@@ -114,9 +114,10 @@ class Profile:
 
     def place(self, *path: str | int) -> Location:
         """Return the place of a key below the profile, or of its nearest ancestor that is in the file."""
-        while path not in self._places:
-            path = path[:-1]
-        return self._places[path]
+        place = self._places.get(path)
+        if place is None:
+            place = self._places[path] = self._document.locate(("profiles", self.name, *path))
+        return place
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +164,7 @@ def parse_policy(text: str, file: str, csr_file: Callable[[str], Csr] | None = N
     document = read_document(text, file, _File)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     profiles = tuple(
-        Profile(
-            name, sections, digest, _clients(document, sections), _is_personal(text, sections), _places(document, name)
-        )
+        Profile(name, sections, digest, _clients(document, sections), _is_personal(text, sections), document)
         for name, sections in document.value.profiles.items()
     )
     problems = [problem for profile in profiles for problem in _unknown_groups(document, profile)]
@@ -218,20 +217,6 @@ def ceiling_problems(profile: Profile, ceilings: Ceilings) -> Iterator[DocumentP
                 f"(ceilings: min_rsa_bits)"
             )
             yield DocumentProblem(profile.place("key", "allowed", index), message)
-
-
-def _places(document: Document[_File], name: str) -> dict[KeyPath, Location]:
-    """Index every place below a profile, so that judging looks nothing up in the tree."""
-    here: KeyPath = ("profiles", name)
-    places: dict[KeyPath, Location] = {(): document.locate(here)}
-    stack: list[tuple[KeyPath, Node]] = [((), document.root.at(here))]
-    while stack:
-        path, node = stack.pop()
-        for key, child in (node.items or {}).items():
-            mark = node.keys[key]
-            places[(*path, key)] = Location(document.file, mark.line, mark.column)
-            stack.append(((*path, key), child))
-    return places
 
 
 def _clients(document: Document[_File], sections: Sections) -> tuple[Glob, ...] | None:

@@ -12,6 +12,7 @@ MAX_NODES = 50_000
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}")
+_OF_NUMBERS = frozenset("+-0123456789")
 _WORDS: dict[str, bool | None] = {
     "": None,
     "~": None,
@@ -85,6 +86,8 @@ def resolve(text: str) -> Scalar:
     """Return what a plain scalar means in the YAML 1.2 core schema, with decimal numbers only."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _OF_NUMBERS:
+        return text
     if _INTEGER.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text):

@@ -23,6 +23,7 @@ from server.bench.process import ServerFailed, ServerProcess, free_ports
 from server.bench.report import report
 from server.bench.scep import ScepClient
 from server.clock import system_clock
+from server.commands.bench_policy import policy
 from server.commands.bench_sign import sign
 from server.deployment.folder import Ports, Secrets
 from server.deployment.making import create
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 
 app.command()(sign)
+app.command()(policy)
 
 Count = Annotated[int, typer.Option(min=1, help="How many enrollments are measured.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="How many are under way at any moment.")]
