@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from server.scep.keyring import Keyring
     from server.scep.messages import Accepted
 
+_MAX_AGE = 300
+"""Seconds for which proxies may keep it: an RA that was renewed serves those who know the one before."""
+
 
 class Advertising:
     """The unprotected half of SCEP.
@@ -50,14 +53,15 @@ class Advertising:
 
     def capabilities(self) -> Answer:
         """Answer GetCACaps (RFC 8894 section 3.5)."""
-        return Answer(200, TEXT, write_capabilities(self._accepted, renewal=self._config.renewal))
+        body = write_capabilities(self._accepted, renewal=self._config.renewal)
+        return Answer(200, TEXT, body, max_age=_MAX_AGE)
 
     def ca_certificates(self) -> Answer:
         """Answer GetCACert (RFC 8894 section 4.2): a single certificate by itself, several as certs-only message."""
         encoded = self._chosen(self._keys.current.certificate, self._chain())
         if len(encoded) == 1:
-            return Answer(200, CA_CERTIFICATE, encoded[0])
-        return Answer(200, CA_CERTIFICATES, degenerate(encoded))
+            return Answer(200, CA_CERTIFICATE, encoded[0], max_age=_MAX_AGE)
+        return Answer(200, CA_CERTIFICATES, degenerate(encoded), max_age=_MAX_AGE)
 
     async def next_ca_certificates(self) -> Answer:
         """Answer GetNextCACert (RFC 8894 section 4.7): the CA to come and its RA, signed by the present RA."""

@@ -200,6 +200,7 @@ class Answer:
         body: the whole body.
         retry_after: seconds, for temporary refusals.
         notes: fields for the request's event.
+        max_age: seconds for which it may be kept on the way; None: not at all.
     """
 
     status: int
@@ -207,6 +208,7 @@ class Answer:
     body: bytes
     retry_after: int | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
+    max_age: int | None = None
 
 
 TEXT = "text/plain"

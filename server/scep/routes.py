@@ -106,7 +106,8 @@ def read_query(raw_path: str) -> dict[str, bytes]:
 
 def _response(request: web.Request, endpoint: ScepEndpoint, answer: Answer) -> web.Response:
     note(request, endpoint=str(endpoint.name), **answer.notes)
-    headers = {"Content-Type": answer.content_type, "Cache-Control": "no-store"}
+    keeping = "no-store" if answer.max_age is None else f"max-age={answer.max_age}"
+    headers = {"Content-Type": answer.content_type, "Cache-Control": keeping}
     if answer.retry_after is not None:
         headers["Retry-After"] = str(answer.retry_after)
     return web.Response(status=answer.status, headers=headers, body=answer.body)

@@ -212,6 +212,20 @@ def spki(key: Any) -> bytes:
     return encoded
 
 
+def indefinite(element: bytes, depth: int) -> bytes:
+    """Return the element with indefinite lengths, and octet strings in pieces, down to a depth."""
+    whole = der.read(element)
+    if depth == 0:
+        return element
+    if whole.tag == der.OCTET_STRING:
+        pieces = (der.octet_string(whole.content[i : i + 100]) for i in range(0, len(whole.content), 100))
+        return b"\x24\x80" + b"".join(pieces) + b"\x00\x00"
+    if not whole.constructed:
+        return element
+    inside = b"".join(indefinite(child.raw, depth - 1) for child in der.children(whole))
+    return bytes((whole.tag, 0x80)) + inside + b"\x00\x00"
+
+
 def enrollment(recipient: bytes, **changes: Any) -> Message:
     """Return a good PKCSReq of the device, with changes."""
     key = rsa_key()

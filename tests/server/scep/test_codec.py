@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ca import der
 from server.scep.codec import Malformed, read_message_parameter, read_pki_message, write_capabilities
 from server.scep.messages import PRESETS
-from tests.server.scep.device import enrollment, rsa_key, self_signed
+from tests.server.scep.device import enrollment, indefinite, rsa_key, self_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,20 +59,6 @@ def test_what_is_not_base64_is_malformed(value: bytes) -> None:
 @given(st.binary(max_size=100))
 def test_any_parameter_is_read_or_malformed(value: bytes) -> None:
     read_or_none(value)
-
-
-def indefinite(element: bytes, depth: int) -> bytes:
-    """Return the element with indefinite lengths, and octet strings in pieces, down to a depth."""
-    whole = der.read(element)
-    if depth == 0:
-        return element
-    if whole.tag == der.OCTET_STRING:
-        pieces = (der.octet_string(whole.content[i : i + 100]) for i in range(0, len(whole.content), 100))
-        return b"\x24\x80" + b"".join(pieces) + b"\x00\x00"
-    if not whole.constructed:
-        return element
-    inside = b"".join(indefinite(child.raw, depth - 1) for child in der.children(whole))
-    return bytes((whole.tag, 0x80)) + inside + b"\x00\x00"
 
 
 @pytest.mark.parametrize("depth", range(1, 5))

@@ -251,3 +251,12 @@ async def test_the_only_endpoint_is_the_default_whatever_its_label(lab: Lab) -> 
     response = await Client(runner.addresses[0][1]).get("/scep" + CAPS)
     await runner.cleanup()
     assert response.status == 200
+
+
+async def test_proxies_may_keep_what_is_public_for_a_while_and_nothing_else(lab: Lab, client: Client) -> None:
+    """A PKIOperation by GET could be kept like any other GET (RFC 8894 section 4.1)."""
+    for operation in ("GetCACaps", "GetCACert"):
+        assert (await client.get(f"/scep?operation={operation}")).headers["cache-control"] == "max-age=300"
+    message = quote(base64.b64encode(enrollment(lab.ra_der).encode()), safe="")
+    reply = await client.get(f"/scep?operation=PKIOperation&message={message}")
+    assert (reply.status, reply.headers["cache-control"]) == (200, "no-store")
