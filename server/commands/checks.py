@@ -19,6 +19,7 @@ from cryptography import x509
 
 from policies.document import DocumentErrors
 from server.app import bind_listeners
+from server.app.cmc import responder
 from server.store import current_revision, head_revision
 from server.store.database import database_file
 
@@ -108,6 +109,8 @@ def _secret_files(config: Config) -> Iterator[Path]:
     for est in config.endpoints.est.values():
         if est.authenticate.passwords is not None:
             yield est.authenticate.passwords
+        if est.fullcmc is not None:
+            yield from est.fullcmc.secret_files()
     for scep in config.endpoints.scep.values():
         yield from scep.authorization_files()
     for acme in config.endpoints.acme.values():
@@ -123,8 +126,15 @@ def check_certificates(config: Config, material: Material, now: datetime) -> Ite
     for endpoint, keys in material.ra_keys.items():
         for ra in keys.live():
             yield _validity(f"RA of {endpoint}", ra.certificate, now, _SOON, "make a new RA certificate")
+    for endpoint, est in config.endpoints.est.items():
+        signer = responder(endpoint, config) if est.fullcmc is not None and est.fullcmc.signer is not None else None
+        if signer is not None:
+            certificate = x509.load_der_x509_certificate(signer.chain[0].der)
+            yield _validity(f"CMC signer of {endpoint}", certificate, now, _SOON, "make a new CMC certificate")
     for certificate in material.tls_chain:
-        yield _validity("TLS", certificate, now, _SOON, "get a new certificate for the https listener, or write renewal: {…} there")
+        yield _validity(
+            "TLS", certificate, now, _SOON, "get a new certificate for the https listener, or write renewal: {…} there"
+        )
     if config.listeners.https is not None and material.tls_chain:
         yield from _names(material.tls_chain[0], config.listeners.https.origins())
 

@@ -140,6 +140,12 @@ class FullCmc(Strict):
     signer: CmcSigner | None = None
     sealing_key: SecretSource | None = None
 
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files that nobody else may read."""
+        key, passphrase = (self.signer.key, self.signer.passphrase_file) if self.signer is not None else (None, None)
+        sealing = self.sealing_key.file if self.sealing_key is not None else None
+        return tuple(file for file in (key, passphrase, sealing) if file is not None)
+
 
 class EstEndpointConfig(Profiled):
     """An EST endpoint (RFC 7030).

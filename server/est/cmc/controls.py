@@ -50,6 +50,8 @@ _AGAIN = frozenset({REVOKE_REQUEST, QUERY_PENDING})
 _MOST = 64
 _LONGEST = 1024  # of nonces, tokens and the like
 _LONGEST_RANDOM = 4096
+_LONGEST_TEXT = 255
+_LONGEST_INTEGER = 64  # goes on record
 
 _DIGESTS = {each.oid: each for each in (Digest.SHA256, Digest.SHA384, Digest.SHA512)}
 # RFC 4231 names them with NULL or without parameters; PKCS #5 has the same numbers.
@@ -175,7 +177,7 @@ def _revocation(part: int, element: der.Tlv) -> Revocation:
 
 
 def _integer(element: der.Tlv) -> int:
-    if len(element.content) > _LONGEST:
+    if len(element.content) > _LONGEST_INTEGER:
         raise der.MalformedDer("an integer of absurd length")
     return der.read_integer(der.expect(element, der.INTEGER))
 
@@ -185,7 +187,10 @@ def _random(element: der.Tlv) -> bytes:
 
 
 def _text(element: der.Tlv) -> str:
-    return der.read_text(der.expect(element, der.UTF8_STRING))
+    text = der.read_text(der.expect(element, der.UTF8_STRING))
+    if len(text) > _LONGEST_TEXT:
+        raise der.MalformedDer("a text of absurd length")
+    return text
 
 
 _SINGLE: dict[str, tuple[str, Callable[[der.Tlv], object]]] = {

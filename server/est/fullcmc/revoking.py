@@ -1,4 +1,4 @@
-"""RevokeRequest (RFC 5272 section 6.11): by the certificate, by its successor, by an RA, or by the agreed secret."""
+"""RevokeRequest (RFC 5272 section 6.11): by the certificate, its successor, an RA, or with the agreed secret."""
 
 from __future__ import annotations
 
@@ -83,17 +83,21 @@ async def _authorized(endpoint: EstEndpoint, identity: Identity, asked: Revocati
         return f"certificate:{caller.ra.serial:x}"
     expect_enough(endpoint, caller)
     message = (
-        "A certificate is revoked by itself, by its successor with the same names, by a registration authority, or "
-        "with the secret that came with its request (revocationChallenge, RFC 7894)."
+        "A certificate is revoked by itself, by the one that renews it, by another that the same requester has for the "
+        "same names, by a registration authority, or with the secret that came with its request (RFC 7894)."
     )
     raise CmcFault(FailInfo.BAD_IDENTITY, Problem(Reason.POLICY, message), (asked.part,))
 
 
 def _may(signer: StoredCertificate, revoked: StoredCertificate) -> bool:
-    """Tell whether the certificates are one and the same, or of the same holder."""
-    same_names = (signer.subject, sorted(signer.names)) == (revoked.subject, sorted(revoked.names))
-    same_requester = signer.endpoint == revoked.endpoint and signer.profile == revoked.profile
-    return signer.serial == revoked.serial or (same_names and same_requester)
+    """Tell whether the certificates are one and the same, one renews the other, or both are of the same holder.
+
+    The same names alone are not enough: whom else the profile lets have them is not known here.
+    """
+    if revoked.serial in {signer.serial, signer.renews}:
+        return True
+    first, second = ((one.endpoint, one.requester, one.subject, sorted(one.names)) for one in (signer, revoked))
+    return first == second
 
 
 _NO_STORE = Problem(Reason.STORE_UNAVAILABLE, "The server can't record a revocation now.", retry_after=5)

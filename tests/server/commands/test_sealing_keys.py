@@ -1,4 +1,4 @@
-"""The doctor looks whether the keys for external accounts can be opened."""
+"""The doctor looks whether the keys for external accounts and the shared secrets of fullcmc can be opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from server.commands import eab
+from server.commands import credential, eab
 from server.commands.checks import Diagnosis, Level, check_files
 from server.commands.sealing_keys import check_sealing_keys
 from server.config import load_config
@@ -80,3 +80,32 @@ def test_others_must_not_read_it(place: Path) -> None:
     (place / "secrets" / "eab.key").chmod(0o644)
     told = [each for each in check_files(load_config(place / "server.yaml")) if each.level is Level.ERROR]
     assert any("eab.key can be read by other users" in each.message for each in told)
+
+
+# --- shared secrets of fullcmc -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_cmc(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = folder / "server.yaml"
+    fullcmc = "  est/default:\n    fullcmc: {sealing_key: {file: secrets/cmc.key}}\n"
+    file.write_text(file.read_text().replace("  est/default:\n", fullcmc, 1))
+    (folder / "secrets" / "cmc.key").write_text("ab" * 32)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_shared_secrets_that_another_key_has_sealed_are_told(with_cmc: Path) -> None:
+    done = CliRunner().invoke(credential.app, ["new", "est/default", "--cmc", "--device", "pump", "--json"])
+    assert done.exit_code == 0, done.output
+    assert (found(with_cmc).level, "the 1 secrets" in found(with_cmc).message) == (Level.OK, True)
+    (with_cmc / "secrets" / "cmc.key").write_text("cd" * 32)
+    one = found(with_cmc)
+    assert (one.level, "1 of 1 secrets" in one.message, "--cmc" in one.way_out) == (Level.ERROR, True, True)
+
+
+def test_a_key_for_shared_secrets_that_others_can_read_is_told(with_cmc: Path) -> None:
+    (with_cmc / "secrets").chmod(0o755)
+    (with_cmc / "secrets" / "cmc.key").chmod(0o644)
+    told = [one for one in check_files(load_config(with_cmc / "server.yaml")) if "cmc.key" in str(one)]
+    assert told

@@ -103,6 +103,11 @@ def test_a_revocation_with_something_behind_it_is_refused() -> None:
 
 
 def test_a_number_of_absurd_length_is_refused() -> None:
-    control = der.sequence(der.integer(3), der.oid(f"{client.CMC}5"), der.set_of(der.tlv(der.INTEGER, b"\x01" * 2000)))
-    with pytest.raises(CmcFault):
+    control = der.sequence(der.integer(3), der.oid(f"{client.CMC}5"), der.set_of(der.tlv(der.INTEGER, b"\x01" * 65)))
+    with pytest.raises(CmcFault, match="absurd length"):
         codec.decode_pki_data(by_hand([control]))
+
+
+def test_an_identification_of_absurd_length_is_refused() -> None:
+    with pytest.raises(CmcFault, match="absurd length"):
+        read(client.query(1, b"a"), client.identification(2, "x" * 256))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,10 +128,12 @@ class Sender:
         dns: tuple[str, ...] = (),
         label: str = "default",
         profile: str | None = None,
+        requester: str | None = None,
     ) -> x509.Certificate:
         """Return a certificate for a name."""
         endpoint = EndpointName.parse(f"est/{label}")
-        where = await self.one_time_password(f"for {name}", name, endpoint=endpoint, profile=profile)
+        secret, username = secrets.token_hex(8), requester or name
+        where = await self.one_time_password(secret, username, endpoint=endpoint, profile=profile)
         message = client.signed(client.pki_data([client.pkcs10(1, csr(name, dns=dns, key=key))]), key)
         return (await self.ask(message, basic=where, label=label)).issued_for(key)
 

@@ -46,12 +46,12 @@ async def test_a_certificate_is_revoked_by_itself(sender: Sender) -> None:
     assert (found.revocation_reason, found.revoked_at is not None) == ("keyCompromise", True)
 
 
-async def test_the_successor_with_the_same_names_revokes_and_others_do_not(sender: Sender) -> None:
+async def test_the_successor_revokes_and_whoever_else_has_the_same_names_does_not(sender: Sender) -> None:
     old, new, other = new_key(), new_key(), new_key()
     first = await sender.certificate("pump", old, dns=("pump.example",))
     request = client.pkcs10(1, csr("pump", dns=("pump.example",), key=new))
     second = (await sender.ask(by(first, old, [request]))).issued_for(new)
-    third = await sender.certificate("valve", other, dns=("pump.example",))
+    third = await sender.certificate("pump", other, dns=("pump.example",), requester="another")
 
     response = await sender.ask(by(third, other, (), client.revoke(1, first)), 403)
     assert response.statuses[0].fail == "badIdentity"
@@ -63,6 +63,14 @@ async def test_the_successor_with_the_same_names_revokes_and_others_do_not(sende
     assert (await sender.ask(message)).statuses[0].status == "success"
     assert (await stored(sender, first)).revocation_reason == "superseded"
     assert "before" in (await sender.ask(message)).statuses[0].text
+
+
+async def test_another_certificate_of_the_same_requester_for_the_same_names_revokes(sender: Sender) -> None:
+    """A device whose key broke enrolls anew and has the old certificate revoked."""
+    new = new_key()
+    broken, anew = await sender.certificate("pump", new_key()), await sender.certificate("pump", new)
+    assert (await sender.ask(by(anew, new, (), client.revoke(1, broken)))).statuses[0].status == "success"
+    assert (await stored(sender, broken)).revoked_at is not None
 
 
 async def test_the_secret_of_the_request_revokes_without_any_key(sender: Sender) -> None:
