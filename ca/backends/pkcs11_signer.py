@@ -139,7 +139,8 @@ class Signer:
             public = self._session.get_key(label=label, object_class=ObjectClass.PUBLIC_KEY)
             spki = encode_ec_public_key(public)
         else:
-            raise Misconfigured(f"the key {label!r} is neither RSA nor EC")
+            kind = getattr(key.key_type, "name", key.key_type)
+            raise Misconfigured(f"the key {label!r} is neither RSA nor EC but {kind}: HSMs sign with those two here")
         return {"spki": spki.hex()}
 
     def sign(

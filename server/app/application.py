@@ -216,7 +216,7 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
         seconds=monotonic,
         key=secrets.token_bytes(32),
     )
-    status = StatusService.make(config, material.issuers, enrollment, store, clock)
+    status = StatusService.make(config, material, enrollment, store, clock)
     return Services(config, material, store, enrollment, credentials, nonces, clock, status)
 
 

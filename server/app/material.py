@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +23,7 @@ from server.app.lookups import Remembering, load_sources
 from server.app.scep import ScepSecrets, load_secrets
 from server.app.secret_sources import Reader
 from server.app.trust import load_trust
+from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 from server.credentials import Authenticators, load_challenge, load_passwords
 from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, refuse_own
 from server.credentials.crls import CrlFiles, MalformedCrl
@@ -30,6 +31,7 @@ from server.policy_files import contradictions, load_policies, look_at_policies,
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
+from server.status.own import KeptKey
 from server.tls import TlsConfigurationError
 
 if TYPE_CHECKING:
@@ -39,7 +41,15 @@ if TYPE_CHECKING:
     from ca.issuer import Issuer
     from policies.profile_set import ProfileSet
     from policies.request import EndpointName
-    from server.config import Config, EstEndpointConfig, HttpsListener, Manufacturer, RaConfig, ScepEndpointConfig
+    from server.config import (
+        Config,
+        EstEndpointConfig,
+        HsmKeyConfig,
+        HttpsListener,
+        Manufacturer,
+        RaConfig,
+        ScepEndpointConfig,
+    )
     from server.scep.ra import RaKey
 
 T = TypeVar("T")
@@ -61,6 +71,7 @@ class Material:
         tls_chain: the certificate of the https listener and those above it at the start; empty without that listener.
         tls: the same as it is now, with its context; None without that listener.
         tls_folder: where renewed ones go, None when nobody renews.
+        ocsp_keys: keys of OCSP responders that are in HSMs, by issuer.
     """
 
     issuers: Mapping[str, Issuer]
@@ -73,6 +84,7 @@ class Material:
     tls_chain: tuple[x509.Certificate, ...]
     tls: LiveTls | None
     tls_folder: TlsFolder | None = None
+    ocsp_keys: Mapping[str, KeptKey] = field(default_factory=dict)
 
 
 def load_material(config: Config) -> Material:
@@ -99,6 +111,13 @@ class _Loader:
         issuers = {name: issuer for name, issuer in loaded.items() if issuer is not None}
         policies = self._attempt(("policies",), self._policies, issuers) if len(issuers) == len(loaded) else None
         https = config.listeners.https
+        ocsp_keys = {
+            name: self._attempt(
+                ("issuers", name, "status", "ocsp", "hsm"), self._ocsp_key, name, issuer.status.ocsp.hsm
+            )
+            for name, issuer in config.issuers.items()
+            if isinstance(issuer, LocalIssuerConfig | Pkcs11IssuerConfig)
+        }
         folder = self._tls_folder(https) if https is not None else None
         tls = self._attempt(("listeners", "https"), self._tls, https, folder) if https is not None else None
         ra_keys = {
@@ -138,6 +157,7 @@ class _Loader:
             tls_chain=tls.chain if tls is not None else (),
             tls=tls,
             tls_folder=folder,
+            ocsp_keys={name: found for name, found in ocsp_keys.items() if found is not None},
         )
 
     def _attempt(self, path: KeyPath, work: Callable[..., T], *arguments: object) -> T | None:
@@ -157,6 +177,12 @@ class _Loader:
 
     def _issuer(self, name: str) -> Issuer:
         return load_issuer(name, self._config.issuers[name], self._reader, self._hsms)
+
+    def _ocsp_key(self, name: str, settings: HsmKeyConfig | None) -> KeptKey | None:
+        if settings is None:
+            return None
+        key = self._hsms.key(("issuers", name, "status", "ocsp", "hsm"), settings)
+        return KeptKey(key, key.signer.executor)
 
     def _keyring(self, here: KeyPath, endpoint: ScepEndpointConfig, issuers: Mapping[str, Issuer]) -> Keyring | None:
         """Return the RAs of an endpoint, None when one of them can't be had."""

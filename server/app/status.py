@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ca.issuer import Issuer
     from policies.decision import Decision
     from policies.request import EnrollmentRequest
+    from server.app.material import Material
     from server.clock import Clock
     from server.config import Config
     from server.config.status import StatusConfig
@@ -52,9 +53,10 @@ class StatusService:
 
     @classmethod
     def make(
-        cls, config: Config, issuers: Mapping[str, Issuer], enrollment: Enrollment, store: Store, clock: Clock
+        cls, config: Config, material: Material, enrollment: Enrollment, store: Store, clock: Clock
     ) -> StatusService:
         """Wire the parts. Nothing is made before `start`."""
+        issuers = material.issuers
         found = _addresses(config)
         publishing = {
             name: _publishing(issuer, settings, found.get(name))
@@ -64,7 +66,7 @@ class StatusService:
         shelf = Shelf(store, tuple(publishing))
         chains = {name: issuer.chain for name, issuer in issuers.items()}
         answering = {name: _answering(issuers[name], _settings(config)[name]) for name in publishing}
-        own = OwnCertificates(enrollment.submit, clock, generate_key)
+        own = OwnCertificates(enrollment.submit, clock, generate_key, material.ocsp_keys)
         responder = Responder(store, answering, own, clock) if answering else None
         publisher = Publisher(store, publishing, clock, secrets.token_hex(8))
         revokers = {name: issuer for name, issuer in issuers.items() if isinstance(issuer, Revoker)}

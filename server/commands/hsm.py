@@ -60,7 +60,8 @@ def generate(
 ) -> None:
     """Make a key pair in the HSM that can't leave it; print the public key."""
     if kind not in {"P-256", "P-384", "P-521", "rsa:2048", "rsa:3072", "rsa:4096"}:
-        raise typer.BadParameter("P-256, P-384, P-521, rsa:2048, rsa:3072 or rsa:4096", param_hint="--kind")
+        reason = "keys in HSMs sign with RSA and EC here, not with Ed25519 or ML-DSA"
+        raise typer.BadParameter(f"P-256, P-384, P-521, rsa:2048, rsa:3072 or rsa:4096; {reason}", param_hint="--kind")
     with _signer(Token(module, token, _pin(pin_file))) as signer:
         key = generate_hsm_key(signer, label, kind, secrets.token_bytes(8))
     typer.echo(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(), nl=False)

@@ -65,7 +65,8 @@ class LocalIssuerConfig(_Issuing):
     def secret_files(self) -> tuple[Path, ...]:
         """Return the files that only the server may read."""
         passphrase = self.passphrase_file or (self.passphrase.file if self.passphrase else None)
-        return (self.key, passphrase) if passphrase else (self.key,)
+        own = (self.key, passphrase) if passphrase else (self.key,)
+        return (*own, *_ocsp_secrets(self.status))
 
 
 class Pkcs11IssuerConfig(_Issuing):
@@ -89,7 +90,11 @@ class Pkcs11IssuerConfig(_Issuing):
 
     def secret_files(self) -> tuple[Path, ...]:
         """Return the files that only the server may read."""
-        return self.hsm.secret_files()
+        return (*self.hsm.secret_files(), *_ocsp_secrets(self.status))
+
+
+def _ocsp_secrets(status: StatusConfig) -> tuple[Path, ...]:
+    return status.ocsp.hsm.secret_files() if status.ocsp.hsm is not None else ()
 
 
 RemoteIssuerConfig = (

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from policies.document import Strict
 from policies.durations import Duration
+from server.config.hsm import HsmKeyConfig
 
 
 def _base(value: str) -> str:
@@ -53,10 +54,12 @@ class OcspConfig(Strict):
     Attributes:
         lifetime: an answer says that there is a newer one after this long.
         certificate: the lifetime of the responder's own certificates; each is renewed after half of it.
+        hsm: the responder's key, when it is in an HSM; None: a new one in memory for each certificate.
     """
 
     lifetime: Duration = Field(default="1h", validate_default=True)
     certificate: Duration = Field(default="14d", validate_default=True)
+    hsm: HsmKeyConfig | None = None
 
     @model_validator(mode="after")
     def _in_time(self) -> OcspConfig:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca import der
 from ca.csr import Csr
+from ca.issuer import IssuerError
 from ca.keys import key_shape
 from ca.names import COMMON_NAME, Attribute, DistinguishedName
-from ca.ocsp import NO_CHECK, SIGNING
+from ca.ocsp import NO_CHECK, SIGNING, write_response
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
 from ca.tbs import IssuerProfile, signer
 from policies.decision import Approved, Trace
@@ -24,10 +26,12 @@ from policies.request import EndpointName, EnrollmentRequest, Kind, Protocol, Re
 from server.outcome import Issued
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from concurrent.futures import Executor
     from datetime import datetime
 
     from ca.keys import SubjectKey
+    from ca.ocsp import Answer, Validity
     from ca.tbs import SigningKey
     from policies.decision import Decision
     from server.clock import Clock
@@ -51,12 +55,31 @@ class Responding:
         profile: the certificate, as a signer of answers.
         sign: signs octets.
         not_before, not_after: its validity.
+        executor: where it signs; None for at once.
     """
 
     profile: IssuerProfile
     sign: Callable[[bytes], bytes]
     not_before: datetime
     not_after: datetime
+    executor: Executor | None = None
+
+    async def write(self, answers: Sequence[Answer], validity: Validity, nonce: bytes | None) -> bytes:
+        """Return a signed response, see `ca.ocsp.write_response`. Raises IssuerError when the key can't be used now."""
+        if self.executor is None:
+            return write_response(answers, validity, nonce, self.profile, self.sign)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self.executor, write_response, answers, validity, nonce, self.profile, self.sign
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    """A responder's key that stays, as one in an HSM; it blocks, so that it is used through an executor."""
+
+    key: SigningKey
+    executor: Executor
 
 
 class OwnPlans:
@@ -100,12 +123,14 @@ class OwnPlans:
 
 
 class OwnCertificates:
-    """Gets responder certificates. Their keys never leave the memory of the process.
+    """Gets responder certificates. Their keys never leave the memory of the process, or the HSM.
 
     Args:
         submit: the one door.
         clock: tells the time.
         make_key: returns a new key of a kind.
+        kept: keys that are there already, by the issuer's configured name. Since the same key asks the same, all
+            processes of a server get the same certificate for it.
     """
 
     def __init__(
@@ -113,15 +138,25 @@ class OwnCertificates:
         submit: Callable[[EnrollmentRequest], Awaitable[Outcome]],
         clock: Clock,
         make_key: Callable[[str], SigningKey],
+        kept: Mapping[str, KeptKey] | None = None,
     ) -> None:
         self._submit = submit
         self._clock = clock
         self._make_key = make_key
+        self._kept = kept or {}
 
     async def responder(self, issuer: str, kind: str) -> Responding:
-        """Return a new key of this kind with a certificate of this issuer. Raises NoResponder."""
-        key = self._make_key(kind)
-        request = self._request(issuer, key)
+        """Return a new key of this kind, or the kept one, with a certificate of this issuer. Raises NoResponder."""
+        kept = self._kept.get(issuer)
+        if kept is None:
+            executor, key = None, self._make_key(kind)
+            request = self._request(issuer, key)
+        else:
+            executor, key = kept.executor, kept.key
+            try:
+                request = await asyncio.get_running_loop().run_in_executor(executor, self._request, issuer, key)
+            except IssuerError as error:
+                raise NoResponder(f"the key of the OCSP responder of {issuer} can't be used: {error}") from error
         outcome = await self._submit(request)
         if not isinstance(outcome, Issued):
             raise NoResponder(f"no certificate for the OCSP responder of {issuer}: {outcome}")
@@ -131,6 +166,7 @@ class OwnCertificates:
             signer(key),
             certificate.not_valid_before_utc,
             certificate.not_valid_after_utc,
+            executor,
         )
 
     def _request(self, issuer: str, key: SigningKey) -> EnrollmentRequest:
@@ -160,5 +196,5 @@ class OwnCertificates:
 
 def _csr(key: SigningKey, subject: DistinguishedName) -> bytes:
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject.to_x509())
-    digest = SHA256() if isinstance(key, ec.EllipticCurvePrivateKey) else None
+    digest = SHA256() if isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) else None
     return builder.sign(key, digest).public_bytes(Encoding.DER)

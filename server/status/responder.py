@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from cryptography.x509 import ReasonFlags
 
+from ca.issuer import IssuerError
 from ca.ocsp import (
     Answer,
     Failure,
@@ -20,7 +21,6 @@ from ca.ocsp import (
     issuer_hashes,
     parse_request,
     write_failure,
-    write_response,
 )
 from server.status import records
 from server.status.own import NoResponder
@@ -120,7 +120,7 @@ class Responder:
             return Reply(write_failure(Failure.UNAUTHORIZED), result="foreign issuer")
         try:
             return await self._answer(request, issuer)
-        except (StoreUnavailable, NoResponder) as error:
+        except (StoreUnavailable, NoResponder, IssuerError) as error:
             _log.warning("ocsp_trouble", issuer=issuer, detail=str(error))
             return self._fall_back(request)
 
@@ -135,7 +135,7 @@ class Responder:
         desk = self._desks[issuer]
         responding = await self._responding(issuer, desk, now)
         validity = Validity(now, min(now + desk.settings.lifetime, responding.not_after))
-        octets = write_response(answers, validity, request.nonce, responding.profile, responding.sign)
+        octets = await responding.write(answers, validity, request.nonce)
         if request.nonce is not None:
             return Reply(octets)
         half = now + (validity.next_update - now) / 2

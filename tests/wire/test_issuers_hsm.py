@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import ocsp
 
 from ca import ceremony
 from ca.backends.hsm import HsmRsaKey, SignerProcess, generate_hsm_key, hsm_key
@@ -52,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, token: Token) -> Iterator[R
     request = run(*COMMAND, "ca", "hsm", "csr", *reach, "--label", "hsm-ec", "--subject", "CN=hsm-ec CA").stdout
     certify(deployment, "hsm-ec", x509.load_pem_x509_csr(request.encode()))
     signer = SignerProcess(token)
-    for number, (name, kind) in enumerate({**KINDS, "ra": "rsa:2048"}.items()):
+    for number, (name, kind) in enumerate({**KINDS, "ra": "rsa:2048", "ocsp": "P-256"}.items()):
         if number:  # the first was made as a person does it
             key = generate_hsm_key(signer, name, kind, bytes([number]))
             subject = DistinguishedName.from_text(f"CN={name} CA")
@@ -60,6 +61,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, token: Token) -> Iterator[R
     signer.close()
     for name in KINDS:
         files = f"certificate: ca/{name}.pem, chain: root.pem, hsm: {{{hsm}, key: {name}}}"
+        if name == "hsm-ec":
+            files += f", status: {{ocsp: {{hsm: {{{hsm}, key: ocsp}}}}}}"
         add_issuer(deployment, name, f"{{type: pkcs11, {files}{', signature: pss' if name == 'hsm-pss' else ''}}}")
     put_ra_into(deployment, token, hsm)
     running = serve(deployment)
@@ -175,8 +178,26 @@ def test_enrollments_survive_the_death_of_the_signer_process(server: RunningServ
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    """Return the DNS names; the server's own certificates have none."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
     return names.get_values_for_type(x509.DNSName)
+
+
+def test_ocsp_answers_are_signed_in_the_hsm(server: RunningServer, token: Token, tmp_path: Path) -> None:
+    pump = device(tmp_path / "pump", "hsm-ocsp.example")
+    assert enroll(server, pump, "hsm-ec")[0] == 200
+    issuer, answer = server.folder / "ca" / "hsm-ec.pem", tmp_path / "answer"
+    asked = ("ocsp", "-issuer", issuer, "-cert", pump.certificate, "-url", f"{server.http_url}/ocsp")
+    for more in ("-nonce", "-no_nonce"):
+        said = openssl(*asked, more, "-CAfile", server.root_pem, "-resp_text", "-respout", answer)
+        assert "good" in said
+    response = ocsp.load_der_ocsp_response(answer.read_bytes())
+    signer = SignerProcess(token)
+    assert response.certificates[0].public_key() == hsm_key(signer, "ocsp").public_key()
+    signer.close()
 
 
 def test_tokens_and_keys_are_listed(server: RunningServer, token: Token) -> None:
