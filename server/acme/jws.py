@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ca.weak_keys import weaknesses
 from server.acme.messages import ErrorType, Jws, ProblemDocument, Rejected, rejected
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def _load(
     if n % 2 == 0 or e % 2 == 0 or not 3 <= e < _EXPONENT_LIMIT:
         raise rejected(ErrorType.BAD_PUBLIC_KEY, "the RSA modulus or exponent is out of bounds")
     modulus = rsa.RSAPublicNumbers(e, n).public_key()
+    weakness = next(weaknesses(modulus, b""), None)
+    if weakness is not None:
+        raise rejected(ErrorType.BAD_PUBLIC_KEY, weakness)
     return modulus, ("RS256",), _rs256(modulus)
 
 

@@ -35,6 +35,13 @@ def forget_orders(connection: sa.Connection, endpoint: str, before: datetime, li
     return len(found)
 
 
+def forget_authorizations(connection: sa.Connection, endpoint: str, before: datetime) -> None:
+    """Remove authorizations that belonged to no order and expired before this time."""
+    table = authorizations.c
+    alone = sa.and_(table.endpoint == endpoint, table.order_id.is_(None), table.expires < before)
+    connection.execute(authorizations.delete().where(alone))
+
+
 def forget_counts(connection: sa.Connection, endpoint: str, before: datetime, now: datetime) -> None:
     """Remove rate limits that say nothing any more, and failures from before this time unless they led to a pause."""
     connection.execute(limits.delete().where(limits.c.until <= now))

@@ -30,6 +30,7 @@ from server.acme.messages import (
 )
 from server.acme.records import orders
 from server.acme.records.authorizations import find_authorizations
+from server.acme.records.compromised import is_compromised
 from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import missing
 from server.acme.service.certificates import chain_text
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from server.acme.service.authentication import Authentication, Call, Signed
     from server.acme.service.endpoint import AcmeEndpoint
 
+_COMPROMISED = "a certificate with this key was revoked because the key was compromised: use a new key"
 _NOT_READY = "the order is not ready: every authorization must be valid, and finalize is for once"
 
 
@@ -110,7 +112,8 @@ class Finalization:
         refusal = self._objection(connection, found)
         if refusal is not None:
             return refusal
-        fault = _names_fault(csr, found) or self._key_fault(connection, csr, found)
+        fault = _COMPROMISED * is_compromised(connection, csr)
+        fault = fault or _names_fault(csr, found) or self._key_fault(connection, csr, found)
         if fault:
             return rejected(ErrorType.BAD_CSR, fault)
         status = states.advance(states.ORDER, found.status, states.OrderEvent.FINALIZED)

@@ -52,6 +52,8 @@ class Retention:
         now = endpoint.clock()
         before = now - endpoint.keep_orders
         await endpoint.write(lambda c: retention.forget_counts(c, scope, before, now))
+        if endpoint.pre_authorization:
+            await endpoint.write(lambda c: retention.forget_authorizations(c, scope, before))
         total, some = 0, _AT_ONCE
         while some == _AT_ONCE:  # many small transactions: enrollments in between don't wait
             some = await endpoint.write(lambda c: retention.forget_orders(c, scope, before, _AT_ONCE))

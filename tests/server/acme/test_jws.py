@@ -236,6 +236,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     "coordinate too long": (with_header(jwk={**JWK, "x": b64(b"\0" * 33)}), "badPublicKey"),
     "point at zero": (with_header(jwk={**JWK, "x": b64(bytes(32)), "y": b64(bytes(32))}), "badPublicKey"),
     "point off the curve": (with_header(jwk=off_curve()), "badPublicKey"),
+    "RSA with a small factor": (
+        with_header(alg="RS256", jwk=rsa_jwk(n=b64((3 * (1 << 2046 | 1)).to_bytes(256)))),
+        "badPublicKey",
+    ),
     "RSA too small": (with_header(alg="RS256", jwk=rsa_jwk(SMALL_RSA)), "badPublicKey"),
     "RSA too large": (with_header(alg="RS256", jwk=rsa_jwk(n=b64(b"\xff" * 2049))), "badPublicKey"),
     "RSA with an even modulus": (with_header(alg="RS256", jwk=rsa_jwk(n=b64(b"\xfe" * 256))), "badPublicKey"),

@@ -103,3 +103,15 @@ def test_less_than_a_month_is_refused() -> None:
         AcmeEndpointConfig.model_validate({"profiles": ["a"], "keep_orders": "29d"})
     config = AcmeEndpointConfig.model_validate({"profiles": ["a"]})
     assert config.keep_orders == timedelta(days=90)
+
+
+async def test_authorizations_without_an_order_go_too(lab: Lab) -> None:
+    endpoint = lab.endpoint(pre_authorization=True)
+    await lab.serve(endpoint)
+    client = await lab.client()
+    made = await client.post(client.url("/new-authz"), {"identifier": {"type": "dns", "value": "a.localhost"}})
+    assert made.status == 201
+    for days, status in ((90, 200), (2, 404)):
+        lab.now[0] += timedelta(days=days)
+        await Service(endpoint).retention.forget()
+        assert (await client.post(made.location)).status == status

@@ -11,7 +11,7 @@ from server.store.certificates import find_by_serial
 from server.store.tables import certificates
 from tests.fakes.acme import Signer, b64, new_key
 from tests.fakes.issuer import make_issuer
-from tests.server.acme.lab import ORIGIN, Client
+from tests.server.acme.lab import ORIGIN, Client, make_csr
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -139,3 +139,15 @@ async def test_a_certificate_that_was_revoked_meanwhile_is_already_revoked(lab: 
     now = lab.now[0]
     await lab.store.write(lambda c: c.execute(certificates.update().values(revoked_at=now)))
     assert (await revoke(client, certificate)).error == "alreadyRevoked"
+
+
+async def test_a_key_that_was_compromised_gets_no_certificate_any_more(lab: Lab) -> None:
+    client, key, other = await lab.client(), new_key(), new_key()
+    assert (await revoke(client, await client.issue("a.localhost", key=key), reason=1)).status == 200
+    assert (await revoke(client, await client.issue("a.localhost", key=other), reason=4)).status == 200
+    stranger = await lab.client()
+    order = await stranger.ready("b.localhost")
+    refused = await stranger.finalize(order, make_csr("b.localhost", key=key))
+    assert (refused.status, refused.error) == (400, "badCSR")
+    assert "compromised" in refused.body["detail"]
+    assert (await stranger.finalize(order, make_csr("b.localhost", key=other))).body["status"] == "valid"

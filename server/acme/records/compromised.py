@@ -1,0 +1,27 @@
+"""Works on keys that were given up because somebody else has them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from cryptography.x509 import ReasonFlags
+
+from server.store.prepared import Prepared
+from server.store.tables import certificates
+
+if TYPE_CHECKING:
+    from ca.csr import Csr
+
+_revoked = Prepared(
+    sa.select(certificates.c.serial).where(
+        certificates.c.spki == sa.bindparam("digest", type_=certificates.c.spki.type),
+        certificates.c.revocation_reason == ReasonFlags.key_compromise.value,
+    )
+)
+
+
+def is_compromised(connection: sa.Connection, csr: Csr) -> bool:
+    """Say whether a certificate with the key of a CSR was revoked because the key was compromised."""
+    return _revoked.first(connection, digest=sha256(csr.spki).digest()) is not None
