@@ -85,6 +85,7 @@ class ErrorType(StrEnum):
     UNAUTHORIZED = "unauthorized"
     UNSUPPORTED_CONTACT = "unsupportedContact"
     UNSUPPORTED_IDENTIFIER = "unsupportedIdentifier"
+    USER_ACTION_REQUIRED = "userActionRequired"
 
 
 _STATUS = {
@@ -96,6 +97,7 @@ _STATUS = {
     ErrorType.RATE_LIMITED: 429,
     ErrorType.SERVER_INTERNAL: 500,
     ErrorType.UNAUTHORIZED: 403,
+    ErrorType.USER_ACTION_REQUIRED: 403,
 }
 
 
@@ -128,6 +130,7 @@ class ProblemDocument:
         algorithms: what is accepted, for badSignatureAlgorithm (section 6.2).
         retry_after: seconds, None when trying again makes no sense.
         location: a URL for the Location header (section 7.3.5), empty for none.
+        links: targets and relations for Link headers (section 7.3.3).
     """
 
     type: ErrorType
@@ -137,6 +140,7 @@ class ProblemDocument:
     algorithms: tuple[str, ...] = ()
     retry_after: int | None = None
     location: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
     @property
     def http_status(self) -> int:

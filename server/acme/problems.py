@@ -71,7 +71,7 @@ def reason_of(document: ProblemDocument) -> Reason:  # noqa: PLR0911 - one flat 
             return Reason.BAD_CREDENTIALS
         case ErrorType.CONNECTION | ErrorType.DNS | ErrorType.TLS | ErrorType.BAD_ATTESTATION_STATEMENT:
             return Reason.BAD_CREDENTIALS
-        case ErrorType.ACCOUNT_DOES_NOT_EXIST | ErrorType.EXTERNAL_ACCOUNT_REQUIRED:
+        case ErrorType.ACCOUNT_DOES_NOT_EXIST | ErrorType.EXTERNAL_ACCOUNT_REQUIRED | ErrorType.USER_ACTION_REQUIRED:
             return Reason.UNAUTHENTICATED
         case ErrorType.BAD_PUBLIC_KEY | ErrorType.BAD_SIGNATURE_ALGORITHM:
             return Reason.BAD_ALGORITHM

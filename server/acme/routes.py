@@ -231,6 +231,7 @@ def _problem(document: ProblemDocument) -> Reply:
         encode_problem(document),
         content_type=PROBLEM,
         location=document.location,
+        links=document.links,
         retry_after=document.retry_after,
         facts={"problem": document.type, "detail": document.detail},
     )

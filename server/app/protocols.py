@@ -231,6 +231,8 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             pre_authorization=config.pre_authorization,
             subdomains=config.subdomains,
             keep_orders=config.keep_orders,
+            terms_of_service=config.terms_of_service or "",
+            website=config.website or "",
             alternate_chains=load_alternate_chains(name, services.config, Reader(services.config), services.issuing()),
             clock=services.clock,
             decide=services.material.policies.decide,

@@ -16,7 +16,7 @@ from server.config.profiled import Profiled
 from server.config.proofs import ProfileProofs, ProofsConfig
 from server.config.scep import ScepEndpointConfig
 from server.config.test_mode import TestModeConfig
-from server.config.values import Endpoint
+from server.config.values import Endpoint, WebAddress
 
 
 class AcmeEndpointConfig(Profiled, ProofsConfig):
@@ -24,6 +24,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
 
     Attributes:
         by_profile: what is different for orders of some profiles.
+        terms_of_service: where the terms are that new accounts must agree to (RFC 8555 section 7.3).
+        website: where people read about the service.
         pre_authorization: whether names can be authorized before they are ordered (RFC 8555 section 7.4.1).
         subdomains: whether a domain can be validated instead of names below it, by DNS (RFC 9444).
         renewal_check: how often clients look whether the renewal window of a certificate has moved (RFC 9773).
@@ -35,6 +37,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
     """
 
     by_profile: Mapping[str, ProfileProofs] = {}
+    terms_of_service: WebAddress | None = None
+    website: WebAddress | None = None
     pre_authorization: bool = False
     subdomains: bool = False
     renewal_check: RenewalCheck = Field(default="6h", validate_default=True)

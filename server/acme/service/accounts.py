@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from server.acme.service.endpoint import AcmeEndpoint
 
 _PAGE = 50
+_AGREE = "an account must agree to the terms of service: termsOfServiceAgreed must be true"
 
 
 class Accounts:
@@ -67,6 +68,9 @@ class Accounts:
         return self._reply(account, signed, status)
 
     async def _insert(self, signed: Signed, request: NewAccount, address: str | None) -> tuple[Account, int]:
+        if self._endpoint.terms_of_service and not request.terms_agreed:
+            links = ((self._endpoint.terms_of_service, "terms-of-service"),)
+            raise Rejected(ProblemDocument(ErrorType.USER_ACTION_REQUIRED, _AGREE, links=links))
         binding = await self._bindings.judge(signed, request)
         account = Account(
             self._endpoint.token(),

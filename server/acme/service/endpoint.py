@@ -130,6 +130,8 @@ class AcmeEndpoint:
         renewal_check: how often clients should look whether the renewal window has moved.
         external_accounts: what external account bindings are judged with; None when there are none here.
         directory_extra: returns members of the directory that no document knows; see `test_mode`.
+        terms_of_service: the URL of the terms that new accounts must agree to, empty where there are none.
+        website: the URL of a page about the service, empty where there is none.
         caa: judges the CAA records of names; None where they are not looked at.
         issuer_names: what the records of dns-persist-01 call this CA.
         pre_authorization: whether there is newAuthz (RFC 8555 section 7.4.1).
@@ -155,6 +157,8 @@ class AcmeEndpoint:
     renewal_check: timedelta = timedelta(hours=6)
     external_accounts: ExternalAccounts | None = None
     directory_extra: Callable[[], Mapping[str, object]] = dict
+    terms_of_service: str = ""
+    website: str = ""
     caa: Caa | None = None
     issuer_names: tuple[str, ...] = ()
     pre_authorization: bool = False
@@ -172,6 +176,10 @@ class AcmeEndpoint:
     def meta(self) -> dict[str, object]:
         """What the directory says of the server (RFC 8555 section 7.1.1)."""
         meta: dict[str, object] = {}
+        if self.terms_of_service:
+            meta["termsOfService"] = self.terms_of_service
+        if self.website:
+            meta["website"] = self.website
         judges = (self.caa, *(each.caa for each in self.by_profile.values()))
         identities = dict.fromkeys(name for each in judges if each is not None for name in each.identities)
         if identities:

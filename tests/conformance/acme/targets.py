@@ -103,6 +103,7 @@ _SETTINGS = """\
     alternate_chains: [crossed.pem]
     pre_authorization: true
     subdomains: true
+    terms_of_service: https://ca.example/terms
 """
 _MORE = """\
   acme/bound:

@@ -219,9 +219,10 @@ def test_three_may_revoke_and_nobody_else(client: Client, fresh: Client, name: s
 
 
 @checks("RV-3")
-def test_a_reason_is_one_that_a_subscriber_may_give(client: Client, issued: Issued) -> None:
+def test_a_reason_is_one_that_a_subscriber_may_give(client: Client, name: str) -> None:
+    done = client.issue(name)
     for reason in (2, 6, 7, 8, 9, 10, 11, -1):
-        answer = client.post(client.url("revokeCert"), {"certificate": b64(issued.der), "reason": reason})
+        answer = client.post(client.url("revokeCert"), {"certificate": b64(done.der), "reason": reason})
         assert answer.refused("badRevocationReason"), reason
 
 

@@ -241,3 +241,18 @@ async def test_the_inner_message_must_be_signed_with_the_new_key(lab: Lab) -> No
     assert (await client.post(KEY_CHANGE, forged)).error == "malformed"
     unsigned = {**inner(client, new), "signature": b64(b"x" * 64)}
     assert (await client.post(KEY_CHANGE, unsigned)).error == "malformed"
+
+
+async def test_a_new_account_must_agree_to_the_terms_where_there_are_some(lab: Lab) -> None:
+    terms = "https://ca.test/terms"
+    await lab.serve(lab.endpoint(terms_of_service=terms, website="https://ca.test/"))
+    directory = (await lab.request("GET", "/acme/directory")).body
+    assert (directory["meta"]["termsOfService"], directory["meta"]["website"]) == (terms, "https://ca.test/")
+    client = Client(lab)
+    for payload in ({"termsOfServiceAgreed": False}, {}):
+        answer = await client.post(client.url("/new-account"), payload)
+        assert (answer.status, answer.error) == (403, "userActionRequired")
+        assert f'<{terms}>;rel="terms-of-service"' in answer.headers.getall("Link")
+    assert (await client.register()).status == 201
+    again = {"kid": None, "jwk": client.signer.jwk}
+    assert (await client.post(client.url("/new-account"), {"onlyReturnExisting": True}, **again)).status == 200

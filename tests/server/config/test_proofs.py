@@ -101,3 +101,12 @@ def test_devices_attest_where_roots_are_pinned_for_them() -> None:
 def test_devices_that_can_not_attest_are_an_error(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         endpoint(**settings)
+
+
+@pytest.mark.parametrize(
+    "text", ["ca.example", "ftp://ca.example", "https://", "https://a b", 'https://a"b', "https://a>b"]
+)
+def test_terms_are_at_a_web_address(text: str) -> None:
+    assert endpoint(terms_of_service="https://ca.example/terms?v=1").terms_of_service
+    with pytest.raises(ValueError, match="terms_of_service"):
+        endpoint(terms_of_service=text)
