@@ -51,11 +51,8 @@ def ask(server: RunningServer, pump: Device) -> tuple[int, dict[str, str], str]:
 
 def waiting(server: RunningServer, pump: Device) -> str:
     """The one request of the device that waits, as an administrator finds it."""
-    listed = json.loads(server.certwright("request", "list", "--pending", "--json").stdout)
-    shown = {
-        each["id"]: json.loads(server.certwright("request", "show", each["id"], "--json").stdout) for each in listed
-    }
-    (found,) = [identifier for identifier, one in shown.items() if pump.name in json.dumps(one)]
+    listed = json.loads(server.said("request", "list", "--pending", "--json"))
+    (found,) = [one["id"] for one in listed if one["subject"] == f"CN={pump.name}"]
     return str(found)
 
 
@@ -84,13 +81,13 @@ def test_the_request_signed_anew_is_the_one_that_waits(server: RunningServer, pu
             "-outform", "DER", "-out", pump.csr)  # fmt: skip
     assert pump.csr.read_bytes() != before
     assert ask(server, pump)[0] == 202
-    server.certwright("request", "approve", waiting(server, pump), "--by", "alice")
+    server.said("request", "approve", waiting(server, pump), "--by", "alice")
     assert ask(server, pump)[0] == 200
 
 
 def test_a_device_that_a_person_refuses_is_told_so_each_time(server: RunningServer, pump: Device) -> None:
     assert ask(server, pump)[0] == 202
-    server.certwright("request", "reject", waiting(server, pump), "--by", "alice", "--why", "stolen")
+    server.said("request", "reject", waiting(server, pump), "--by", "alice", "--why", "stolen")
     told = [ask(server, pump) for _ in range(2)]
     assert [(status, body) for status, _, body in told] == [(403, "An administrator has rejected the request.\n")] * 2
 
@@ -100,5 +97,5 @@ def test_two_devices_with_the_same_names_wait_each_for_itself(
 ) -> None:
     other = device(tmp_path / "other", pump.name)
     assert [ask(server, each)[0] for each in (pump, other)] == [202, 202]
-    listed = json.loads(server.certwright("request", "list", "--pending", "--json").stdout)
+    listed = json.loads(server.said("request", "list", "--pending", "--json"))
     assert len({each["id"] for each in listed}) >= 2

@@ -131,7 +131,7 @@ def test_a_certificate_revoked_in_the_middle_of_a_connection_is_refused_from_the
     kept_alive = device.connection
 
     assert device.post("simplereenroll", device.csr())[0] == 200
-    device.server.certwright("cert", "revoke", serial)
+    device.server.said("cert", "revoke", serial)
     status, body = device.post("simplereenroll", device.csr())
 
     assert device.connection is kept_alive
