@@ -73,7 +73,11 @@ class ScepClient:
         if self._recipient is None:
             raise EnrollmentFailed("the RA's certificate is asked for when the client is entered")
         key, signer = next(self._signers)
-        name = f"bench-{secrets.token_hex(8)}"
+        csr = self._request(key, f"bench-{secrets.token_hex(8)}")
+        envelope = scep_message.envelope(csr, self._recipient)
+        return ScepJob(signer, key, scep_message.pkcs_req(envelope, key, signer, transaction=secrets.token_hex(16)))
+
+    def _request(self, key: rsa.RSAPrivateKey, name: str) -> bytes:
         csr = (
             x509.CertificateSigningRequestBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
@@ -81,8 +85,7 @@ class ScepClient:
             .add_attribute(AttributeOID.CHALLENGE_PASSWORD, self._challenge.encode("ascii"))
             .sign(key, hashes.SHA256())
         )
-        envelope = scep_message.envelope(csr.public_bytes(Encoding.DER), self._recipient)
-        return ScepJob(signer, key, scep_message.pkcs_req(envelope, key, signer, transaction=secrets.token_hex(16)))
+        return csr.public_bytes(Encoding.DER)
 
     async def send(self, job: ScepJob) -> bytes:
         """Enroll; the reply is a CertRep with status SUCCESS."""

@@ -20,6 +20,7 @@ from server.bench.est_renewal import EstRenewalClient
 from server.bench.load import EnrollmentFailed
 from server.bench.measure import measure
 from server.bench.process import ServerFailed, ServerProcess, free_ports
+from server.bench.refusals import FAULTS, FaultyClient, measure_refusals, refusal_table
 from server.bench.report import report
 from server.bench.scep import ScepClient
 from server.clock import system_clock
@@ -90,12 +91,16 @@ def scep(
     count: Count = 2000,
     concurrency: Concurrency = 32,
     workers: Workers = 1,
+    refusals: Annotated[bool, typer.Option(help="Time refusals instead that must not differ; --count each.")] = False,
     url: Url = None,
     folder: Folder = None,
 ) -> None:
     """SCEP PKCSReq with a challenge password; --url ends in /scep."""
     with _target(url, folder, workers) as target:
         base = target.url or f"http://127.0.0.1:{target.ports.http}/scep"
+        if refusals:
+            _refusals(FaultyClient(base, target.secrets.scep_challenge, clock=system_clock), count)
+            return
         client = ScepClient(base, target.secrets.scep_challenge, clock=system_clock)
         _measure("SCEP PKCSReq", client, target, count, concurrency)
 
@@ -137,6 +142,19 @@ def _target(url: str | None, folder: Path | None, workers: int, http01_port: int
         server = ServerProcess(deployment.config, ready_port=ports.http, workers=workers)
         stack.callback(server.stop)
         yield _Target(None, deployment.root_pem, deployment.secrets, ports, server.wait_ready())
+
+
+def _refusals(client: FaultyClient, count: int) -> None:
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("being refused", total=count * len(FAULTS))
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                found = runner.run(measure_refusals(client, count, lambda: progress.advance(task)))
+        except EnrollmentFailed as error:
+            console.print(f"[red]no figures:[/] {error}")
+            raise typer.Exit(1) from error
+    console.print(refusal_table(found))
 
 
 def _measure(title: str, client: Enroller[Any], target: _Target, count: int, concurrency: int) -> None:
