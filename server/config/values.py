@@ -118,6 +118,8 @@ def _endpoint(value: object) -> EndpointName:
 Address = Annotated[str, AfterValidator(_address)]
 Resolvers = Annotated[tuple[Nameserver, ...], BeforeValidator(_resolvers)]
 """DNS resolvers, in the order in which they are asked; none: those of the operating system."""
+
+
 def _web_address(text: str) -> str:
     if not re.fullmatch(r"https?://[!#-;=?-~]+", text):
         raise ValueError("write a web address, like https://ca.example.com/terms")
