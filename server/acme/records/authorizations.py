@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -140,7 +139,14 @@ def _authorization(row: Any, now: datetime) -> Authorization:
 
 
 def _write_attempt(attempt: Attempt) -> dict[str, object]:
-    return {**asdict(attempt), "at": attempt.at.isoformat()}
+    return {
+        "at": attempt.at.isoformat(),
+        "challenge": attempt.challenge,
+        "seconds": attempt.seconds,
+        "trail": list(attempt.trail),
+        "error": attempt.error,
+        "detail": attempt.detail,
+    }
 
 
 def _read_attempt(stored: dict[str, Any]) -> Attempt:

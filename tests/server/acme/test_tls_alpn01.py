@@ -25,11 +25,13 @@ from server.acme.challenges.alpn_certificate import fault
 from server.acme.challenges.connector import Connector
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.networks import Networks
+from server.acme.challenges.proxy import Proxy
 from server.acme.challenges.question import Question
 from server.acme.challenges.resolver import LoopbackNames, SystemResolver
 from server.acme.challenges.tls_alpn01 import TlsAlpn01
 from tests.fakes.acme import new_key
 from tests.fakes.issuer import NOW
+from tests.fakes.proxy import http_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -156,6 +158,22 @@ async def test_a_server_that_speaks_the_protocol_shows_control(tmp_path: Path) -
         with pytest.raises(ValidationFailed) as failed:
             await validator(port).validate(Question(HOST, "token", "token.another"))
     assert failed.value.error == "unauthorized"
+
+
+async def test_control_is_shown_through_a_proxy_too(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port, http_proxy(port) as proxy:
+        connector = Connector(
+            LoopbackNames(SystemResolver()), Networks((ip_network("127.0.0.0/8"),)), Proxy("127.0.0.1", proxy.port)
+        )
+        await TlsAlpn01(connector, 443, 5).validate(Question(HOST, "token", KEY))
+    assert proxy.asked == ["CONNECT 127.0.0.1:443 HTTP/1.1"]
+    async with serving(tmp_path, "http/1.1") as port, http_proxy(port) as proxy:
+        through = Connector(
+            LoopbackNames(SystemResolver()), Networks(None), Proxy("127.0.0.1", proxy.port, resolves=True)
+        )
+        with pytest.raises(ValidationFailed) as failed:
+            await TlsAlpn01(through, 443, 5).validate(Question(HOST, "token", KEY))
+    assert (failed.value.error, proxy.asked) == ("tls", [f"CONNECT {HOST}:443 HTTP/1.1"])
 
 
 async def test_a_server_that_does_not_speak_the_protocol_shows_nothing(tmp_path: Path) -> None:
