@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +11,12 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from server.clock import system_clock
-from server.credentials import Sealer
 from server.deployment.folder import Ports
 from server.deployment.making import create
 from server.store.certificates import list_certificates
-from server.store.credentials import CredentialKind
 from tests.fakes.credential import credential, keep
 from tests.server.est.lab import lab
-from tests.wire.running import require_program, run
+from tests.wire.running import COMMAND, require_program, run
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -39,17 +38,23 @@ def client(*arguments: str | Path) -> CompletedProcess[str]:
     return run(java, "-cp", ":".join(map(str, JARS)), DRIVER, *arguments, check=False)
 
 
+def shared_secret(folder: Path) -> str:
+    """Make a shared secret as an administrator does while the server runs."""
+    new = ("credential", "new", "est/default", "--cmc", "--device", "pump-2")
+    made = run(*COMMAND, *new, "--config", folder / "server.yaml", "--json")
+    return str(json.loads(made.stdout)["secret"])
+
+
 async def test_bouncycastle_enrolls_proves_a_shared_secret_renews_and_revokes(tmp_path: Path) -> None:
     folder = tmp_path / "deployment"
     create(folder, ports=Ports(0, 0, 0, 5002), clock=system_clock)
     (folder / "secrets" / "sealing.key").write_text("11" * 32)
     async with lab(folder, ENDPOINTS) as running:
         store = running.application.services.store
-        sealed = Sealer(b"\x11" * 32).seal(b"shared", "s")
-        shared = credential(None, id="s", kind=CredentialKind.CMC_SECRET, sealed=sealed, username="pump")
-        await keep(store, credential("otp", username="user"), shared)
+        await keep(store, credential("otp", username="user"))
+        shared = await asyncio.to_thread(shared_secret, folder)
         where = f"localhost:{running.ports['https']}"
-        done = await asyncio.to_thread(client, where, folder / "root.pem", "user", "otp", "pump", "shared")
+        done = await asyncio.to_thread(client, where, folder / "root.pem", "user", "otp", "pump-2", shared)
         assert done.returncode == 0, done.stdout + done.stderr
         told = {line.split()[1]: line.split() for line in done.stdout.splitlines()}
         stored = {one.serial: one for one in await store.read(list_certificates)}

@@ -1,4 +1,4 @@
-"""Proofs by a shared secret (RFC 5272 sections 6.2.1 and 6.3.1.1): the MACs, and whether they hold."""
+"""Proofs by a shared secret (RFC 5272 sections 6.2 and 6.3.1.1): the MACs, and whether they hold."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ _SHORTEST_RANDOM = 64
 """Section 6.3.1.1: at least 512 bits."""
 
 
-def make(secret: bytes, witness: Witness, data: bytes) -> bytes:
-    """Return the MAC of the data, under the hash of the secret, with the algorithms that a witness names."""
-    return hmac.digest(witness.hash.digest(secret), data, witness.mac.hash.name)
+def identifies(secret: bytes, identification: str, witness: Witness, data: bytes) -> bool:
+    """Tell whether an identityProofV2 is over these data, made by who has this name and knows the secret.
+
+    Beside an identification, secret and identification together make the key (section 6.2.3).
+    """
+    return _holds(secret + identification.encode(), witness, data)
 
 
-def holds(secret: bytes, witness: Witness, data: bytes) -> bool:
-    """Tell whether a witness is over these data, made by who knows the secret."""
-    return hmac.compare_digest(make(secret, witness, data), witness.value)
+def _holds(secret: bytes, witness: Witness, data: bytes) -> bool:
+    made = hmac.digest(witness.hash.digest(secret), data, witness.mac.hash.name)
+    return hmac.compare_digest(made, witness.value)
 
 
 def is_linked(request: CertificationRequest, secret: bytes | None, random: bytes | None) -> bool:
@@ -42,7 +45,7 @@ def is_linked(request: CertificationRequest, secret: bytes | None, random: bytes
         raise _not_linked(request, "The POP link witness can't be verified without identityProofV2.")
     if random is None or len(random) < _SHORTEST_RANDOM:
         raise _not_linked(request, "A POP link witness needs a popLinkRandom of 64 octets or more.")
-    if not holds(secret, request.link, random):
+    if not _holds(secret, request.link, random):
         raise _not_linked(request, "The POP link witness does not hold: the request was not made by who sends it.")
     return True
 

@@ -77,18 +77,18 @@ def _expect_fresh(endpoint: EstEndpoint, signer: Signer) -> None:
 
 async def _proven(endpoint: EstEndpoint, submission: Submission, caller: Caller, data: PkiData) -> tuple[Caller, bytes]:
     """Return the caller with the shared secret of identityProofV2 (RFC 5272 section 6.2.1). Raises Refusal."""
-    proof = data.proof
-    if proof is None or data.identification is None:
+    proof, name = data.proof, data.identification
+    if proof is None or name is None:
         problem = Problem(Reason.BAD_CREDENTIALS, "identityProofV2 needs the control identification beside it.")
         raise Refusal(problem, caller.identity)
     found = await endpoint.credentials.shared_secret(
         endpoint.name,
-        data.identification,
-        lambda secret: proofs.holds(secret, proof, data.request_sequence),
+        name,
+        lambda secret: proofs.identifies(secret, name, proof, data.request_sequence),
         address=submission.address,
     )
     if isinstance(found, Problem):
-        claimed = f"password:{data.identification}"
+        claimed = f"password:{name}"
         raise Refusal(found, claimed, recorded=found.reason is not Reason.RATE_LIMITED)
     redeemable, secret = found
     if caller.redeemed is not None:

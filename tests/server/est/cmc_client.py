@@ -66,9 +66,11 @@ def query(part: int, token: bytes) -> object:
     return control(part, 21, univ.OctetString(token))
 
 
-def witness(secret: str, data: bytes, *, hash_: str = SHA256, mac: str = HMAC_SHA256) -> object:
-    """Return an IdentityProofV2 or PopLinkWitnessV2."""
-    key = hashlib.sha256(secret.encode()).digest()
+def witness(
+    secret: str, data: bytes, *, identification: str = "", hash_: str = SHA256, mac: str = HMAC_SHA256
+) -> object:
+    """Return an IdentityProofV2, with an identification beside it, or a PopLinkWitnessV2."""
+    key = hashlib.sha256((secret + identification).encode()).digest()
     found = rfc6402.IdentifyProofV2()
     found["proofAlgID"]["algorithm"] = univ.ObjectIdentifier(hash_)
     found["macAlgId"]["algorithm"] = univ.ObjectIdentifier(mac)

@@ -89,7 +89,7 @@ public class Cmc {
         TaggedRequest[] proven = requests(crmf(second, "pump-2", true));
         TaggedAttribute[] proof = {
             control(8, CMCObjectIdentifiers.id_cmc_identification, new DERUTF8String(arguments[4])),
-            control(9, new ASN1ObjectIdentifier("1.3.6.1.5.5.7.7.34"), proof(arguments[5], proven)),
+            control(9, new ASN1ObjectIdentifier("1.3.6.1.5.5.7.7.34"), proof(arguments[5] + arguments[4], proven)),
         };
         step("crmf", send(second, null, proven, proof), second);
 

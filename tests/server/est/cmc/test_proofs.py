@@ -25,13 +25,14 @@ def request(link: object | None) -> CertificationRequest:
 
 @pytest.mark.parametrize("digest", [Digest.SHA256, Digest.SHA384, Digest.SHA512])
 @pytest.mark.parametrize("mac", [Digest.SHA256, Digest.SHA384, Digest.SHA512])
-def test_the_key_is_the_hash_of_the_secret(digest: Digest, mac: Digest) -> None:
+def test_the_key_is_the_hash_of_secret_and_identification(digest: Digest, mac: Digest) -> None:
     names = {Digest.SHA256: "sha256", Digest.SHA384: "sha384", Digest.SHA512: "sha512"}
-    value = hmac.digest(hashlib.new(names[digest], b"secret").digest(), b"data", names[mac])
+    value = hmac.digest(hashlib.new(names[digest], b"secretpump").digest(), b"data", names[mac])
     witness = Witness(digest, mac, value)
-    assert proofs.holds(b"secret", witness, b"data")
-    assert not proofs.holds(b"Secret", witness, b"data")
-    assert not proofs.holds(b"secret", witness, b"Data")
+    assert proofs.identifies(b"secret", "pump", witness, b"data")
+    assert not proofs.identifies(b"Secret", "pump", witness, b"data")
+    assert not proofs.identifies(b"secret", "valve", witness, b"data")
+    assert not proofs.identifies(b"secret", "pump", witness, b"Data")
 
 
 def test_a_request_with_a_witness_over_the_random_number_is_linked() -> None:

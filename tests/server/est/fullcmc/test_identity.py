@@ -33,7 +33,8 @@ def proven(
     over: list[object] | None = None,
 ) -> bytes:
     """Return a message with identification and identityProofV2."""
-    witness = client.witness(secret, client.request_sequence(requests if over is None else over))
+    sequence = client.request_sequence(requests if over is None else over)
+    witness = client.witness(secret, sequence, identification=username or "")
     controls = [client.control(91, 34, witness), client.control(92, 22, univ.OctetString(RANDOM))]
     if username is not None:
         controls.append(client.identification(93, username))
