@@ -74,7 +74,7 @@ def stated(spki: bytes, signer_key: SigningKey, signer: x509.Certificate, *, cer
         san = signer.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         asked = (extensions(extension("2.5.29.17", san.public_bytes())),)
     except x509.ExtensionNotFound:
-        asked = ()
+        asked: tuple[bytes, ...] = ()
     subject, algorithm = signer.subject.public_bytes(), IssuerProfile.of(signer).algorithm
     info = der.sequence(b"\x02\x01\x00", subject, spki, der.tlv(0xA0, statement, *asked))
     return der.sequence(info, algorithm, der.bit_string(sign_with(signer_key)(info)))

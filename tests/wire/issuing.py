@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.verification import PolicyBuilder, Store
+
 from ca import ceremony
 from ca.names import DistinguishedName
 from server.bench.process import free_ports
@@ -76,3 +80,30 @@ def enroll(server: RunningServer, pump: Device, label: str) -> tuple[int, str]:
         certificates = openssl("pkcs7", "-inform", "DER", "-in", reply.with_suffix(".der"), "-print_certs")
         pump.certificate.write_text(certificates)
     return int(done.stdout), reply.read_text()
+
+
+def validate(pump: Device, root: Path, *between: Path, webpki: bool = True) -> None:
+    """Fail unless OpenSSL, GnuTLS and `cryptography` find a path from a device's certificate to the root.
+
+    Args:
+        pump: the device.
+        root: PEM of what is trusted.
+        between: PEM of the CAs between; the root may be among them.
+        webpki: whether the algorithms of all keys are those of the Web PKI, which `cryptography` alone takes.
+    """
+    leaf = pump.certificate.read_text()
+    middle = [pem for path in between for pem in x509.load_pem_x509_certificates(path.read_bytes())]
+    trusted = x509.load_pem_x509_certificates(root.read_bytes())
+    untrusted = pump.folder / "between.pem"
+    pems = [each.public_bytes(Encoding.PEM) for each in middle if each not in trusted]
+    untrusted.write_bytes(b"".join(pems))
+    given = ("-untrusted", untrusted) if pems else ()
+    openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", root, *given, pump.certificate)
+    chain = pump.folder / "chain.pem"
+    chain.write_text(leaf + untrusted.read_text())
+    certtool = require_program("certtool", "apt-get install gnutls-bin")
+    said = run(certtool, "--verify", "--load-ca-certificate", root, "--infile", chain).stdout
+    assert "Chain verification output: Verified. The certificate is trusted." in said, said
+    if webpki:
+        verifier = PolicyBuilder().store(Store(trusted)).build_client_verifier()
+        verifier.verify(x509.load_pem_x509_certificate(leaf.encode()), middle)

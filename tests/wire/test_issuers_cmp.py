@@ -28,7 +28,7 @@ from server.bench.process import free_ports
 from server.clock import system_clock
 from tests.fakes.issuer import csr_of, make_plan
 from tests.wire.devices import device, openssl
-from tests.wire.issuing import PASSPHRASE, add_issuer, enroll, make_ca, make_deployment
+from tests.wire.issuing import PASSPHRASE, add_issuer, enroll, make_ca, make_deployment, validate
 from tests.wire.running import require_program, serve
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def test_a_certificate_comes_by_cmp(door: RunningServer, port: int, tmp_path: Pa
         assert status == 200, text + door.process.tail() + (tmp_path / "pump" / "mock.log").read_text()
     (certificate,) = x509.load_pem_x509_certificates(pump.certificate.read_bytes())
     assert certificate == x509.load_pem_x509_certificate(made.read_bytes())
+    validate(pump, door.folder / "ca" / "cmp.pem")
     assert door.is_stored(certificate)
 
 

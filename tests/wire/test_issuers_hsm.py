@@ -22,7 +22,7 @@ from ca.names import DistinguishedName
 from server.clock import system_clock
 from tests.fakes.softhsm import PIN, make_token
 from tests.wire.devices import device, openssl
-from tests.wire.issuing import add_issuer, enroll, make_deployment
+from tests.wire.issuing import add_issuer, enroll, make_deployment, validate
 from tests.wire.running import COMMAND, REPOSITORY, require_program, run, serve
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def test_each_key_in_the_hsm_issues(server: RunningServer, tmp_path: Path, name:
     status, text = enroll(server, pump, name)
     assert status == 200, text
     own = server.folder / "ca" / f"{name}.pem"
-    openssl("verify", "-x509_strict", "-CAfile", server.root_pem, "-untrusted", own, pump.certificate)
+    validate(pump, server.root_pem, own)
     (certificate,) = x509.load_pem_x509_certificates(pump.certificate.read_bytes())
     certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(own.read_bytes()))
     assert server.is_stored(certificate)

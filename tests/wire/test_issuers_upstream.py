@@ -12,8 +12,8 @@ import pytest
 from cryptography import x509
 
 from ca.ceremony import generate_key
-from tests.wire.devices import device, dns_names, openssl
-from tests.wire.issuing import add_endpoint, add_issuer, enroll, make_ca, make_deployment
+from tests.wire.devices import device, dns_names
+from tests.wire.issuing import add_endpoint, add_issuer, enroll, make_ca, make_deployment, validate
 from tests.wire.running import serve
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def test_a_certificate_comes_from_the_other_server_and_is_on_record_in_both(
     status, text = enroll(door, pump, "up-auto")
     assert status == 200, text
     (certificate,) = x509.load_pem_x509_certificates(pump.certificate.read_bytes())
-    openssl("verify", "-x509_strict", "-CAfile", upstream.root_pem, "-untrusted", upstream.chain_pem, pump.certificate)
+    validate(pump, upstream.root_pem, upstream.chain_pem)
     assert issued_for(upstream, pump.name) == [certificate]
     assert issued_for(door, pump.name) == [certificate]
     shown = door.certwright("cert", "show", format(certificate.serial_number, "x")).stdout
@@ -160,7 +160,7 @@ def test_a_command_issues(door: RunningServer, tmp_path: Path) -> None:
     pump = device(tmp_path / "pump", "command-1.example")
     status, text = enroll(door, pump, "cmd")
     assert status == 200, text + door.process.tail()
-    openssl("verify", "-x509_strict", "-CAfile", door.folder / "ca" / "cmd.pem", pump.certificate)
+    validate(pump, door.folder / "ca" / "cmd.pem")
 
 
 def test_a_revocation_is_passed_on(door: RunningServer, tmp_path: Path) -> None:
