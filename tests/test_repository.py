@@ -67,6 +67,17 @@ def test_every_file_that_the_readme_links_is_there() -> None:
     assert [name for name in linked if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize(
+    "document", sorted(ROOT.glob("*/README.md")) + sorted(ROOT.glob("server/*/README.md")), ids=relative
+)
+def test_every_test_that_a_readme_names_is_there(document: Path) -> None:
+    text, files = document.read_text("utf-8"), sorted((ROOT / "tests").rglob("test_*.py"))
+    functions = set(re.findall(r"def (test_\w+)", "".join(file.read_text("utf-8") for file in files)))
+    assert set(re.findall(r"`(test_\w+)`", text)) <= functions
+    named = set(re.findall(r"`([\w/]*test_\w+\.py)`", text))
+    assert {name for name in named if not any(relative(file).endswith(name) for file in files)} == set()
+
+
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
 def test_a_lock_pins_by_hash_and_names_no_address(lock: Path) -> None:
     text = lock.read_text("utf-8")
