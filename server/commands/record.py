@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from server.store.lane import Work
 
 T = TypeVar("T")
+_ENDLESS = 10_000
+"""Columns of what is read by no person: wider than any row."""
 
 ConfigOption = Annotated[
     Path | None,
@@ -122,11 +124,21 @@ def print_json(value: object) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print one line a row, or as many as the width needs."""
+    """Print one line a row, for programs and wide terminals; what comes first can be copied whole from a narrow one."""
+    shown = [[text_of(value) for value in row] for row in rows]
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _ENDLESS
+    elif 3 * max((len(row[0]) for row in shown), default=0) > console.width:
+        for row in shown:
+            print_fields(dict(zip(headings, row, strict=True)))
+            console.print()
+        return
     table = Table(*headings, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(Text(text_of(value), overflow="fold") for value in row))
-    Console(highlight=False).print(table)
+    table.columns[0].no_wrap = True
+    for row in shown:
+        table.add_row(*(Text(value, overflow="fold") for value in row))
+    console.print(table)
 
 
 def print_fields(fields: Mapping[str, object]) -> None:

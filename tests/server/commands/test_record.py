@@ -12,7 +12,7 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from server.commands import cert, db, request
-from server.commands.record import text_of
+from server.commands.record import print_table, text_of
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem, Reason
 from server.store import Store, head_revision, upgrade
@@ -83,6 +83,26 @@ def run(*arguments: str, code: int = 0) -> Result:
 
 def as_json(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json").stdout)
+
+
+ROWS = [("6fa8402bde4599307d8ace9bda6e296ffcf39023", "CN=" + "a" * 60, ""), ("78d0", "CN=b", "2027-02-20")]
+
+
+def test_a_table_for_programs_has_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("serial", "subject", "not after"), ROWS)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["serial", *(row[0] for row in ROWS)]
+
+
+@pytest.mark.parametrize("width", ["80", "130"])
+def test_what_comes_first_is_whole_on_every_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_table(("serial", "subject", "not after"), ROWS)
+    shown = capsys.readouterr().out
+    assert all(row[0] in shown for row in ROWS)
+    assert shown.count("subject") == (2 if width == "80" else 1)  # each row under the other where it is narrow
 
 
 def test_certificates_are_listed(filled: dict[str, str]) -> None:
