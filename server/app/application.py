@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from server.clock import Clock
     from server.config import Config
     from server.scep.ra_renewal import RaRenewal
+    from server.scep.ra_watch import RaWatch
     from server.scep.superseded import Superseded
 
 _ROUND_SECONDS = 3600
@@ -188,7 +189,7 @@ class Application:
         await self.services.store.close()
 
 
-async def _again_and_again(one: RaRenewal | Superseded | Replaced | TlsRenewal) -> None:
+async def _again_and_again(one: RaRenewal | RaWatch | Superseded | Replaced | TlsRenewal) -> None:
     while True:
         await asyncio.sleep(_ROUND_SECONDS)
         await one.check()

@@ -27,6 +27,7 @@ from server.est import routes as est
 from server.scep import pages as scep_pages
 from server.scep import routes as scep
 from server.scep.ra_renewal import RaFolder, RaRenewal
+from server.scep.ra_watch import RaWatch
 from server.scep.superseded import Superseded
 from server.status.records import Scope
 
@@ -180,10 +181,12 @@ def _mount_scep(app: web.Application, services: Services) -> None:
         scep.mount(app, endpoints)
 
 
-def scep_rounds(services: Services) -> tuple[RaRenewal | Superseded, ...]:
+def scep_rounds(services: Services) -> tuple[RaRenewal | RaWatch | Superseded, ...]:
     """Return what SCEP endpoints look after once an hour."""
     reader = Reader(services.config)
-    found: list[RaRenewal | Superseded] = []
+    found: list[RaRenewal | RaWatch | Superseded] = [
+        RaWatch(name, services.material.ra_keys[name], services.clock) for name in services.config.endpoints.scep
+    ]
     for name, config in services.config.endpoints.scep.items():
         if config.revoke_renewed is not None:
             found.append(

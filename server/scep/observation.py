@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from ca import der
-from server.cms.algorithms import RSASSA_PSS, Digest, label_of
+from server.cms.algorithms import EC_PUBLIC_KEY, RSA_ENCRYPTION, RSASSA_PSS, Digest, label_of
 
 if TYPE_CHECKING:
     from ca.csr import Csr
@@ -28,6 +28,13 @@ _MOST = 40
 _MICROMDM = b"SCEP SIGNER".hex()
 _STRING_TYPES = {0x0C: "UTF8String", 0x13: "PrintableString", 0x14: "T61String", 0x16: "IA5String", 0x1E: "BMPString"}
 _DIGESTS = {digest.oid: digest.label for digest in Digest}
+_SIGNATURES = {
+    RSA_ENCRYPTION: "RSA",
+    RSASSA_PSS: "PSS",
+    EC_PUBLIC_KEY: "ECDSA",
+    **{digest.rsa_oid: f"RSA with {digest.label}" for digest in Digest},
+    **{digest.ecdsa_oid: f"ECDSA with {digest.label}" for digest in Digest if digest.ecdsa_oid},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ def observe(message: PkiMessage, carrier: Carrier, sealed: Sealed | None, csr: C
         "method": carrier.method,
         "agent": _printable(carrier.agent),
         "digest": _DIGESTS.get(signer.digest_algorithm.oid, label_of(signer.digest_algorithm.oid)),
-        "signature": "PSS" if signer.signature_algorithm.oid == RSASSA_PSS else signer.signature_algorithm.oid,
+        "signature": _SIGNATURES.get(signer.signature_algorithm.oid, signer.signature_algorithm.oid),
         "attributes": list(signer.attributes)[:_MOST],
         "sorted": _is_sorted(signer.attribute_set),
         "transaction_form": _form(message.transaction),
@@ -145,6 +152,8 @@ def _form(transaction: str) -> str:
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():  # nearly every one is
+        return text[:_LONGEST]
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_LONGEST])
 
 

@@ -82,13 +82,6 @@ def test_what_is_missing_is_told_with_its_place(tmp_path: Path, way: str, why: s
     assert "server.yaml:" in str(caught.value)
 
 
-def test_an_ra_in_an_hsm_is_not_renewed_in_files() -> None:
-    hsm = {"module": "m", "token": "t", "pin": {"file": "p"}, "key": "k"}
-    settings = {"profiles": ("p",), "ra": {"certificate": "c", "hsm": hsm}}
-    with pytest.raises(ValueError, match="HSM"):
-        ScepEndpointConfig.model_validate({**settings, "ra_renewal": {"profile": "p", "folder": "f"}})
-
-
 def test_the_files_of_authorisation_are_known_to_the_doctor() -> None:
     ra = {"certificate": "c", "key": "k"}
     intune = {"tenant": "t.example", "client_id": "c", "client_secret": {"file": "f"}}
