@@ -70,11 +70,12 @@ def stated(spki: bytes, signer_key: SigningKey, signer: x509.Certificate, *, cer
     whose = der.sequence(signer.issuer.public_bytes(), der.integer(signer.serial_number))
     along = (signer.public_bytes(Encoding.DER),) if certificate else ()
     statement = attribute(STATEMENT_OF_POSSESSION, der.sequence(whose, *along))
+    asked: tuple[bytes, ...]
     try:
         san = signer.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         asked = (extensions(extension("2.5.29.17", san.public_bytes())),)
     except x509.ExtensionNotFound:
-        asked: tuple[bytes, ...] = ()
+        asked = ()
     subject, algorithm = signer.subject.public_bytes(), IssuerProfile.of(signer).algorithm
     info = der.sequence(b"\x02\x01\x00", subject, spki, der.tlv(0xA0, statement, *asked))
     return der.sequence(info, algorithm, der.bit_string(sign_with(signer_key)(info)))
