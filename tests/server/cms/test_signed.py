@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ca import der
 from server.cms.algorithms import RSASSA_PSS, AlgorithmIdentifier, Digest, MalformedCms, UnsupportedAlgorithm
 from server.cms.certificates import DATA, SIGNED_DATA, content_info
-from server.cms.signed import BadSignature, load_signer_key, read_signed, verify
+from server.cms.signed import BadSignature, load_signer_key, read_signed, verify, verify_unsigned
 from server.cms.signing import attribute, signed_attributes, write_signed
 from tests.server.scep.device import (
     CONTENT_TYPE,
@@ -336,3 +336,18 @@ def test_a_message_that_is_cut_off_is_malformed(length: int) -> None:
         return
     with pytest.raises(MalformedCms):
         read_signed(GOOD[:length])
+
+
+# --- messages that nobody signed (RFC 5272 appendix C.1) ----------------------------------------------------------
+
+
+def test_a_message_that_nobody_signed_has_a_digest_in_place_of_the_signature() -> None:
+    attributes = signed_attributes([], b"content", Digest.SHA256)
+    unsigned = write_signed(b"content", attributes, Digest.SHA256.digest(attributes), Digest.SHA256, bag(CERTIFICATE))
+    verify_unsigned(read_signed(unsigned))
+    other = write_signed(b"content", attributes, b"x" * 32, Digest.SHA256, bag(CERTIFICATE))
+    with pytest.raises(BadSignature, match="in place of a signature"):
+        verify_unsigned(read_signed(other))
+    changed = write_signed(b"another", attributes, Digest.SHA256.digest(attributes), Digest.SHA256, bag(CERTIFICATE))
+    with pytest.raises(BadSignature, match="does not match the content"):
+        verify_unsigned(read_signed(changed))

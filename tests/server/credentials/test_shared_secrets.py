@@ -1,0 +1,132 @@
+"""Shared secrets, which are proven and never shown, and the secrets with which certificates are revoked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from policies.request import EndpointName
+from server.credentials import Authenticators, Credentials, Sealer
+from server.outcome import Problem, Reason
+from server.store import Store, StoreUnavailable, upgrade
+from server.store.credentials import CredentialKind
+from tests.fakes.credential import EST, credential, keep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from server.store.credentials import StoredCredential
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+CLOSED = EndpointName.parse("est/closed")
+SEALER = Sealer(b"s" * 32)
+HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+SERIAL = 0xABC
+
+
+class _NoStore:
+    async def read(self, work: object) -> object:
+        raise StoreUnavailable("gone")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
+    upgrade(url)
+    store = await Store.open(url)
+    yield store
+    await store.close()
+
+
+def judge(store: object) -> Credentials:
+    return Credentials(
+        store=store,  # type: ignore[arg-type] # or one that fails
+        endpoints={
+            EST: Authenticators({}, None, frozenset(), sealer=SEALER),
+            CLOSED: Authenticators({}, None, frozenset()),
+        },
+        issuers={},
+        clock=lambda: NOW,
+        seconds=lambda: 0.0,
+        key=b"k" * 32,
+    )
+
+
+def shared(identifier: str, secret: bytes, sealer: Sealer = SEALER, **fields: Any) -> StoredCredential:
+    kind, sealed = CredentialKind.CMC_SECRET, sealer.seal(secret, identifier)
+    return credential(None, id=identifier, kind=kind, username="pump", sealed=sealed, **fields)
+
+
+async def prove(store: object, secret: bytes, *, endpoint: EndpointName = EST, username: str = "pump") -> object:
+    return await judge(store).shared_secret(endpoint, username, lambda known: known == secret)
+
+
+def reason(found: object) -> Reason:
+    assert isinstance(found, Problem), found
+    return found.reason
+
+
+async def test_of_several_secrets_of_one_name_that_counts_which_was_proven(store: Store) -> None:
+    another_key = shared("c", b"third", Sealer(b"x" * 32))
+    await keep(store, shared("a", b"first", uses_left=0), shared("b", b"second", device="pump-1"), another_key)
+    found = await prove(store, b"second")
+    assert isinstance(found, tuple)
+    redeemable, secret = found
+    assert (redeemable.id, redeemable.username, redeemable.device, secret) == ("b", "pump", "pump-1", b"second")
+    for wrong in (b"first", b"third", b"fourth"):  # used up; sealed under another key; none of them
+        assert reason(await prove(store, wrong)) is Reason.BAD_CREDENTIALS
+
+
+@pytest.mark.parametrize("fields", [{"expires_at": NOW}, {"revoked_at": NOW - timedelta(days=1)}])
+async def test_a_secret_that_is_over_proves_nothing(store: Store, fields: dict[str, Any]) -> None:
+    await keep(store, shared("a", b"first", **fields))
+    found = await prove(store, b"first")
+    assert reason(found) is Reason.BAD_CREDENTIALS
+    assert isinstance(found, Problem)
+    assert "credential a is" in found.detail
+
+
+async def test_a_secret_that_was_just_used_still_names_its_holder(store: Store) -> None:
+    await keep(store, shared("a", b"first", uses_left=0, spent_at=NOW - timedelta(hours=1)))
+    assert isinstance(await prove(store, b"first"), tuple)
+
+
+async def test_another_name_and_an_endpoint_without_a_key_prove_nothing(store: Store) -> None:
+    await keep(store, shared("a", b"first"), shared("b", b"first", endpoint=CLOSED))
+    assert reason(await prove(store, b"first", username="valve")) is Reason.BAD_CREDENTIALS
+    assert reason(await prove(store, b"first", endpoint=CLOSED)) is Reason.BAD_CREDENTIALS
+
+
+async def test_who_guesses_must_wait_even_with_a_right_proof(store: Store) -> None:
+    await keep(store, shared("a", b"first"))
+    credentials = judge(store)
+    for _ in range(10):
+        await credentials.shared_secret(EST, "pump", lambda _: False, address="192.0.2.1")
+    found = await credentials.shared_secret(EST, "pump", lambda _: True, address="192.0.2.1")
+    assert reason(found) is Reason.RATE_LIMITED
+    assert isinstance(await credentials.shared_secret(EST, "pump", lambda _: True, address="192.0.2.2"), tuple)
+
+
+async def test_a_certificate_is_revoked_with_its_own_secret_alone(store: Store) -> None:
+    kind, kept = CredentialKind.REVOCATION, HASHER.hash("when all is lost")
+    withdrawn = credential(None, kind=kind, argon2=kept, serial=2, revoked_at=NOW)
+    await keep(store, credential(None, kind=kind, argon2=kept, serial=SERIAL), withdrawn)
+    credentials = judge(store)
+    assert await credentials.revocation_challenge(EST, SERIAL, "when all is lost") is None
+    for serial, secret in ((SERIAL, "wrong"), (1, "when all is lost"), (2, "when all is lost"), (1, "")):
+        assert reason(await credentials.revocation_challenge(EST, serial, secret)) is Reason.BAD_CREDENTIALS
+    credentials.close()
+
+
+async def test_a_store_that_fails_is_a_temporary_problem() -> None:
+    credentials = judge(_NoStore())
+    for found in (
+        await credentials.shared_secret(EST, "pump", lambda _: True),
+        await credentials.revocation_challenge(EST, SERIAL, "x"),
+        await credentials.issued_for(EST, SERIAL),
+    ):
+        assert reason(found) is Reason.STORE_UNAVAILABLE
