@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import io
 import json
+import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ import structlog
 from ca.names import DnsName
 from policies.document import DocumentErrors
 from policies.request import Facts, Kind, LookupAnswer, requester_name
+from server.app.directory import Directory, DirectoryError
 from server.store import StoreUnavailable, holdings
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from server.app.live_policies import LivePolicies
     from server.app.secret_sources import Reader
     from server.config import Config
+    from server.config.lookups import LdapSource as LdapSettings
     from server.config.lookups import LookupSource
     from server.store import Store
 
@@ -142,6 +145,24 @@ class HttpSource:
             await self._session.close()
 
 
+class LdapSource:
+    """Answers from a directory."""
+
+    def __init__(self, directory: Directory, timeout: float) -> None:
+        self._directory = directory
+        self._timeout = timeout
+
+    async def find(self, key: str) -> Values | None:
+        """Search for the one entry."""
+        try:
+            return await self._directory.find(key, self._timeout)
+        except DirectoryError as error:
+            raise LookupFailed(f"{self._directory.url}: {error}") from error
+
+    async def close(self) -> None:
+        """Nothing stays open."""
+
+
 def _values(answer: bytes) -> Values:
     if len(answer) > _ANSWER_LIMIT:
         raise LookupFailed("the answer is too long")
@@ -207,7 +228,8 @@ def load_sources(config: Config, reader: Reader, clock: Callable[[], float]) -> 
         except LookupFailed as error:
             problems.append(config.problem(here, str(error)))
         else:
-            seconds = 0.0 if settings.http is None else settings.cache.total_seconds()
+            local = settings.http is None and settings.ldap is None
+            seconds = 0.0 if local else settings.cache.total_seconds()
             sources[name] = Remembering(name, source, seconds, clock)
     if problems:
         raise DocumentErrors(problems)
@@ -221,9 +243,34 @@ def _source(here: tuple[str, ...], settings: LookupSource, reader: Reader) -> So
         file = CsvSource(settings.csv)
         file.refresh()
         return file
+    if settings.ldap is not None:
+        return LdapSource(_directory((*here, "ldap"), settings.ldap, reader), settings.timeout_seconds)
     if settings.http is None or settings.secret is None:
         raise LookupFailed("nothing to look up in")
     return HttpSource(settings.http, reader.secret((*here, "secret"), settings.secret), settings.timeout_seconds)
+
+
+def _directory(here: tuple[str, ...], settings: LdapSettings, reader: Reader) -> Directory:
+    password = b"" if settings.password is None else reader.secret((*here, "password"), settings.password)
+    tls = None
+    if settings.start_tls or settings.url.startswith("ldaps:"):
+        trust = settings.trust
+        pem = None if trust is None else reader.file((*here, "trust"), trust).decode("ascii", "replace")
+        try:
+            tls = ssl.create_default_context(cadata=pem)
+        except ssl.SSLError as error:
+            raise LookupFailed(f"{trust} holds no PEM certificates") from error
+    return Directory(
+        url=settings.url,
+        base=settings.base,
+        attribute=settings.attribute,
+        fields=settings.fields,
+        object_class=settings.object_class,
+        user=settings.user or "",
+        password=password,
+        tls=tls,
+        start_tls=settings.start_tls,
+    )
 
 
 class Gatherer:

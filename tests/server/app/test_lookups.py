@@ -20,16 +20,19 @@ from policies.profile import parse_profiles
 from policies.profile_set import ProfileSet
 from policies.request import NO_FACTS, Facts, Kind, Requester
 from server.app import load_material
+from server.app.directory import Directory
 from server.app.live_policies import LivePolicies
 from server.app.lookups import (
     SIGNATURE,
     CsvSource,
     Gatherer,
     HttpSource,
+    LdapSource,
     LookupFailed,
     Remembering,
     TableSource,
 )
+from server.bench.process import free_ports
 from server.config import load_config
 from server.store import Store, StoreUnavailable, upgrade
 from server.store.certificates import list_certificates, renewed_from
@@ -326,6 +329,30 @@ def test_sources_that_can_not_be_read_are_told_at_start(folder: Path) -> None:
     assert len(caught.value.problems) == 2
 
 
+def test_a_directory_is_made_of_the_configuration(folder: Path) -> None:
+    path = folder / "server.yaml"
+    (folder / "word").write_text("word\n")
+    ldap = "url: 'ldaps://x.example', base: dc=x, fields: [mail], user: cn=x, password: {file: word}"
+    path.write_text(path.read_text() + f"\nlookups: {{people: {{ldap: {{{ldap}, trust: root.pem}}}}}}\n")
+    source = load_material(load_config(path)).lookups["people"]._source
+    assert isinstance(source, LdapSource)
+    made = source._directory
+    assert (made.url, made.attribute, made.user, made.password) == ("ldaps://x.example", "uid", "cn=x", b"word")
+    assert made.tls is not None
+    assert "word" not in repr(made)
+    path.write_text(path.read_text().replace("trust: root.pem", "trust: word"))
+    with pytest.raises(DocumentErrors, match="holds no PEM certificates"):
+        load_material(load_config(path))
+
+
+async def test_a_directory_that_does_not_answer_is_an_error() -> None:
+    (port,) = free_ports(1)
+    source = LdapSource(Directory(f"ldap://127.0.0.1:{port}", "dc=x", "uid", ("mail",)), 60)
+    with pytest.raises(LookupFailed, match="Connect"):
+        await source.find("a")
+    await source.close()
+
+
 def test_a_look_up_in_a_source_that_there_is_not_is_told(folder: Path) -> None:
     path, policy = folder / "server.yaml", folder / "policies" / "network-device.yaml"
     path.write_text(path.read_text() + "\nlookups: {devices: {table: {}}}\n")
@@ -341,6 +368,12 @@ def test_a_look_up_in_a_source_that_there_is_not_is_told(folder: Path) -> None:
         ("{table: {}, csv: x}", "exactly one of"),
         ("{http: 'https://x.example'}", "needs secret"),
         ("{http: 'http://x.example', secret: {file: x}}", "only on this machine"),
+        ("{ldap: {url: 'ldap://x.example', base: dc=x, fields: [mail]}}", "only on this machine"),
+        ("{ldap: {url: 'https://x.example', base: dc=x, fields: [mail]}}", "url is written"),
+        ("{ldap: {url: 'ldaps://x.example', base: dc=x, fields: [mail], start_tls: true}}", "from the first octet"),
+        ("{ldap: {url: 'ldaps://x.example', base: dc=x, fields: [mail], user: cn=x}}", "go together"),
+        ("{ldap: {url: 'ldaps://x.example', base: dc=x, fields: ['a b']}}", "no name of an attribute"),
+        ("{ldap: {url: 'ldaps://x.example', base: dc=x, fields: []}}", "at least 1"),
     ],
 )
 def test_a_slip_in_a_source_is_told(folder: Path, source: str, message: str) -> None:
