@@ -111,6 +111,7 @@ class ScepEndpointConfig(Profiled):
         by_hand: whether requests without any challenge may wait for a person: their profile says `approval: manual`.
         most_pending: how many requests may wait for a person at once.
         most_pending_of_address: how many of them may come from one address.
+        most_per_minute_of_address: how many messages may come from one address to each process; None: any number.
         devices: a YAML file with the only devices that may enroll first.
         renewal: whether a certificate that this endpoint issued may sign a renewal.
         renewal_grace: how long after its end a certificate may still be renewed.
@@ -139,6 +140,7 @@ class ScepEndpointConfig(Profiled):
     by_hand: bool = False
     most_pending: Annotated[int, Field(ge=1)] = 1000
     most_pending_of_address: Annotated[int, Field(ge=1)] = 100
+    most_per_minute_of_address: Annotated[int, Field(ge=1)] | None = None
     devices: Path | None = None
     renewal: bool = True
     renewal_grace: Duration = Field(default="0d", validate_default=True)

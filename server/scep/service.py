@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 from ca.csr import MalformedCsr, parse_csr, without_challenge
@@ -43,6 +44,7 @@ from server.scep.problems import (
     describe_signer,
     unsupported_type,
 )
+from server.scep.rate import Rate
 from server.scep.records import find_candidates
 from server.scep.replies import Replies, refusal_notes
 from server.scep.signers import Signers
@@ -101,6 +103,7 @@ class ScepEndpoint:
         nonce: returns 16 fresh octets for a senderNonce.
         random: returns that many octets for content keys and initialisation vectors.
         current_crl: gives the revocation list for GetCRL; None: there are none.
+        seconds: a monotonic clock.
     """
 
     def __init__(
@@ -119,11 +122,14 @@ class ScepEndpoint:
         nonce: Callable[[], bytes],
         random: Callable[[int], bytes] = secrets.token_bytes,
         current_crl: CurrentCrl | None = None,
+        seconds: Callable[[], float] = monotonic,
     ) -> None:
         self.name = EndpointName(Protocol.SCEP, label)
         self._config = config
         algorithms = accepted(config.compatibility, config.switches.model_dump())
         self._accepted = replace(algorithms, ec_requesters=config.takes_ec_requesters())
+        most = config.most_per_minute_of_address
+        self._rate = None if most is None else Rate(most, seconds)
         self._pending = PendingLimits(config.most_pending, config.most_pending_of_address)
         self._store = store
         self._enrollment = enrollment
@@ -176,6 +182,9 @@ class ScepEndpoint:
             address: the peer's IP address, for the record.
             carrier: how it came.
         """
+        wait = 0 if self._rate is None else self._rate.wait(address)
+        if wait:
+            return Answer(429, TEXT, b"too many messages from this address\n", wait, {"outcome": "rate-limited"})
         try:
             message = read_pki_message(data)
         except Malformed as error:

@@ -12,7 +12,7 @@ from policies.request import EndpointName
 from server.app.scep import authorizers, load_secrets
 from server.app.secret_sources import Reader
 from server.config import ScepEndpointConfig, load_config
-from server.scep.authorization import Challenges, DeviceList, Intune, Webhook
+from server.scep.authorization import ByHand, Challenges, DeviceList, Intune, Webhook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,8 @@ def wired(folder: Path, way: str) -> list[type]:
         ("{challenge: {one_time: true}, devices: devices.yaml}", [DeviceList, Challenges]),
         ('webhook: {url: "https://ra.example/hook", secret: {file: secret}}', [Webhook]),
         ("intune: {tenant: t.example, client_id: c, client_secret: {file: secret}}", [Intune]),
+        ("by_hand: true", [ByHand]),
+        ("challenge: {one_time: true}\n    by_hand: true", [Challenges, ByHand]),
         ("renewal: true", []),
     ],
     ids=str,
