@@ -23,6 +23,7 @@ class PeerIdentity:
         tls_version: ``TLSv1.2`` or ``TLSv1.3``, None without TLS.
         binding: the channel binding's bytes, None when the connection has none that is safe.
         binding_type: ``tls-unique`` (RFC 5929, TLS 1.2 with Extended Master Secret) or ``tls-exporter`` (RFC 9266).
+        cipher_bits: the strength of the connection's cipher, None where it is not known.
         resumed: whether the handshake resumed an earlier session.
         source: which provider says so: ``tls``, or ``none`` for plain HTTP.
         unreadable: whether a certificate was presented that can't be read: it must be refused, not overlooked.
@@ -36,6 +37,7 @@ class PeerIdentity:
     resumed: bool = False
     source: str = "none"
     unreadable: bool = False
+    cipher_bits: int | None = None
 
 
 NO_PEER = PeerIdentity()

@@ -32,7 +32,7 @@ from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
 from server.status.own import KeptKey
-from server.tls import TlsConfigurationError
+from server.tls import TlsConfigurationError, prefer_strongest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -235,7 +235,10 @@ class _Loader:
             pems = self._read((*here, "certificate"), https.certificate), self._read((*here, "key"), https.key)
             passphrase = self._passphrase(here, https.passphrase_file) or None
             served = Served.of(*pems, passphrase, (str(https.certificate), str(https.key)))
-            return served if folder is None else folder.newest(served)
+            served = served if folder is None else folder.newest(served)
+            if any(each.serverkeygen is not None for each in self._config.endpoints.est.values()):
+                prefer_strongest(served.context)
+            return served
 
         files = [https.certificate, https.key, *([folder.folder] if folder is not None else [])]
         return LiveTls(load, lambda: stamps(files))

@@ -35,6 +35,8 @@ _OURS = frozenset({CAPABILITIES, DECRYPT_KEY, ASYMMETRIC_DECRYPT_KEY})
 _CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
 _OAEP = KeyTransport((Digest.SHA256, Digest.SHA256))
 _LONGEST_IDENTIFIER = 255
+_RSA_STRENGTHS = ((3072, 128), (7680, 192))
+_STRENGTHS = {"P-384": 192, "P-521": 256, "ml-dsa-65": 192, "ml-dsa-87": 256, "ml-kem-768": 192, "ml-kem-1024": 256}
 _AT_ONCE = 2
 """RSA keys cost much; who waits for one more must not keep others from their processors."""
 
@@ -215,16 +217,30 @@ class KeyGenerator:
         return KeyPart(sealed, encrypted=True)
 
 
+def strength(shape: KeyShape) -> int:
+    """Return the bits of security of a key (NIST SP 800-57 part 1, table 2; of ML-DSA and ML-KEM their categories)."""
+    if shape.kind == "rsa":
+        return next((bits for size, bits in _RSA_STRENGTHS if shape.bits <= size), 256)
+    return _STRENGTHS.get(shape.curve or shape.kind, 128)
+
+
 class NewKey:
     """The key of one request: what is asked of it, then the key itself, until the reply is written."""
 
     def __init__(
-        self, generator: KeyGenerator, shape: KeyShape, leaf: x509.Certificate | None, *, direct: bool
+        self,
+        generator: KeyGenerator,
+        shape: KeyShape,
+        leaf: x509.Certificate | None,
+        *,
+        direct: bool,
+        cipher_bits: int | None = None,
     ) -> None:
         self._generator = generator
         self._shape = shape
         self._leaf = leaf
         self._direct = direct
+        self._cipher_bits = cipher_bits
         self._recipient: Recipient | None = None
         self._capabilities: frozenset[str] = frozenset()
         self._key: PrivateKey | None = None
@@ -234,6 +250,12 @@ class NewKey:
         csr = codec.decode_keyless(body, self._generator.stand_in)
         wanted = read_protection(csr)
         self._recipient = self._generator.recipient(wanted, self._leaf, direct=self._direct)
+        if self._recipient is None and self._cipher_bits is not None and self._cipher_bits < strength(self._shape):
+            raise Malformed(
+                Reason.POLICY,
+                "The cipher of this TLS connection is weaker than the key that would go over it (RFC 7030 section "
+                "4.4): offer one of 256 bits, or name a key to encrypt to.",
+            )
         if wanted is not None:
             self._capabilities = wanted.capabilities
             _cipher(self._capabilities)  # before a key is made and a certificate issued for nothing

@@ -130,7 +130,8 @@ class _Service:
             return None
         shape = self._endpoint.config.key_of_server(expected.key)
         identity = peer(request)
-        return NewKey(generator, shape, identity.leaf, direct=identity.source == "tls")
+        direct = identity.source == "tls"
+        return NewKey(generator, shape, identity.leaf, direct=direct, cipher_bits=identity.cipher_bits)
 
     async def enroll(self, request: web.Request, operation: Operation) -> Reply:
         """Answer simpleenroll, simplereenroll (section 4.2) or serverkeygen (section 4.4)."""

@@ -6,7 +6,14 @@ judgement to the application, which can answer in HTTP and leave a record.
 """
 
 from server.tls.connection import TlsConnection, TlsSettings
-from server.tls.context import TlsConfigurationError, make_context
+from server.tls.context import TlsConfigurationError, make_context, prefer_strongest
 from server.tls.limit import ConnectionLimit
 
-__all__ = ["ConnectionLimit", "TlsConfigurationError", "TlsConnection", "TlsSettings", "make_context"]
+__all__ = [
+    "ConnectionLimit",
+    "TlsConfigurationError",
+    "TlsConnection",
+    "TlsSettings",
+    "make_context",
+    "prefer_strongest",
+]

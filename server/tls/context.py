@@ -18,6 +18,10 @@ CIPHERS_OF_TLS_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA2
 """AES-128 first: its handshake takes an eighth less of the server's time than that with SHA-384."""
 
 
+_STRONGEST_OF_TLS_1_2 = b"ECDHE+AES256+AESGCM:ECDHE+CHACHA20:ECDHE+AES128+AESGCM"
+_STRONGEST_OF_TLS_1_3 = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
+
+
 class TlsConfigurationError(Exception):
     """The certificate and key can't serve; the text is for administrators."""
 
@@ -54,6 +58,12 @@ def make_context(chain: Sequence[x509.Certificate], key: rsa.RSAPrivateKey | ec.
     except (SSL.Error, IndexError, TypeError) as error:
         raise TlsConfigurationError("the private key does not belong to the certificate") from error
     return context
+
+
+def prefer_strongest(context: SSL.Context) -> None:
+    """Put ciphers of 256 bits first, for a listener that sends private keys (RFC 7030 section 4.4)."""
+    context.set_cipher_list(_STRONGEST_OF_TLS_1_2)
+    context.set_tls13_ciphersuites(_STRONGEST_OF_TLS_1_3)
 
 
 def _take_any(_connection: SSL.Connection, _certificate: X509, _error: int, _depth: int, _ok: int) -> bool:

@@ -36,6 +36,7 @@ def identity_of(connection: SSL.Connection) -> PeerIdentity:
         binding_type=binding_type,
         source="tls",
         unreadable=presented is None,
+        cipher_bits=connection.get_cipher_bits(),
     )
 
 

@@ -71,8 +71,12 @@ def csr(
 class Device:
     """One TLS connection, blocking; to be used in threads."""
 
-    def __init__(self, port: int, holder: Holder | None = None, *, tls: int = SSL.TLS1_3_VERSION) -> None:
+    def __init__(
+        self, port: int, holder: Holder | None = None, *, tls: int = SSL.TLS1_3_VERSION, ciphers: bytes | None = None
+    ) -> None:
         context = SSL.Context(SSL.TLS_METHOD)
+        if ciphers is not None:
+            context.set_cipher_list(ciphers)
         context.set_min_proto_version(tls)
         context.set_max_proto_version(tls)
         if holder is not None and holder.chain:

@@ -36,7 +36,7 @@ from server.est.messages import Malformed
 from server.store.requests import list_requests
 from server.store.tables import requests
 from tests.fakes.credential import credential, keep, kept
-from tests.server.est.lab import Holder, csr, lab
+from tests.server.est.lab import Device, Holder, csr, lab
 from tests.wire.running import require_program
 
 if TYPE_CHECKING:
@@ -285,6 +285,42 @@ async def test_who_is_nobody_or_asks_for_what_is_forbidden_is_refused_as_ever(fo
     assert refused.status == 403
 
 
+@pytest.mark.parametrize(
+    ("key", "ciphers", "status"),
+    [
+        ("ec:P-384", b"ECDHE+AESGCM", 200),
+        ("ec:P-384", b"ECDHE+AES128+AESGCM", 403),
+        ("ec:P-256", b"ECDHE+AES128+AESGCM", 200),
+    ],
+)
+async def test_a_key_does_not_leave_over_a_weaker_cipher(folder: Path, key: str, ciphers: bytes, status: int) -> None:
+    async with lab(folder, ENDPOINT.format(more=f'key: "{key}"')) as running:
+        await keep(running.application.services.store, credential("otp", username="pump"))
+
+        def work() -> Answer:
+            with Device(running.ports["https"], tls=SSL.TLS1_2_VERSION, ciphers=ciphers) as device:
+                return device.post("serverkeygen", request(), basic=("pump", "otp"))
+
+        answer = await asyncio.to_thread(work)
+    assert answer.status == status
+    assert (b"weaker than the key" in answer.body) == (status == 403)
+
+
+@pytest.mark.parametrize(
+    ("shape", "bits"),
+    [
+        (KeyShape("rsa", 3072), 128),
+        (KeyShape("rsa", 4096), 192),
+        (KeyShape("rsa", 8192), 256),
+        (KeyShape("ec", 521, "P-521"), 256),
+        (KeyShape("ed25519", 256), 128),
+        (KeyShape("ml-dsa-65", 0), 192),
+    ],
+)
+def test_a_key_has_a_strength(shape: KeyShape, bits: int) -> None:
+    assert keygen.strength(shape) == bits
+
+
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +328,8 @@ async def test_who_is_nobody_or_asks_for_what_is_forbidden_is_refused_as_ever(fo
 def test_post_quantum_keys_are_made_and_can_be_handed_out(kind: str) -> None:
     key = keygen._generate(KeyShape(kind, POST_QUANTUM[kind][1]))
     assert key_shape(key.public_key()).kind == kind
-    assert load_der_private_key(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), None)
+    octets = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    assert load_der_private_key(octets, None).public_key() == key.public_key()
 
 
 def test_the_requests_own_key_may_be_anything() -> None:

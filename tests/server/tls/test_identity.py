@@ -41,6 +41,7 @@ def test_both_ends_have_the_same_exporter_in_tls_1_3(server_holder: Holder) -> N
     assert identity.binding_type == "tls-exporter"
     assert identity.binding == client.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
     assert (identity.leaf, identity.presented, identity.unreadable, identity.source) == (None, (), False, "tls")
+    assert identity.cipher_bits == 128
 
 
 def test_there_is_no_binding_without_extended_master_secret(server_holder: Holder) -> None:
