@@ -137,7 +137,8 @@ class _Loader:
         }
         lookups = self._attempt(("lookups",), load_sources, config, self._reader, monotonic)
         for name, endpoint in config.endpoints.est.items():
-            self._attempt(("endpoints", str(name), "fullcmc"), responder, name, config)
+            if tls is not None or https is None:  # else that is what is wrong
+                self._attempt(("endpoints", str(name), "fullcmc"), responder, name, config, tls)
             issuer = issuers.get(endpoint.issuer or next(iter(config.issuers)))
             if issuer is not None and tls is not None:
                 here = ("endpoints", str(name))

@@ -124,7 +124,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             expected=expected_at(name, services.config, services.material.policies),
             links=load_trust(name, services.config, Reader(services.config), services.chain(config.issuer)()),
             newest_crl=services.newest_crl(config.issuer),
-            responder=responder(name, services.config),
+            responder=responder(name, services.config, services.material.tls),
             peers=Peers(config.eecerts, services.store, services.clock) if config.eecerts else None,
             generator=key_generator(
                 name, services.config, services.material.tls_chain, services.material.policies.select

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from policies.document import DocumentErrors
 from server.app import bind_listeners
-from server.app.cmc import responder
+from server.app.cmc import read_signer
 from server.store import current_revision, head_revision
 from server.store.database import database_file
 
@@ -127,9 +127,9 @@ def check_certificates(config: Config, material: Material, now: datetime) -> Ite
         for ra in keys.live():
             yield _validity(f"RA of {endpoint}", ra.certificate, now, _SOON, "make a new RA certificate")
     for endpoint, est in config.endpoints.est.items():
-        signer = responder(endpoint, config) if est.fullcmc is not None and est.fullcmc.signer is not None else None
-        if signer is not None:
-            certificate = x509.load_der_x509_certificate(signer.chain[0].der)
+        if est.fullcmc is not None and est.fullcmc.signer is not None:
+            _, chain = read_signer(est.fullcmc.signer, ("endpoints", str(endpoint), "fullcmc", "signer"), config)
+            certificate = x509.load_der_x509_certificate(chain[0].der)
             yield _validity(f"CMC signer of {endpoint}", certificate, now, _SOON, "make a new CMC certificate")
     for certificate in material.tls_chain:
         yield _validity(

@@ -11,7 +11,7 @@ from server.est.cmc.codec import encode_response
 from server.est.cmc.messages import PKI_RESPONSE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from server.cms.certificates import BagCertificate
     from server.cms.signing import SigningKey
@@ -23,17 +23,16 @@ class Responder:
     """What responses are signed with.
 
     Attributes:
-        key: the key.
-        chain: its certificate and those above it.
+        signer: returns the key, and its certificate with those above it; another pair when they were renewed.
         nonce: makes our nonce of a response.
     """
 
-    key: SigningKey
-    chain: tuple[BagCertificate, ...]
+    signer: Callable[[], tuple[SigningKey, Sequence[BagCertificate]]]
     nonce: Callable[[], bytes]
 
     def seal(self, response: PkiResponse) -> bytes:
         """Return the DER of the response in its ContentInfo, with the certificates that were issued in its bag."""
         content = encode_response(replace(response, sender_nonce=self.nonce()))
-        signed = sign_content(PKI_RESPONSE, content, self.key, self.chain, response.certificates)
+        key, chain = self.signer()
+        signed = sign_content(PKI_RESPONSE, content, key, chain, response.certificates)
         return content_info(SIGNED_DATA, signed)

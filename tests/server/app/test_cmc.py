@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from ca import ceremony
 from ca.names import DistinguishedName
@@ -53,22 +53,42 @@ def problem(config: Config) -> str:
 
 
 def test_without_the_section_there_is_none(folder: Path) -> None:
-    assert responder(EST, load_config(folder / "server.yaml")) is None
+    assert responder(EST, load_config(folder / "server.yaml"), None) is None
 
 
 def test_the_key_of_the_https_listener_signs_where_no_other_is_named(folder: Path) -> None:
-    found = responder(EST, configured(folder, "{}"))
+    config = configured(folder, "{}")
+    tls = load_material(config).tls
+    found = responder(EST, config, tls)
     assert found is not None
-    assert len(found.chain) == 2
+    assert tls is not None
+    assert found.signer()[0] is tls.served.key
+    assert len(found.signer()[1]) == 2
     assert found.nonce() != found.nonce()
+
+
+async def test_when_the_listeners_pair_is_renewed_the_new_one_signs(signing: Path) -> None:
+    config = configured(signing, "{}")
+    tls = load_material(config).tls
+    found = responder(EST, config, tls)
+    assert found is not None
+    assert tls is not None
+    before = found.signer()[1][0].der
+    key = load_pem_private_key((signing / "cmc" / "cmc.key").read_bytes(), b"open")
+    (signing / "tls" / "server.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (signing / "tls" / "server.pem").write_bytes((signing / "cmc" / "cmc.pem").read_bytes())
+    assert await tls.reload()
+    key, (certificate,) = found.signer()
+    assert certificate.der != before
+    assert key is tls.served.key
 
 
 def test_a_signer_of_its_own_signs(signing: Path) -> None:
     config = configured(signing, SIGNER)
     load_material(config)
-    found = responder(EST, config)
+    found = responder(EST, config, None)
     assert found is not None
-    assert len(found.chain) == 1
+    assert len(found.signer()[1]) == 1
 
 
 @pytest.mark.parametrize(
@@ -99,7 +119,7 @@ def test_without_an_https_listener_it_needs_a_signer(signing: Path) -> None:
     config = configured(signing, "{}")
     bare = config.model_copy(update={"listeners": config.listeners.model_copy(update={"https": None})})
     with pytest.raises(DocumentErrors, match="needs a signer"):
-        responder(EST, bare)
+        responder(EST, bare, None)
 
 
 @pytest.mark.parametrize(("text", "says"), [("11" * 31, "64 hexadecimal digits"), ("", "the secret is empty")])
