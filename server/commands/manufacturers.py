@@ -21,9 +21,11 @@ _SOON_FOR_CRL = timedelta(days=1)
 
 
 def check_manufacturers(config: Config, now: datetime) -> Iterator[Diagnosis]:
-    """Look at the trust anchors and CRLs of all EST endpoints; the files can be read, or the server would not start."""
-    for endpoint, settings in config.endpoints.est.items():
-        for name, party in settings.authenticate.manufacturers.items():
+    """Look at other parties' anchors and CRLs; the files can be read, or the server would not start."""
+    parties = {name: settings.authenticate.manufacturers for name, settings in config.endpoints.est.items()}
+    parties |= {name: settings.alternate_cas for name, settings in config.endpoints.scep.items()}
+    for endpoint, listed in parties.items():
+        for name, party in listed.items():
             subject = f"{name} at {endpoint}"
             for certificate in x509.load_pem_x509_certificates(party.anchors.read_bytes()):
                 yield _anchor(subject, certificate, now)

@@ -9,8 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_crl
 
+from policies.request import EndpointName
+from server.app.material import load_material
 from server.commands.checks import Level
 from server.commands.doctor import examine
+from server.config import load_config
 from tests.fakes.manufacturer import YESTERDAY, make
 
 if TYPE_CHECKING:
@@ -45,6 +48,19 @@ def test_an_anchor_that_ends_is_told(folder: Path, days: int, level: Level) -> N
     found = examine(folder / "server.yaml", lambda: YESTERDAY + timedelta(days=days))
     (anchor,) = [one for one in found if one.subject == "acme at est/default" and "CN=Acme" in one.message]
     assert anchor.level is level
+
+
+def test_an_alternate_ca_of_a_scep_endpoint_is_told_too(folder: Path) -> None:
+    make("Former", ca=True, end=END).write(folder / "trust" / "former.pem")
+    file = folder / "server.yaml"
+    others = "    alternate_cas: {former: {anchors: trust/former.pem, revocation: none}}\n"
+    file.write_text(file.read_text().replace("  scep/default:\n", f"  scep/default:\n{others}"))
+    config = load_config(file)
+    anchors = load_material(config).authenticators[EndpointName.parse("scep/default")].anchors
+    assert [one.name for one in anchors] == ["former"]
+    found = examine(file, lambda: YESTERDAY + timedelta(days=950))
+    (anchor,) = [one for one in found if one.subject == "former at scep/default"]
+    assert anchor.level is Level.WARNING
 
 
 def prepare(folder: Path, form: Encoding) -> None:
