@@ -168,6 +168,13 @@ class Enrollment:
         """Return the chain of the issuer with this name, its own certificate first; empty for an unknown one."""
         return self._issuance.chain(issuer)
 
+    async def foresee(self, request: EnrollmentRequest) -> Problem | None:
+        """Return why a request would be refused, None when it would not. Nothing is recorded."""
+        if self._gather is not None:
+            request = await self._gather(request)
+        verdict = self._judge(request, self._serial_number())
+        return verdict.problem if isinstance(verdict, _No) else None
+
     async def refuse(self, attempt: RefusedAttempt) -> Refused:
         """Record a refusal that comes before the policy and return it. Never raises: a full disk is only logged."""
         csr = attempt.csr.der if attempt.csr is not None else None

@@ -8,7 +8,9 @@ the server, now or after a restart, finds it by walking from the configured one.
 
 from __future__ import annotations
 
+import asyncio
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -174,6 +176,8 @@ class RaRenewal:
         self._enrollment = enrollment
         self._clock = clock
         self._make = make
+        self._sample: bytes | None = None
+        self._said = ""
 
     async def check(self) -> None:
         """Take up what another process made; renew when it is time. Failures are logged, the next check tries again."""
@@ -181,6 +185,7 @@ class RaRenewal:
             walk(self._keys, self._folder)
             current = self._keys.current
             if self._clock() < current.certificate.not_valid_after_utc - self._before:
+                await self._foresee(current)
                 return
             key = self._folder.key(current, lambda: self._make(current.bits))
             csr = await current.done(lambda: _csr(current.certificate, key))
@@ -196,6 +201,18 @@ class RaRenewal:
             return
         until = self._keys.current.certificate.not_valid_after_utc
         _log.warning("RA renewed", endpoint=str(self._endpoint), until=until.isoformat())
+
+    async def _foresee(self, ra: RaKey) -> None:
+        """Warn, while there is time to change it, when the policy as it is now would not renew this RA."""
+        if self._sample is None:
+            self._sample = await asyncio.to_thread(lambda: _csr(ra.certificate, self._make(ra.bits)))
+        due = ra.certificate.not_valid_after_utc - self._before
+        problem = await self._enrollment.foresee(replace(self._request(ra.certificate, self._sample), now=due))
+        said = "" if problem is None else problem.message
+        if problem is not None and said != self._said:
+            places = ", ".join(f"{found.location}: {found.rule}" for found in problem.findings)
+            _log.warning("the policy would not renew this RA", endpoint=str(self._endpoint), why=said, where=places)
+        self._said = said
 
     def _request(self, old: x509.Certificate, csr: bytes) -> EnrollmentRequest:
         subject, names, serial = subject_of(old), names_of(old), old.serial_number

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ca.backends.local import LocalIssuer
 from ca.ceremony import make_issuing_ca, make_ra_certificate, make_root
 from ca.issuer import IssuerUnavailable
 from ca.lint import Linter
+from policies.decision import Denied, Finding, Location, Trace
 from policies.profile import Ceilings, IssuerFacts, parse_policy
 from policies.profile_set import ProfileSet
 from policies.request import EndpointName, Kind
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tests.server.scep.lab import Lab
 
 README = Path(__file__).parents[3] / "server" / "scep" / "README.md"
+FINDING = Finding("subject.CN", "no more RAs", Location("ra.yaml", 7, 3))
 HERE = EndpointName.parse("scep/default")
 ROOT = make_root(_named("Root"), now=NOW)
 ISSUING = make_issuing_ca(ROOT, _named("Issuing"), now=NOW)
@@ -93,6 +96,22 @@ async def test_nothing_happens_as_long_as_there_is_time(lab: Lab, door: Enrollme
     await renewal(lab, door, tmp_path / "new", keys).check()
     assert keys.live() == (keys.current,)
     assert not (tmp_path / "new").exists()
+
+
+async def test_a_policy_that_would_not_renew_the_ra_is_warned_about_once_while_there_is_time(
+    lab: Lab, door: Enrollment, tmp_path: Path
+) -> None:
+    watched = renewal(lab, door, tmp_path / "new", ring())
+    good, door._decide = door._decide, lambda _: Denied((FINDING,), Trace("scep-ra", "0" * 64))
+    with capture_logs() as logged:
+        for _ in range(2):
+            await watched.check()
+        door._decide = good
+        await watched.check()
+    (warning,) = logged
+    assert warning["event"] == "the policy would not renew this RA"
+    assert (warning["why"], warning["where"]) == ("no more RAs", "ra.yaml:7:3: subject.CN")
+    assert not await lab.store.read(list_requests)
 
 
 async def test_the_ra_is_renewed_in_time_with_a_new_key_and_the_old_one_stays_good(
