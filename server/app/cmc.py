@@ -20,7 +20,7 @@ from server.credentials.sealing import parse_key
 from server.est.routes import Responder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from policies.request import EndpointName
     from server.app.live_tls import LiveTls, Served
@@ -56,11 +56,17 @@ def responder(name: EndpointName, config: Config, tls: LiveTls | None) -> Respon
         message = "fullcmc needs a signer, or the https listener, whose key signs responses"
         raise DocumentErrors([config.problem(here, message)])
 
+    return Responder(live_pair(tls), _nonce)
+
+
+def live_pair(tls: LiveTls) -> Callable[[], Pair]:
+    """Return what returns the pair that the https listener shows now."""
+
     @lru_cache(maxsize=1)
-    def bag(served: Served) -> Pair:
+    def read(served: Served) -> Pair:
         return served.key, _bag(served.chain)
 
-    return Responder(lambda: bag(tls.served), _nonce)
+    return lambda: read(tls.served)
 
 
 def read_signer(named: CmcSigner, where: KeyPath, config: Config) -> Pair:

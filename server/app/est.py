@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from policies.document import DocumentErrors, Strict, read_document
 from policies.expectations import expectations
+from server.app.cmc import live_pair
 from server.app.secret_sources import Reader
 from server.est.keygen import recipient_of
 from server.est.routes import KeyGenerator
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from policies.profile import Profile
     from policies.request import EndpointName
     from server.app.live_policies import LivePolicies
+    from server.app.live_tls import LiveTls
     from server.app.secret_sources import KeyPath
     from server.cms.recipients import Recipient
     from server.config import Config, ServerKeys
@@ -49,25 +49,23 @@ def escrows_at(endpoint: EndpointName, select: Select) -> Callable[[str | None],
     return escrows
 
 
-def key_generator(
-    name: EndpointName, config: Config, chain: tuple[x509.Certificate, ...], select: Select
-) -> KeyGenerator | None:
+def key_generator(name: EndpointName, config: Config, tls: LiveTls | None, select: Select) -> KeyGenerator | None:
     """Return what makes keys at an endpoint, None where none are made; signed with the key of the https listener.
 
     Args:
         name: the endpoint.
         config: the configuration.
-        chain: the certificates of the https listener, leaf first.
+        tls: the pair of the https listener, None without that.
         select: returns the profile with a name, which says whether its keys are kept.
 
     Raises:
         DocumentErrors: a file is missing or is none, or there is no https listener to sign with.
     """
-    settings, https = config.endpoints.est[name].serverkeygen, config.listeners.https
+    settings = config.endpoints.est[name].serverkeygen
     if settings is None:
         return None
     here: KeyPath = ("endpoints", str(name), "serverkeygen")
-    if https is None:
+    if tls is None:
         raise DocumentErrors([config.problem(here, "serverkeygen needs the https listener, whose key signs keys")])
     reader = Reader(config)
     shared, recipients = _shared_keys(settings, here, reader), _recipients(settings, here, reader)
@@ -77,14 +75,8 @@ def key_generator(
         raise DocumentErrors(
             [config.problem(here, f"the profile {kept[0]} has keys kept: say for whom (escrow: FILE)")]
         )
-    passphrase = None
-    if https.passphrase_file is not None:
-        passphrase = reader.file(("listeners", "https", "passphrase_file"), https.passphrase_file).rstrip(b"\r\n")
-    key = load_pem_private_key(reader.file(("listeners", "https", "key"), https.key), passphrase or None)
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise DocumentErrors([config.problem(here, "the key of the https listener must be an RSA or EC key")])
     return KeyGenerator(
-        (key, [one.public_bytes(Encoding.DER) for one in chain]),
+        live_pair(tls),
         shared=shared,
         recipients=recipients,
         must_encrypt=settings.encryption == "required",

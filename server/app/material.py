@@ -144,7 +144,7 @@ class _Loader:
                 here = ("endpoints", str(name))
                 self._attempt((*here, "other_root"), load_trust, name, config, self._reader, issuer.chain())
                 if policies is not None:
-                    self._attempt((*here, "serverkeygen"), key_generator, name, config, tls.chain, policies.select)
+                    self._attempt((*here, "serverkeygen"), key_generator, name, config, tls, policies.select)
         if policies is None or self._problems:
             raise DocumentErrors(self._problems)
         return Material(

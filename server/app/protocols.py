@@ -126,9 +126,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             newest_crl=services.newest_crl(config.issuer),
             responder=responder(name, services.config, services.material.tls),
             peers=Peers(config.eecerts, services.store, services.clock) if config.eecerts else None,
-            generator=key_generator(
-                name, services.config, services.material.tls_chain, services.material.policies.select
-            ),
+            generator=key_generator(name, services.config, services.material.tls, services.material.policies.select),
             generated=est.GeneratedKeys(
                 endpoint=name,
                 store=services.store,

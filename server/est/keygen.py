@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ca import der
 from ca.csr import with_generated_key, without_attributes
 from server.cms.algorithms import PKCS1, RSA_ENCRYPTION, RSAES_OAEP, Cipher, Digest, KeyTransport
-from server.cms.certificates import DATA, SIGNED_DATA, read_bag_certificate
+from server.cms.certificates import DATA, SIGNED_DATA
 from server.cms.key_package import sign_key_package
 from server.cms.recipients import AES_CIPHERS, EcKey, Recipient, RsaKey, SharedKey, seal_for
 from server.est import codec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ca.csr import Csr
     from ca.keys import KeyShape
+    from server.cms.certificates import BagCertificate
     from server.cms.key_package import GeneratorKey
 
 CAPABILITIES = "1.2.840.113549.1.9.15"
@@ -128,7 +129,8 @@ class KeyGenerator:
     """Makes keys at an endpoint.
 
     Args:
-        signer: the key that signs what it made, and the certificates of it, leaf first, DER.
+        signer: returns the key that signs what it made, and its certificates, leaf first; another pair when they were
+            renewed.
         shared: secrets shared with devices, by identifier: AES keys.
         recipients: certificates of devices whose keys can be encrypted to, besides the one presented in TLS.
         must_encrypt: whether a key leaves encrypted only.
@@ -138,7 +140,7 @@ class KeyGenerator:
 
     def __init__(
         self,
-        signer: tuple[GeneratorKey, Sequence[bytes]],
+        signer: Callable[[], tuple[GeneratorKey, Sequence[BagCertificate]]],
         *,
         shared: Mapping[bytes, bytes] | None = None,
         recipients: Iterable[x509.Certificate] = (),
@@ -146,8 +148,7 @@ class KeyGenerator:
         through_proxies: bool = False,
         escrow: Recipient | None = None,
     ) -> None:
-        self._key = signer[0]
-        self._chain = tuple(read_bag_certificate(der.read(each)) for each in signer[1])
+        self._signer = signer
         self._shared = dict(shared or {})
         self._recipients = {key_identifier(each): each for each in recipients}
         self._must_encrypt = must_encrypt
@@ -212,7 +213,7 @@ class KeyGenerator:
         pkcs8 = _pkcs8(key)
         if recipient is None:
             return KeyPart(pkcs8, encrypted=False)
-        package = sign_key_package(pkcs8, self._key, self._chain)
+        package = sign_key_package(pkcs8, *self._signer())
         sealed = seal_for(package, SIGNED_DATA, recipient, cipher=_cipher(capabilities), random=secrets.token_bytes)
         return KeyPart(sealed, encrypted=True)
 

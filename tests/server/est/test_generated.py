@@ -125,7 +125,7 @@ class Failing(Door):
 async def test_where_the_lost_one_can_not_be_revoked_nothing_leaves(store: Store) -> None:
     door = Failing(store)
     keys = GeneratedKeys(endpoint=HERE, store=store, enrollment=door, escrows=lambda _: False)
-    generator = KeyGenerator((ec.generate_private_key(ec.SECP256R1()), ()))
+    generator = KeyGenerator(lambda: (ec.generate_private_key(ec.SECP256R1()), ()))
     new_key = NewKey(generator, keygen_shape(), None, direct=True)
     assert isinstance(await keys.submit(ask("pump", key="a"), new_key), Issued)
     outcome = await keys.submit(ask("pump", key="b"), new_key)
@@ -211,7 +211,7 @@ def test_who_it_is_kept_for_must_be_there_at_start(folder: Path, more: str, key:
 async def test_a_profile_that_has_keys_kept_from_now_on_needs_somebody_to_keep_them_for(store: Store) -> None:
     door = Door(store)
     keys = GeneratedKeys(endpoint=HERE, store=store, enrollment=door, escrows=lambda _: True)
-    generator = KeyGenerator((ec.generate_private_key(ec.SECP256R1()), ()))
+    generator = KeyGenerator(lambda: (ec.generate_private_key(ec.SECP256R1()), ()))
     outcome = await keys.submit(ask(), NewKey(generator, keygen_shape(), None, direct=True))
     assert isinstance(outcome, Refused)
     assert "(escrow)" in outcome.problem.message
