@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_AT_ONCE = 64
+_AT_ONCE = 128
+_AT_ONCE_FOR_ONE = 32
+"""Of one account: whose hosts swallow every packet must not keep others from being validated."""
 _SWEEP_LIMIT = 100
 _MIN_PAUSE = 1.0
 
@@ -64,6 +67,7 @@ class Validation:
         self._limiter = Limiter(endpoint)
         self._running: dict[str, _Running] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._sweeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -171,12 +175,19 @@ class Validation:
     def _retry_after(self, authorization: Authorization) -> float:
         return self._endpoint.timing.retries[authorization.attempts - 1]
 
+    def _share(self, account: str) -> asyncio.Semaphore:
+        """Return the part of the slots that one account may have; it is forgotten when nobody holds it."""
+        share = self._shares.get(account)
+        if share is None:
+            share = self._shares[account] = asyncio.Semaphore(_AT_ONCE_FOR_ONE)
+        return share
+
     async def _attempt(self, authorization: Authorization) -> Authorization | None:
         """Try once and record how it went. Returns what is to be tried again, None when it is over."""
         challenge = next((c for c in authorization.challenges if c.status == ChallengeStatus.PROCESSING), None)
         if challenge is None:
             return None
-        async with self._slots:
+        async with self._share(authorization.account), self._slots:
             failure, attempt = await attempt_at(self._endpoint, authorization, challenge)
         authorization = replace(authorization, history=(*authorization.history, attempt))
         if failure is None:

@@ -43,6 +43,21 @@ class Stubborn:
             raise ValidationFailed(ErrorType.CONNECTION, f"{question.name} does not answer", final=self.final)
 
 
+class Hole:
+    """Says nothing for names that begin with ``hole`` until it is told to, and yes at once for others."""
+
+    type = "http-01"
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.open = asyncio.Event()
+
+    async def validate(self, question: Question) -> None:
+        if question.name.startswith("hole"):
+            self.held += 1
+            await self.open.wait()
+
+
 async def answer(client: Client, order: Answer) -> str:
     """Answer the challenge of the first authorization; return the authorization's URL."""
     url = str(order.body["authorizations"][0])
@@ -483,3 +498,21 @@ async def test_foreign_and_unknown_objects_can_not_be_told_apart(lab: Lab) -> No
     assert (await thief.post(certificate)).status == 404
     assert (await owner.post(challenge.replace("http-01", "dns-01"), {})).status == 404
     assert (await owner.post(challenge.replace("http-01", "dns-01"))).status == 404
+
+
+async def test_names_that_swallow_everything_do_not_keep_other_accounts_from_being_validated(lab: Lab) -> None:
+    hole = Hole()
+    await lab.serve(lab.endpoint(challenges=(hole,), timing=replace(QUICK, settle=0.0)))
+    greedy, modest = await lab.client(), await lab.client()
+    swallowed = await greedy.order(*(f"hole{number}.localhost" for number in range(40)))
+    for url in swallowed.body["authorizations"]:
+        await greedy.post((await greedy.post(url)).body["challenges"][0]["url"], {})
+    order = await modest.order(*(f"fine{number}.localhost" for number in range(3)))
+    for url in order.body["authorizations"]:
+        await modest.post((await modest.post(url)).body["challenges"][0]["url"], {})
+        await modest.until(url, "valid")
+    assert 0 < hole.held <= 32
+    hole.open.set()
+    for url in swallowed.body["authorizations"]:
+        await greedy.until(url, "valid")
+    assert hole.held == 40
