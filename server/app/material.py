@@ -20,6 +20,7 @@ from server.app.issuers import load_issuer
 from server.app.live_policies import LivePolicies
 from server.app.live_tls import LiveTls, Served, TlsFolder, stamps
 from server.app.lookups import Remembering, load_sources
+from server.app.peers import check_profiles
 from server.app.scep import ScepSecrets, load_secrets
 from server.app.secret_sources import Reader
 from server.app.trust import load_trust
@@ -139,6 +140,8 @@ class _Loader:
         for name, endpoint in config.endpoints.est.items():
             if tls is not None or https is None:  # else that is what is wrong
                 self._attempt(("endpoints", str(name), "fullcmc"), responder, name, config, tls)
+            if policies is not None:
+                self._attempt(("endpoints", str(name), "eecerts"), check_profiles, name, config, policies.profiles)
             issuer = issuers.get(endpoint.issuer or next(iter(config.issuers)))
             if issuer is not None and tls is not None:
                 here = ("endpoints", str(name))

@@ -6,15 +6,27 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from policies.document import DocumentErrors, did_you_mean
 from server.store.certificates import CertificateFilter, list_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
+    from policies.request import EndpointName
     from server.clock import Clock
+    from server.config import Config
     from server.store import Store
     from server.store.certificates import StoredCertificate
+
+
+def check_profiles(name: EndpointName, config: Config, profiles: Collection[str]) -> None:
+    """Raise DocumentErrors when an endpoint names a profile for eecerts that there is not."""
+    for index, each in enumerate(config.endpoints.est[name].eecerts):
+        if each not in profiles:
+            message = f'there is no profile "{each}"{did_you_mean(each, profiles)}'
+            raise DocumentErrors([config.problem(("endpoints", str(name), "eecerts", index), message)])
+
 
 FRESH = timedelta(minutes=1)
 """For how long an answer is good: anybody may ask, and must not be able to keep the database busy."""

@@ -7,10 +7,14 @@ from base64 import b64decode
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from cryptography import x509
 
+from policies.document import DocumentErrors
+from server.app import load_material
 from server.app.peers import FRESH
 from server.clock import system_clock
+from server.config import load_config
 from tests.fakes.credential import credential, keep
 from tests.server.est.lab import csr, lab
 from tests.server.est.test_csrattrs_routes import get
@@ -91,3 +95,10 @@ async def test_a_record_that_can_not_be_read_is_a_503(folder: Path) -> None:
         await running.application.services.store.close()
         status, fields, _ = await get(running, "eecerts")
     assert (status, fields["Retry-After"]) == (503, "5")
+
+
+def test_a_profile_that_there_is_not_is_an_error_with_a_suggestion(folder: Path) -> None:
+    file = folder / "server.yaml"
+    file.write_text(file.read_text().replace("  est/default:\n", "  est/default:\n    eecerts: [iot-devise]\n", 1))
+    with pytest.raises(DocumentErrors, match=r'server.yaml:\d+:\d+: there is no profile "iot-devise".*iot-device'):
+        load_material(load_config(file))
