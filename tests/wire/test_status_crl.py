@@ -12,12 +12,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from server.bench.process import free_ports
-from server.clock import system_clock
-from server.deployment.folder import Ports
-from server.deployment.making import create
+from ca.ceremony import generate_key
 from tests.wire.devices import device, openssl
-from tests.wire.issuing import enroll
+from tests.wire.issuing import PASSPHRASE, add_issuer, enroll, make_ca, make_deployment
 from tests.wire.running import require_program, run, serve
 
 if TYPE_CHECKING:
@@ -27,14 +24,19 @@ if TYPE_CHECKING:
     from tests.wire.running import RunningServer
 
 
-@pytest.fixture(scope="module", params=["complete", "shards"])
-def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("status") / "deployment"
-    deployment = create(folder, ports=Ports(*free_ports(4)), clock=system_clock)
-    shards = 3 if request.param == "shards" else 0
-    crl = f"      crl: {{after_revocation: 1s, shards: {shards}}}\n"
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Two workers; the issuer ``issuing`` has three shards, ``other`` complete and delta lists."""
+    deployment = make_deployment(tmp_path_factory.mktemp("status") / "deployment")
     text = deployment.config.read_text()
+    crl = "      crl: {after_revocation: 1s, shards: 3}\n"
     deployment.config.write_text(re.sub(r"(?m)^    status:\n.*\n", rf"\g<0>{crl}", text))
+    make_ca(deployment.folder / "ca", "other", generate_key("P-256"))
+    (deployment.folder / "ca" / "pass").write_text(f"{PASSPHRASE}\n")
+    files = "certificate: ca/other.pem, chain: ca/other.pem, key: ca/other.key, passphrase: {file: ca/pass}"
+    url = f"http://127.0.0.1:{deployment.ports.http}"
+    status = f"status: {{url: '{url}', crl: {{after_revocation: 1s, delta: true}}}}"
+    add_issuer(deployment, "other", f"{{type: local, {files}, {status}}}")
     running = serve(deployment, workers=2)
     yield running
     assert running.process.stop() == 0, running.process.tail()
@@ -80,9 +82,9 @@ def verify(server: RunningServer, pump: Device, crl: Path) -> str:
     return done.stdout + done.stderr
 
 
-def enrolled(server: RunningServer, folder: Path, name: str) -> Device:
+def enrolled(server: RunningServer, folder: Path, name: str, label: str = "default") -> Device:
     pump = device(folder / name, f"{name}.example")
-    status, text = enroll(server, pump, "default")
+    status, text = enroll(server, pump, label)
     assert status == 200, text
     return pump
 
@@ -117,7 +119,44 @@ def test_a_hold_is_lifted(server: RunningServer, tmp_path: Path) -> None:
     assert "certificate revoked" in verify(server, pump, current(pump, revoked=True))
     server.certwright("cert", "release", serial)
     assert verify(server, pump, current(pump, revoked=False)).endswith(": OK\n")
-    assert server.certwright("cert", "release", serial, check=False).returncode == 1
+
+
+def test_openssl_learns_of_a_revocation_from_a_delta_list(server: RunningServer, tmp_path: Path) -> None:
+    pump = enrolled(server, tmp_path, "delta", "other")
+    own = certificate(pump)
+    base = x509.load_der_x509_crl(fetch(list_address(own)))
+    (freshest,) = base.extensions.get_extension_for_class(x509.FreshestCRL).value
+    assert freshest.full_name is not None
+    address = freshest.full_name[0].value
+    server.certwright("cert", "revoke", format(own.serial_number, "x"))
+    deadline = time.monotonic() + 60
+    while (delta := x509.load_der_x509_crl(fetch(address))).get_revoked_certificate_by_serial_number(
+        own.serial_number
+    ) is None:
+        assert time.monotonic() < deadline, "the list does not follow"
+        time.sleep(0.2)
+    assert x509.load_der_x509_crl(fetch(list_address(own))) == base
+    indicator = delta.extensions.get_extension_for_class(x509.DeltaCRLIndicator)
+    number = base.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    assert (indicator.critical, indicator.value.crl_number) == (True, number)
+    for name, crl in (("base.pem", base), ("delta.pem", delta)):
+        (tmp_path / name).write_bytes(crl.public_bytes(Encoding.PEM))
+    (tmp_path / "both.pem").write_text((tmp_path / "base.pem").read_text() + (tmp_path / "delta.pem").read_text())
+    command = ("openssl", "verify", "-crl_check", "-extended_crl", "-CAfile", server.folder / "ca" / "other.pem")
+    assert run(*command, "-CRLfile", tmp_path / "base.pem", pump.certificate).stdout.endswith(": OK\n")
+    done = run(*command, "-use_deltas", "-CRLfile", tmp_path / "both.pem", pump.certificate, check=False)
+    assert "certificate revoked" in done.stdout + done.stderr
+
+
+def test_lists_come_with_what_caches_need(server: RunningServer) -> None:
+    for file in ("issuing.crl", "issuing/1.crl", "other.crl", "other-delta.crl"):
+        fetch(f"{server.http_url}/crl/{file}")
+        headers = run("curl", "--silent", "--head", f"{server.http_url}/crl/{file}").stdout.lower()
+        assert "content-type: application/pkix-crl" in headers
+        assert re.search(r"cache-control: public, max-age=\d+, must-revalidate", headers)
+        (tag,) = re.findall(r"etag: (\S+)", headers)
+        again = ("--header", f"If-None-Match: {tag}", "--output", "/dev/null", "--write-out", "%{http_code}")
+        assert run("curl", "--silent", *again, f"{server.http_url}/crl/{file}").stdout == "304"
 
 
 def test_gnutls_verifies_a_list(server: RunningServer, tmp_path: Path) -> None:
