@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from ca import ceremony
+from ca.names import DistinguishedName
 from server.bench.process import free_ports
 from server.clock import system_clock
 from server.deployment.folder import Ports
@@ -33,10 +36,14 @@ if TYPE_CHECKING:
 
 SETTINGS = """\
     profiles: [tls-server, short]
+    terms_of_service: https://ca.example/terms
+    alternate_chains: [ca/issuing-by-old-root.pem]
     challenges: [http-01, dns-01, tls-alpn-01]
     dns01: {resolver: 127.0.0.1, port: DNS}
     tls_alpn01: {port: TLS, networks: [127.0.0.0/8], loopback_names: true}
 """
+OLD_ROOT = "Old Root"
+"""Who has certified the issuing CA, too: every certificate is offered with that chain beside the other."""
 BOUND = "    external_accounts: {required: true, sealing_key: {file: secrets/eab.key}}\n"
 HOOK = """\
 #!/bin/sh
@@ -159,6 +166,11 @@ def _deployment(folder: Path, *, dns_port: int, tls_port: int) -> Deployment:
     _, _, endpoint = text.partition("\n  acme/default:\n")
     deployment.config.write_text(f"{text.rstrip()}\n  acme/bound:\n{BOUND}{endpoint}")
     (folder / "secrets" / "eab.key").write_text("0f" * 32)
+    old = ceremony.make_root(DistinguishedName.from_text(f"CN={OLD_ROOT}"), now=system_clock())
+    issuing = x509.load_pem_x509_certificates(deployment.chain_pem.read_bytes())[0]
+    crossed = ceremony.make_cross_certificate(issuing, old, now=system_clock())
+    chain = crossed.public_bytes(Encoding.PEM) + old.certificate_pem()
+    (folder / "ca" / "issuing-by-old-root.pem").write_bytes(chain)
     profile = folder / "policies" / "tls-server.yaml"
     policy = profile.read_text().partition("\ntests:")[0].replace("wildcards: forbidden", "wildcards: allowed")
     profile.write_text(policy)

@@ -43,5 +43,5 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeSite]:
 def eab_key(site: AcmeSite) -> tuple[str, str]:
     """The identifier and the text of a key with which any number of accounts may be bound in the site's ``bound``."""
     command = ("eab", "new", "acme/bound", "--uses", "0", "--name", "dns:**.localhost", "--json")
-    made = json.loads(site.server.certwright(*command).stdout)
+    made = json.loads(site.server.said(*command))
     return made["kid"], made["hmac_key"]

@@ -171,7 +171,7 @@ def test_apache_renews_when_its_renewal_window_is_moved(apache: Apache) -> None:
     name = apache.host(apache.site.name("apache"), settings=BY_HTTP)
     with apache.running():
         first = apache.took_up(name)
-        apache.server.certwright("renewals", "push", "--serial", format(first.serial_number, "x"), "--within", "0s")
+        apache.server.said("renewals", "push", "--serial", format(first.serial_number, "x"), "--within", "0s")
         second = apache.took_up(name, first)
     assert second != first
     assert "renew via ARI" in apache.log()

@@ -45,7 +45,7 @@ class Certbot:
             timeout=120,
         )
 
-    def issue(self, *names: str, check: bool = True) -> CompletedProcess[str]:
+    def issue(self, *names: str, options: tuple[str, ...] = (), check: bool = True) -> CompletedProcess[str]:
         domains = [word for name in names or (self.name,) for word in ("-d", name)]
         return self(
             "certonly",
@@ -55,6 +55,7 @@ class Certbot:
             "--register-unsafely-without-email",
             "--agree-tos",
             *domains,
+            *options,
             check=check,
         )
 

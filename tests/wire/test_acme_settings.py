@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+
+from tests.wire.acme_site import OLD_ROOT
 from tests.wire.devices import dns_names
 from tests.wire.test_acme_certbot import Certbot
 from tests.wire.test_acme_lego import Lego
@@ -57,6 +60,15 @@ def test_certbot_gets_a_wildcard_by_dns(site: AcmeSite, tmp_path: Path) -> None:
         *("--required-profile", "short", "-d", certbot.name, "-d", f"*.{certbot.name}"),
     )
     assert set(dns_names(certbot.accepted())) == {certbot.name, f"*.{certbot.name}"}
+
+
+def test_certbot_and_lego_choose_the_other_chain(site: AcmeSite, tmp_path: Path) -> None:
+    certbot, lego = Certbot(site.server, tmp_path / "certbot"), Lego(site.server, tmp_path / "lego")
+    certbot.issue(options=("--preferred-chain", OLD_ROOT))
+    lego("run", "--preferred-chain", OLD_ROOT)
+    for chain in (certbot.live / "chain.pem", lego.folder / "certificates" / f"{lego.name}.issuer.crt"):
+        (crossed,) = x509.load_pem_x509_certificates(chain.read_bytes())
+        assert crossed.issuer.rfc4514_string() == f"CN={OLD_ROOT}"
 
 
 def test_lego_gets_a_wildcard_by_dns(site: AcmeSite, tmp_path: Path) -> None:

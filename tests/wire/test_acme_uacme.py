@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
+from tests.wire.acme_site import OLD_ROOT
 from tests.wire.devices import dns_names, ip_addresses
 from tests.wire.running import require_program, run
 
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from subprocess import CompletedProcess
-
-    from cryptography import x509
 
     from tests.wire.acme_site import AcmeSite
     from tests.wire.running import RunningServer
@@ -118,7 +118,7 @@ def test_uacme_replaces_a_certificate_that_ocsp_calls_revoked(uacme: Uacme) -> N
     uacme.options = ("-t", "EC")
     uacme("new")
     first = uacme.issue()
-    uacme.server.certwright("cert", "revoke", format(first.serial_number, "x"))
+    uacme.server.said("cert", "revoke", format(first.serial_number, "x"))
     second = uacme.issue()
     assert second != first
     key = uacme.folder / "private" / uacme.name / "key.pem"
@@ -148,6 +148,14 @@ def test_uacme_gets_a_name_and_an_address_by_tls(uacme: Uacme) -> None:
         certificate = uacme.issue(uacme.name, "127.0.0.1")
     assert dns_names(certificate) == [uacme.name]
     assert ip_addresses(certificate) == ["127.0.0.1"]
+
+
+def test_uacme_chooses_the_other_chain(uacme: Uacme) -> None:
+    uacme.options = ("-l", "1")
+    uacme("new")
+    uacme.issue()
+    _, crossed = x509.load_pem_x509_certificates(uacme.pem.read_bytes())
+    assert crossed.issuer.rfc4514_string() == f"CN={OLD_ROOT}"
 
 
 def test_uacme_binds_its_account(uacme: Uacme, eab_key: tuple[str, str]) -> None:
