@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from policies.patterns import DnsPattern
 from server.acme.codec.binding import decode_binding
+from server.acme.codec.device_identifiers import DEVICE_TYPES
 from server.acme.codec.envelope import decode_jwk
 from server.acme.codec.requests import compound
 from server.acme.messages import ErrorType, Identifier, Rejected, Subproblem, rejected
@@ -115,8 +117,10 @@ def check_pattern(text: str) -> None:
             DnsPattern.parse(pattern)
         case "ip":
             ip_network(pattern)
+        case device if device in DEVICE_TYPES and pattern:
+            return  # any text, with stars
         case _:
-            raise ValueError(f"{text}: write dns:NAME, dns:*.NAME, dns:**.NAME or ip:NETWORK")
+            raise ValueError(f"{text}: write dns:NAME, dns:*.NAME, dns:**.NAME, ip:NETWORK or permanent-identifier:TEXT*")
 
 
 def _covered(identifier: Identifier, patterns: tuple[str, ...]) -> bool:
@@ -124,4 +128,6 @@ def _covered(identifier: Identifier, patterns: tuple[str, ...]) -> bool:
     wanted = [text.partition(":")[2] for text in patterns if text.partition(":")[0] == identifier.type]
     if identifier.type == "ip":
         return any(ip_address(identifier.value) in ip_network(pattern) for pattern in wanted)
+    if identifier.type in DEVICE_TYPES:
+        return any(fnmatchcase(identifier.value, pattern) for pattern in wanted)
     return any(DnsPattern.parse(pattern).matches(identifier.value, {}) for pattern in wanted)

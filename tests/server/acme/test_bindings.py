@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from policies.request import EndpointName
+from server.acme.challenges.device_attest01 import DeviceAttest01
 from server.acme.service import AcmeProfile, ExternalAccounts
 from server.acme.service.bindings import check_pattern
 from server.audit import Action, AuditEvent
@@ -197,7 +198,28 @@ async def test_an_account_gets_what_its_key_is_for(lab: Lab) -> None:
     assert (await client.issue("x.plant.localhost")).serial_number
 
 
-@pytest.mark.parametrize("text", ["a.b", "dns:", "dns:*", "ip:10.0.0.1/8", "ip:x", "email:a@b"])
+async def test_an_account_gets_what_its_key_is_for_of_devices(lab: Lab) -> None:
+    await serve(lab, challenges=(DeviceAttest01({}, ["*:*"]),))
+    await keep(lab, replace(GOOD, names=("permanent-identifier:C02*", "dns:**.test")))
+    client = Client(lab)
+    await register(client, Bound(client).sign())
+    for value, status in (("C02-1", 201), ("D03-1", 400), ("x.test", 400)):
+        identifiers = [{"type": "permanent-identifier", "value": value}]
+        answer = await client.post(client.url("/new-order"), {"identifiers": identifiers})
+        assert answer.status == status, answer.body
+
+
+@pytest.mark.parametrize(
+    "text", ["permanent-identifier:C02*", "hardware-module:*/1.2.3", "dns:**.a.b", "ip:10.0.0.0/8"]
+)
+def test_a_pattern_is_for_names_addresses_or_devices(text: str) -> None:
+    check_pattern(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a.b", "dns:", "dns:*", "ip:10.0.0.1/8", "ip:x", "email:a@b", "permanent-identifier:", "permanent-identifier"],
+)
 def test_a_pattern_must_be_understood(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         check_pattern(text)
