@@ -11,6 +11,7 @@ import typer
 from ruamel.yaml import YAML
 
 from policies.document import DocumentErrors
+from policies.nodes import MalformedText, read_nodes
 from policies.profile import parse_policy
 from policies.request import Protocol
 from server.commands.importers import FORMATS, Imported, NotImportable
@@ -31,8 +32,9 @@ _ORDER = (
 
 def import_profile(
     kind: Annotated[str, typer.Argument(metavar="FORMAT", help=f"What it is: {', '.join(FORMATS)}.")],
-    file: Annotated[Path, typer.Argument(help="The profile as JSON: a role, a policy, or one entry.")],
+    file: Annotated[Path, typer.Argument(help="JSON or YAML: a role, a policy, a whole configuration, or one entry.")],
     *,
+    entry: Annotated[str | None, typer.Option(help="Which profile or provisioner of a whole configuration.")] = None,
     name: Annotated[str, typer.Option(help="The new profile's name.")] = "imported",
     endpoint: Annotated[str, typer.Option(help="Where it is for, like est/default.")] = "est/default",
     issuer: Annotated[str, typer.Option(help="The issuer that signs.")] = "issuing",
@@ -47,7 +49,7 @@ def import_profile(
     if protocol not in set(Protocol):
         _stop("an endpoint is written like est/default")
     try:
-        made = FORMATS[kind](json.loads(file.read_text(encoding="utf-8")))
+        made = FORMATS[kind](_entry(_content(file), kind, entry))
     except OSError as error:
         _stop(f"{file}: can't be read: {error.strerror}")
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -63,6 +65,34 @@ def import_profile(
     except DocumentErrors as errors:
         typer.echo(f"to be mended:\n{errors}", err=True)
         raise typer.Exit(1) from errors
+
+
+def _content(file: Path) -> object:
+    """Read JSON or YAML. Raises OSError, ValueError."""
+    text = file.read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        try:
+            return read_nodes(text).plain()
+        except MalformedText:
+            raise error from None
+
+
+def _entry(content: Any, kind: str, name: str | None) -> object:
+    """Return the part of a whole configuration that is meant. Raises NotImportable when that is not clear."""
+    if kind == "cfssl" and isinstance(content, dict) and isinstance(content.get("signing"), dict):
+        signing = content["signing"]
+        entries = {"default": signing.get("default"), **(signing.get("profiles") or {})}
+    elif kind == "step-ca" and isinstance(content, dict) and isinstance(content.get("authority"), dict):
+        entries = {each["name"]: each for each in content["authority"].get("provisioners", ())}
+    else:
+        return content
+    if name is None and len(entries) == 1:
+        return next(iter(entries.values()))
+    if name not in entries:
+        raise NotImportable(f"which entry is meant? Write --entry with one of {', '.join(sorted(entries))}")
+    return entries[name]
 
 
 def policy_text(name: str, sections: dict[str, Any], made: Imported) -> str:

@@ -157,6 +157,94 @@ def test_a_vcert_policy(tmp_path: Path) -> None:
         assert word in left
 
 
+# Whole files of the shape that the products' own manuals show: cfssl's doc/cmd/cfssl.txt, step-ca's configuration page,
+# the "Venafi Certificate and Key Policy Specification" of vcert, and the answer of Vault's "Read role".
+CFSSL_FILE = {
+    "auth_keys": {"primary": {"type": "standard", "key": "0123456789ABCDEF"}},
+    "signing": {
+        "default": {"auth_remote": {"remote": "caserver", "auth_key": "primary"}},
+        "profiles": {
+            "www": {"usages": ["signing", "key encipherment", "server auth"], "expiry": "2160h"},
+            "client": {"usages": ["signing", "client auth"], "expiry": "8760h", "auth_key": "primary"},
+        },
+    },
+}
+STEP_FILE = {
+    "root": "/home/step/certs/root_ca.crt",
+    "dnsNames": ["localhost"],
+    "authority": {
+        "provisioners": [
+            {
+                "type": "ACME",
+                "name": "acme",
+                "challenges": ["http-01"],
+                "claims": {"minTLSCertDuration": "5m", "maxTLSCertDuration": "24h", "defaultTLSCertDuration": "24h"},
+            },
+            {"type": "JWK", "name": "admin@example.com", "key": {"kty": "EC"}, "encryptedKey": "eyJ"},
+        ]
+    },
+}
+VCERT_FILE = """\
+# vcert setpolicy takes YAML too
+policy:
+  domains: [plant.example, ot.example]
+  wildcardAllowed: false
+  maxValidDays: 90
+  keyPair: {keyTypes: [EC], ellipticCurves: [P256, P384], serviceGenerated: false}
+  subjectAltNames: {dnsAllowed: true, ipAllowed: false}
+defaults:
+  domain: plant.example
+  subject: {org: Waterworks}
+  keyPair: {keyType: EC, ellipticCurve: P256}
+"""
+VAULT_FILE = {
+    "request_id": "8a2b", "lease_id": "", "renewable": False, "lease_duration": 0, "wrap_info": None, "warnings": None,
+    "data": {
+        "allow_any_name": False, "allow_bare_domains": False, "allow_glob_domains": False, "allow_ip_sans": True,
+        "allow_localhost": True, "allow_subdomains": True, "allowed_domains": ["davnet.example"],
+        "allowed_other_sans": None, "allowed_uri_sans": [], "client_flag": True, "code_signing_flag": False,
+        "country": [], "email_protection_flag": False, "enforce_hostnames": True, "ext_key_usage": [],
+        "key_bits": 2048, "key_type": "rsa", "key_usage": ["DigitalSignature", "KeyAgreement", "KeyEncipherment"],
+        "max_ttl": 7776000, "no_store": False, "not_before_duration": 30, "organization": [], "require_cn": True,
+        "server_flag": True, "ttl": 2764800, "use_csr_common_name": True, "use_csr_sans": True,
+    },
+}  # fmt: skip
+
+
+def test_a_whole_cfssl_configuration(tmp_path: Path) -> None:
+    profile, left = imported(tmp_path, "cfssl", CFSSL_FILE, "--entry", "www")
+    assert purposes(profile) == ["serverAuth"]
+    assert profile.sections.validity.default.days == 90
+    assert "auth_key" in imported(tmp_path, "cfssl", CFSSL_FILE, "--entry", "client")[1]
+    assert "subject and names" in left
+    result = run(tmp_path, "cfssl", CFSSL_FILE)
+    assert (result.exit_code, "--entry with one of client, default, www" in result.stderr) == (2, True)
+
+
+def test_a_whole_step_ca_configuration(tmp_path: Path) -> None:
+    profile, _ = imported(tmp_path, "step-ca", STEP_FILE, "--entry", "acme", "--endpoint", "acme/default")
+    assert profile.sections.validity.default.days == 1
+    result = run(tmp_path, "step-ca", STEP_FILE, "--entry", "smac")
+    assert "one of acme, admin@example.com" in result.stderr
+    one = {"authority": {"provisioners": STEP_FILE["authority"]["provisioners"][:1]}}  # type: ignore[index]
+    assert imported(tmp_path, "step-ca", one)[0].sections.validity.default.days == 1
+
+
+def test_a_vcert_policy_in_yaml(tmp_path: Path) -> None:
+    profile, _ = imported(tmp_path, "vcert", VCERT_FILE)
+    assert [key.text for key in profile.sections.key.allowed] == ["ec:P-256", "ec:P-384"]
+    assert profile.sections.validity.default.days == 90
+    assert profile.sections.subject.default == {"O": "Waterworks"}
+
+
+def test_a_vault_role_as_vault_prints_it(tmp_path: Path) -> None:
+    profile, left = imported(tmp_path, "vault", VAULT_FILE)
+    assert [key.text for key in profile.sections.key.allowed] == ["rsa:2048-4096"]
+    assert sorted(purposes(profile)) == ["clientAuth", "serverAuth"]
+    assert profile.sections.validity.default.days == 32
+    assert "allow_ip_sans" in left
+
+
 @pytest.mark.parametrize(
     ("kind", "content", "words", "message"),
     [
