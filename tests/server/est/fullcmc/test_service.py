@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from cryptography import x509
 from pyasn1.codec.der.decoder import decode
 from pyasn1.type import char, univ
@@ -110,25 +109,22 @@ async def test_a_wrong_password_is_refused_and_recorded(sender: Sender) -> None:
     assert refused.requester == "password:pump"
 
 
-@pytest.mark.parametrize(
-    ("body", "fail"),
-    [
-        (b"junk", "badRequest"),
-        (csr("pump"), "badRequest"),
-        (client.signed(client.pki_data(), new_key()), "badRequest"),
-        (client.signed(client.pki_data((), [client.query(1, b"x")]), new_key()), "badMessageCheck"),
-        (client.signed(client.pki_data((), [client.query(1, b"x")]), new_key(), digest="sha1"), "badAlg"),
-        (client.signed(client.pki_data((), [client.control(1, 15, univ.Null(""))]), None), None),
-    ],
-    ids=["no DER", "simple request", "nothing asked", "unknown signer", "SHA-1", "unknown control"],
-)
-async def test_what_is_no_full_request_gets_a_signed_error_of_cmc(
-    sender: Sender, body: bytes, fail: str | None
-) -> None:
-    response = await sender.ask(body, 400, basic=("pump", "x"))
-    (status,) = response.statuses
-    assert (status.status, status.fail) == ("failed" if fail else "noSupport", fail)
-    assert status.text
+NO_FULL_REQUESTS: dict[str, tuple[bytes, str | None]] = {
+    "no DER": (b"junk", "badRequest"),
+    "a simple request": (csr("pump"), "badRequest"),
+    "nothing asked": (client.signed(client.pki_data(), new_key()), "badRequest"),
+    "unknown signer": (client.signed(client.pki_data((), [client.query(1, b"x")]), new_key()), "badMessageCheck"),
+    "SHA-1": (client.signed(client.pki_data((), [client.query(1, b"x")]), new_key(), digest="sha1"), "badAlg"),
+    "unknown control": (client.signed(client.pki_data((), [client.control(1, 15, univ.Null(""))]), None), None),
+}
+
+
+async def test_what_is_no_full_request_gets_a_signed_error_of_cmc(sender: Sender) -> None:
+    for body, fail in NO_FULL_REQUESTS.values():
+        response = await sender.ask(body, 400, basic=("pump", "x"))
+        (status,) = response.statuses
+        assert (status.status, status.fail) == ("failed" if fail else "noSupport", fail)
+        assert status.text
 
 
 async def test_other_media_types_methods_and_sizes_are_refused_as_http_says(sender: Sender) -> None:
