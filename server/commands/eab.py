@@ -49,7 +49,7 @@ def new(
     profile: Annotated[str | None, typer.Option(help="The only profile that its accounts may use.")] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option(help="What its accounts may ask for: dns:NAME, dns:*.NAME, dns:**.NAME, ip:NETWORK, or the identifier of a device."),
+        typer.Option(help="What its accounts may ask for: dns:NAME, dns:*.NAME, dns:**.NAME, ip:NETWORK, or a device."),
     ] = None,
     by: ByOption = None,
     as_json: JsonOption = False,

@@ -120,7 +120,9 @@ def check_pattern(text: str) -> None:
         case device if device in DEVICE_TYPES and pattern:
             return  # any text, with stars
         case _:
-            raise ValueError(f"{text}: write dns:NAME, dns:*.NAME, dns:**.NAME, ip:NETWORK or permanent-identifier:TEXT*")
+            raise ValueError(
+                f"{text}: write dns:NAME, dns:*.NAME, dns:**.NAME, ip:NETWORK or permanent-identifier:TEXT*"
+            )
 
 
 def _covered(identifier: Identifier, patterns: tuple[str, ...]) -> bool:
