@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca.names import names_of, subject_of
 from policies.request import EndpointName, Renewed
+from server.store.prepared import Prepared
 from server.store.tables import certificates
 
 if TYPE_CHECKING:
@@ -99,9 +100,13 @@ def _one(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Stored
     return None if row is None else _stored(row)
 
 
+_BY_FINGERPRINT = Prepared(sa.select(certificates).where(certificates.c.fingerprint == sa.bindparam("fingerprint")))
+
+
 def find_by_fingerprint(connection: sa.Connection, fingerprint: bytes) -> StoredCertificate | None:
     """Return the certificate with this SHA-256, None when nothing is known of it."""
-    return _one(connection, certificates.c.fingerprint == fingerprint)
+    row = _BY_FINGERPRINT.first(connection, fingerprint=fingerprint)
+    return None if row is None else _stored(row)
 
 
 def find_by_serial(connection: sa.Connection, serial: int) -> StoredCertificate | None:
