@@ -16,6 +16,7 @@ from ca.issuer import IssuerError
 from server.status import records
 from server.status.records import COMPLETE, List, Published, Scope, Wanted
 from server.store import StoreUnavailable
+from server.store.revocations import restore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from server.status.records import Standing, Task
     from server.store import Store
 
+SKEW = timedelta(minutes=5)
+"""A list from further in the future than this was made under a wrong clock."""
 LEASE = timedelta(minutes=5)
 """How long a process may take to make a list before another tries."""
 
@@ -118,6 +121,10 @@ class Publisher:
         due = _due(standing, settings, now)
         if due is None:
             return False
+        if standing.full is not None and standing.full.this_update > now + SKEW:
+            restored = await self._store.write(lambda c: restore(c, scope.issuer, now))
+            _log.error("clock_went_back", issuer=scope.issuer, shard=scope.shard, entries_restored=restored)
+            standing = await self._store.read(lambda connection: records.standing(connection, scope))
         task = await self._store.write(lambda c: records.claim(c, scope, self._owner, now, now + LEASE))
         if task is None:
             return False
@@ -133,7 +140,7 @@ class Publisher:
         began, settings = perf_counter(), self._issuers[task.scope.issuer]
         base = standing.full.upto if delta and standing.full is not None else 0
         # RFC 5280 section 3.3: a revoked certificate stays until a scheduled list after its end has named it.
-        wanted = Wanted(task.scope, base, standing.latest, task.scheduled_at, released=delta)
+        wanted = Wanted(task.scope, base, standing.latest, min(task.scheduled_at, now), released=delta)
         entries = await self._entries(wanted)
         about = Published(task.number, now, now + settings.lifetime, standing.latest, len(entries))
         number = standing.full.number if delta and standing.full is not None else None
@@ -179,7 +186,7 @@ class Publisher:
 
 def _due(standing: Standing, settings: Publishing, now: datetime) -> str | None:
     """Return which list a scope needs now: ``scheduled``, ``changed`` or ``delta``; None for none."""
-    if standing.full is None or now >= standing.scheduled_at + settings.every:
+    if standing.full is None or now >= standing.scheduled_at + settings.every or standing.full.this_update > now + SKEW:
         return "scheduled"
     newest = max(_present(standing), key=lambda each: each.this_update)
     known = max(each.upto for each in _present(standing))

@@ -135,7 +135,7 @@ def claim(connection: sa.Connection, scope: Scope, owner: str, now: datetime, un
         first = {"issuer": scope.issuer, "shard": scope.shard, "number": 1, "scheduled_at": NEVER}
         connection.execute(sa.insert(crl_scopes).values(**first, owner=owner, leased_until=until))
         return Task(scope, 1, owner, NEVER)
-    if row.leased_until is not None and row.leased_until > now:
+    if row.leased_until is not None and now < row.leased_until <= until:  # a later end is that of a wrong clock
         return None
     values = {"number": row.number + 1, "owner": owner, "leased_until": until}
     connection.execute(sa.update(crl_scopes).where(_of(crl_scopes, scope)).values(values))

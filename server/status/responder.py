@@ -129,7 +129,8 @@ class Responder:
         answers = await self._look_up(issuer, request.certificates)
         key = _key(request)
         kept = self._kept.get(key)
-        if request.nonce is None and kept is not None and kept.answers == answers and now < kept.renew_after:
+        fresh = kept is not None and kept.validity.this_update <= now < kept.renew_after
+        if request.nonce is None and kept is not None and kept.answers == answers and fresh:
             self._kept.move_to_end(key)
             return Reply(kept.der, kept.validity)
         desk = self._desks[issuer]
@@ -147,7 +148,9 @@ class Responder:
     def _fall_back(self, request: Request) -> Reply:
         """Return what was said last, while it is good and nobody asks for something fresh."""
         kept = self._kept.get(_key(request))
-        if request.nonce is None and kept is not None and self._clock() < kept.validity.next_update:
+        now = self._clock().replace(microsecond=0)
+        good = kept is not None and kept.validity.this_update <= now < kept.validity.next_update
+        if request.nonce is None and kept is not None and good:
             return Reply(kept.der, kept.validity, result="kept")
         return Reply(write_failure(Failure.TRY_LATER), result="try later")
 
@@ -160,10 +163,12 @@ class Responder:
         """Return the responder's certificate, a new one when half of its time is over and one can be had."""
         async with desk.lock:
             current = desk.responding
+            if current is not None and now < current.not_before:
+                current = None  # from under a clock that was wrong
             if current is not None and now < current.not_before + (current.not_after - current.not_before) / 2:
                 return current
             usable = current is not None and now < current.not_after
-            if desk.not_before_retry is None or now >= desk.not_before_retry:
+            if desk.not_before_retry is None or not now < desk.not_before_retry <= now + PAUSE:
                 try:
                     current = desk.responding = await self._own.responder(issuer, desk.settings.kind)
                 except NoResponder:

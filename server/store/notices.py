@@ -7,6 +7,7 @@ lost when the other CA, or this server, is down.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -36,6 +37,7 @@ notices = sa.Table(
 
 _HOLD = x509.ReasonFlags.certificate_hold
 _TOGETHER = 100
+_FURTHEST = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,13 @@ def is_anything(connection: sa.Connection, issuer: str, now: datetime) -> bool:
     known = notices.c
     newest = connection.scalar(sa.select(sa.func.max(known.number)).where(known.issuer == issuer)) or 0
     changed = sa.select(revocations.c.number).where(revocations.c.issuer == issuer, revocations.c.number > newest)
-    due = sa.select(known.serial).where(known.told_at.is_(None), known.due_at <= now, known.issuer == issuer)
+    due = sa.select(known.serial).where(known.told_at.is_(None), _is_due(now), known.issuer == issuer)
     return any(connection.execute(query.limit(1)).first() is not None for query in (changed, due))
+
+
+def _is_due(now: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition; what is further away than any pause was postponed under a wrong clock."""
+    return sa.or_(notices.c.due_at <= now, notices.c.due_at > now + _FURTHEST)
 
 
 def take(connection: sa.Connection, issuer: str, now: datetime, until: datetime) -> list[Notice]:
@@ -101,7 +108,7 @@ def take(connection: sa.Connection, issuer: str, now: datetime, until: datetime)
         sa.select(known.serial, certificates.c.der, certificates.c.revocation_reason, certificates.c.revoked_at)
         .add_columns(known.attempts)
         .join(certificates, certificates.c.serial == known.serial)
-        .where(known.issuer == issuer, known.told_at.is_(None), known.due_at <= now)
+        .where(known.issuer == issuer, known.told_at.is_(None), _is_due(now))
         .order_by(known.number)
         .limit(_TOGETHER)
         .with_for_update(of=notices)

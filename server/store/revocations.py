@@ -86,6 +86,21 @@ def revoke(connection: sa.Connection, revocation: Revocation, event: Mapping[str
     return RevocationOutcome.REVOKED
 
 
+def restore(connection: sa.Connection, issuer: str, now: datetime) -> int:
+    """Write again the entries of revoked certificates that have not expired and have none; return how many.
+
+    For after a clock that was wrong: what seemed to have expired may have been forgotten.
+    """
+    table = certificates.c
+    missing = ~sa.exists().where(revocations.c.serial == table.serial)
+    wanted = sa.and_(table.issuer == issuer, table.revoked_at.is_not(None), table.not_after >= now, missing)
+    rows = connection.execute(sa.select(certificates).where(wanted)).all()
+    for row in rows:
+        entry = write_entry(row.serial, row.revoked_at, x509.ReasonFlags(row.revocation_reason))
+        _replace(connection, row, entry, invalid_since=None, released=False)
+    return len(rows)
+
+
 def release(connection: sa.Connection, serial: int, at: datetime, event: Mapping[str, object]) -> ReleaseOutcome:
     """Make a certificate good again that is on hold, with the audit event; no other revocation can be undone."""
     row = _find(connection, serial)

@@ -189,3 +189,35 @@ async def test_every_kind_of_key_signs_lists(store: Store, kind: str) -> None:
     lab = Lab.make(store, kind)
     await lab.publish()
     await lab.crl()
+
+
+async def test_a_clock_that_was_years_ahead_leaves_no_gap_in_the_lists(store: Store) -> None:
+    lab = Lab.make(store)
+    for serial in (1, 2, 3):
+        await lab.add(serial)
+    await lab.revoke(1, x509.ReasonFlags.key_compromise)
+    await lab.publish()
+    lab.now += 3000 * DAY
+    await lab.revoke(2)
+    await lab.publish()
+    await lab.publish(DAY)
+    before = await lab.crl()
+    assert serials(before) == []  # so it seems
+    assert await kept(store) == 0
+    lab.now -= 3000 * DAY  # the clock is right again
+    assert await lab.publish() == 1
+    crl = await lab.crl()
+    assert number(crl) > number(before)
+    assert crl.last_update_utc == lab.now
+    assert sorted(serials(crl)) == [1, 2]
+    await lab.revoke(3)
+    await lab.publish(SECONDS)
+    assert sorted(serials(await lab.crl())) == [1, 2, 3]
+
+
+async def test_a_lease_from_under_a_wrong_clock_does_not_last(store: Store) -> None:
+    lab = Lab.make(store)
+    ahead = lab.now + 3000 * DAY
+    scope, until = Scope("issuing"), ahead + timedelta(minutes=5)
+    assert await store.write(lambda c: records.claim(c, scope, "died", ahead, until)) is not None
+    assert await lab.publish() == 1

@@ -182,3 +182,16 @@ async def test_foreign_issuers_and_garbage_get_the_errors_of_ocsp(store: Store) 
     reply = await desk.responder.answer(b"garbage")
     assert read(reply).response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
     assert await desk.responders() == []
+
+
+async def test_a_clock_that_was_ahead_leaves_no_answer_or_certificate_of_the_future(store: Store) -> None:
+    desk = Desk.make(store)
+    await desk.lab.add(5)
+    right = desk.lab.now
+    desk.lab.now += timedelta(days=300)
+    assert read(await desk.ask(5)).this_update_utc > right
+    desk.lab.now = right
+    answer = read(await desk.ask(5))
+    assert answer.this_update_utc == right
+    assert answer.certificates[0].not_valid_before_utc <= right
+    assert len(await desk.responders()) == 2

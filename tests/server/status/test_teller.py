@@ -111,3 +111,13 @@ async def test_without_such_a_ca_nothing_is_watched(store: Store) -> None:
     idle = Teller(store, {}, lambda: Lab.make(store).now)
     idle.start()
     await idle.stop()
+
+
+async def test_what_was_postponed_under_a_wrong_clock_is_told_when_it_is_right(store: Store) -> None:
+    lab, ca = await revoked(store), ElsewhereCa()
+    lab.now += timedelta(days=1000)
+    ca.failures.append(IssuerUnavailable("no route"))
+    await teller(lab, ca).tell("issuing")
+    lab.now -= timedelta(days=1000)
+    assert await teller(lab, ca).tell("issuing") == 1
+    assert len(ca.revoked) == 1
