@@ -30,7 +30,7 @@ from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, r
 from server.credentials.crls import CrlFiles, MalformedCrl
 from server.policy_files import contradictions, load_policies, look_at_policies, read_ceilings
 from server.scep.keyring import Keyring, Rollover
-from server.scep.ra import RaConfigurationError, load_ra_key
+from server.scep.ra import RaConfigurationError, expect_role, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
 from server.status.own import KeptKey
 from server.tls import TlsConfigurationError, prefer_strongest
@@ -203,6 +203,8 @@ class _Loader:
                 rollover = Rollover(coming, endpoint.rollover.profile, issuer.chain)
         if current is None:
             return None
+        as_ca = endpoint.ca_certificates in {"ca-only", "chain"}
+        self._attempt((*here, "ra", "certificate"), lambda: expect_role(current.certificate, as_ca=as_ca))
         keys = Keyring(current, tuple(ra for ra in previous if ra is not None), rollover)
         if endpoint.ra_renewal is not None:
             passphrase = self._passphrase((*here, "ra"), endpoint.ra.passphrase_file) or None

@@ -88,6 +88,25 @@ class RaKey:
         return await asyncio.get_running_loop().run_in_executor(self._queue, work)
 
 
+def expect_role(certificate: x509.Certificate, *, as_ca: bool) -> None:
+    """Raise RaConfigurationError unless an RA is what clients of GetCACert will take it for.
+
+    Args:
+        certificate: the RA's.
+        as_ca: whether clients are shown CA certificates alone, so that they encrypt for the CA.
+    """
+    try:
+        is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        is_ca = False
+    if as_ca and not is_ca:
+        raise RaConfigurationError(
+            "ca_certificates shows clients no RA, so that they encrypt for the CA: then ra must be the CA's own"
+        )
+    if is_ca and not as_ca:
+        raise RaConfigurationError("the RA certificate is a CA's: give the RA a key of its own (RFC 8894 section 7.2)")
+
+
 def _expect_usages(certificate: x509.Certificate) -> None:
     try:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value

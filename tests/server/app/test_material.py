@@ -153,3 +153,10 @@ def test_endpoints_without_passwords_or_challenge_or_renewal_have_none(folder: P
     assert found["scep/default"].challenge is None
     assert {str(name) for name in found["scep/default"].certificates} == {"scep/default"}
     assert not found["acme/default"].certificates
+
+
+def test_an_ra_that_clients_would_not_be_shown_is_an_error(folder: Path) -> None:
+    file = folder / "server.yaml"
+    file.write_text(file.read_text().replace("  scep/default:\n", "  scep/default:\n    ca_certificates: ca-only\n"))
+    with pytest.raises(DocumentErrors, match="must be the CA's own"):
+        load_material(load_config(file))

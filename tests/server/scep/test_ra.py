@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from server.cms.algorithms import PKCS1, Digest, KeyTransport
-from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
+from server.scep.ra import RaConfigurationError, RaKey, expect_role, load_ra_key
 from tests.server.scep.device import NOW, common_name, rsa_key, self_signed
-from tests.server.scep.lab import RA
+from tests.server.scep.lab import ISSUING, RA
 
 KEY = rsa_key("ra")
 PEM = RA.certificate_pem()
@@ -85,3 +85,15 @@ async def test_a_wrapped_key_that_is_none_gives_none_or_something_random() -> No
     assert await ra.unwrap(bytes(257), PKCS1) is None
     assert await ra.unwrap(bytes(256), KeyTransport((Digest.SHA1, Digest.SHA1))) is None
     assert await ra.unwrap(b"\x01" * 256, PKCS1) != b"key"
+
+
+def test_an_ra_is_what_clients_are_shown() -> None:
+    expect_role(RA.certificate, as_ca=False)
+    expect_role(ISSUING.certificate, as_ca=True)
+    plain = x509.load_der_x509_certificate(self_signed(KEY))
+    expect_role(plain, as_ca=False)
+    for certificate in (RA.certificate, plain):
+        with pytest.raises(RaConfigurationError, match="must be the CA's own"):
+            expect_role(certificate, as_ca=True)
+    with pytest.raises(RaConfigurationError, match="a key of its own"):
+        expect_role(ISSUING.certificate, as_ca=False)
