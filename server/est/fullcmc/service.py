@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ca.csr import read_recorded_csr, without_challenge
+from ca.csr import MalformedCsr, read_recorded_csr, without_challenge
 from server.est import linking
 from server.est.cmc import codec, envelope, proofs
 from server.est.cmc.messages import WHOLE, CmcFault, FailInfo, PkiResponse, malformed
@@ -42,6 +42,14 @@ class Answer:
     results: tuple[Result, ...]
 
 
+class _Waiting(NamedTuple):
+    """A request that is asked for: its record, who asked, and the SubjectPublicKeyInfo that it is for."""
+
+    request_id: str
+    requester: str | None
+    key: bytes
+
+
 async def answer(endpoint: EstEndpoint, submission: Submission) -> Answer:
     """Answer a full request. What is refused goes on record, but for what comes from nobody."""
     data: PkiData | None = None
@@ -49,7 +57,7 @@ async def answer(endpoint: EstEndpoint, submission: Submission) -> Answer:
         message, content = envelope.open_envelope(codec.unwrap(await submission.body()))
         data = codec.decode_pki_data(content)
         waiting = await _waiting(endpoint, data.queries)
-        keys = [*(each.csr.spki for each in data.requests), *map(_key, filter(None, waiting))]
+        keys = [*(each.csr.spki for each in data.requests), *(each.key for each in waiting if each is not None)]
         signer = envelope.verify_signer(message, keys)
         identity = await identify(endpoint, submission, signer, data)
     except Malformed as error:
@@ -77,7 +85,7 @@ def _response(data: PkiData | None, results: Iterable[Result]) -> PkiResponse:
 
 
 async def _each(
-    endpoint: EstEndpoint, identity: Identity, data: PkiData, waiting: list[StoredRequest | None]
+    endpoint: EstEndpoint, identity: Identity, data: PkiData, waiting: list[_Waiting | None]
 ) -> list[Result]:
     transaction, requester = _transaction(data), identity.caller.identity
     results = [
@@ -96,8 +104,8 @@ async def _each(
         results += await asyncio.gather(*asked)
     else:  # in their order: what can be used once is used by the first
         results += [await each for each in asked]
-    for query, row in zip(data.queries, waiting, strict=True):
-        results.append(await _poll(endpoint, identity, query, row))
+    for query, one in zip(data.queries, waiting, strict=True):
+        results.append(await _poll(endpoint, identity, query, one))
     for revocation in data.revocations:
         results.append(await revoke(endpoint, identity, revocation, transaction))
     return results
@@ -134,37 +142,43 @@ def _expect_issuer(endpoint: EstEndpoint, request: CertificationRequest) -> None
         raise malformed("The template names an issuer that is not the one of this service.", request.part)
 
 
-async def _waiting(endpoint: EstEndpoint, queries: Iterable[Query]) -> list[StoredRequest | None]:
+async def _waiting(endpoint: EstEndpoint, queries: Iterable[Query]) -> list[_Waiting | None]:
     """Return the requests that are asked for, None for those that were not made here. Raises StoreUnavailable."""
-    found: list[StoredRequest | None] = []
+    found: list[_Waiting | None] = []
     for query in queries:
         row = await endpoint.enrollment.find(query.token.decode("ascii", "replace"))
-        found.append(row if row is not None and row.endpoint == endpoint.name and row.csr is not None else None)
+        here = row is not None and row.endpoint == endpoint.name
+        found.append(_read(row) if row is not None and here else None)
     return found
 
 
-def _key(row: StoredRequest) -> bytes:
-    return read_recorded_csr(row.csr or b"").spki
+def _read(row: StoredRequest) -> _Waiting | None:
+    try:
+        return _Waiting(row.id, row.requester, read_recorded_csr(row.csr or b"").spki)
+    except MalformedCsr:  # nothing was asked for, or the parser has become stricter since
+        return None
 
 
-async def _poll(endpoint: EstEndpoint, identity: Identity, query: Query, row: StoredRequest | None) -> Result:
+async def _poll(endpoint: EstEndpoint, identity: Identity, query: Query, waiting: _Waiting | None) -> Result:
     """Answer queryPending (RFC 5272 section 6.13)."""
     try:
-        request_id = _theirs(endpoint, identity, query, row)
+        request_id = _theirs(endpoint, identity, query, waiting)
     except (CmcFault, Refusal) as error:
         requester = identity.caller.identity
         return await refusal(endpoint, identity.submission, error, part=query.part, requester=requester)
     return of_outcome(endpoint, query.part, await endpoint.enrollment.poll(request_id))
 
 
-def _theirs(endpoint: EstEndpoint, identity: Identity, query: Query, row: StoredRequest | None) -> str:
+def _theirs(endpoint: EstEndpoint, identity: Identity, query: Query, waiting: _Waiting | None) -> str:
     """Return the request, if it is of who asks now, or who asks has the key that it is for. Raises what it says."""
-    if row is not None and identity.own_key != _key(row):
+    if waiting is not None and identity.own_key == waiting.key:
+        return waiting.request_id
+    if waiting is not None:
         expect_enough(endpoint, identity.caller)
-    if row is None or (identity.own_key != _key(row) and row.requester != identity.caller.identity):
+    if waiting is None or waiting.requester != identity.caller.identity:
         problem = Problem(Reason.UNKNOWN_REQUEST, "Nothing is known of this request of yours.")
         raise CmcFault(FailInfo.BAD_REQUEST, problem, (query.part,))
-    return row.id
+    return waiting.request_id
 
 
 def _transaction(data: PkiData) -> str | None:

@@ -107,6 +107,8 @@ async def test_a_wrong_password_is_refused_and_recorded(sender: Sender) -> None:
     assert told(*response.statuses) == [("failed", (0,), "badIdentity")]
     (refused,) = await sender.store.read(list_requests)
     assert refused.requester == "password:pump"
+    question = client.signed(client.pki_data((), [client.query(1, refused.id.encode())]), None)
+    assert (await sender.ask(question, 404)).statuses[0].fail == "badRequest"  # nothing waits under that identifier
 
 
 NO_FULL_REQUESTS: dict[str, tuple[bytes, str | None]] = {
