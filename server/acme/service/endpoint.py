@@ -135,6 +135,7 @@ class AcmeEndpoint:
         caa: judges the CAA records of names; None where they are not looked at.
         issuer_names: what the records of dns-persist-01 call this CA.
         pre_authorization: whether there is newAuthz (RFC 8555 section 7.4.1).
+        reuse: whether orders rely on what was authorized before them.
         subdomains: whether a domain can be validated instead of names below it (RFC 9444).
         by_profile: how control is shown for orders of some profiles; for others, it is `challenges`, `caa` and
             `issuer_names`.
@@ -162,6 +163,7 @@ class AcmeEndpoint:
     caa: Caa | None = None
     issuer_names: tuple[str, ...] = ()
     pre_authorization: bool = False
+    reuse: bool = True
     subdomains: bool = False
     by_profile: Mapping[str, Proofs] = field(default_factory=dict)
     limits: RateLimits = field(default_factory=RateLimits)

@@ -123,7 +123,7 @@ class Orders:
 
     async def _held(self, signed: Signed) -> tuple[Authorization, ...]:
         """Return what the account was authorized for before there was an order."""
-        if not self._endpoint.pre_authorization:
+        if not (self._endpoint.pre_authorization and self._endpoint.reuse):
             return ()
         now = self._endpoint.clock()
         return await self._endpoint.read(lambda c: held_authorizations(c, signed.account, now))

@@ -107,5 +107,6 @@ def hardened(endpoint: AcmeEndpoint, mode: TestMode) -> AcmeEndpoint:
         challenges=slow(Proofs(endpoint.challenges)).challenges,
         by_profile={name: slow(proofs) for name, proofs in endpoint.by_profile.items()},
         timing=timing,
+        reuse=False,
         directory_extra=odd,
     )

@@ -77,3 +77,17 @@ async def test_a_wrong_proof_is_as_wrong_as_elsewhere(lab: Lab) -> None:
     await client.post(challenge["url"], {})
     assert (await client.until(order.location, "invalid")).body["error"]
     assert (await client.finalize(order, make_csr("a.localhost"))).error == "orderNotReady"
+
+
+async def test_no_authorization_is_used_again(lab: Lab) -> None:
+    for mode_, status in ((None, "ready"), (mode(), "pending")):
+        endpoint = lab.endpoint(pre_authorization=True)
+        await lab.serve(endpoint if mode_ is None else hardened(endpoint, mode_))
+        client = await lab.client()
+        identifier = {"type": "dns", "value": "a.localhost"}
+        made = await client.post(client.url("/new-authz"), {"identifier": identifier})
+        challenge = made.body["challenges"][0]
+        lab.served[challenge["token"]] = f"{challenge['token']}.{client.signer.thumbprint}"
+        await client.post(challenge["url"], {})
+        await client.until(made.location, "valid")
+        assert (await client.order("a.localhost")).body["status"] == status
