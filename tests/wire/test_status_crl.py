@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import tempfile
 import time
 from pathlib import Path
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Two workers; the issuer ``issuing`` has three shards, ``other`` complete and delta lists."""
+    """Two workers; the issuer ``issuing`` has three shards, ``other`` complete and delta lists.
+
+    The server's own TLS certificate is renewed at once.
+    """
     deployment = make_deployment(tmp_path_factory.mktemp("status") / "deployment")
     text = deployment.config.read_text()
     crl = "      crl: {after_revocation: 1s, shards: 3}\n"
+    text = text.replace("folder: tls/renewed}", "folder: tls/renewed, before: 400d, lifetime: 801d}")
     deployment.config.write_text(re.sub(r"(?m)^    status:\n.*\n", rf"\g<0>{crl}", text))
     make_ca(deployment.folder / "ca", "other", generate_key("P-256"))
     (deployment.folder / "ca" / "pass").write_text(f"{PASSPHRASE}\n")
@@ -157,6 +162,16 @@ def test_lists_come_with_what_caches_need(server: RunningServer) -> None:
         (tag,) = re.findall(r"etag: (\S+)", headers)
         again = ("--header", f"If-None-Match: {tag}", "--output", "/dev/null", "--write-out", "%{http_code}")
         assert run("curl", "--silent", *again, f"{server.http_url}/crl/{file}").stdout == "304"
+
+
+def test_both_workers_show_the_same_renewed_certificate(server: RunningServer) -> None:
+    first = x509.load_pem_x509_certificate((server.folder / "tls" / "server.pem").read_bytes())
+    port = int(server.https_url.rpartition(":")[2])
+    shown = {ssl.get_server_certificate(("127.0.0.1", port)) for _ in range(16)}
+    (renewed,) = (x509.load_pem_x509_certificate(pem.encode()) for pem in shown)
+    assert renewed.serial_number != first.serial_number
+    assert server.is_stored(renewed)
+    run("curl", "--silent", "--fail", "--cacert", server.root_pem, f"{server.est_url}/cacerts")
 
 
 def test_gnutls_verifies_a_list(server: RunningServer, tmp_path: Path) -> None:
