@@ -10,10 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ca import der
+from policies.request import EndpointName
 from server.cms.algorithms import Cipher, Digest, KeyTransport
 from server.cms.certificates import ENVELOPED_DATA, content_info
 from server.cms.enveloped import read_envelope
-from server.outcome import Reason
+from server.credentials import Authenticators
+from server.outcome import Problem, Reason
+from server.store.credentials import CredentialKind
 from tests.server.scep.device import (
     CONTENT_TYPE,
     DATA,
@@ -258,6 +261,19 @@ async def test_a_challenge_in_the_clear_outside_of_the_envelope_authorises_nothi
     reply = await lab.ask(enrollment(lab.ra_der, content=csr(KEY)))
     assert reply.status == "2"
     assert await lab.issued() == 0
+
+
+async def test_a_challenge_is_good_for_nothing_but_scep_at_its_endpoint(lab: Lab) -> None:
+    """Secrets of one protocol opened another one elsewhere (CVE-2025-44005)."""
+    await lab.make_challenge("k7qxm-29fzt")
+    here, other = (EndpointName.parse(f"scep/{label}") for label in ("default", "other"))
+    lab.credentials._endpoints = {name: Authenticators({}, None, frozenset(), stored=True) for name in (here, other)}
+    for kind in CredentialKind:
+        for name in (here, other):
+            judged = await lab.credentials.redeem(kind, name, "k7qxm-29fzt")
+            good = (kind, name) == (CredentialKind.SCEP_CHALLENGE, here)
+            assert isinstance(judged, Problem) is not good
+    assert isinstance(await lab.credentials.password(here, "", "k7qxm-29fzt"), Problem)
 
 
 async def test_a_victims_envelope_signed_anew_by_another_key_is_refused(lab: Lab) -> None:
