@@ -174,6 +174,10 @@ class AcmeEndpoint:
         """Return how control over names is shown for orders of a profile."""
         return self.by_profile.get(profile or "") or Proofs(self.challenges, self.caa, self.issuer_names)
 
+    def same_proofs(self, one: str | None, other: str | None) -> bool:
+        """Say whether what was shown for one profile counts for the other."""
+        return self.by_profile.get(one or "") is self.by_profile.get(other or "")
+
     @property
     def meta(self) -> dict[str, object]:
         """What the directory says of the server (RFC 8555 section 7.1.1)."""

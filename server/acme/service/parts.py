@@ -68,6 +68,8 @@ def make_order(
     listed: list[Authorization] = []
     parts: list[Authorization] = []
     ancestors = dict(request.ancestors) if endpoint.subdomains else {}
+    # What was shown for another profile was perhaps shown otherwise, to other roots, or without a look at CAA.
+    held = [each for each in held if endpoint.same_proofs(each.profile, request.profile)]
     for identifier in request.identifiers:
         found = next((each for each in (*held, *parts) if covers(each, identifier)), None)
         if found is None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from server.acme.challenges.caa import Caa
 from server.acme.challenges.dns01 import Dns01
 from server.acme.challenges.lookup import Lookup
-from server.acme.service import Rate, RateLimits
+from server.acme.service import AcmeProfile, Proofs, Rate, RateLimits
 from server.config import Nameserver
 from tests.fakes.acme import b64
 from tests.fakes.dns_server import DnsServer
@@ -216,3 +216,22 @@ async def test_caa_of_the_name_that_is_ordered_counts(site: Lab, zone: Zone, ser
     assert (await client.finalize(good, make_csr("www.a.test"))).body["status"] == "valid"
     assert (await client.finalize(bad, make_csr("b.a.test"))).error == "caa"
     assert (await client.finalize(wild, make_csr("*.www.a.test"))).error == "caa"
+
+
+async def test_what_was_shown_for_one_profile_does_not_count_for_one_with_other_proofs(
+    site: Lab, server: DnsServer
+) -> None:
+    profiles = {"tls-server": AcmeProfile(""), "strict": AcmeProfile("")}
+    await serve(site, server, profiles=profiles, by_profile={"strict": Proofs((Dns01(looking(server)),))})
+    client = await site.client()
+    made = await ask(client, "held.localhost")
+    await show(client, made.location)
+    await client.until(made.location, "valid")
+    identifiers = [{"type": "dns", "value": "held.localhost"}]
+    found = {}
+    for profile in ("tls-server", "strict"):
+        payload = {"identifiers": identifiers, "profile": profile}
+        found[profile] = (await client.post(client.url("/new-order"), payload)).body
+    assert (found["tls-server"]["status"], found["strict"]["status"]) == ("ready", "pending")
+    (url,) = found["strict"]["authorizations"]
+    assert [each["type"] for each in (await client.post(url)).body["challenges"]] == ["dns-01"]
