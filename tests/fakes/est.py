@@ -28,7 +28,7 @@ class ScriptedEnrollment(Enrollment):
         self.submitted: list[EnrollmentRequest] = []
         self.refused: list[RefusedAttempt] = []
 
-    async def submit(self, request: EnrollmentRequest) -> Outcome:
+    async def submit(self, request: EnrollmentRequest, companion: object = None) -> Outcome:
         self.submitted.append(request)
         return self.outcome
 

@@ -254,5 +254,5 @@ async def test_a_new_account_must_agree_to_the_terms_where_there_are_some(lab: L
         assert (answer.status, answer.error) == (403, "userActionRequired")
         assert f'<{terms}>;rel="terms-of-service"' in answer.headers.getall("Link")
     assert (await client.register()).status == 201
-    again = {"kid": None, "jwk": client.signer.jwk}
+    again: dict[str, Any] = {"kid": None, "jwk": client.signer.jwk}
     assert (await client.post(client.url("/new-account"), {"onlyReturnExisting": True}, **again)).status == 200
