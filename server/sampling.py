@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,29 +13,37 @@ if TYPE_CHECKING:
 
     from ca.lint import LintFinding
 
-EVERY = 100
-"""One certificate of so many is looked at, the first among them."""
+PAUSE = 10.0
+"""Seconds between two looks: nearly everything on a quiet server, next to no work on a busy one."""
 log = structlog.get_logger()
 
 
 class Sampling:
-    """Lints one certificate of so many, one at a time, in a thread; what is found is an alarm.
+    """Lints a certificate now and then, one at a time, in a thread; what is found is an alarm.
 
     Args:
         examine: returns what is wrong with a certificate, DER; never called twice at the same time.
-        every: one of so many.
+        seconds: a clock that only goes on.
+        pause: seconds between two looks.
     """
 
-    def __init__(self, examine: Callable[[bytes], tuple[LintFinding, ...]], every: int = EVERY) -> None:
+    def __init__(
+        self,
+        examine: Callable[[bytes], tuple[LintFinding, ...]],
+        seconds: Callable[[], float] = monotonic,
+        pause: float = PAUSE,
+    ) -> None:
         self._examine = examine
-        self._every = every
-        self._count = 0
+        self._seconds = seconds
+        self._pause = pause
+        self._due = seconds()
         self._running: asyncio.Task[None] | None = None
 
     def offer(self, profile: str, certificate: bytes) -> None:
         """Take this certificate, DER, into the sample, or not. Returns at once; must be called on the event loop."""
-        self._count += 1
-        if self._count % self._every == 1 % self._every and (self._running is None or self._running.done()):
+        now = self._seconds()
+        if now >= self._due and (self._running is None or self._running.done()):
+            self._due = now + self._pause
             self._running = asyncio.create_task(self._look(profile, certificate))
 
     async def drain(self) -> None:

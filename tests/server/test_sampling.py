@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
@@ -12,15 +14,16 @@ from tests.fakes.issuer import make_issuer, make_plan
 BAD = LintFinding("pkix.bad", "error", "certificate.x", "so")
 
 
-@pytest.mark.parametrize(("every", "looked_at"), [(1, 7), (3, 3), (100, 1)])
-async def test_one_of_so_many_is_looked_at_the_first_among_them(every: int, looked_at: int) -> None:
+@pytest.mark.parametrize(("pause", "looked_at"), [(0, 7), (3, 3), (100, 1)])
+async def test_the_first_is_looked_at_and_then_one_after_each_pause(pause: float, looked_at: int) -> None:
     seen: list[bytes] = []
 
     def examine(certificate: bytes) -> tuple[LintFinding, ...]:
         seen.append(certificate)
         return ()
 
-    sampling = Sampling(examine, every)
+    seconds = count(100)
+    sampling = Sampling(examine, lambda: float(next(seconds)), pause)
     for number in range(7):
         sampling.offer("device", bytes([number]))
         await sampling.drain()
@@ -35,7 +38,7 @@ async def test_what_comes_while_one_is_looked_at_is_let_go() -> None:
         seen.append(certificate)
         return ()
 
-    sampling = Sampling(examine, 1)
+    sampling = Sampling(examine, pause=0)
     for number in range(5):
         sampling.offer("device", bytes([number]))
     await sampling.drain()
@@ -44,7 +47,7 @@ async def test_what_comes_while_one_is_looked_at_is_let_go() -> None:
 
 async def test_a_finding_is_an_alarm() -> None:
     with capture_logs() as events:
-        sampling = Sampling(lambda _: (BAD,), 1)
+        sampling = Sampling(lambda _: (BAD,), pause=0)
         sampling.offer("device", b"\1\2")
         await sampling.drain()
     (alarm,) = events
@@ -57,7 +60,7 @@ async def test_a_linter_that_breaks_is_told_and_stops_nothing() -> None:
         raise RuntimeError("broken")
 
     with capture_logs() as events:
-        sampling = Sampling(broken, 1)
+        sampling = Sampling(broken, pause=0)
         sampling.offer("device", b"")
         await sampling.drain()
     assert [event["event"] for event in events] == ["lint_sample_failed"]
