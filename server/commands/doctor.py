@@ -12,6 +12,7 @@ from rich.text import Text
 from policies.document import DocumentErrors
 from server.app import load_material
 from server.clock import system_clock
+from server.commands.attestation_roots import check_attestations
 from server.commands.checks import (
     Diagnosis,
     Level,
@@ -76,6 +77,7 @@ def _material(config: Config, clock: Clock) -> Iterator[Diagnosis]:
     yield from check_certificates(config, material, clock())
     yield from check_manufacturers(config, clock())
     yield from check_sealing_keys(config)
+    yield from check_attestations(config, clock())
 
 
 def _problems(subject: str, errors: DocumentErrors) -> Iterator[Diagnosis]:
