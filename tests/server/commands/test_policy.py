@@ -172,7 +172,7 @@ def test_explain_judges_a_renewal(folder: Path, tmp_path: Path) -> None:
     assert "renewal.profile" in result.stdout
 
 
-@pytest.mark.parametrize("evidence", ["password", "challenge", "account", "certificate"])
+@pytest.mark.parametrize("evidence", ["password", "challenge", "account", "certificate", "possession"])
 def test_explain_takes_every_kind_of_evidence(folder: Path, tmp_path: Path, evidence: str) -> None:
     path = csr(tmp_path / "a.csr")
     result = run(folder, "explain", path, "--endpoint", "est/default", "--evidence", evidence)
