@@ -18,6 +18,7 @@ from server.audit import Action, AuditEvent
 from server.clock import system_clock
 from server.commands import record
 from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
+from server.config.upstreams import UpstreamConfig
 from server.est.records import read_escrow
 from server.store import notices
 from server.store.certificates import CertificateFilter, RevocationOutcome, find_by_serial, list_certificates
@@ -152,6 +153,7 @@ def revoke(
     match outcome:
         case RevocationOutcome.REVOKED:
             typer.echo(f"{number:x} is revoked: {reason}")
+            _say_who_is_not_told(config, number)
         case RevocationOutcome.ALREADY_REVOKED:
             record.stop(f"{number:x} was revoked before; nothing is changed")
         case RevocationOutcome.UNKNOWN:
@@ -181,6 +183,14 @@ def _expect_challenge(config: Path | None, serial: int) -> None:
         PasswordHasher().verify(kept[0].argon2 or "", typer.prompt("Revocation challenge", hide_input=True))
     except (VerificationError, InvalidHashError):
         record.stop("that is not the revocation challenge")
+
+
+def _say_who_is_not_told(config: Path | None, serial: int) -> None:
+    """Say so when the certificate is of a CA elsewhere that can't be told of its revocation."""
+    found = record.read(config, lambda connection: find_by_serial(connection, serial))
+    issuer = record.configuration(config).issuers.get(found.issuer) if found is not None else None
+    if found is not None and isinstance(issuer, UpstreamConfig) and not issuer.takes_revocations:
+        typer.echo(f"The CA of {found.issuer} can't be told from here: revoke it there too.")
 
 
 def _told(notice: tuple[datetime | None, str | None] | None) -> dict[str, object]:

@@ -83,6 +83,11 @@ class UpstreamConfig(Strict):
         """How long issuing may take."""
         return self.timeout_seconds
 
+    @property
+    def takes_revocations(self) -> bool:
+        """Whether the CA is told of revocations; of a plugin nobody knows before it is loaded."""
+        return True
+
     def secret_files(self) -> tuple[Path, ...]:
         """Return the files that only the server may read."""
         return ()
@@ -124,6 +129,11 @@ class EstIssuerConfig(HttpsUpstreamConfig):
         if self.username is None and self.client is None:
             raise ValueError("give username and password, or client: {certificate: FILE, key: FILE}")
         return self
+
+    @property
+    def takes_revocations(self) -> bool:
+        """EST has no revocation."""
+        return False
 
     def secret_files(self) -> tuple[Path, ...]:
         """Return the files that only the server may read."""
@@ -250,3 +260,8 @@ class CommandIssuerConfig(UpstreamConfig):
     type: Literal["exec"]
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     revoke_command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @property
+    def takes_revocations(self) -> bool:
+        """Whether there is a command for it."""
+        return self.revoke_command is not None

@@ -100,6 +100,8 @@ def test_a_certificate_comes_from_the_other_server_and_is_on_record_in_both(
     validate(pump, upstream.root_pem, upstream.chain_pem)
     assert issued_for(upstream, pump.name) == [certificate]
     assert issued_for(door, pump.name) == [certificate]
+    revoked = door.certwright("cert", "revoke", format(certificate.serial_number, "x")).stdout
+    assert "The CA of up-auto can't be told from here" in revoked
     shown = door.certwright("cert", "show", format(certificate.serial_number, "x")).stdout
     assert pump.name in shown
 
@@ -168,7 +170,8 @@ def test_a_revocation_is_passed_on(door: RunningServer, tmp_path: Path) -> None:
     assert enroll(door, pump, "cmd")[0] == 200
     (certificate,) = x509.load_pem_x509_certificates(pump.certificate.read_bytes())
     serial = format(certificate.serial_number, "x")
-    door.certwright("cert", "revoke", serial, "--reason", "keyCompromise")
+    said = door.certwright("cert", "revoke", serial, "--reason", "keyCompromise").stdout
+    assert "can't be told" not in said
     until = time.monotonic() + 60
     while not (door.folder / "told").exists() and time.monotonic() < until:
         time.sleep(0.2)
