@@ -31,6 +31,10 @@ else
 	$(VENV)/bin/python -m pytest $(PARALLEL) $(ARGS)
 endif
 
+.PHONY: mutation
+mutation: $(VENV)/.dev  ## change the policy engine in one place after the other and see whether its tests notice; ARGS="--most 50"
+	$(VENV)/bin/python tests/mutation.py $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.dev  ## format, lint, types and import contracts
 	$(VENV)/bin/ruff format --check .
