@@ -23,7 +23,8 @@ FACTS = {"issuing": IssuerFacts(datetime(2026, 1, 1, tzinfo=UTC), datetime(2036,
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for entry in (resources.files("policies") / "profiles").iterdir():
-        (tmp_path / entry.name).write_bytes(entry.read_bytes())
+        if entry.name.endswith(".yaml"):
+            (tmp_path / entry.name).write_bytes(entry.read_bytes())
     return tmp_path
 
 
