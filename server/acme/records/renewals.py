@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -109,6 +110,19 @@ def list_windows(connection: sa.Connection, limit: int) -> tuple[tuple[int, Move
     return tuple(
         (row.serial, MovedWindow(row.starts, row.ends, row.explanation, row.made_by, row.made_at)) for row in rows
     )
+
+
+def ending(connection: sa.Connection, endpoint: str, edges: Sequence[datetime]) -> tuple[int, ...]:
+    """Return how many certificates of an endpoint end between each of these times and the next; revoked ones count."""
+    table = certificates.c
+    counts = [
+        sa.select(sa.func.count())
+        .where(table.endpoint == endpoint, table.not_after >= start, table.not_after < end)
+        .select_from(certificates)
+        .scalar_subquery()
+        for start, end in pairwise(edges)
+    ]
+    return tuple(connection.execute(sa.select(*counts)).one())
 
 
 def predecessor_names(connection: sa.Connection, account: str, request_id: str) -> frozenset[Identifier] | None:

@@ -13,9 +13,11 @@ from server.acme.codec.certificate_id import decode_certificate_id
 from server.acme.codec.replies import encode_renewal_info
 from server.acme.messages import ErrorType, Rejected, Reply, rejected
 from server.acme.records import renewals
+from server.acme.service.renewal_load import SLOTS, RenewalLoad, place
 from server.store.certificates import find_by_serial
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     import sqlalchemy as sa
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _PAST = timedelta(hours=1)
 _SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
 _PARTS = 4
 _SPREAD = 1 << 32
 
@@ -41,32 +44,53 @@ class Window:
     end: datetime
 
 
+def renewal_part(stored: StoredCertificate, share: timedelta | float | None = None) -> timedelta:
+    """Return how long before its end the renewal of a certificate begins at the earliest.
+
+    Args:
+        stored: the certificate.
+        share: how long, or the share of the lifetime; None for a third.
+    """
+    lifetime = stored.not_after - stored.not_before
+    part = share if isinstance(share, timedelta) else lifetime * (1 / 3 if share is None else share)
+    return max(min(part, lifetime), _SECOND)
+
+
+def _slot(part: timedelta) -> timedelta:
+    """Return the length of one of the slots, which together are half of the part, in whole minutes if it is long."""
+    slot = part / (2 * SLOTS)
+    return timedelta(minutes=slot // _MINUTE) if slot >= _MINUTE else slot
+
+
 def suggested_window(
-    stored: StoredCertificate, moved: MovedWindow | None, share: timedelta | float | None = None
+    stored: StoredCertificate,
+    moved: MovedWindow | None,
+    share: timedelta | float | None = None,
+    load: Sequence[int] = (),
 ) -> Window:
     """Return when a certificate should be renewed.
 
     An administrator's word comes first; a revoked certificate should be replaced at once; otherwise the window lies in
-    the part of the lifetime that the profile keeps for renewals. That part is cut in quarters: where in the first the
-    window begins follows from the serial number, and it is a quarter long. So what was issued in one hour is not
-    renewed in one hour, even by clients that always take the beginning, and half of that part is left for trouble.
+    the part of the lifetime that the profile keeps for renewals, and is a quarter of that part long. It begins in the
+    first quarter, where the serial number says; for certificates that come in crowds in the first half, and rather when
+    few others come (`place`). So what was issued in one hour is not renewed in one hour, even by clients that always
+    take the beginning, and a quarter of that part at least is left for trouble.
 
     Args:
         stored: the certificate.
         moved: the window that somebody has moved it to.
         share: how long before the end renewals begin, or the share of the lifetime; None for a third.
+        load: how many certificates come up for renewal when this one does, and in the slots that follow.
     """
     if moved is not None:
         return Window(moved.starts, moved.ends)
     if stored.revoked_at is not None:
         return Window(stored.revoked_at - _PAST, stored.revoked_at)
-    lifetime = stored.not_after - stored.not_before
-    part = share if isinstance(share, timedelta) else lifetime * (1 / 3 if share is None else share)
-    quarter = min(part, lifetime) / _PARTS
+    part = renewal_part(stored, share)
     digest = hashlib.sha256(stored.serial.to_bytes(20)).digest()
-    late = quarter * (int.from_bytes(digest[:4]) / _SPREAD)
-    start = (stored.not_after - quarter * _PARTS + late).replace(microsecond=0)
-    return Window(start, max(start + _SECOND, (start + quarter).replace(microsecond=0)))
+    late = _slot(part) * place(int.from_bytes(digest[:4]) / _SPREAD, load)
+    start = (stored.not_after - part + late).replace(microsecond=0)
+    return Window(start, max(start + _SECOND, (start + part / _PARTS).replace(microsecond=0)))
 
 
 def matches(stored: StoredCertificate, wanted: CertificateId) -> bool:
@@ -84,20 +108,20 @@ class Renewals:
 
     def __init__(self, endpoint: AcmeEndpoint) -> None:
         self._endpoint = endpoint
+        self._load = RenewalLoad(endpoint)
 
     async def info(self, text: str) -> Reply:
         """Answer GET to renewalInfo: the window, and when to ask again (section 4)."""
         wanted = decode_certificate_id(text)
 
-        def work(connection: sa.Connection) -> tuple[StoredCertificate, MovedWindow | None] | Rejected:
+        def work(connection: sa.Connection) -> tuple[StoredCertificate, MovedWindow | None, Window] | Rejected:
             stored = self._find(connection, wanted)
             if stored is None:
                 return rejected(ErrorType.MALFORMED, "the certificate was not issued here", 404)
-            return stored, renewals.moved_window(connection, stored.serial)
+            moved = renewals.moved_window(connection, stored.serial)
+            return stored, moved, self._window(connection, stored, moved)
 
-        stored, moved = await self._endpoint.read(work)
-        profile = self._endpoint.profiles.get(stored.profile)
-        window = suggested_window(stored, moved, profile.renewal if profile else None)
+        stored, moved, window = await self._endpoint.read(work)
         explanation = moved.explanation if moved else ""
         return Reply(
             200,
@@ -105,6 +129,12 @@ class Renewals:
             retry_after=int(self._endpoint.renewal_check.total_seconds()),
             facts={"serial": format(stored.serial, "x")},
         )
+
+    def _window(self, connection: sa.Connection, stored: StoredCertificate, moved: MovedWindow | None) -> Window:
+        profile = self._endpoint.profiles.get(stored.profile)
+        share = profile.renewal if profile else None
+        slot = _slot(renewal_part(stored, share))
+        return suggested_window(stored, moved, share, self._load.around(connection, stored.not_after, slot))
 
     async def judge(self, signed: Signed, request: NewOrder) -> int | None:
         """Return the serial number of what a new order replaces, None when it replaces nothing (section 5).
