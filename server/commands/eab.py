@@ -24,6 +24,7 @@ from server.store import credentials
 from server.store.credentials import CredentialKind, StoredCredential
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -46,7 +47,9 @@ def new(
     *,
     uses: Annotated[int, typer.Option(min=0, max=1_000_000, help="For how many accounts; 0 for any number.")] = 1,
     expires: Annotated[str, typer.Option(help="For how long accounts may be made, like 7d, or never.")] = "7d",
-    profile: Annotated[str | None, typer.Option(help="The only profile that its accounts may use.")] = None,
+    profile: Annotated[
+        list[str] | None, typer.Option(help="A profile that its accounts may use; given again for more than one.")
+    ] = None,
     name: Annotated[
         list[str] | None,
         typer.Option(help="What its accounts may ask for: dns:NAME, dns:*.NAME, dns:**.NAME, ip:NETWORK, or a device."),
@@ -56,7 +59,7 @@ def new(
     config: ConfigOption = None,
 ) -> None:
     """Make a key and print it: this once, it can't be read again. Its uses are accounts, not certificates."""
-    where, sealer = _endpoint(config, endpoint, profile)
+    where, sealer = _endpoint(config, endpoint, profile or ())
     now, kid, key = system_clock(), secrets.token_hex(8), secrets.token_bytes(_KEY_BYTES)
     made = StoredCredential(
         id=kid,
@@ -68,7 +71,7 @@ def new(
         sealed=sealer.seal(key, kid),
         uses_left=uses or None,
         expires_at=None if expires == _FOR_EVER else now + _duration(expires),
-        profile=profile,
+        profile=" ".join(dict.fromkeys(profile or ())) or None,
         names=tuple(map(_pattern, name or ())),
     )
     event = AuditEvent(now, Action.CREDENTIAL_MADE, made.created_by, detail=f"{kid} for {where}").row()
@@ -134,13 +137,15 @@ def _end_accounts(connection: sa.Connection, kid: str) -> int:
     return len(ended)
 
 
-def _endpoint(config: Path | None, text: str, profile: str | None) -> tuple[EndpointName, Sealer]:
+def _endpoint(config: Path | None, text: str, profiles: Sequence[str]) -> tuple[EndpointName, Sealer]:
     """Return the endpoint with what seals its keys; stop, with the way out, when it takes none."""
     where, read = record.endpoint(text), record.configuration(config)
     if where is None or where not in read.endpoints.acme:
         record.stop(f"there is no endpoint {text}; there are {', '.join(map(str, read.endpoints.acme)) or 'none'}")
-    if profile is not None and profile not in read.endpoints.acme[where].profiles:
-        record.stop(f"{where} has no profile {profile}; it has {', '.join(read.endpoints.acme[where].profiles)}")
+    known = read.endpoints.acme[where].profiles
+    unknown = [name for name in profiles if name not in known]
+    if unknown:
+        record.stop(f"{where} has no profile {', '.join(unknown)}; it has {', '.join(known)}")
     try:
         found = external_accounts(where, read, Reader(read))
     except DocumentErrors as errors:

@@ -53,7 +53,8 @@ class StoredCredential:
         sealed: the secret, encrypted by `server.credentials.sealing`. Exactly one of these three is there.
         uses_left: how many certificates it is still good for, None for any number.
         expires_at: until when, None for ever.
-        profile: the only profile that it is good for, None for those of the endpoint.
+        profile: the only profile that it is good for, None for those of the endpoint; the key of an external account
+            may name several, with spaces between.
         device: the only device name that it is good for, None for any.
         names: the only subject alternative names it is good for, as `str` writes them; empty for any.
         serial: the certificate that a revocation secret revokes.
@@ -78,6 +79,11 @@ class StoredCredential:
     serial: int | None = None
     spent_at: datetime | None = None
     revoked_at: datetime | None = None
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The only profiles that it is good for; empty for those of the endpoint."""
+        return tuple((self.profile or "").split())
 
     def objection(self, now: datetime) -> str | None:
         """Return why it is no good for a new request now, None when it is."""

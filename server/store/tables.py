@@ -186,7 +186,7 @@ credentials = sa.Table(
     sa.Column("sealed", sa.LargeBinary()),  # encrypted, where the protocol needs the secret itself
     sa.Column("uses_left", sa.Integer()),  # NULL: any number
     sa.Column("expires_at", UtcTime()),
-    sa.Column("profile", sa.String(80)),
+    sa.Column("profile", sa.Text()),  # several with spaces between, where the kind has several
     sa.Column("device", sa.Text()),
     sa.Column("names", sa.Text(), nullable=False),  # one a line, as `str` writes a general name
     sa.Column("serial", Serial(), index=True),  # the certificate that a revocation secret revokes

@@ -72,7 +72,9 @@ class Bindings:
         return credentials.spend(connection, (binding.kid,), f"account:{account}", self._endpoint.clock())
 
     async def profile(self, signed: Signed, request: NewOrder) -> str | None:
-        """Return the profile of a new order: the one asked for, the one of the account's key, the endpoint's first.
+        """Return the profile of a new order: the one asked for, or the first of the endpoint.
+
+        Where the account's key is for some profiles only, the first of the endpoint means the first among these.
 
         Raises Rejected: invalidProfile, rejectedIdentifier, when the account's key is not for that.
         """
@@ -83,13 +85,17 @@ class Bindings:
         bound = await self._endpoint.read(lambda c: _bound(c, signed.account))
         if bound is None:
             return asked
-        if bound.profile is not None and request.profile not in {None, bound.profile}:
-            raise rejected(ErrorType.INVALID_PROFILE, "the key that the account is bound to is for another profile")
+        allowed = bound.profiles
+        if allowed and request.profile is not None and request.profile not in allowed:
+            detail = f"the key that the account is bound to is for {', '.join(allowed)} only"
+            raise rejected(ErrorType.INVALID_PROFILE, detail)
         wrong = tuple(each for each in request.identifiers if bound.names and not _covered(each, bound.names))
         if wrong:
             problems = tuple(Subproblem(ErrorType.REJECTED_IDENTIFIER, _NOT_FOR, each) for each in wrong)
             raise Rejected(compound(problems, "the key that the account is bound to is not for some of the names"))
-        return asked if bound.profile is None else bound.profile
+        if not allowed or asked in allowed:
+            return asked
+        return next((name for name in self._endpoint.profiles if name in allowed), allowed[0])
 
     def _key(self, external: ExternalAccounts, found: StoredCredential | None) -> bytes:
         if found is not None and found.sealed is not None:

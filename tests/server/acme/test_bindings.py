@@ -198,6 +198,24 @@ async def test_an_account_gets_what_its_key_is_for(lab: Lab) -> None:
     assert (await client.issue("x.plant.localhost")).serial_number
 
 
+async def test_a_key_may_be_for_several_profiles(lab: Lab) -> None:
+    names = ("tls-server", "other", "third")
+    await serve(lab, profiles={name: AcmeProfile("") for name in names})
+    await keep(lab, replace(GOOD, profile="third other"))
+    client = Client(lab)
+    await register(client, Bound(client).sign())
+    assert (await profile_of(client)) == "other"
+    assert [await profile_of(client, name) for name in names] == ["invalidProfile", "other", "third"]
+    await serve(lab, profiles={"tls-server": AcmeProfile("")})
+    assert (await profile_of(client)) == "invalidProfile"  # the endpoint has none of them any more
+
+
+async def profile_of(client: Client, profile: str | None = None) -> str:
+    payload: dict[str, Any] = {"identifiers": [{"type": "dns", "value": "a.localhost"}]}
+    answer = await client.post(client.url("/new-order"), payload | ({"profile": profile} if profile else {}))
+    return str(answer.body["profile"]) if answer.status == 201 else answer.error
+
+
 async def test_an_account_gets_what_its_key_is_for_of_devices(lab: Lab) -> None:
     await serve(lab, challenges=(DeviceAttest01({}, ["*:*"]),))
     await keep(lab, replace(GOOD, names=("permanent-identifier:C02*", "dns:**.test")))

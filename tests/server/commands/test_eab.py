@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
 KEY = "ab" * 32
-SETTINGS = "    profiles: [tls-server]\n    external_accounts: {sealing_key: {file: secrets/eab.key}}\n"
+SETTINGS = "    profiles: [tls-server, short]\n    external_accounts: {sealing_key: {file: secrets/eab.key}}\n"
 
 
 @pytest.fixture
@@ -55,6 +55,16 @@ def test_a_key_is_printed_once_and_kept_encrypted(place: Path) -> None:
     assert Sealer(bytes.fromhex(KEY)).open(sealed, one["kid"]) == key
     assert events == [("credential-made", "admin:eve")]
     assert one["hmac_key"] not in run("list").stdout + run("list", "--json").stdout
+
+
+@pytest.mark.usefixtures("place")
+def test_a_key_is_for_several_profiles() -> None:
+    one = made("--profile", "short", "--profile", "tls-server", "--profile", "short")
+    assert one["profile"] == "short tls-server"
+    assert "short tls-server" in run("list").stdout
+    assert "no profile nothing, never; it has tls-server, short" in " ".join(
+        run("new", "--profile", "nothing", "--profile", "short", "--profile", "never", code=1).stderr.split()
+    )
 
 
 @pytest.mark.usefixtures("place")
