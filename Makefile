@@ -54,6 +54,9 @@ acme-client: .venv-acme-client/.installed  ## install acme-client into .venv-acm
 .PHONY: pebble
 pebble: .venv-pebble/.installed  ## build Pebble into .venv-pebble (needs Go), an ACME server to test with
 
+.PHONY: jscep
+jscep: .venv-jscep/.installed  ## fetch jscep into .venv-jscep (needs Maven), a SCEP client to test with
+
 # SECONDS for each of the targets that TARGETS names, by the beginnings of their names; all without any.
 SECONDS ?= 60
 .PHONY: fuzz
@@ -72,7 +75,7 @@ lock:  ## resolve all dependencies anew into requirements/ (needs uv)
 
 .PHONY: clean
 clean:  ## remove what can be made again; certs-dev/ stays
-	rm -rf $(VENV) .venv-certbot .venv-fuzz .venv-pebble .fuzz build *.egg-info .coverage .coverage.* .hypothesis .*_cache
+	rm -rf $(VENV) .venv-certbot .venv-fuzz .venv-jscep .venv-pebble .fuzz build *.egg-info .coverage .coverage.* .hypothesis .*_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
@@ -98,6 +101,15 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@command -v go >/dev/null || { echo "Go is needed to build Pebble" >&2; exit 1; }
 	@for program in pebble pebble-challtestsrv; do \
 		GOBIN=$(CURDIR)/.venv-pebble/bin go install github.com/letsencrypt/pebble/v2/cmd/$$program@v2.10.1 || exit 1; done
+	@touch $@
+
+# Maven doesn't pin what it fetches; the hashes do, and tests use no jar without one.
+.venv-jscep/.installed: tests/wire/jscep/pom.xml tests/wire/jscep/jars.sha256
+	@command -v mvn >/dev/null || { echo "Maven is needed to fetch jscep" >&2; exit 1; }
+	@rm -rf .venv-jscep
+	@mvn --quiet --batch-mode --strict-checksums --file $< dependency:copy-dependencies \
+		-DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv-jscep
+	@cd .venv-jscep && sha256sum --check --strict --quiet $(CURDIR)/tests/wire/jscep/jars.sha256
 	@touch $@
 
 .venv-fuzz/.installed: requirements/runtime.txt requirements/fuzz.txt | $(VENV)/bin/python
