@@ -37,6 +37,8 @@ class Action(StrEnum):
     """A secret was withdrawn."""
     UNPAUSED = "unpaused"
     """An ACME account that kept failing may try again."""
+    TERMS_AGREED = "terms-agreed"
+    """An ACME account agreed to terms of service that had changed."""
     RENEWALS_MOVED = "renewals-moved"
     """The renewal windows of certificates were moved."""
 

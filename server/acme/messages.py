@@ -131,6 +131,7 @@ class ProblemDocument:
         retry_after: seconds, None when trying again makes no sense.
         location: a URL for the Location header (section 7.3.5), empty for none.
         links: targets and relations for Link headers (section 7.3.3).
+        instance: a URL where people read what they have to do (section 7.3.3), empty for none.
     """
 
     type: ErrorType
@@ -141,6 +142,7 @@ class ProblemDocument:
     retry_after: int | None = None
     location: str = ""
     links: tuple[tuple[str, str], ...] = ()
+    instance: str = ""
 
     @property
     def http_status(self) -> int:
@@ -308,6 +310,7 @@ class Account:
         jwk: its key as canonical JSON.
         binding: the external account binding with which it was made.
         credential: the identifier of the binding's key.
+        terms: the URL of the terms of service that it agreed to, None when that is not known.
     """
 
     id: str
@@ -318,6 +321,7 @@ class Account:
     jwk: str
     binding: dict[str, object] | None = None
     credential: str | None = None
+    terms: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,7 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             subdomains=config.subdomains,
             keep_orders=config.keep_orders,
             terms_of_service=config.terms_of_service or "",
+            changed_terms=config.changed_terms or "",
             website=config.website or "",
             alternate_chains=load_alternate_chains(name, services.config, Reader(services.config), services.issuing()),
             clock=services.clock,

@@ -11,7 +11,7 @@ from server.acme.messages import AuthorizationStatus, ChallengeStatus, OrderStat
 from server.acme.records import overview
 from server.acme.records.overview import OrderFilter
 from server.clock import system_clock
-from server.commands import pausing, record
+from server.commands import pausing, record, terms
 from server.commands.record import ConfigOption, JsonOption, LimitOption
 from server.store import certificates, requests
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List and show ACME orders; let accounts try again.")
 app.command()(pausing.failing)
 app.command()(pausing.unpause)
+app.command()(terms.agree)
 
 
 @dataclass(frozen=True, slots=True)

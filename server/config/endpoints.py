@@ -25,6 +25,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
     Attributes:
         by_profile: what is different for orders of some profiles.
         terms_of_service: where the terms are that new accounts must agree to (RFC 8555 section 7.3).
+        changed_terms: where people read how to agree to terms that have changed, which accounts must do before they
+            order again (RFC 8555 section 7.3.3); None: accounts go on.
         website: where people read about the service.
         pre_authorization: whether names can be authorized before they are ordered (RFC 8555 section 7.4.1).
         subdomains: whether a domain can be validated instead of names below it, by DNS (RFC 9444).
@@ -38,6 +40,7 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
 
     by_profile: Mapping[str, ProfileProofs] = {}
     terms_of_service: WebAddress | None = None
+    changed_terms: WebAddress | None = None
     website: WebAddress | None = None
     pre_authorization: bool = False
     subdomains: bool = False
@@ -50,6 +53,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
 
     @model_validator(mode="after")
     def _for_its_profiles(self) -> AcmeEndpointConfig:
+        if self.changed_terms is not None and self.terms_of_service is None:
+            raise ValueError("changed_terms needs terms_of_service: the address of the terms that there are now")
         strangers = sorted(set(self.by_profile) - set(self.profiles))
         if strangers:
             raise ValueError(f"by_profile: {', '.join(strangers)} is none of the endpoint's profiles")

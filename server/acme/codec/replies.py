@@ -31,6 +31,8 @@ def problem_object(document: ProblemDocument) -> dict[str, object]:
         "detail": document.detail,
         "status": document.http_status,
     }
+    if document.instance:
+        members["instance"] = document.instance
     if document.algorithms:
         members["algorithms"] = list(document.algorithms)
     if document.subproblems:

@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from server.acme.messages import Account, AccountStatus, AuthorizationStatus, OrderStatus, Owner
 from server.acme.records.tables import accounts, authorizations, orders
 from server.store.prepared import Prepared
+from server.store.tables import audit_events
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 OWNED = sa.and_(
@@ -34,6 +35,7 @@ def _account(row: sa.Row[Any]) -> Account:
         row.jwk,
         row.binding,
         row.credential_id,
+        row.terms,
     )
 
 
@@ -70,8 +72,27 @@ def insert_account(
             address=address,
             binding=account.binding,
             credential_id=account.credential,
+            terms=account.terms,
         )
     )
+
+
+def terms_of(connection: sa.Connection, account: str) -> str | None:
+    """Return the URL of the terms of service that an account agreed to, None when that is not known."""
+    found: str | None = connection.scalar(sa.select(accounts.c.terms).where(accounts.c.id == account))
+    return found
+
+
+def endpoint_of(connection: sa.Connection, account: str) -> str | None:
+    """Return the endpoint of an account, None when there is no such account."""
+    found: str | None = connection.scalar(sa.select(accounts.c.endpoint).where(accounts.c.id == account))
+    return found
+
+
+def agree(connection: sa.Connection, account: str, terms: str, event: Mapping[str, object]) -> None:
+    """Record to which terms of service an account has agreed, with the audit event."""
+    connection.execute(accounts.update().where(accounts.c.id == account).values(terms=terms, terms_agreed=True))
+    connection.execute(sa.insert(audit_events), dict(event))
 
 
 def credential_of(connection: sa.Connection, account: str) -> str | None:

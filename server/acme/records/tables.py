@@ -23,6 +23,7 @@ accounts = sa.Table(
     sa.Column("binding", sa.JSON(none_as_null=True)),  # the external account binding as it was verified
     sa.Column("credential_id", sa.String(32)),  # the key of the binding
     sa.Column("address", sa.String(64)),  # from where it was made
+    sa.Column("terms", sa.Text()),  # the URL of the terms of service that were agreed to
     sa.UniqueConstraint("endpoint", "thumbprint", name="uq_acme_accounts_endpoint"),
 )
 

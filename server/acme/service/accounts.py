@@ -81,6 +81,7 @@ class Accounts:
             signed.key.jwk,
             binding.members if binding else None,
             binding.kid if binding else None,
+            (self._endpoint.terms_of_service or None) if request.terms_agreed else None,
         )
 
         def work(connection: sa.Connection) -> tuple[Account, int] | Rejected:

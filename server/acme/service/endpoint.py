@@ -131,6 +131,8 @@ class AcmeEndpoint:
         external_accounts: what external account bindings are judged with; None when there are none here.
         directory_extra: returns members of the directory that no document knows; see `test_mode`.
         terms_of_service: the URL of the terms that new accounts must agree to, empty where there are none.
+        changed_terms: the URL of a page that says how accounts agree to terms that have changed; they can't order
+            before. Empty: accounts go on.
         website: the URL of a page about the service, empty where there is none.
         caa: judges the CAA records of names; None where they are not looked at.
         issuer_names: what the records of dns-persist-01 call this CA.
@@ -159,6 +161,7 @@ class AcmeEndpoint:
     external_accounts: ExternalAccounts | None = None
     directory_extra: Callable[[], Mapping[str, object]] = dict
     terms_of_service: str = ""
+    changed_terms: str = ""
     website: str = ""
     caa: Caa | None = None
     issuer_names: tuple[str, ...] = ()

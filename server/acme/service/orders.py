@@ -32,6 +32,7 @@ from server.acme.service.authentication import deactivated, missing
 from server.acme.service.forbidden_names import ForbiddenNames
 from server.acme.service.limits import Limiter
 from server.acme.service.parts import make_order
+from server.acme.service.terms import Terms
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -90,11 +91,13 @@ class Orders:
         self._finalization = finalization
         self._forbidden = ForbiddenNames(endpoint.decide)
         self._limiter = Limiter(endpoint)
+        self._terms = Terms(endpoint)
 
     async def create(self, call: Call) -> Reply:
         """Answer newOrder: 201 with an order that waits for authorizations (section 7.4)."""
         signed = await self._authentication.by_account(call)
         request = decode_new_order(signed.payload)
+        await self._terms.judge(signed)
         request = replace(request, profile=await self._bindings.profile(signed, request))
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)

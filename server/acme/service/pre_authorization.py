@@ -12,6 +12,7 @@ from server.acme.records import authorizations
 from server.acme.service.authentication import active
 from server.acme.service.limits import Limiter
 from server.acme.service.parts import make_authorization
+from server.acme.service.terms import Terms
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -41,11 +42,13 @@ class PreAuthorization:
         self._orders = orders
         self._shown = shown
         self._limiter = Limiter(endpoint)
+        self._terms = Terms(endpoint)
 
     async def create(self, call: Call) -> Reply:
         """Answer newAuthz: 201 with an authorization that orders of the account can rely on once it is valid."""
         signed = await self._authentication.by_account(call)
         request = decode_new_authorization(signed.payload)
+        await self._terms.judge(signed)
         endpoint, identifier = self._endpoint, request.identifier
         if request.subdomains and not endpoint.subdomains:
             raise rejected(ErrorType.UNAUTHORIZED, "subdomains are not authorized by their ancestors here")

@@ -110,3 +110,10 @@ def test_terms_are_at_a_web_address(text: str) -> None:
     assert endpoint(terms_of_service="https://ca.example/terms?v=1").terms_of_service
     with pytest.raises(ValueError, match="terms_of_service"):
         endpoint(terms_of_service=text)
+
+
+def test_who_must_agree_to_changed_terms_has_some() -> None:
+    how = "https://ca.example/how"
+    assert endpoint(terms_of_service="https://ca.example/terms", changed_terms=how).changed_terms == how
+    with pytest.raises(ValueError, match="changed_terms needs terms_of_service"):
+        endpoint(changed_terms=how)
