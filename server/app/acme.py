@@ -104,6 +104,7 @@ def rate_limits(config: RateLimitsConfig) -> RateLimits:
         orders_per_name=_rate(config.orders_per_name),
         failures_per_name=_rate(config.failures_per_name),
         pause_after=config.pause_after,
+        help=config.help or "",
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from policies.document import Strict
 from policies.durations import Duration, parse_duration
 from server.config.secret_sources import SecretSource
+from server.config.values import WebAddress
 
 
 def _from_a_minute_to_a_day(value: timedelta) -> timedelta:
@@ -63,6 +64,7 @@ class RateLimitsConfig(Strict):
         orders_per_name: new orders for one name, by any account.
         failures_per_name: authorizations of one account for one name that fail.
         pause_after: failures in a row after which an account can't order a name until it is let again.
+        help: where people read about these limits; refusals have a link to it.
     """
 
     accounts_per_address: RateText | None = None
@@ -71,6 +73,7 @@ class RateLimitsConfig(Strict):
     orders_per_name: RateText | None = None
     failures_per_name: RateText | None = None
     pause_after: Annotated[int, Field(ge=1)] | None = None
+    help: WebAddress | None = None
 
 
 class ExternalAccountsConfig(Strict):

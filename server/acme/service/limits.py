@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SITE_BITS = 48
 _DAY = 86400
+_PAUSED = "the account has failed too often to show control over this name: the operator must let it try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class RateLimits:
         orders_per_name: new orders for one name, by any account.
         failures_per_name: authorizations of one account for one name that failed.
         pause_after: failures in a row for one name after which an account can't order it until somebody lets it.
+        help: the URL of a page about these limits, empty where there is none.
     """
 
     accounts_per_address: Rate | None = None
@@ -50,6 +52,7 @@ class RateLimits:
     orders_per_name: Rate | None = None
     failures_per_name: Rate | None = None
     pause_after: int | None = None
+    help: str = ""
 
 
 class Limiter:
@@ -67,7 +70,7 @@ class Limiter:
             return None
         charge = self._charge("accounts", _site(address), rate)
         wait = limits.count(connection, (charge,), self._endpoint.clock())
-        return None if wait is None else _too_many(f"new accounts from this address: {_said(rate)}", wait)
+        return None if wait is None else self._too_many(f"new accounts from this address: {_said(rate)}", wait)
 
     async def new_order(self, account: str, address: str | None, request: NewOrder) -> None:
         """Count a new order. Renewals that say so don't count (RFC 9773 section 5). Raises Rejected: rateLimited."""
@@ -82,19 +85,21 @@ class Limiter:
         bases = tuple(dict.fromkeys(replace(each, value=_base(each)) for each in request.identifiers))
         paused = limits.paused_among(connection, account, bases) if most.pause_after is not None else ()
         if paused:
-            return _paused(paused, request.identifiers)
+            return self._paused(paused, request.identifiers)
         if most.failures_per_name is not None:
             rate = most.failures_per_name
             for name in bases:
                 wait = limits.wait_for(connection, (self._charge("failures", f"{account}/{_key(name)}", rate),), now)
                 if wait is not None:
-                    return _too_many(f"failed authorizations for {name.value}: {_said(rate)}", wait)
+                    return self._too_many(f"failed authorizations for {name.value}: {_said(rate)}", wait)
         # Retry-After is when all of them permit (RFC 8555 section 6.6).
         charges = self._charges(account, address, request)
         wait = limits.count(connection, [charge for _, charge in charges], now)
         if wait is None:
             return None
-        return _too_many(next(text for text, charge in charges if limits.wait_for(connection, (charge,), now)), wait)
+        return self._too_many(
+            next(text for text, charge in charges if limits.wait_for(connection, (charge,), now)), wait
+        )
 
     def _charges(self, account: str, address: str | None, request: NewOrder) -> list[tuple[str, Charge]]:
         """Return what a new order counts for, each with how a refusal calls it."""
@@ -129,6 +134,20 @@ class Limiter:
     def _charge(self, what: str, whose: str, rate: Rate) -> Charge:
         return Charge(f"{self._scope} {what} {whose}", rate.count, rate.period)
 
+    def _too_many(self, what: str, wait: timedelta) -> Rejected:
+        return self._refusal(f"too many {what}", max(1, math.ceil(wait.total_seconds())))
+
+    def _paused(self, paused: tuple[Identifier, ...], asked: tuple[Identifier, ...]) -> Rejected:
+        wrong = (each for each in asked if any(each.type == one.type and _base(each) == one.value for one in paused))
+        return self._refusal(_PAUSED, _DAY, *(Subproblem(ErrorType.RATE_LIMITED, _PAUSED, each) for each in wrong))
+
+    def _refusal(self, detail: str, seconds: int, *problems: Subproblem) -> Rejected:
+        links = ((self._limits.help, "help"),) if self._limits.help else ()
+        document = ProblemDocument(
+            ErrorType.RATE_LIMITED, detail, subproblems=problems, retry_after=seconds, links=links
+        )
+        return Rejected(document)
+
 
 def _site(address: str) -> str:
     """Return what an address counts as: itself, or its site."""
@@ -149,15 +168,3 @@ def _key(identifier: Identifier) -> str:
 def _said(rate: Rate) -> str:
     seconds = round(rate.period.total_seconds())
     return f"at most {rate.count} in {seconds} seconds"
-
-
-def _too_many(what: str, wait: timedelta) -> Rejected:
-    seconds = max(1, math.ceil(wait.total_seconds()))
-    return Rejected(ProblemDocument(ErrorType.RATE_LIMITED, f"too many {what}", retry_after=seconds))
-
-
-def _paused(paused: tuple[Identifier, ...], asked: tuple[Identifier, ...]) -> Rejected:
-    detail = "the account has failed too often to show control over this name: the operator must let it try again"
-    wrong = tuple(each for each in asked if any(each.type == one.type and _base(each) == one.value for one in paused))
-    problems = tuple(Subproblem(ErrorType.RATE_LIMITED, detail, each) for each in wrong)
-    return Rejected(ProblemDocument(ErrorType.RATE_LIMITED, detail, subproblems=problems, retry_after=_DAY))

@@ -113,6 +113,17 @@ async def test_failing_for_a_name_is_limited_for_that_account_and_name(lab: Lab)
     assert (await client.order("a.localhost")).status == 201
 
 
+@pytest.mark.parametrize("limits_", [{"orders_per_account": Rate(1, timedelta(hours=1))}, {"pause_after": 1}])
+@pytest.mark.parametrize("page", ["https://ca.test/limits", ""])
+async def test_a_refusal_leads_to_help_where_there_is_some(lab: Lab, limits_: dict[str, Any], page: str) -> None:
+    await limited(lab, **limits_, help=page)
+    client = await lab.client()
+    await fail(client, "a.localhost")
+    answer = await client.order("a.localhost")
+    refused(answer, within=86400)
+    assert [each for each in answer.headers.getall("Link") if "help" in each] == ([f'<{page}>;rel="help"'] * bool(page))
+
+
 async def test_who_never_succeeds_is_paused_until_let_again(lab: Lab) -> None:
     await limited(lab, pause_after=2)
     client = await lab.client()

@@ -11,10 +11,12 @@ from server.acme.service import Rate, RateLimits
 from server.app.acme import rate_limits
 from server.config.acme import RateLimitsConfig
 
+HELP = "https://ca.example/limits"
+
 
 def test_a_rate_is_a_number_and_a_duration() -> None:
-    config = RateLimitsConfig.model_validate({"orders_per_account": "300/3h", "pause_after": 5})
-    assert rate_limits(config) == RateLimits(orders_per_account=Rate(300, timedelta(hours=3)), pause_after=5)
+    config = RateLimitsConfig.model_validate({"orders_per_account": "300/3h", "pause_after": 5, "help": HELP})
+    assert rate_limits(config) == RateLimits(orders_per_account=Rate(300, timedelta(hours=3)), pause_after=5, help=HELP)
     assert rate_limits(RateLimitsConfig()) == RateLimits()
 
 

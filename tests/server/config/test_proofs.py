@@ -112,6 +112,12 @@ def test_terms_are_at_a_web_address(text: str) -> None:
         endpoint(terms_of_service=text)
 
 
+def test_help_with_limits_is_at_a_web_address() -> None:
+    assert endpoint(rate_limits={"help": "https://ca.example/limits"}).rate_limits.help == "https://ca.example/limits"
+    with pytest.raises(ValueError, match="web address"):
+        endpoint(rate_limits={"help": "call us"})
+
+
 def test_who_must_agree_to_changed_terms_has_some() -> None:
     how = "https://ca.example/how"
     assert endpoint(terms_of_service="https://ca.example/terms", changed_terms=how).changed_terms == how
