@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from policies.profile_set import ProfileSet
+    from server.status.addresses import Addressing
 
 _SHOWN = 200
 
@@ -74,7 +75,7 @@ def audit(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
         config,
         lambda c: (history.questions_of_live_certificates(c, now), history.live_without_question(c, now)),
     )
-    found = list(objections(questions, profiles))
+    found = list(objections(questions, profiles, _amending(surroundings)))
     if as_json:
         content = {"judged": len(questions), "without_question": unknown, "objections": [_fields(one) for one in found]}
         record.print_json(content)
@@ -84,6 +85,13 @@ def audit(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
         if unknown:
             typer.echo(f"{unknown} more can't be judged: what was asked for them is not on record")
     raise typer.Exit(1 if found else 0)
+
+
+def _amending(surroundings: Surroundings) -> Addressing | None:
+    # Here, not above: the parts of the server take a second to load, and of all policy commands only this needs them.
+    from server.app.status import addressing  # noqa: PLC0415
+
+    return None if surroundings.config is None else addressing(surroundings.config)
 
 
 def explain_past(request_id: str, profiles: ProfileSet, config: Path | None) -> int:

@@ -13,13 +13,15 @@ from policies.words import PURPOSE_NAMES, name_of
 from server.store.values import read_plan, read_question
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ca.plan import CertificatePlan
     from policies.decision import Decision
     from policies.profile_set import ProfileSet
     from policies.request import EnrollmentRequest
     from server.store.history import PastQuestion
+
+    Amend = Callable[[CertificatePlan, int], CertificatePlan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,14 @@ def changes(questions: Iterable[PastQuestion], before: ProfileSet, after: Profil
                 yield _change(past, request, "; ".join(words), "; ".join(others), new)
 
 
-def objections(questions: Iterable[PastQuestion], profiles: ProfileSet) -> Iterator[Change]:
-    """Yield the certificates that these profiles would not issue, or not so."""
+def objections(questions: Iterable[PastQuestion], profiles: ProfileSet, amend: Amend | None = None) -> Iterator[Change]:
+    """Yield the certificates that these profiles would not issue, or not so.
+
+    Args:
+        questions: those behind the certificates.
+        profiles: who judges.
+        amend: adds to a plan what the server does besides, such as the addresses of revocation lists.
+    """
     for past in questions:
         request = _request(past)
         if request is None or past.plan is None:
@@ -71,7 +79,10 @@ def objections(questions: Iterable[PastQuestion], profiles: ProfileSet) -> Itera
         if isinstance(decision, Denied):
             yield _change(past, request, "issued", "denied", decision)
             continue
-        differences = tuple(_differences(plan, decision.plan))
+        new = decision.plan
+        if amend is not None and past.serial is not None:
+            new = amend(new, past.serial)
+        differences = tuple(_differences(plan, new))
         if differences:
             words = [f"{what} {was}" for what, was, _ in differences]
             others = [f"{what} {becomes}" for what, _, becomes in differences]
@@ -99,7 +110,6 @@ def _word(decision: Decision) -> str:
 
 def _differences(old: CertificatePlan, new: CertificatePlan) -> Iterator[tuple[str, str, str]]:
     """Yield what differs between two plans, as what, was and becomes."""
-    second = timedelta(seconds=1)
     pairs = (
         ("profile", old.profile, new.profile),
         ("issuer", old.issuer, new.issuer),
@@ -107,12 +117,8 @@ def _differences(old: CertificatePlan, new: CertificatePlan) -> Iterator[tuple[s
         ("names", _words(sorted(map(str, old.names))), _words(sorted(map(str, new.names)))),
         ("key usage", _words(sorted(old.key_usage)), _words(sorted(new.key_usage))),
         ("purposes", _purposes(old), _purposes(new)),
-        (
-            "lifetime",
-            duration_text(old.not_after - old.not_before + second),
-            duration_text(new.not_after - new.not_before + second),
-        ),
-        ("extensions", _extensions(old), _extensions(new)),
+        ("lifetime", _lifetime(old), _lifetime(new)),
+        ("extensions", _extensions(old, new), _extensions(new, old)),
     )
     for what, was, becomes in pairs:
         if was != becomes:
@@ -127,5 +133,16 @@ def _purposes(plan: CertificatePlan) -> str:
     return _words(sorted(name_of(oid, PURPOSE_NAMES) for oid in plan.extended_key_usage))
 
 
-def _extensions(plan: CertificatePlan) -> str:
-    return _words(f"{each.oid}={each.value.hex()}" for each in plan.extensions)
+def _lifetime(plan: CertificatePlan) -> str:
+    """Return how long a certificate is valid, in days and what is left of a day; backdating counts."""
+    days, rest = divmod(plan.not_after - plan.not_before + timedelta(seconds=1), timedelta(days=1))
+    return " ".join(([f"{days}d"] if days else []) + ([duration_text(rest)] if rest else []))
+
+
+def _extensions(plan: CertificatePlan, other: CertificatePlan) -> str:
+    """Return the extensions of a plan that another has not, or not so."""
+    return _words(
+        f"{each.oid}{' critical' if each.critical else ''}={each.value.hex()}"
+        for each in plan.extensions
+        if each not in other.extensions
+    )
