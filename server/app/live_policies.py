@@ -85,10 +85,12 @@ class LivePolicies:
                     _log.error("policy problem", where=str(problem.location), problem=problem.message)
                 self._loaded = seen
                 return False
-            changed = fresh.digest != self._current.digest
+            changed, was_wrong = fresh.digest != self._current.digest, bool(self._fault)
             self._current, self._loaded, self._fault = fresh, seen, ""
             if changed:
                 _log.warning("policy files taken", digest=fresh.digest[:16], profiles=len(fresh.profiles))
+            elif was_wrong:
+                _log.warning("policy files are again those in force", digest=fresh.digest[:16])
             return True
 
     async def watch(self, seconds: float = WATCH_SECONDS) -> None:

@@ -43,8 +43,10 @@ def test_a_name_that_is_not_plain_can_not_be_used(identity: str) -> None:
     asked = question({}, requester=identity).asked
     assert asked.requester == NOBODY
     assert asked.fill("constant") == "constant"
-    with pytest.raises(UnusableRequester):
+    with pytest.raises(UnusableRequester, match="the requester's name can't be part"):
         asked.fill("{requester}")
+    with pytest.raises(UnusableRequester, match=r"what stands for \{csr\.serialNumber\} can't be part"):
+        asked.fill("{csr.serialNumber}")
 
 
 def test_a_plain_name_fills_templates() -> None:

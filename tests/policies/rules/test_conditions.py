@@ -47,6 +47,7 @@ def flaw(require: str) -> tuple[str, str]:
         'request.kind == "enroll" && request.profile == "device" && renewed.serial == ""',
         'requester.identity == "password:test" && requester.name == "test" && requester.evidence == ["password"]',
         'certificate.lifetime > duration("2160h") && certificate.not_before < request.time',
+        'certificate.not_before > timestamp("2025-06-01T00:00:00Z")',
         'certificate.not_after > timestamp("2026-03-01T00:00:00Z")',
         'certificate.extended_key_usage == ["clientAuth"] && certificate.key_usage == ["digitalSignature"]',
         "!csr.ca && size(csr.extensions) == 0 && csr.key_usage == []",

@@ -115,6 +115,11 @@ def test_inside_the_window_it_is_renewed(window: str) -> None:
     assert approved(renew({"window": window}, {"age": "300d"}))
 
 
+def test_the_window_opens_at_its_first_second() -> None:
+    assert approved(renew({"window": "90d"}, {"age": "275d"}))
+    assert rules(renew({"window": "2159h"}, {"age": "275d"})) == {"renewal.window"}
+
+
 def test_a_certificate_renews_itself_and_no_other() -> None:
     asked = question({}, renews=SAME)
     assert asked.request.renewed is not None

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from policies.request import EndpointName
 from server.app import load_material
@@ -64,6 +65,18 @@ async def test_the_last_good_files_stay_in_force_until_all_is_well(folder: Path,
     edit(folder, "lifetime: 365d", "lifetime: 30d")
     assert await live.reload()
     assert (lifetime(live), live.state) == (30, "ok")
+
+
+async def test_taking_a_mistake_back_is_an_event_too(folder: Path, live: LivePolicies) -> None:
+    edit(folder, "lifetime: 365d", "lifetime: 30d")
+    with capture_logs() as events:
+        assert not await live.reload()
+        edit(folder, "lifetime: 30d", "lifetime: 365d")
+        assert await live.reload()
+        assert await live.reload()
+    assert [each["event"] for each in events if each["log_level"] == "warning"] == [
+        "policy files are again those in force"
+    ]
 
 
 async def test_files_that_are_gone_change_nothing(folder: Path, live: LivePolicies) -> None:
