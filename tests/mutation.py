@@ -152,11 +152,12 @@ def main(arguments: Sequence[str]) -> int:
     chosen = every[: options.most]
     survivors = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for mutant, alive in zip(chosen, threads.map(survives, chosen), strict=True):
+        for number, (mutant, alive) in enumerate(zip(chosen, threads.map(survives, chosen), strict=True), 1):
             if alive:
                 survivors.append(mutant)
                 sys.stdout.write(f"survives: {mutant}\n")
                 sys.stdout.flush()
+            sys.stderr.write(f"\r{number} of {len(chosen)}, {len(survivors)} alive ")
     sys.stdout.write(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants are killed ({len(every)} there are)\n")
     return 1 if survivors else 0
 
