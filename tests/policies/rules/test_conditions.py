@@ -58,6 +58,12 @@ def test_a_condition_that_is_true_denies_nothing(require: str) -> None:
     assert approved(under(require))
 
 
+def test_extensions_of_the_csr_can_be_looked_at() -> None:
+    require = 'csr.extensions == ["1.2.3.4"]'
+    assert approved(under(require, extensions=[{"oid": "1.2.3.4", "value": "0500"}]))
+    assert rules(under(require)) == {"rules.own"}
+
+
 def test_a_condition_that_is_false_denies_with_its_own_message() -> None:
     decision = under('csr.names.dns.all(name, name.startsWith(requester.name + "."))')
     assert isinstance(decision, Denied)

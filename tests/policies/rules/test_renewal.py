@@ -88,6 +88,8 @@ def test_the_key_is_new_or_the_same_as_the_profile_says(wanted: str, key: str, *
         assert approved(decision)
     else:
         assert rules(decision) == {"renewal.key"}
+        words = {"new": "a renewal needs a new key", "same": "a renewal must keep the key"}
+        assert [finding.message for finding in decision.findings] == [words[wanted]]
 
 
 @pytest.mark.parametrize(
