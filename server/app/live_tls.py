@@ -1,14 +1,11 @@
 """The TLS certificate of the https listener: read from files, read anew when they change, renewed before it ends.
 
-A renewal comes through the one door like everybody's certificate. Each new pair is kept in a folder under the serial
-number of the certificate that it follows, so that every process, now or after a restart, finds it by walking from the
-configured one.
+A renewal comes through the one door like everybody's certificate; where its files are is said in `server.successors`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -16,15 +13,10 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from policies.document import DocumentErrors
+from server.successors import Successors
 from server.tls import TlsConfigurationError, make_context
 
 if TYPE_CHECKING:
@@ -74,11 +66,12 @@ class TlsFolder:
     def __init__(self, folder: Path, passphrase: bytes | None) -> None:
         self.folder = folder
         self._passphrase = passphrase
+        self._pairs = Successors(folder, passphrase)
 
     def newest(self, served: Served) -> Served:
         """Return the last pair of those that follow one another. Raises TlsConfigurationError for a bad one."""
         while True:
-            certificate, key = self._paths(served.chain[0])
+            certificate, key = self._pairs.paths(served.chain[0])
             if not certificate.exists():
                 return served
             try:
@@ -89,43 +82,18 @@ class TlsFolder:
 
     def key(self, served: Served) -> TlsKey:
         """Return the key for the pair to follow; the first process that asks makes it. Raises OSError, ValueError."""
-        path = self._paths(served.chain[0])[1]
-        if not path.exists():
-            encryption = NoEncryption() if self._passphrase is None else BestAvailableEncryption(self._passphrase)
-            pem = _alike(served.key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-            _write(path, pem)
-        return cast("TlsKey", load_pem_private_key(path.read_bytes(), self._passphrase))  # it was made like the old
+        # It was made like the old one.
+        return cast("TlsKey", self._pairs.key(served.chain[0], lambda: _alike(served.key)))
 
     def keep(self, served: Served, chain: Sequence[x509.Certificate]) -> None:
         """Keep the certificate that follows with those above it; from then on it is found. Raises OSError."""
-        _write(self._paths(served.chain[0])[0], b"".join(each.public_bytes(Encoding.PEM) for each in chain))
-
-    def _paths(self, before: x509.Certificate) -> tuple[Path, Path]:
-        stem = self.folder / f"after-{before.serial_number:x}"
-        return stem.with_suffix(".pem"), stem.with_suffix(".key")
+        self._pairs.keep(served.chain[0], chain)
 
 
 def _alike(key: TlsKey) -> TlsKey:
     if isinstance(key, rsa.RSAPrivateKey):
         return rsa.generate_private_key(public_exponent=65537, key_size=max(2048, key.key_size))
     return ec.generate_private_key(key.curve)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all; who comes second leaves the first one's."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(partial, path)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def request_for(served: Served, key: TlsKey) -> bytes:

@@ -1,15 +1,12 @@
 """The RA renews its own certificate before it ends, through the one door like everybody else.
 
 With a new key; one in an HSM stays, because it has not been where it could be copied.
-
-Each new pair is kept in a folder under the serial number of the certificate that it follows, so that every process of
-the server, now or after a restart, finds it by walking from the configured one.
+Where the new pairs are is said in `server.successors`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,12 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     PublicFormat,
-    load_pem_private_key,
 )
 
 from ca.csr import parse_csr
@@ -32,6 +25,7 @@ from ca.names import names_of, subject_of
 from policies.request import CertificateEvidence, EnrollmentRequest, Kind, Renewed, Requester
 from server.outcome import Issued
 from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
+from server.successors import Successors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,11 +57,12 @@ class RaFolder:
     def __init__(self, folder: Path, passphrase: bytes | None, *, same_key: bool = False) -> None:
         self._folder = folder
         self._passphrase = passphrase
+        self._pairs = Successors(folder, passphrase)
         self._same_key = same_key
 
     def follow(self, ra: RaKey) -> RaKey | None:
         """Return the pair that follows one, None when there is none. Raises RaConfigurationError for a bad one."""
-        certificate, key = self._paths(ra)
+        certificate, key = self._pairs.paths(ra.certificate)
         if not certificate.exists():
             return None
         try:
@@ -86,11 +81,9 @@ class RaFolder:
         """
         if self._same_key:
             return ra.key
-        path = self._paths(ra)[1]
+        path = self._pairs.paths(ra.certificate)[1]
         try:
-            if not path.exists():
-                self._write(path, self._encoded(make()))
-            key = load_pem_private_key(path.read_bytes(), self._passphrase)
+            key = self._pairs.key(ra.certificate, make)
         except (OSError, ValueError, TypeError) as error:
             raise RaConfigurationError(f"{path} can't be written or read: {error}") from error
         if not isinstance(key, rsa.RSAPrivateKey):
@@ -99,36 +92,11 @@ class RaFolder:
 
     def keep(self, ra: RaKey, certificate: bytes) -> None:
         """Keep the certificate that follows; from then on every process finds the pair. Raises RaConfigurationError."""
-        pem = x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM)
+        renewed = x509.load_der_x509_certificate(certificate)
         try:
-            self._write(self._paths(ra)[0], pem)
+            self._pairs.keep(ra.certificate, [renewed])
         except OSError as error:
             raise RaConfigurationError(f"{self._folder} can't be written: {error}") from error
-
-    def _paths(self, ra: RaKey) -> tuple[Path, Path]:
-        stem = f"after-{ra.certificate.serial_number:x}"
-        return self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
-
-    def _encoded(self, key: rsa.RSAPrivateKey) -> bytes:
-        encryption = NoEncryption() if self._passphrase is None else BestAvailableEncryption(self._passphrase)
-        return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-
-    @staticmethod
-    def _write(path: Path, content: bytes) -> None:
-        """Write a file that is there whole or not at all; who comes second leaves the first one's."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(partial, path)
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def walk(keys: Keyring, folder: RaFolder) -> None:
