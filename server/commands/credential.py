@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,6 @@ import typer
 from argon2 import PasswordHasher
 
 from policies.document import DocumentErrors
-from policies.durations import parse_duration
 from policies.request import Protocol
 from server.app.cmc import shared_secrets
 from server.app.secret_sources import Reader
@@ -71,7 +70,7 @@ def new(
         sealed=sealer.seal(secret.encode(), identifier) if sealer is not None else None,
         argon2=PasswordHasher().hash(secret) if choose else None,
         uses_left=uses,
-        expires_at=now + _duration(expires),
+        expires_at=now + record.duration(expires),
         profile=profile,
         device=device,
         names=tuple(name or ()),
@@ -174,13 +173,6 @@ def _chosen(kind: CredentialKind, user: str | None) -> str:
         record.stop("only a password with a user name can be chosen: give --user or --device, at an EST endpoint")
     chosen: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     return chosen
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        record.stop(str(error))
 
 
 def _fields(one: StoredCredential, now: datetime) -> dict[str, object]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from policies.document import DocumentErrors
-from policies.durations import parse_duration
 from server.acme import states
 from server.acme.codec.encodings import encode_base64url
 from server.acme.messages import AccountStatus
@@ -25,7 +24,7 @@ from server.store.credentials import CredentialKind, StoredCredential
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -70,7 +69,7 @@ def new(
         username=kid,
         sealed=sealer.seal(key, kid),
         uses_left=uses or None,
-        expires_at=None if expires == _FOR_EVER else now + _duration(expires),
+        expires_at=None if expires == _FOR_EVER else now + record.duration(expires),
         profile=" ".join(dict.fromkeys(profile or ())) or None,
         names=tuple(map(_pattern, name or ())),
     )
@@ -161,13 +160,6 @@ def _pattern(text: str) -> str:
     except ValueError as error:
         record.stop(str(error))
     return text
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        record.stop(str(error))
 
 
 def _fields(one: StoredCredential, now: datetime) -> dict[str, object]:

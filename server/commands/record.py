@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from policies.document import DocumentErrors
+from policies.durations import parse_duration
 from policies.request import EndpointName
 from server.commands.surroundings import usual
 from server.config import load_config
@@ -22,6 +23,7 @@ from server.store import SchemaOutdated, Store, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
 
     from server.config import Config
     from server.store.lane import Work
@@ -45,6 +47,14 @@ def stop(message: str) -> NoReturn:
     """Say what is wrong on stderr and end with status 1."""
     typer.echo(message, err=True)
     raise typer.Exit(1)
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration such as 12h or 7d; stop when it is none."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        stop(str(error))
 
 
 def configuration(config: Path | None) -> Config:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from policies.durations import duration_text, parse_duration
+from policies.durations import duration_text
 from server.acme.records import renewals
 from server.acme.records.renewals import Chosen, MovedWindow
 from server.audit import Action, AuditEvent
@@ -56,7 +56,7 @@ def push(
     """Move the windows of good certificates; clients notice when they look next, see renewal_check."""
     now = system_clock()
     chosen = _chosen(now, serial, endpoint, profile, issuer, older_than, name, every=every)
-    begin, length = now + _duration(start), _duration(within)
+    begin, length = now + record.duration(start), record.duration(within)
     if urlsplit(why).scheme not in {"", "http", "https"} or (why and not urlsplit(why).netloc):
         record.stop("--why takes an http or https URL")
     # A window that is over makes clients renew as soon as they see it (RFC 9773 section 4.2).
@@ -120,7 +120,7 @@ def _chosen(  # noqa: PLR0917 - the options of both commands
         endpoint=str(record.endpoint(endpoint)) if endpoint else None,
         profile=profile,
         issuer=issuer,
-        issued_before=now - _duration(older_than) if older_than else None,
+        issued_before=now - record.duration(older_than) if older_than else None,
         name=name,
     )
     if every == (chosen != Chosen(now)):
@@ -136,10 +136,3 @@ def _move(
     event = AuditEvent(chosen.now, Action.RENEWALS_MOVED, actor, detail=f"{len(serials)} certificates {detail}")
     renewals.move_windows(connection, serials, window, event.row())
     return len(serials)
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        record.stop(str(error))
