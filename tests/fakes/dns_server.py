@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+Zone = dict[str, list[str] | int]
+"""Records by name, or the code of an error."""
+NXDOMAIN = 3
+
+
 class DnsServer:
     """Answers from `records`: a name, with trailing dot, to texts as they stand in zone files.
 

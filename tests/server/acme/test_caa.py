@@ -14,32 +14,17 @@ from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.lookup import Lookup
 from server.acme.service import AcmeProfile, Proofs
 from server.config import CaaConfig, Nameserver
-from tests.fakes.dns_server import DnsServer
 from tests.server.acme.lab import make_csr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from tests.fakes.dns_server import DnsServer, Zone
     from tests.server.acme.lab import Client, Lab
 
-Zone = dict[str, list[str] | int]
 ACCOUNT = "https://acme.test/acme/account/1"
 HOST = Issuance("www.a.test", wildcard=False, method="http-01", accounts=(ACCOUNT, "https://other.test/1"))
 WILD = Issuance("a.test", wildcard=True, method="dns-01", accounts=(ACCOUNT,))
 PROFILES = {"tls-server": AcmeProfile("the only one")}
 SERVFAIL, NXDOMAIN, REFUSED = 2, 3, 5
-
-
-@pytest.fixture
-def zone() -> Zone:
-    return {}
-
-
-@pytest.fixture
-def server(zone: Zone) -> Iterator[DnsServer]:
-    made = DnsServer(lambda name: zone.get(name, NXDOMAIN))
-    yield made
-    made.close()
 
 
 def judge(server: DnsServer, seconds: float = 2) -> Caa:

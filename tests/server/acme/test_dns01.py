@@ -14,31 +14,18 @@ from server.acme.challenges.lookup import Lookup
 from server.acme.challenges.question import Question
 from server.config import Nameserver
 from tests.fakes.acme import b64
-from tests.fakes.dns_server import DnsServer
 from tests.server.acme.lab import PROFILE_TEXT, make_csr, make_lab, tear
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.fakes.dns_server import DnsServer, Zone
     from tests.server.acme.lab import Lab
 
 KEY = "token.thumbprint"
 RIGHT = b64(sha256(KEY.encode()).digest())
 NAME = "_acme-challenge.a.test."
-Zone = dict[str, list[str] | int]
-
-
-@pytest.fixture
-def zone() -> Zone:
-    return {}
-
-
-@pytest.fixture
-def server(zone: Zone) -> Iterator[DnsServer]:
-    made = DnsServer(lambda name: zone.get(name, 3))
-    yield made
-    made.close()
 
 
 def validator(server: DnsServer, seconds: float = 2) -> Dns01:

@@ -14,34 +14,19 @@ from server.acme.challenges.lookup import Lookup
 from server.acme.challenges.question import Question
 from server.config import Nameserver
 from tests.fakes.acme import b64
-from tests.fakes.dns_server import DnsServer
 from tests.fakes.issuer import NOW
 from tests.server.acme.lab import make_csr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from server.acme.challenges import ChallengeType
+    from tests.fakes.dns_server import DnsServer, Zone
     from tests.server.acme.lab import Lab
 
-Zone = dict[str, list[str] | int]
 ACCOUNT, OTHER = "https://example.com/acme/acct/ExampleAccount", "https://other.test/acme/acct/1"
 KEY = "token.thumbprint"
 DIGEST = b64(sha256(KEY.encode()).digest())
 LATER, EARLIER = int(NOW.timestamp()) + 1, int(NOW.timestamp()) - 1
 PERSIST = "_validation-persist.a.test."
-
-
-@pytest.fixture
-def zone() -> Zone:
-    return {}
-
-
-@pytest.fixture
-def server(zone: Zone) -> Iterator[DnsServer]:
-    made = DnsServer(lambda name: zone.get(name, 3))
-    yield made
-    made.close()
 
 
 def looking(server: DnsServer) -> Lookup:

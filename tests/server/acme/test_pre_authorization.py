@@ -15,28 +15,14 @@ from server.acme.challenges.lookup import Lookup
 from server.acme.service import AcmeProfile, Proofs, Rate, RateLimits
 from server.config import Nameserver
 from tests.fakes.acme import b64
-from tests.fakes.dns_server import DnsServer
 from tests.server.acme.lab import PROFILE_TEXT, Client, make_csr, make_lab, tear
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.fakes.dns_server import DnsServer, Zone
     from tests.server.acme.lab import Answer, Lab
-
-Zone = dict[str, list[str] | int]
-
-
-@pytest.fixture
-def zone() -> Zone:
-    return {}
-
-
-@pytest.fixture
-def server(zone: Zone) -> Iterator[DnsServer]:
-    made = DnsServer(lambda name: zone.get(name, 3))
-    yield made
-    made.close()
 
 
 def looking(server: DnsServer) -> Lookup:
