@@ -54,6 +54,9 @@ acme-client: .venv-acme-client/.installed  ## install acme-client into .venv-acm
 .PHONY: pebble
 pebble: .venv-pebble/.installed  ## build Pebble into .venv-pebble (needs Go), an ACME server to test with
 
+.PHONY: acme-go
+acme-go: .venv-acme-go/.installed  ## build clients from ACME libraries for Go into .venv-acme-go (needs Go), likewise
+
 .PHONY: jscep
 jscep: .venv-jscep/.installed  ## fetch jscep into .venv-jscep (needs Maven), a SCEP client to test with
 
@@ -75,7 +78,7 @@ lock:  ## resolve all dependencies anew into requirements/ (needs uv)
 
 .PHONY: clean
 clean:  ## remove what can be made again; certs-dev/ stays
-	rm -rf $(VENV) .venv-certbot .venv-fuzz .venv-jscep .venv-pebble .fuzz build *.egg-info .coverage .coverage.* .hypothesis .*_cache
+	rm -rf $(VENV) .venv-* .fuzz build *.egg-info .coverage .coverage.* .hypothesis .*_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
@@ -101,6 +104,12 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@command -v go >/dev/null || { echo "Go is needed to build Pebble" >&2; exit 1; }
 	@for program in pebble pebble-challtestsrv; do \
 		GOBIN=$(CURDIR)/.venv-pebble/bin go install github.com/letsencrypt/pebble/v2/cmd/$$program@v2.10.1 || exit 1; done
+	@touch $@
+
+# go.sum pins every module by its hash.
+.venv-acme-go/.installed: $(wildcard tests/wire/acme_go/*)
+	@command -v go >/dev/null || { echo "Go is needed to build the clients" >&2; exit 1; }
+	@cd tests/wire/acme_go && go build -mod=readonly -buildvcs=false -o $(CURDIR)/.venv-acme-go/acme-go .
 	@touch $@
 
 # Maven doesn't pin what it fetches; the hashes do, and tests use no jar without one.

@@ -63,6 +63,16 @@ class Maker:
             builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         return builder.sign(signer, SHA256())
 
+    def attestation_key(self, key: Any, serial: str, **changes: Any) -> list[bytes]:
+        """The certificate of a TPM's attestation key, or of what has the public half of one, and that of its issuer."""
+        hardware = changes.get("hardware", sorted(tpm.HARDWARE))
+        attributes = [x509.NameAttribute(x509.ObjectIdentifier(oid), "id:1") for oid in hardware]
+        other = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.3"), der.sequence(der.utf8(serial)))
+        names = x509.SubjectAlternativeName([x509.DirectoryName(x509.Name(attributes)), other])
+        purpose = x509.ObjectIdentifier(changes.get("purpose", tpm.AIK_CERTIFICATE.dotted_string))
+        purposes = x509.ExtendedKeyUsage([purpose])
+        return self.chain(self.leaf(key, END, names, purposes, name=changes.get("subject", "")))
+
     def chain(self, leaf: x509.Certificate) -> list[bytes]:
         return [each.public_bytes(Encoding.DER) for each in (leaf, self.issuer())]
 
@@ -127,16 +137,7 @@ class Device:
         info = certify_info(extra, name, magic=changes.get("magic", structures.GENERATED))
         r, s = decode_dss_signature(ak.sign(info, ec.ECDSA(SHA256())))
         signature = b"\x00\x18\x00\x0b" + sized(r.to_bytes(32)) + sized(s.to_bytes(32))
-        hardware = changes.get("hardware", sorted(tpm.HARDWARE))
-        attributes = [x509.NameAttribute(x509.ObjectIdentifier(oid), "id:1") for oid in hardware]
-        identifier = der.sequence(der.utf8(self.serial))
-        other = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.3"), identifier)
-        names = x509.SubjectAlternativeName([x509.DirectoryName(x509.Name(attributes)), other])
-        purposes = x509.ExtendedKeyUsage(
-            [x509.ObjectIdentifier(changes.get("purpose", tpm.AIK_CERTIFICATE.dotted_string))]
-        )
-        leaf = self.maker.leaf(ak, END, names, purposes, name=changes.get("subject", ""))
-        x5c = self.maker.chain(leaf)
+        x5c = self.maker.attestation_key(ak, self.serial, **changes)
         return {"ver": "2.0", "alg": -7, "x5c": x5c, "sig": signature, "certInfo": info, "pubArea": public}
 
 

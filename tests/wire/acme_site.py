@@ -25,6 +25,7 @@ from server.bench.process import free_ports
 from server.clock import system_clock
 from server.deployment.folder import Ports
 from server.deployment.making import create
+from tests.fakes.attestation import Maker
 from tests.fakes.dns_server import DnsServer
 from tests.wire.running import openssl_verify, serve
 
@@ -45,6 +46,35 @@ SETTINGS = """\
 OLD_ROOT = "Old Root"
 """Who has certified the issuing CA, too: every certificate is offered with that chain beside the other."""
 BOUND = "    external_accounts: {required: true, sealing_key: {file: secrets/eab.key}}\n"
+MORE = """\
+  acme/wide:
+    profiles: [tls-server, short]
+    challenges: [dns-01, dns-account-01, dns-persist-01]
+    dns01: {resolver: 127.0.0.1, port: DNS}
+    dns_persist01: {identities: [ca.example], resolver: 127.0.0.1, port: DNS}
+    pre_authorization: true
+    subdomains: true
+    alternate_chains: [ca/issuing-by-old-root.pem]
+  acme/devices:
+    profiles: [managed-device]
+    challenges: [device-attest-01]
+    device_attest: {identifiers: ["permanent-identifier:C02*"], tpm: ca/tpm-maker.pem}
+"""
+DEVICE_PROFILE = """\
+version: 1
+profiles:
+  managed-device:
+    description: Devices with a TPM
+    endpoints: [acme/devices]
+    issuer: issuing
+    evidence: {all: [account, device]}
+    key: {allowed: ["ec:P-256", "rsa:2048-4096"]}
+    subject: {allowed: {CN: {like: ["C02*"]}}}
+    names: {other: {allowed: ["permanentIdentifier:C02*"]}}
+    key_usage: {forced: [digitalSignature]}
+    extended_key_usage: {forced: [clientAuth]}
+    validity: {default: 90d, max: 91d, issuer_end: shorten}
+"""
 HOOK = """\
 #!/bin/sh
 # HOOK NAME TEXT: the text stands at _acme-challenge of the name from now on.
@@ -62,17 +92,29 @@ class AcmeSite:
         tls_port: where tls-alpn-01 looks.
         records: a file with a TXT record a line, which the DNS server answers from.
         dns_hook: a program that adds one: it takes a name and a text.
+        maker: whose TPMs ``acme/devices`` believes.
     """
 
     server: RunningServer
     tls_port: int
     records: Path
     dns_hook: Path
+    maker: Maker
 
     @property
     def bound(self) -> RunningServer:
         """The same server with the directory in which accounts need a binding."""
         return replace(self.server, acme_label="bound")
+
+    @property
+    def wide(self) -> RunningServer:
+        """The same server with the directory that has newAuthz, subdomains, and all challenges of DNS."""
+        return replace(self.server, acme_label="wide")
+
+    @property
+    def devices(self) -> RunningServer:
+        """The same server with the directory for devices."""
+        return replace(self.server, acme_label="devices")
 
     def name(self, client: str) -> str:
         """Return a name under ``.localhost`` that nobody has a certificate for."""
@@ -144,14 +186,16 @@ def acme_site(folder: Path) -> Iterator[AcmeSite]:
         hook.chmod(0o755)
 
         def look(name: str) -> list[str] | int:
-            lines = (line.split() for line in records.read_text().splitlines())
-            return [text for owner, text in lines if owner == name] or 3
+            lines = (line.split(maxsplit=1) for line in records.read_text().splitlines())
+            return [f'"{text}"' for owner, text in lines if owner.lower() == name] or 3
 
         dns = DnsServer(look)
         tls = free_ports(1)[0]
-        server = serve(_deployment(folder / "deployment", dns_port=dns.port, tls_port=tls))
+        deployment, maker = _deployment(folder / "deployment", dns_port=dns.port, tls_port=tls), Maker(system_clock())
+        (deployment.folder / "ca" / "tpm-maker.pem").write_bytes(maker.root.public_bytes(Encoding.PEM))
+        server = serve(deployment)
         try:
-            yield AcmeSite(server, tls, records, hook)
+            yield AcmeSite(server, tls, records, hook, maker)
             assert server.process.stop() == 0, server.process.tail()
         finally:
             server.process.kill()
@@ -161,10 +205,10 @@ def acme_site(folder: Path) -> Iterator[AcmeSite]:
 def _deployment(folder: Path, *, dns_port: int, tls_port: int) -> Deployment:
     https, http, admin, http01 = free_ports(4)
     deployment = create(folder, ports=Ports(https, http, admin, http01), clock=system_clock)
-    settings = SETTINGS.replace("DNS", str(dns_port)).replace("TLS", str(tls_port))
+    settings, more = (each.replace("DNS", str(dns_port)).replace("TLS", str(tls_port)) for each in (SETTINGS, MORE))
     text = deployment.config.read_text().replace("    profiles: [tls-server]\n", settings)
     _, _, endpoint = text.partition("\n  acme/default:\n")
-    deployment.config.write_text(f"{text.rstrip()}\n  acme/bound:\n{BOUND}{endpoint}")
+    deployment.config.write_text(f"{text.rstrip()}\n  acme/bound:\n{BOUND}{endpoint.rstrip()}\n{more}")
     (folder / "secrets" / "eab.key").write_text("0f" * 32)
     old = ceremony.make_root(DistinguishedName.from_text(f"CN={OLD_ROOT}"), now=system_clock())
     issuing = x509.load_pem_x509_certificates(deployment.chain_pem.read_bytes())[0]
@@ -176,4 +220,5 @@ def _deployment(folder: Path, *, dns_port: int, tls_port: int) -> Deployment:
     profile.write_text(policy)
     short = re.sub(r"validity:.*", "validity: {default: 7d, max: 8d, issuer_end: shorten}", policy)
     profile.with_name("short.yaml").write_text(short.replace("  tls-server:", "  short:"))
+    profile.with_name("managed-device.yaml").write_text(DEVICE_PROFILE)
     return deployment
