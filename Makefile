@@ -57,6 +57,9 @@ pebble: .venv-pebble/.installed  ## build Pebble into .venv-pebble (needs Go), a
 .PHONY: acme-go
 acme-go: .venv-acme-go/.installed  ## build clients from ACME libraries for Go into .venv-acme-go (needs Go), likewise
 
+.PHONY: acme4j
+acme4j: .venv-acme4j/.installed  ## fetch acme4j into .venv-acme4j (needs Maven), an ACME client to test with
+
 .PHONY: jscep
 jscep: .venv-jscep/.installed  ## fetch jscep into .venv-jscep (needs Maven), a SCEP client to test with
 
@@ -113,12 +116,12 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@touch $@
 
 # Maven doesn't pin what it fetches; the hashes do, and tests use no jar without one.
-.venv-jscep/.installed: tests/wire/jscep/pom.xml tests/wire/jscep/jars.sha256
-	@command -v mvn >/dev/null || { echo "Maven is needed to fetch jscep" >&2; exit 1; }
-	@rm -rf .venv-jscep
+.venv-jscep/.installed .venv-acme4j/.installed: .venv-%/.installed: tests/wire/%/pom.xml tests/wire/%/jars.sha256
+	@command -v mvn >/dev/null || { echo "Maven is needed to fetch $*" >&2; exit 1; }
+	@rm -rf .venv-$*
 	@mvn --quiet --batch-mode --strict-checksums --file $< dependency:copy-dependencies \
-		-DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv-jscep
-	@cd .venv-jscep && sha256sum --check --strict --quiet $(CURDIR)/tests/wire/jscep/jars.sha256
+		-DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv-$*
+	@cd .venv-$* && sha256sum --check --strict --quiet $(CURDIR)/tests/wire/$*/jars.sha256
 	@touch $@
 
 .venv-fuzz/.installed: requirements/runtime.txt requirements/fuzz.txt | $(VENV)/bin/python
