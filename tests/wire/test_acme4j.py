@@ -1,4 +1,4 @@
-"""ACME with acme4j, a library for Java: subdomains (RFC 9444), newAuthz, the list of orders, bindings of every algorithm."""
+"""ACME with acme4j, a library for Java: subdomains (RFC 9444), newAuthz, list of orders, bindings of each algorithm."""
 
 from __future__ import annotations
 
