@@ -51,6 +51,9 @@ _CHARSETS = {
     BMP_STRING: "utf-16-be",
 }
 _JOINABLE = frozenset(tag | _CONSTRUCTED for tag in (OCTET_STRING, *_CHARSETS))
+# Whether an identifier octet is that of a constructed element; None where more has to be looked at than its length.
+_IS_CONSTRUCTED = tuple(None if tag & 0x1F == 0x1F or not tag else tag & _CONSTRUCTED != 0 for tag in range(256))
+_IS_CONSTRUCTED_BER = tuple(None if tag in _JOINABLE else known for tag, known in enumerate(_IS_CONSTRUCTED))
 
 
 class MalformedDer(ValueError):
@@ -89,7 +92,7 @@ def read(data: bytes, *, ber: bool = False) -> Tlv:
 
     With ``ber``, indefinite and non-minimal lengths are taken, and universal strings in pieces are joined.
     """
-    element, end = read_first(data, ber=ber)
+    element, end = _element(data, 0, 0, ber=ber)
     if end != len(data):
         raise MalformedDer("octets after the end of an element")
     return element
@@ -111,20 +114,23 @@ def elements(data: bytes, *, ber: bool = False) -> list[Tlv]:
     """Return the elements that follow one another until the end of the octets. Raises MalformedDer."""
     found = []
     offset, size = 0, len(data)
+    is_constructed = _IS_CONSTRUCTED_BER if ber else _IS_CONSTRUCTED
     while offset < size:
         tag = data[offset]
-        length = data[offset + 1] if offset + 1 < size else 0xFF
         start = offset + 2
+        length = data[offset + 1] if start <= size else 0xFF
         # The short cuts for nearly every element there is: one-octet tag, minimal definite length, all of it there.
-        if length == 0x82 and start + 1 < size and data[start]:
-            length, start = data[start] << 8 | data[start + 1], start + 2
-        elif length == 0x81 and start < size and data[start] > 0x7F:
-            length, start = data[start], start + 1
-        elif length > 0x7F:
-            start = size + 1
+        if length > 0x7F:
+            if length == 0x82 and start + 1 < size and data[start]:
+                length, start = data[start] << 8 | data[start + 1], start + 2
+            elif length == 0x81 and start < size and data[start] > 0x7F:
+                length, start = data[start], start + 1
+            else:
+                start = size + 1
         end = start + length
-        if end <= size and tag & 0x1F != 0x1F and tag and not (ber and tag in _JOINABLE):
-            found.append(_new(Tlv, (tag, tag & _CONSTRUCTED != 0, data[start:end], data[offset:end])))
+        constructed = is_constructed[tag]
+        if end <= size and constructed is not None:
+            found.append(_new(Tlv, (tag, constructed, data[start:end], data[offset:end])))
             offset = end
         else:
             element, offset = _element(data, offset, 0, ber=ber)
@@ -190,7 +196,7 @@ def _element(data: bytes, offset: int, depth: int, *, ber: bool) -> tuple[Tlv, i
             raise MalformedDer("elements nested too deeply")
         content, _ = _series(data[start:end], 0, end - start, tag, depth)
         return Tlv(tag ^ _CONSTRUCTED, False, content, data[offset:end]), end  # noqa: FBT003 - a field, by position
-    return Tlv(tag, tag & _CONSTRUCTED != 0, data[start:end], data[offset:end]), end
+    return _new(Tlv, (tag, tag & _CONSTRUCTED != 0, data[start:end], data[offset:end])), end
 
 
 def _long_length(data: bytes, start: int, count: int, *, ber: bool) -> tuple[int, int]:
@@ -325,6 +331,8 @@ def tlv(tag: int, *parts: bytes) -> bytes:
         return bytes((tag, length)) + content
     if length < 0x100:
         return bytes((tag, 0x81, length)) + content
+    if length < 0x10000:
+        return bytes((tag, 0x82, length >> 8, length & 0xFF)) + content
     encoded = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(encoded))) + encoded + content
 
