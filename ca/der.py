@@ -110,6 +110,13 @@ def children(element: Tlv, *, ber: bool = False) -> list[Tlv]:
     return elements(element.content, ber=ber)
 
 
+def inside(element: Tlv, tag: int, *, ber: bool = False) -> list[Tlv]:
+    """Return the elements inside one with this identifier octet, that of a constructed one. Raises MalformedDer."""
+    if element.tag != tag:
+        raise MalformedDer(f"tag {element.tag:#04x} where {tag:#04x} belongs")
+    return elements(element.content, ber=ber)
+
+
 def elements(data: bytes, *, ber: bool = False) -> list[Tlv]:
     """Return the elements that follow one another until the end of the octets. Raises MalformedDer."""
     found = []

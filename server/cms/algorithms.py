@@ -6,6 +6,7 @@ else; who uses this module decides what to accept.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -22,6 +23,7 @@ RSA_ENCRYPTION = "1.2.840.113549.1.1.1"
 RSAES_OAEP = "1.2.840.113549.1.1.7"
 RSASSA_PSS = "1.2.840.113549.1.1.10"
 EC_PUBLIC_KEY = "1.2.840.10045.2.1"
+PKCS1_PADDING = padding.PKCS1v15()
 RSA_IDENTIFIER = der.sequence(der.oid(RSA_ENCRYPTION), der.null())
 """The AlgorithmIdentifier of ``rsaEncryption``, encoded."""
 _MGF1 = "1.2.840.113549.1.1.8"
@@ -43,8 +45,21 @@ class AlgorithmIdentifier(NamedTuple):
     parameters: bytes
 
 
+_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "MD5": hashes.MD5(),  # noqa: S303 - for devices that know nothing else, off and dangerous by name
+    "SHA-1": hashes.SHA1(),  # noqa: S303 - a per-endpoint switch for legacy clients, off by default
+    "SHA-256": hashes.SHA256(),
+    "SHA-384": hashes.SHA384(),
+    "SHA-512": hashes.SHA512(),
+}
+
+
 class Digest(Enum):
-    """A digest algorithm: label, object identifier, and those of RSA and ECDSA signatures with it."""
+    """A digest algorithm: label, object identifier, and those of RSA and ECDSA signatures with it.
+
+    Attributes:
+        hash: the algorithm as ``cryptography`` names it.
+    """
 
     MD5 = ("MD5", "1.2.840.113549.2.5", "1.2.840.113549.1.1.4", "")
     SHA1 = ("SHA-1", "1.3.14.3.2.26", "1.2.840.113549.1.1.5", "1.2.840.10045.4.1")
@@ -57,33 +72,20 @@ class Digest(Enum):
         self.oid = oid
         self.rsa_oid = rsa_oid
         self.ecdsa_oid = ecdsa_oid
+        self.hash = _HASHES[label]
+        self._identifier = der.sequence(der.oid(oid))
+        self._hashed = getattr(hashlib, label.replace("-", "").lower())
 
-    @property
-    def hash(self) -> hashes.HashAlgorithm:
-        """The algorithm as ``cryptography`` names it."""
-        return _HASHES[self]
+    __hash__ = object.__hash__  # each is there once, and is looked up more often than any other enumeration
 
     def digest(self, content: bytes) -> bytes:
         """Return the digest of some octets."""
-        context = hashes.Hash(_HASHES[self])
-        context.update(content)
-        return context.finalize()
+        octets: bytes = self._hashed(content, usedforsecurity=False).digest()
+        return octets
 
     def identifier(self) -> bytes:
         """Return the encoded AlgorithmIdentifier, without parameters (RFC 5754 section 2)."""
-        return _IDENTIFIERS[self]
-
-
-_HASHES: dict[Digest, hashes.HashAlgorithm] = {
-    Digest.MD5: hashes.MD5(),  # noqa: S303 - for devices that know nothing else, off and dangerous by name
-    Digest.SHA1: hashes.SHA1(),  # noqa: S303 - a per-endpoint switch for legacy clients, off by default
-    Digest.SHA256: hashes.SHA256(),
-    Digest.SHA384: hashes.SHA384(),
-    Digest.SHA512: hashes.SHA512(),
-}
-
-
-_IDENTIFIERS = {digest: der.sequence(der.oid(digest.oid)) for digest in Digest}
+        return self._identifier
 
 
 class Cipher(Enum):
@@ -100,6 +102,8 @@ class Cipher(Enum):
         self.oid = oid
         self.key_octets = key_octets
         self.block_octets = block_octets
+
+    __hash__ = object.__hash__
 
     def keyed(self, key: bytes) -> AES | TripleDES:
         """Return the algorithm with its key, of exactly ``key_octets``."""
@@ -121,7 +125,7 @@ class KeyTransport:
     def padding(self) -> padding.AsymmetricPadding:
         """Return the padding as ``cryptography`` names it."""
         if self.oaep is None:
-            return padding.PKCS1v15()
+            return PKCS1_PADDING
         hashed, masked = self.oaep
         return padding.OAEP(mgf=padding.MGF1(masked.hash), algorithm=hashed.hash, label=None)
 

@@ -20,6 +20,9 @@ SIGNED_DATA = "1.2.840.113549.1.7.2"
 ENVELOPED_DATA = "1.2.840.113549.1.7.3"
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
+_NO_SIGNERS = der.set_of()
+_NOTHING_SIGNED = der.integer(1) + der.set_of() + der.sequence(der.oid(DATA))
+"""Version, digests and content of a SignedData that only carries certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,7 @@ def degenerate(certificates: Iterable[bytes], crls: Iterable[bytes] = ()) -> byt
         crls: DER certificate revocation lists.
     """
     bags = [der.tlv(tag, *each) for tag, each in ((0xA0, tuple(certificates)), (0xA1, tuple(crls))) if each]
-    content = der.sequence(der.oid(DATA))
-    signed = der.sequence(der.integer(1), der.set_of(), content, *bags, der.set_of())
+    signed = der.sequence(_NOTHING_SIGNED, *bags, _NO_SIGNERS)
     return content_info(SIGNED_DATA, signed)
 
 
@@ -80,7 +82,7 @@ def open_content_info(data: bytes, content_type: str) -> der.Tlv:
     parts = der.children(der.expect(der.read(data, ber=True), der.SEQUENCE), ber=True)
     if len(parts) != 2 or der.read_oid(der.expect(parts[0], der.OID).content) != content_type:
         raise MalformedCms("a CMS message of another type than expected")
-    inside = der.children(der.expect(parts[1], 0xA0), ber=True)
+    inside = der.inside(parts[1], 0xA0, ber=True)
     if len(inside) != 1:
         raise MalformedCms("a CMS message with more or less than one content")
     return inside[0]
@@ -88,10 +90,10 @@ def open_content_info(data: bytes, content_type: str) -> der.Tlv:
 
 def read_bag_certificate(element: der.Tlv) -> BagCertificate:
     """Read a certificate just deep enough to find its key. Raises MalformedDer."""
-    outer = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    outer = der.inside(element, der.SEQUENCE, ber=True)
     if len(outer) != 3:
         raise der.MalformedDer("not a certificate")
-    fields = der.children(der.expect(outer[0], der.SEQUENCE), ber=True)
+    fields = der.inside(outer[0], der.SEQUENCE, ber=True)
     version = 1
     if fields and fields[0].tag == _VERSION:
         version = 1 + der.read_integer(der.read(fields.pop(0).content, ber=True))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
 _RECIPIENT_LIMIT = 16
+_VERSION_0 = der.integer(0)
 _ORIGINATOR, _KEY_IDENTIFIER = 0xA0, 0x80
 # An SKI extension's value copied with its inner OCTET STRING header, as one client sends it.
 _DOUBLY_WRAPPED = b"\x04\x14"
@@ -108,16 +109,16 @@ def read_envelope(data: bytes) -> Envelope:
 
 
 def _envelope(element: der.Tlv) -> Envelope:
-    fields = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    fields = der.inside(element, der.SEQUENCE, ber=True)
     if len(fields) > 1 and fields[1].tag == _ORIGINATOR:
         del fields[1]
     if len(fields) not in {3, 4}:
         raise MalformedCms("not an EnvelopedData")
-    infos = der.children(der.expect(fields[1], der.SET), ber=True)
+    infos = der.inside(fields[1], der.SET, ber=True)
     if len(infos) > _RECIPIENT_LIMIT:
         raise MalformedCms("a message with too many recipients")
     recipients = tuple(_recipient(info) for info in infos if info.tag == der.SEQUENCE)
-    encrypted = der.children(der.expect(fields[2], der.SEQUENCE), ber=True)
+    encrypted = der.inside(fields[2], der.SEQUENCE, ber=True)
     if len(encrypted) != 3 or encrypted[2].tag & ~0x20 != 0x80:
         raise MalformedCms("not an EncryptedContentInfo")
     if der.read_oid(der.expect(encrypted[0], der.OID).content) != DATA:
@@ -139,7 +140,7 @@ def _recipient(element: der.Tlv) -> KeyTransRecipient:
     if rid.tag & ~0x20 == _KEY_IDENTIFIER:
         key_identifier = der.octets(rid, ber=True)
     else:
-        parts = der.children(der.expect(rid, der.SEQUENCE), ber=True)
+        parts = der.inside(rid, der.SEQUENCE, ber=True)
         if len(parts) != 2:
             raise MalformedCms("not an IssuerAndSerialNumber")
         issuer, serial = parts[0].raw, der.expect(parts[1], der.INTEGER).raw
@@ -196,10 +197,10 @@ def seal(
     """
     content_key, vector = random(cipher.key_octets), random(cipher.block_octets)
     context = CipherContext(cipher.keyed(content_key), CBC(vector)).encryptor()
-    padder = PKCS7(cipher.block_octets * 8).padder()
-    ciphertext = context.update(padder.update(content) + padder.finalize()) + context.finalize()
+    missing = cipher.block_octets - len(content) % cipher.block_octets  # RFC 5652 section 6.3: at least one octet
+    ciphertext = context.update(content + bytes((missing,)) * missing) + context.finalize()
     info = der.sequence(
-        der.integer(0),
+        _VERSION_0,
         der.sequence(recipient.issuer, recipient.serial),
         transport.identifier(),
         der.octet_string(key.encrypt(content_key, transport.padding())),
@@ -209,4 +210,4 @@ def seal(
         der.sequence(der.oid(cipher.oid), der.octet_string(vector)),
         der.tlv(0x80, ciphertext),
     )
-    return content_info(ENVELOPED_DATA, der.sequence(der.integer(0), der.set_of(info), encrypted))
+    return content_info(ENVELOPED_DATA, der.sequence(_VERSION_0, der.tlv(der.SET, info), encrypted))

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from ca import der
 from server.cms.algorithms import (
     EC_PUBLIC_KEY,
+    PKCS1_PADDING,
     RSA_ENCRYPTION,
     RSASSA_PSS,
     AlgorithmIdentifier,
@@ -49,6 +50,8 @@ _BAG_LIMIT = 16
 _RSA_BITS = range(1024, 8193)
 _RSA_EXPONENT_BITS = 33
 _CERTIFICATES, _CRLS, _SIGNED_ATTRIBUTES, _KEY_IDENTIFIER = 0xA0, 0xA1, 0xA0, 0x80
+
+_SET = bytes((der.SET,))
 
 SignerKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
@@ -128,7 +131,7 @@ def read_signed(data: bytes) -> SignedMessage:
 
 
 def _signed(element: der.Tlv) -> SignedMessage:
-    fields = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    fields = der.inside(element, der.SEQUENCE, ber=True)
     if len(fields) < 4:
         raise MalformedCms("not a SignedData")
     _version, digests, content, *bags, signers = fields
@@ -139,7 +142,7 @@ def _signed(element: der.Tlv) -> SignedMessage:
             certificates = _bag(bag)
         elif bag.tag != _CRLS:
             raise MalformedCms("not a SignedData")
-    infos = der.children(der.expect(signers, der.SET), ber=True)
+    infos = der.inside(signers, der.SET, ber=True)
     if len(infos) != 1:
         raise MalformedCms("a message needs exactly one signer")
     content_type, octets = _encapsulated(content)
@@ -154,7 +157,7 @@ def _bag(element: der.Tlv) -> tuple[BagCertificate, ...]:
 
 
 def _encapsulated(element: der.Tlv) -> tuple[str, bytes | None]:
-    parts = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    parts = der.inside(element, der.SEQUENCE, ber=True)
     if not 1 <= len(parts) <= 2:
         raise MalformedCms("not an EncapsulatedContentInfo")
     content_type = der.read_oid(der.expect(parts[0], der.OID).content)
@@ -165,7 +168,7 @@ def _encapsulated(element: der.Tlv) -> tuple[str, bytes | None]:
 
 
 def _signer_info(element: der.Tlv) -> SignerInfo:
-    fields = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    fields = der.inside(element, der.SEQUENCE, ber=True)
     if len(fields) not in {6, 7} or fields[3].tag != _SIGNED_ATTRIBUTES:
         raise MalformedCms("a signer without signed attributes")
     _version, sid, digest, attributes, algorithm, signature = fields[:6]
@@ -185,7 +188,7 @@ def _signer_info(element: der.Tlv) -> SignerInfo:
 def _signer_identifier(element: der.Tlv) -> tuple[bytes | None, bytes | None, bytes | None]:
     if element.tag & ~0x20 == _KEY_IDENTIFIER:
         return None, None, der.octets(element, ber=True)
-    parts = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    parts = der.inside(element, der.SEQUENCE, ber=True)
     if len(parts) != 2:
         raise MalformedCms("not an IssuerAndSerialNumber")
     return parts[0].raw, der.expect(parts[1], der.INTEGER).raw, None
@@ -194,13 +197,13 @@ def _signer_identifier(element: der.Tlv) -> tuple[bytes | None, bytes | None, by
 def _attributes(element: der.Tlv) -> dict[str, list[der.Tlv]]:
     found: dict[str, list[der.Tlv]] = {}
     for attribute in der.children(element, ber=True):
-        parts = der.children(der.expect(attribute, der.SEQUENCE), ber=True)
+        parts = der.inside(attribute, der.SEQUENCE, ber=True)
         if len(parts) != 2:
             raise MalformedCms("not an attribute")
         oid = der.read_oid(der.expect(parts[0], der.OID).content)
         if oid in found:
             raise MalformedCms("a signed attribute is there twice")
-        found[oid] = der.children(der.expect(parts[1], der.SET), ber=True)
+        found[oid] = der.inside(parts[1], der.SET, ber=True)
     return found
 
 
@@ -210,7 +213,7 @@ def _encodings(attributes: der.Tlv) -> Iterator[bytes]:
     RFC 5652 section 5.4 wants DER, but some clients sign the unsorted set that they send, and others sign the sorted
     set and send it unsorted.
     """
-    yield bytes((der.SET,)) + attributes.raw[1:]
+    yield _SET + attributes.raw[1:]
     yield der.set_of(*(der.definite(each) for each in der.children(attributes, ber=True)))
 
 
@@ -284,8 +287,9 @@ def _verify_signature(signer: SignerInfo, digest: Digest, key: SignerKey) -> Non
     if named not in {None, digest}:
         raise BadSignature("digest and signature algorithm contradict each other")
     try:
-        if any(_holds(signer, digest, key, signed) for signed in _encodings(signer.attribute_set)):
-            return
+        for signed in _encodings(signer.attribute_set):
+            if _holds(signer, digest, key, signed):
+                return
     except der.MalformedDer as error:
         raise BadSignature("the signed attributes or the signature's parameters can't be read") from error
     raise BadSignature("the signature does not verify")
@@ -312,7 +316,7 @@ def _rsa_scheme(algorithm: AlgorithmIdentifier, digest: Digest) -> tuple[padding
         return scheme, hashed
     if algorithm.oid not in {RSA_ENCRYPTION, digest.rsa_oid}:
         raise UnsupportedAlgorithm(f"the signature algorithm {algorithm.oid} does not fit an RSA key")
-    return padding.PKCS1v15(), digest
+    return PKCS1_PADDING, digest
 
 
 def _expect_ecdsa(algorithm: AlgorithmIdentifier, digest: Digest) -> None:

@@ -5,6 +5,7 @@ In two steps where the signature in between is made by a key that lives elsewher
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -25,6 +26,18 @@ def attribute(oid: str, value: bytes) -> bytes:
     return der.sequence(der.oid(oid), der.tlv(der.SET, value))
 
 
+def octets_attribute(oid: str, octets: bytes) -> bytes:
+    """Return an encoded attribute of one OCTET STRING."""
+    return _before_octets(oid, len(octets)) + octets
+
+
+@lru_cache(maxsize=256)  # there are few types, and values of few lengths
+def _before_octets(oid: str, length: int) -> bytes:
+    whole = attribute(oid, der.octet_string(bytes(length)))
+    return whole[: len(whole) - length]
+
+
+_DATA = der.oid(DATA)
 _CONTENT_IS_DATA = attribute(CONTENT_TYPE, der.oid(DATA))
 
 
@@ -36,7 +49,7 @@ def signed_attributes(attributes: Sequence[bytes], content: bytes | None, digest
         content: the content, None when absent: the digest is that of no octets.
         digest: the digest algorithm.
     """
-    message_digest = attribute(MESSAGE_DIGEST, der.octet_string(digest.digest(content or b"")))
+    message_digest = octets_attribute(MESSAGE_DIGEST, digest.digest(content or b""))
     return der.set_of(_CONTENT_IS_DATA, message_digest, *attributes)
 
 
@@ -55,23 +68,19 @@ def write_signed(
         digest: the digest algorithm of the signature and of the content.
         signer: the signer's certificate.
     """
-    info = der.sequence(
-        der.integer(1),
-        der.sequence(signer.issuer, signer.serial),
-        digest.identifier(),
-        bytes((0xA0,)) + attributes[1:],
-        RSA_IDENTIFIER,
-        der.octet_string(signature),
-    )
+    identified, digests, bag = _about(signer, digest)
+    info = der.sequence(identified, b"\xa0", attributes[1:], RSA_IDENTIFIER, der.octet_string(signature))
     octets = b"" if content is None else der.tlv(0xA0, der.octet_string(content))
-    signed = der.sequence(
-        der.integer(1),
-        der.set_of(digest.identifier()),
-        der.sequence(der.oid(DATA), octets),
-        der.tlv(0xA0, signer.der),
-        der.set_of(info),
-    )
-    return content_info(SIGNED_DATA, signed)
+    encapsulated = der.sequence(_DATA, octets)
+    return content_info(SIGNED_DATA, der.sequence(digests, encapsulated, bag, der.tlv(der.SET, info)))
+
+
+@lru_cache(maxsize=16)  # the server's own certificates sign, again and again
+def _about(signer: BagCertificate, digest: Digest) -> tuple[bytes, bytes, bytes]:
+    """Return what is the same in all that one signs: the SignerInfo up to its attributes, the head, the bag."""
+    version = der.integer(1)
+    identified = version + der.sequence(signer.issuer, signer.serial) + digest.identifier()
+    return identified, version + der.set_of(digest.identifier()), der.tlv(0xA0, signer.der)
 
 
 def sign_content(
@@ -93,7 +102,7 @@ def sign_content(
     digest, signer = Digest.SHA256, chain[0]
     attributes = der.set_of(
         attribute(CONTENT_TYPE, der.oid(content_type)),
-        attribute(MESSAGE_DIGEST, der.octet_string(digest.digest(content))),
+        octets_attribute(MESSAGE_DIGEST, digest.digest(content)),
     )
     if isinstance(key, rsa.RSAPrivateKey):
         algorithm, signature = RSA_IDENTIFIER, key.sign(attributes, padding.PKCS1v15(), digest.hash)

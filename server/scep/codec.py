@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ca import der
@@ -12,7 +13,7 @@ from server.cms.enveloped import seal
 from server.cms.passwords import Password
 from server.cms.recipients import seal_for
 from server.cms.signed import SIGNING_TIME, read_signed
-from server.cms.signing import attribute, signed_attributes
+from server.cms.signing import attribute, octets_attribute, signed_attributes
 from server.scep.messages import CertRep, Failure, MessageType, PkiMessage, PkiStatus, Success, Waiting
 
 if TYPE_CHECKING:
@@ -173,17 +174,22 @@ def write_reply_attributes(
         attribute(TRANSACTION_ID, message.transaction_id),
         _IS_CERT_REP,
         _status(reply),
-        attribute(SENDER_NONCE, der.octet_string(nonce)),
-        attribute(SIGNING_TIME, der.time(now)),
+        octets_attribute(SENDER_NONCE, nonce),
+        _signing_time(now.replace(microsecond=0)),
     ]
     if message.sender_nonce is not None:
-        attributes.append(attribute(RECIPIENT_NONCE, der.octet_string(message.sender_nonce)))
+        attributes.append(octets_attribute(RECIPIENT_NONCE, message.sender_nonce))
     if isinstance(reply, Failure):
         attributes.append(attribute(FAIL_INFO, der.printable(reply.fail_info)))
         attributes.append(attribute(FAIL_INFO_TEXT, der.utf8(reply.text)))
         if reply.hresult is not None:
             attributes.append(attribute(HRESULT, der.printable(str(reply.hresult))))
     return signed_attributes(attributes, content, digest)
+
+
+@lru_cache(maxsize=4)
+def _signing_time(second: datetime) -> bytes:
+    return attribute(SIGNING_TIME, der.time(second))
 
 
 def _status(reply: CertRep) -> bytes:
@@ -198,7 +204,7 @@ def _status(reply: CertRep) -> bytes:
 
 def write_next_ca_attributes(content: bytes, *, digest: Digest, now: datetime) -> bytes:
     """Return the signed attributes of a GetNextCACert response (RFC 8894 section 4.7.1), as a SET in DER order."""
-    return signed_attributes([attribute(SIGNING_TIME, der.time(now))], content, digest)
+    return signed_attributes([_signing_time(now.replace(microsecond=0))], content, digest)
 
 
 def write_capabilities(accepted: Accepted, *, renewal: bool) -> bytes:

@@ -10,10 +10,11 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from ca import der
+from server.cms.algorithms import PKCS1_PADDING
 from server.cms.certificates import BagCertificate, read_bag_certificate
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class RaKey:
 
     async def sign(self, octets: bytes, digest: Digest) -> bytes:
         """Return the PKCS#1 v1.5 signature over some octets."""
-        return await self.done(lambda: self._key.sign(octets, padding.PKCS1v15(), digest.hash))
+        return await self.done(lambda: self._key.sign(octets, PKCS1_PADDING, digest.hash))
 
     async def done(self, work: Callable[[], T]) -> T:
         """Return what the work comes to; with a key in a device it waits for its turn."""
