@@ -138,8 +138,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
             pytest.skip(str(absent))
         if listed is None:
             raise
-    except AssertionError:
+    except AssertionError as error:
         if listed is None:
+            error.add_note(f"line {checks.args[0]} of the checklist")
             raise
     else:
         assert listed is None, f"{checks.args[0]} holds: strike it from the list of differences"

@@ -85,7 +85,8 @@ def test_dns_persist_01_names_its_issuers(client: Client, name: str) -> None:
 def test_dns_persist_01_takes_a_record_of_the_account(target: Target, client: Client, name: str) -> None:
     authorization = client.order(name).json["authorizations"][0]
     challenge = client.challenge(authorization, "dns-persist-01")
-    assert target.txt is not None
+    if target.txt is None:
+        raise NotOffered("nobody can set TXT records")
     issuer = challenge["issuer-domain-names"][0]
     target.txt(f"_validation-persist.{name}", [f"{issuer}; accounturi={client.kid}"])
     client.post(challenge["url"], {})
@@ -96,7 +97,8 @@ def test_dns_persist_01_takes_a_record_of_the_account(target: Target, client: Cl
 def test_dns_account_01_looks_where_the_account_says(target: Target, client: Client, name: str) -> None:
     authorization = client.order(name).json["authorizations"][0]
     challenge = client.challenge(authorization, "dns-account-01")
-    assert target.txt is not None
+    if target.txt is None:
+        raise NotOffered("nobody can set TXT records")
     label = b32encode(sha256(str(client.kid).encode()).digest()[:10]).decode().lower()
     target.txt(f"_{label}._acme-challenge.{name}", [client.digest(challenge)])
     client.post(challenge["url"], {})
@@ -136,7 +138,7 @@ def test_an_order_may_ask_for_the_domain_above(target: Target, fresh: Client, na
 def device_order(client: Client) -> Answer:
     identifiers = [{"type": "permanent-identifier", "value": "serial-1"}]
     order = client.post(client.url("newOrder"), {"identifiers": identifiers})
-    if order.error in {"unsupportedIdentifier", "malformed"}:
+    if order.error in {"unsupportedIdentifier", "rejectedIdentifier", "malformed"}:
         raise NotOffered("no devices")
     assert order.status == 201
     return order
