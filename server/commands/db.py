@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 import typer
-from alembic.util import CommandError
 
 from server.commands import record
 from server.commands.record import ConfigOption
-from server.store import current_revision, head_revision
+from server.store import SchemaUnknown, current_revision, head_revision
 from server.store import upgrade as upgrade_schema
 
 app = typer.Typer(no_args_is_help=True, help="Check and upgrade the database.")
@@ -21,7 +20,7 @@ def upgrade(config: ConfigOption = None) -> None:
     try:
         found = current_revision(url)
         upgrade_schema(url)
-    except (sa.exc.DBAPIError, CommandError) as error:
+    except (sa.exc.DBAPIError, SchemaUnknown) as error:
         record.stop(f"{sa.make_url(url).database}: {getattr(error, 'orig', None) or error}")
     now = head_revision()
     typer.echo(

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from server.store.database import Store
 from server.store.lane import StoreUnavailable
-from server.store.migrations import SchemaOutdated, current_revision, head_revision, upgrade
+from server.store.migrations import SchemaOutdated, SchemaUnknown, current_revision, head_revision, upgrade
 
-__all__ = ["SchemaOutdated", "Store", "StoreUnavailable", "current_revision", "head_revision", "upgrade"]
+__all__ = [
+    "SchemaOutdated",
+    "SchemaUnknown",
+    "Store",
+    "StoreUnavailable",
+    "current_revision",
+    "head_revision",
+    "upgrade",
+]

@@ -212,6 +212,14 @@ def test_the_database_is_checked_and_upgraded(config: Path) -> None:
     run("db", "check")
 
 
+def test_a_database_of_a_newer_version_is_not_upgraded(config: Path) -> None:
+    with closing(sqlite3.connect(config.parent / "certwright.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    assert "certwright.db: Can't locate revision identified by '9999'" in run("db", "upgrade", code=1).stderr
+    assert "has schema 9999" in run("db", "check", code=1).stderr
+
+
 def test_a_database_with_loose_ends_is_not_sound(config: Path, filled: dict[str, str]) -> None:
     with closing(sqlite3.connect(config.parent / "certwright.db")) as database:
         database.execute("DELETE FROM requests WHERE id = ?", [filled["issued"]])

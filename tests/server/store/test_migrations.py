@@ -14,7 +14,7 @@ import server.scep.exchanges
 import server.status.records
 import server.store.notices  # noqa: F401 - their tables are part of the metadata
 from server.store import current_revision, head_revision, upgrade
-from server.store.migrations import _scripts
+from server.store.migrations.steps import scripts
 from server.store.tables import metadata
 
 if TYPE_CHECKING:
@@ -64,5 +64,5 @@ def test_processes_that_upgrade_at_once_take_turns(tmp_path: Path) -> None:
     assert current_revision(url) == head_revision()
 
 
-def test_the_versions_form_one_line() -> None:
-    assert len(_scripts().get_heads()) == 1
+def test_the_versions_form_one_line_which_ends_with_the_last_file() -> None:
+    assert scripts().get_heads() == [head_revision()]
