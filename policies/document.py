@@ -29,7 +29,8 @@ KeyPath = tuple[str | int, ...]
 class Strict(BaseModel):
     """The base of everything that is read from a file: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Most models are only parts of others, with which they are built: alone they are built when somebody reads one.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class FlawInText(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -68,7 +69,12 @@ def main() -> None:
     """Run the command that the arguments name."""
     completing = any(name.endswith("_COMPLETE") for name in os.environ)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    _app(None if completing else (words[0] if words else ""))(prog_name="certwright")
+    # What is loaded stays: to look through it for garbage again and again would be a tenth of the time to load it.
+    gc.disable()
+    app = _app(None if completing else (words[0] if words else ""))
+    gc.freeze()
+    gc.enable()
+    app(prog_name="certwright")
 
 
 if __name__ == "__main__":
