@@ -86,7 +86,7 @@ def tpm() -> Iterator[str]:
         socket = Path(folder) / "socket"
         places = ("--tpmstate", f"dir={folder}", "--server", f"type=unixio,path={socket}")
         command = [program, "socket", "--tpm2", *places, "--flags", "not-need-init,startup-clear"]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
             try:
                 until(lambda: socket.exists() or None, lambda: process.poll() is None, lambda: "no socket")
                 yield str(socket)
