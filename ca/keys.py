@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 
 from ca import der
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 MlDsaPublicKey = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
 """The keys of FIPS 204."""
@@ -188,9 +191,19 @@ def _ec_key(element: der.Tlv, parameters: der.Tlv | None, octets: bytes) -> Publ
     return PublicKey(key, spki, KeyShape("ec", curve[1], curve[0]))
 
 
+@lru_cache(maxsize=4)
+def load_key(spki: bytes) -> PublicKeyTypes:
+    """Load a SubjectPublicKeyInfo. Raises ValueError or UnsupportedAlgorithm.
+
+    The last few stay: one key is often met several times in a request (it signs a SCEP message, is in the certification
+    request, and the reply is encrypted to it), and what the library works out for its modulus is worth keeping so long.
+    """
+    return serialization.load_der_public_key(spki)
+
+
 def _loaded(spki: bytes) -> SubjectKey:
     try:
-        return cast("SubjectKey", serialization.load_der_public_key(spki))  # its object identifier was looked at
+        return cast("SubjectKey", load_key(spki))  # its object identifier was looked at
     except (ValueError, UnsupportedAlgorithm) as error:
         raise UnusableKey("a public key that is no valid one") from error
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidSignature
 from cryptography.exceptions import UnsupportedAlgorithm as NotLoadable
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from ca import der
+from ca.keys import load_key
 from server.cms.algorithms import (
     EC_PUBLIC_KEY,
     PKCS1_PADDING,
@@ -70,6 +70,7 @@ class SignerInfo:
         digest_algorithm, signature_algorithm: as named.
         attributes: the values of each signed attribute type.
         attribute_set: the signed attributes as sent.
+        is_sorted: whether they are in the order of DER.
         signature: its octets.
     """
 
@@ -80,6 +81,7 @@ class SignerInfo:
     signature_algorithm: AlgorithmIdentifier
     attributes: Mapping[str, Sequence[der.Tlv]]
     attribute_set: der.Tlv
+    is_sorted: bool
     signature: bytes
 
     def attribute(self, oid: str) -> der.Tlv | None:
@@ -173,14 +175,17 @@ def _signer_info(element: der.Tlv) -> SignerInfo:
         raise MalformedCms("a signer without signed attributes")
     _version, sid, digest, attributes, algorithm, signature = fields[:6]
     issuer, serial, key_identifier = _signer_identifier(sid)
+    each = der.children(attributes, ber=True)
+    encodings = [attribute.raw for attribute in each]
     return SignerInfo(
         issuer=issuer,
         serial=serial,
         key_identifier=key_identifier,
         digest_algorithm=read_identifier(digest),
         signature_algorithm=read_identifier(algorithm),
-        attributes=_attributes(attributes),
+        attributes=_attributes(each),
         attribute_set=attributes,
+        is_sorted=encodings == sorted(encodings),
         signature=der.octets(der.expect(signature, der.OCTET_STRING), ber=True),
     )
 
@@ -194,9 +199,9 @@ def _signer_identifier(element: der.Tlv) -> tuple[bytes | None, bytes | None, by
     return parts[0].raw, der.expect(parts[1], der.INTEGER).raw, None
 
 
-def _attributes(element: der.Tlv) -> dict[str, list[der.Tlv]]:
+def _attributes(encoded: Sequence[der.Tlv]) -> dict[str, list[der.Tlv]]:
     found: dict[str, list[der.Tlv]] = {}
-    for attribute in der.children(element, ber=True):
+    for attribute in encoded:
         parts = der.inside(attribute, der.SEQUENCE, ber=True)
         if len(parts) != 2:
             raise MalformedCms("not an attribute")
@@ -220,7 +225,7 @@ def _encodings(attributes: der.Tlv) -> Iterator[bytes]:
 def load_signer_key(spki: bytes) -> SignerKey:
     """Load the key of a signer. Raises UnsupportedAlgorithm: not RSA or EC, or of a size nobody should verify with."""
     try:
-        key = load_der_public_key(spki)
+        key = load_key(spki)
     except (ValueError, NotLoadable) as error:
         raise UnsupportedAlgorithm("the signer's key is not supported") from error
     if isinstance(key, rsa.RSAPublicKey):

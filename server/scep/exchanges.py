@@ -66,6 +66,9 @@ _insert = BulkInsert(
 )
 
 
+_as_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def record_exchanges(connection: sa.Connection, items: Sequence[Exchange]) -> None:
     """Write exchanges."""
     _insert(connection, [_row(item) for item in items])
@@ -80,7 +83,7 @@ def _row(item: Exchange) -> dict[str, object]:
         "address": item.address,
         "outcome": item.outcome,
         "reason": item.reason,
-        "observed": json.dumps(item.observed, separators=(",", ":")),
+        "observed": _as_json(item.observed),
     }
 
 

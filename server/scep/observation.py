@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
-from ca import der
 from server.cms.algorithms import EC_PUBLIC_KEY, RSA_ENCRYPTION, RSASSA_PSS, Digest, label_of
 
 if TYPE_CHECKING:
@@ -67,10 +66,10 @@ def observe(message: PkiMessage, carrier: Carrier, sealed: Sealed | None, csr: C
         "message_type": message.type_text[:_LONGEST],
         "method": carrier.method,
         "agent": _printable(carrier.agent),
-        "digest": _DIGESTS.get(signer.digest_algorithm.oid, label_of(signer.digest_algorithm.oid)),
+        "digest": _DIGESTS.get(signer.digest_algorithm.oid) or label_of(signer.digest_algorithm.oid),
         "signature": _SIGNATURES.get(signer.signature_algorithm.oid, signer.signature_algorithm.oid),
         "attributes": list(signer.attributes)[:_MOST],
-        "sorted": _is_sorted(signer.attribute_set),
+        "sorted": signer.is_sorted,
         "transaction_form": _form(message.transaction),
         "transaction_type": _STRING_TYPES.get(message.transaction_id[0], f"tag {message.transaction_id[0]}"),
         "nonce_octets": len(message.sender_nonce or b""),
@@ -95,19 +94,14 @@ def fingerprint(seen: dict[str, Any]) -> str:
     """Return twelve digits that are the same for messages of the same software with the same settings."""
     signer, request = seen.get("signer", {}), seen.get("request", {})
     traits = (
-        *(
-            seen.get(name)
-            for name in (
-                "method",
-                "agent",
-                "digest",
-                "signature",
-                "cipher",
-                "key_transport",
-                "sorted",
-                "transaction_form",
-            )
-        ),
+        seen.get("method"),
+        seen.get("agent"),
+        seen.get("digest"),
+        seen.get("signature"),
+        seen.get("cipher"),
+        seen.get("key_transport"),
+        seen.get("sorted"),
+        seen.get("transaction_form"),
         seen["attributes"],
         signer.get("version"),
         request.get("attributes"),
@@ -132,12 +126,12 @@ def looks_like(seen: dict[str, Any]) -> str:
     return _BY_TRANSACTION.get(str(seen["transaction_form"]), "")
 
 
-_FORMS = {
-    "40 hexadecimal capitals": re.compile(r"[0-9A-F]{40}"),
-    "32 hexadecimal capitals": re.compile(r"[0-9A-F]{32}"),
-    "decimal": re.compile(r"[0-9]{60,80}"),
-    "base64": re.compile(r"[A-Za-z0-9+/]{27}="),
-}
+_FORMS = (
+    ("40 hexadecimal capitals", re.compile(r"[0-9A-F]{40}").fullmatch),
+    ("32 hexadecimal capitals", re.compile(r"[0-9A-F]{32}").fullmatch),
+    ("decimal", re.compile(r"[0-9]{60,80}").fullmatch),
+    ("base64", re.compile(r"[A-Za-z0-9+/]{27}=").fullmatch),
+)
 _BY_TRANSACTION = {
     "40 hexadecimal capitals": "strongSwan",
     "32 hexadecimal capitals": "sscep, or Cisco IOS",
@@ -148,21 +142,16 @@ _BY_TRANSACTION = {
 
 
 def _form(transaction: str) -> str:
-    return next((name for name, form in _FORMS.items() if form.fullmatch(transaction)), "other")
+    for name, matches in _FORMS:
+        if matches(transaction):
+            return name
+    return "other"
 
 
 def _printable(text: str) -> str:
     if text.isprintable():  # nearly every one is
         return text[:_LONGEST]
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_LONGEST])
-
-
-def _is_sorted(attributes: der.Tlv) -> bool:
-    try:
-        encoded = [each.raw for each in der.children(attributes, ber=True)]
-    except der.MalformedDer:
-        return False
-    return encoded == sorted(encoded)
 
 
 def _signer(certificate: BagCertificate) -> dict[str, Any]:
