@@ -13,7 +13,7 @@ from ca.names import MalformedName
 from ca.statement import STATEMENT_OF_POSSESSION, read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from ca.names import DistinguishedName, GeneralName
     from ca.statement import Statement
@@ -134,6 +134,27 @@ class _Attributes(NamedTuple):
     others: tuple[RequestedAttribute, ...]
 
 
+class _Parts(NamedTuple):
+    """The elements of a request as they stand in its octets.
+
+    Attributes:
+        before: those of the CertificationRequestInfo that come before the attributes.
+        attributes: its attributes.
+        algorithm, signature: those of the signature.
+    """
+
+    before: Sequence[der.Tlv]
+    attributes: Sequence[der.Tlv]
+    algorithm: der.Tlv
+    signature: der.Tlv
+
+    def without(self, types: tuple[bytes, ...]) -> bytes:
+        """Return the request without the attributes of these encoded types."""
+        kept = (each.raw for each in self.attributes if not each.content.startswith(types))
+        info = der.sequence(*(each.raw for each in self.before), der.tlv(_ATTRIBUTES, *kept))
+        return der.sequence(info, self.algorithm.raw, self.signature.raw)
+
+
 def parse_csr(data: bytes, *, allow_sha1: bool = False, allow_md5: bool = False) -> Csr:
     """Return the certification request of these octets, its signature verified with its own key (RFC 2986).
 
@@ -153,7 +174,16 @@ def parse_csr(data: bytes, *, allow_sha1: bool = False, allow_md5: bool = False)
         BadProof: the signature is not by the key in the request.
         MalformedCsr: everything else.
     """
-    return _guarded(data, verify=True, allow_sha1=allow_sha1, allow_md5=allow_md5)
+    return _guarded(data, verify=True, allow_sha1=allow_sha1, allow_md5=allow_md5)[0]
+
+
+def parse_with_secret(data: bytes, *, allow_sha1: bool = False, allow_md5: bool = False) -> tuple[Csr, Csr]:
+    """Return what `parse_csr` returns, and the same `without_challenge`; the octets are read once for both."""
+    csr, parts = _guarded(data, verify=True, allow_sha1=allow_sha1, allow_md5=allow_md5)
+    if csr.challenge_password is None:
+        return csr, csr
+    bare = parts.without((_CHALLENGE_PASSWORD_OID,))
+    return csr, replace(csr, der=bare, challenge_password=None)
 
 
 def read_recorded_csr(data: bytes) -> Csr:
@@ -162,7 +192,7 @@ def read_recorded_csr(data: bytes) -> Csr:
     Its signature is not verified again: `without_challenge` may have taken out something that it covers. Never for
     octets that came from outside. Raises what `parse_csr` raises but BadProof and UnsupportedSignature.
     """
-    return _guarded(data, verify=False, allow_sha1=True, allow_md5=True)
+    return _guarded(data, verify=False, allow_sha1=True, allow_md5=True)[0]
 
 
 def parse_keyless(data: bytes, spki: bytes) -> Csr:
@@ -181,7 +211,7 @@ def parse_keyless(data: bytes, spki: bytes) -> Csr:
         octets = _with_spki(data, spki)
     except der.MalformedDer as error:
         raise MalformedCsr(f"not a certification request that can be read: {error}") from error
-    return replace(_guarded(octets, verify=False, allow_sha1=True, allow_md5=True), proof=Proof.SERVER_GENERATED)
+    return replace(_guarded(octets, verify=False, allow_sha1=True, allow_md5=True)[0], proof=Proof.SERVER_GENERATED)
 
 
 def with_generated_key(csr: Csr, spki: bytes) -> Csr:
@@ -230,7 +260,7 @@ def parse_template(template: Template) -> Csr:
     attributes = der.tlv(_ATTRIBUTES, *requested, *template.attributes)
     info = der.sequence(der.integer(0), template.subject, template.spki, attributes)
     octets = der.sequence(info, template.algorithm, template.signature)
-    csr = _guarded(octets, verify=False, allow_sha1=False, allow_md5=False)
+    csr, _ = _guarded(octets, verify=False, allow_sha1=False, allow_md5=False)
     try:
         _, signature = der.read_bits(der.read(template.signature))
         keys.verify(csr.key, der.read(template.algorithm), signature, template.signed)
@@ -268,14 +298,12 @@ def without_attributes(csr: Csr, types: Collection[str]) -> Csr:
 
 
 def _without(octets: bytes, types: tuple[bytes, ...]) -> bytes:
-    info, *proof = der.children(der.read(octets))
-    *fields, attributes = der.children(info)
-    kept = (each.raw for each in der.children(attributes) if not each.content.startswith(types))
-    redacted = der.sequence(*(field.raw for field in fields), der.tlv(_ATTRIBUTES, *kept))
-    return der.sequence(redacted, *(part.raw for part in proof))
+    info, algorithm, signature = der.children(der.read(octets))
+    *before, attributes = der.children(info)
+    return _Parts(before, der.children(attributes), algorithm, signature).without(types)
 
 
-def _guarded(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> Csr:
+def _guarded(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> tuple[Csr, _Parts]:
     if len(data) > SIZE_LIMIT:
         raise MalformedCsr("the certification request is longer than 64 KiB")
     try:
@@ -290,7 +318,7 @@ def _guarded(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) ->
         raise BadProof("the certification request is not signed with its own key") from error
 
 
-def _parse(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> Csr:
+def _parse(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> tuple[Csr, _Parts]:
     info, algorithm, signature = _parts(der.read(data), 3, 3)
     version, subject, spki, *rest = _parts(info, 3, 4)
     if der.expect(version, der.INTEGER).content != b"\x00":
@@ -299,15 +327,17 @@ def _parse(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> C
     unused, octets = der.read_bits(der.expect(signature, der.BIT_STRING))
     if unused:
         raise MalformedCsr("the signature is not a whole number of octets")
-    attributes = _read_attributes(der.children(der.expect(rest[0], _ATTRIBUTES)) if rest else [])
+    encoded = der.inside(rest[0], _ATTRIBUTES) if rest else []
+    parts = _Parts([version, subject, spki], encoded, algorithm, signature)
+    attributes = _read_attributes(encoded)
     name = read_name(subject)
     if key.shape.kind in ENCAPSULATING:
         proof = info.raw, algorithm.raw, octets
-        return _with_statement(data, name, key, attributes, proof if verify else None)
+        return _with_statement(data, name, key, attributes, proof if verify else None), parts
     # The dearest step comes last: nothing is verified that would be refused anyway.
     if verify:
         keys.verify(key.public, algorithm, octets, info.raw, allow_sha1=allow_sha1, allow_md5=allow_md5)
-    return Csr(
+    csr = Csr(
         der=data,
         subject=name,
         spki=key.spki,
@@ -318,6 +348,7 @@ def _parse(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> C
         attributes=attributes.others,
         challenge_password=attributes.challenge_password,
     )
+    return csr, parts
 
 
 def _with_statement(
@@ -350,7 +381,7 @@ def _with_statement(
 
 
 def _parts(element: der.Tlv, least: int, most: int) -> list[der.Tlv]:
-    parts = der.children(der.expect(element, der.SEQUENCE))
+    parts = der.inside(element, der.SEQUENCE)
     if not least <= len(parts) <= most:
         raise der.MalformedDer("a sequence has too few or too many elements")
     return parts
@@ -363,11 +394,11 @@ def _read_attributes(attributes: list[der.Tlv]) -> _Attributes:
     for attribute in attributes:
         kind, values = _parts(attribute, 2, 2)
         oid = der.read_oid(der.expect(kind, der.OID).content)
-        found = der.children(der.expect(values, der.SET))
+        found = der.inside(values, der.SET)
         if oid in EXTENSION_REQUESTS:
             if extensions is not None:
                 raise MalformedCsr("extensions are requested twice")
-            extensions = tuple(_read_extension(e) for e in der.children(der.expect(_single(found), der.SEQUENCE)))
+            extensions = tuple(_read_extension(e) for e in der.inside(_single(found), der.SEQUENCE))
         elif oid == CHALLENGE_PASSWORD:
             if challenge is not None:
                 raise MalformedCsr("there are two challenge passwords")

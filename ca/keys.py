@@ -265,7 +265,7 @@ def _pss(parameters: der.Tlv | None, *, allow_sha1: bool) -> tuple[padding.PSS, 
     """Read RSASSA-PSS-params (RFC 4055 section 3.1), whose defaults are all SHA-1."""
     if parameters is None:
         raise der.MalformedDer("RSASSA-PSS without parameters (RFC 4055 section 3.1)")
-    fields = {field.tag: der.read(field.content) for field in der.children(der.expect(parameters, der.SEQUENCE))}
+    fields = {field.tag: der.read(field.content) for field in der.inside(parameters, der.SEQUENCE)}
     digest = mask = _HASHES["1.3.14.3.2.26"]
     salt = 20
     if der.context(0) in fields:
@@ -306,7 +306,7 @@ def _read_algorithm(content: bytes) -> tuple[str, der.Tlv | None]:
 
 
 def _pair(element: der.Tlv) -> list[der.Tlv]:
-    parts = der.children(der.expect(element, der.SEQUENCE))
+    parts = der.inside(element, der.SEQUENCE)
     if len(parts) != 2:
         raise der.MalformedDer("a sequence of two has another number of elements")
     return parts

@@ -56,8 +56,8 @@ def read_name(element: der.Tlv) -> DistinguishedName:
 
 def _rdn(element: der.Tlv) -> tuple[Attribute, ...]:
     attributes = []
-    for pair in der.children(der.expect(element, der.SET)):
-        parts = der.children(der.expect(pair, der.SEQUENCE))
+    for pair in der.inside(element, der.SET):
+        parts = der.inside(pair, der.SEQUENCE)
         if len(parts) != 2:
             raise MalformedName("an attribute of a name is not a pair of type and value")
         oid = der.read_oid(der.expect(parts[0], der.OID).content)
@@ -95,7 +95,7 @@ def read_general_names(data: bytes) -> tuple[GeneralName, ...]:
 
     Raises MalformedDer and MalformedName, also when there are none.
     """
-    names = tuple(read_general_name(e) for e in der.children(der.expect(der.read(data), der.SEQUENCE)))
+    names = tuple(read_general_name(e) for e in der.inside(der.read(data), der.SEQUENCE))
     if not names:
         raise MalformedName("subjectAltName is empty (RFC 5280 section 4.2.1.6)")
     return names

@@ -8,7 +8,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
-from ca.csr import MalformedCsr, parse_csr, without_challenge
+from ca.csr import MalformedCsr, parse_with_secret
 from policies.request import EndpointName, EnrollmentRequest, Kind, PendingLimits, Protocol, Requester
 from server.cms.algorithms import Digest
 from server.cms.enveloped import Undecipherable, decipher
@@ -313,10 +313,10 @@ class ScepEndpoint:
         content = await self._content(exchange.ra, request)
         try:
             digests = self._accepted.digests
-            csr = parse_csr(content, allow_sha1=Digest.SHA1 in digests, allow_md5=Digest.MD5 in digests)
+            csr, bare = parse_with_secret(content, allow_sha1=Digest.SHA1 in digests, allow_md5=Digest.MD5 in digests)
         except MalformedCsr as error:
             raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
-        exchange.csr = bare = without_challenge(csr)
+        exchange.csr = bare
         if request.reply_to is None:
             if not csr.challenge_password:
                 raise Rejected(EC_REQUESTER)

@@ -11,7 +11,7 @@ from cryptography.x509.oid import AttributeOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ca.csr import BadProof, MalformedCsr, parse_csr, read_recorded_csr, without_challenge
+from ca.csr import BadProof, MalformedCsr, parse_csr, parse_with_secret, read_recorded_csr, without_challenge
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -40,6 +40,13 @@ def test_the_challenge_is_gone_and_everything_else_is_there() -> None:
     assert read_recorded_csr(redacted.der) == redacted
     assert (redacted.subject, redacted.names, redacted.spki) == (parsed.subject, parsed.names, parsed.spki)
     assert redacted.attributes == parsed.attributes
+
+
+@pytest.mark.parametrize("challenge", [None, "sesame"])
+def test_what_is_read_once_for_both_is_the_same_as_what_is_read_twice(challenge: str | None) -> None:
+    encoded = csr(challenge)
+    parsed = parse_csr(encoded)
+    assert parse_with_secret(encoded) == (parsed, without_challenge(parsed))
 
 
 def test_what_went_on_record_is_no_request_for_anybody_else() -> None:
