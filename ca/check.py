@@ -1,6 +1,7 @@
 """Was what was signed what was planned? Asked of every certificate, whatever signed it, before it leaves.
 
-The certificate is read by ``cryptography``, not by the code that wrote it: a mistake of the writer shows here.
+The certificate is read by ``cryptography``, not by the code that wrote it: a mistake of the writer shows here. What is
+octet for octet the same in all certificates of a profile is read once.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ca.tbs import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from ca.issuer import Latitude
     from ca.plan import CertificatePlan, PlannedExtension
@@ -47,6 +49,11 @@ _USAGES = {
 }
 _IDENTIFIERS = frozenset({SUBJECT_KEY_IDENTIFIER, AUTHORITY_KEY_IDENTIFIER})
 _ALGORITHM, _ISSUER, _KEY = 2, 3, 6
+_EXTENSIONS = der.context(3)
+_NAMES_TYPE, _CRITICAL = der.oid(SUBJECT_ALT_NAME), der.boolean(True)  # noqa: FBT003 - a BOOLEAN is what it writes
+_IDENTIFIER = der.oid(SUBJECT_KEY_IDENTIFIER) + b"\x04\x16\x04\x14"
+_IDENTIFIER_SIZE = len(_IDENTIFIER) + 20
+_REMEMBERED = 1024
 _DER, _SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 
 
@@ -65,31 +72,91 @@ class PlanMismatch(Exception):
 class _Octets(NamedTuple):
     """Parts of a certificate as they are (RFC 5280 section 4.1), for what can be compared so."""
 
+    whole: bytes
     signed: bytes
     algorithms: tuple[bytes, bytes]
     issuer: bytes
     key: bytes
+    extensions: list[der.Tlv]
     signature: bytes
 
     @classmethod
     def of(cls, certificate: x509.Certificate) -> Self:
         """Take them. Raises MalformedDer."""
-        tbs, algorithm, signature = der.children(der.read(certificate.public_bytes(_DER)))
+        whole = certificate.public_bytes(_DER)
+        tbs, algorithm, signature = der.children(der.read(whole))
         parts = der.children(tbs)
         if parts[0].tag != der.context(0):
             parts.insert(0, parts[0])  # version 1 leaves the version out
-        both = parts[_ALGORITHM].raw, algorithm.raw
-        return cls(tbs.raw, both, parts[_ISSUER].raw, parts[_KEY].raw, der.read_bits(signature)[1])
+        found = [each for part in parts[_KEY + 1 :] if part.tag == _EXTENSIONS for each in der.children(part)]
+        extensions = [one for each in found for one in der.children(each)]
+        both, key = (parts[_ALGORITHM].raw, algorithm.raw), parts[_KEY].raw
+        return cls(whole, tbs.raw, both, parts[_ISSUER].raw, key, extensions, der.read_bits(signature)[1])
 
-    def is_plainly_signed(self, issuer: IssuerProfile) -> bool:
-        """Whether name and algorithms are octet for octet the issuer's and its key verifies; False decides nothing.
+
+class _Issuer:
+    """What is known of an issuing CA, and of the certificates that were its own."""
+
+    def __init__(self, certificate: x509.Certificate) -> None:
+        self.certificate = certificate
+        self.profile = IssuerProfile.of(certificate)
+        self._verify: Callable[[bytes, bytes], None] | None = None
+        self._right: dict[bytes, tuple[object, ...]] = {}
+
+    def has_plainly_signed(self, octets: _Octets) -> bool:
+        """Whether name and algorithms are octet for octet its own and its key verifies; False decides nothing.
 
         What `verify_directly_issued_by` does, with a key that was loaded before. Raises InvalidSignature.
         """
-        if self.issuer != issuer.name or self.algorithms != (issuer.algorithm, issuer.algorithm):
+        algorithm = self.profile.algorithm
+        if octets.issuer != self.profile.name or octets.algorithms != (algorithm, algorithm):
             return False
-        _verifier(issuer.certificate)(self.signature, self.signed)
+        if self._verify is None:
+            self._verify = verifier(self.profile.key)
+        self._verify(octets.signature, octets.signed)
         return True
+
+    def remember(self, plan: CertificatePlan, octets: _Octets) -> None:
+        """Keep the extensions of a certificate that is exactly as planned, but for what is its holder's."""
+        if len(self._right) >= _REMEMBERED:
+            self._right.clear()
+        self._right[_apart(octets)[0]] = (plan.key_usage, plan.extended_key_usage, plan.extensions)
+
+    def has_seen(self, plan: CertificatePlan, octets: _Octets) -> bool:
+        """Whether the extensions are octet for octet those that were right for such a plan; False decides nothing.
+
+        The names must be what ``cryptography`` writes of those planned, the key identifier 20 octets.
+        """
+        shared, named, identifiers = _apart(octets)
+        expected = [_written_names(plan)] if plan.names else []
+        if named != expected or identifiers > 1:
+            return False
+        return self._right.get(shared) == (plan.key_usage, plan.extended_key_usage, plan.extensions)
+
+
+def _apart(octets: _Octets) -> tuple[bytes, list[bytes], int]:
+    """Return the extensions that certificates share, in order, what is in those of names, how many identifiers."""
+    shared, named, identifiers = [], [], 0
+    for extension in octets.extensions:
+        content = extension.content
+        if content.startswith(_NAMES_TYPE):
+            named.append(content)
+        elif len(content) == _IDENTIFIER_SIZE and content.startswith(_IDENTIFIER):
+            identifiers += 1
+        else:
+            shared.append(extension.raw)
+    return b"".join(shared), named, identifiers
+
+
+def _written_names(plan: CertificatePlan) -> bytes:
+    """Return what is in the extension subjectAltName; empty for kinds of names that are only compared one by one."""
+    if not all(isinstance(name, names.DnsName) for name in plan.names):
+        return b""
+    value = x509.SubjectAlternativeName([x509.DNSName(str(name.value)) for name in plan.names]).public_bytes()
+    return b"".join((_NAMES_TYPE, b"" if plan.subject.rdns else _CRITICAL, der.octet_string(value)))
+
+
+_known = lru_cache(maxsize=32)(_Issuer)
 
 
 def check(
@@ -98,35 +165,34 @@ def check(
     certificate: x509.Certificate,
     issuer_certificate: x509.Certificate,
     latitude: Latitude = NO_LATITUDE,
-) -> None:
+) -> bytes:
     """Compare every field and extension of a certificate with its plan, and verify its signature.
 
     The order of names and purposes is free, for the sake of remote CAs; `latitude` says what else they may choose. Key
     identifiers are the issuer's choice, but may not contradict its certificate.
 
+    Returns:
+        The DER of the certificate that is as planned.
+
     Raises:
         PlanMismatch: with all differences.
     """
     try:
-        octets = _Octets.of(certificate)
-        differences = (
+        octets, issuer = _Octets.of(certificate), _known(issuer_certificate)
+        seen = latitude is NO_LATITUDE and issuer.has_seen(plan, octets)
+        differences = [
             *_fields(plan, serial, certificate, latitude, octets),
-            *_validity(plan, certificate, issuer_certificate, latitude),
-            *_extensions(plan, certificate, issuer_certificate, latitude),
-            *_signature(certificate, issuer_certificate, octets),
-        )
+            *_validity(plan, certificate, issuer.profile.not_after, latitude),
+            *(() if seen else _extensions(plan, certificate, issuer.profile, latitude)),
+            *_signature(certificate, issuer, octets),
+        ]
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm) as error:
         raise PlanMismatch((f"the certificate can't be read: {error}",)) from error
     if differences:
-        raise PlanMismatch(differences)
-
-
-_issuer_profile = lru_cache(maxsize=32)(IssuerProfile.of)
-
-
-@lru_cache(maxsize=32)
-def _verifier(issuer: x509.Certificate) -> Callable[[bytes, bytes], None]:
-    return verifier(_issuer_profile(issuer).key)
+        raise PlanMismatch(tuple(differences))
+    if not seen and latitude is NO_LATITUDE:
+        issuer.remember(plan, octets)
+    return octets.whole
 
 
 def _fields(
@@ -137,12 +203,19 @@ def _fields(
     number = certificate.serial_number
     if number != serial and not (latitude.serial and 0 < number < SERIAL_LIMIT):
         yield f"serial number: planned {serial:x}, is {number:x}"
-    subject = DistinguishedName.from_x509(certificate.subject)
-    if subject != plan.subject and not (latitude.subject and _repeats_names(plan, subject)):
-        yield f"subject: planned {plan.subject}, is {subject}"
+    if not _is_named(plan.subject, certificate.subject):
+        subject = DistinguishedName.from_x509(certificate.subject)
+        if subject != plan.subject and not (latitude.subject and _repeats_names(plan, subject)):
+            yield f"subject: planned {plan.subject}, is {subject}"
     # the same octets are the same key; other octets may be too
     if octets.key != plan.spki and certificate.public_key().public_bytes(_DER, _SPKI) != plan.spki:
         yield "public key: another than planned"
+
+
+def _is_named(planned: DistinguishedName, subject: x509.Name) -> bool:
+    """Whether a subject is as planned in the same order; False decides nothing."""
+    found = [[(attribute.oid.dotted_string, attribute.value) for attribute in rdn] for rdn in subject.rdns]
+    return found == [[(attribute.oid, attribute.value) for attribute in rdn] for rdn in planned.rdns]
 
 
 def _repeats_names(plan: CertificatePlan, subject: DistinguishedName) -> bool:
@@ -157,7 +230,7 @@ def _repeats_names(plan: CertificatePlan, subject: DistinguishedName) -> bool:
 
 
 def _validity(
-    plan: CertificatePlan, certificate: x509.Certificate, issuer: x509.Certificate, latitude: Latitude
+    plan: CertificatePlan, certificate: x509.Certificate, limit: datetime, latitude: Latitude
 ) -> Iterator[str]:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     early, late = plan.not_after - latitude.clock, plan.not_after + latitude.clock
@@ -165,20 +238,20 @@ def _validity(
         early = begin
     if abs(begin - plan.not_before) > latitude.clock or not early <= end <= late:
         yield f"validity: planned {plan.not_before} to {plan.not_after}, is {begin} to {end}"
-    if end > issuer.not_valid_after_utc:
+    if end > limit:
         yield "validity: ends after the issuing CA's"
 
 
-def _signature(certificate: x509.Certificate, issuer: x509.Certificate, octets: _Octets) -> Iterator[str]:
+def _signature(certificate: x509.Certificate, issuer: _Issuer, octets: _Octets) -> Iterator[str]:
     try:
-        if not octets.is_plainly_signed(_issuer_profile(issuer)):
-            certificate.verify_directly_issued_by(issuer)
+        if not issuer.has_plainly_signed(octets):
+            certificate.verify_directly_issued_by(issuer.certificate)
     except (InvalidSignature, TypeError, ValueError, UnsupportedAlgorithm):
         yield "signature: not by the issuing CA, or the issuer's name is not its name"
 
 
 def _extensions(
-    plan: CertificatePlan, certificate: x509.Certificate, issuer: x509.Certificate, latitude: Latitude
+    plan: CertificatePlan, certificate: x509.Certificate, issuer: IssuerProfile, latitude: Latitude
 ) -> Iterator[str]:
     expected = _expected(plan.key_usage, plan.extended_key_usage, plan.extensions)
     found = set()
@@ -235,11 +308,11 @@ def _difference(
         yield f"extension {extension.oid.dotted_string}: planned {expected[1].hex()}, is {value.public_bytes().hex()}"
 
 
-def _identifier(value: x509.ExtensionType, issuer: x509.Certificate) -> Iterator[str]:
+def _identifier(value: x509.ExtensionType, issuer: IssuerProfile) -> Iterator[str]:
     """Compare authorityKeyIdentifier where it can contradict; subjectKeyIdentifier is the CA's choice."""
     if isinstance(value, x509.AuthorityKeyIdentifier):
         identifier = value.key_identifier
-        if identifier is not None and identifier != _issuer_profile(issuer).key_identifier:
+        if identifier is not None and identifier != issuer.key_identifier:
             yield "authorityKeyIdentifier: of another key"
 
 

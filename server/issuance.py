@@ -131,12 +131,12 @@ class Issuance:
         certificate = await self._ask(issuer, granted)
         if not isinstance(certificate, x509.Certificate):
             return certificate
-        der = certificate.public_bytes(Encoding.DER)
         try:
             latitude = cast("RemoteIssuer", issuer).latitude() if _may_choose(type(issuer)) else NO_LATITUDE
-            check(plan, serial, certificate, issuer.chain()[0], latitude)
+            der = check(plan, serial, certificate, issuer.chain()[0], latitude)
         except PlanMismatch as error:
-            return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=der)
+            other = certificate.public_bytes(Encoding.DER)
+            return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=other)
         return await self._record(granted, der, certificate.serial_number)
 
     async def _ask(self, issuer: Issuer, granted: Granted) -> x509.Certificate | Outcome:
