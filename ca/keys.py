@@ -143,6 +143,8 @@ def read_key(element: der.Tlv) -> PublicKey:
         MalformedDer: not the encoding of one.
         UnusableKey: RSA below 1024 or above 8192 bits or with an absurd exponent, a curve or kind that is not known.
     """
+    if element.raw.startswith(_P256_UNCOMPRESSED) and len(element.raw) == _P256_OCTETS:  # what nearly all have
+        return PublicKey(_loaded(element.raw), element.raw, _P256)
     algorithm, bits = _pair(element)
     unused, octets = der.read_bits(der.expect(bits, der.BIT_STRING))
     if unused:
@@ -176,6 +178,11 @@ def _rsa_key(parameters: der.Tlv | None, octets: bytes) -> PublicKey:
 
 
 _RSA_ALGORITHM = der.sequence(der.oid(_RSA), der.null())
+_P256 = KeyShape("ec", 256, "P-256")
+_P256_OCTETS = 91
+_P256_UNCOMPRESSED = der.sequence(
+    der.sequence(der.oid(_EC), der.oid("1.2.840.10045.3.1.7")), der.bit_string(b"\x04" + bytes(64))
+)[:-64]
 
 
 def _ec_key(element: der.Tlv, parameters: der.Tlv | None, octets: bytes) -> PublicKey:
@@ -303,6 +310,15 @@ def _read_algorithm(content: bytes) -> tuple[str, der.Tlv | None]:
     if not 1 <= len(parts) <= 2:
         raise der.MalformedDer("an algorithm identifier has too few or too many elements")
     return der.read_oid(der.expect(parts[0], der.OID).content), parts[1] if len(parts) == 2 else None
+
+
+@lru_cache(maxsize=256)  # it is asked for by several who do not know of one another
+def split_key(spki: bytes) -> tuple[der.Tlv, der.Tlv]:
+    """Return the algorithm and the BIT STRING of a SubjectPublicKeyInfo. Raises MalformedDer."""
+    parts = der.children(der.read(spki))
+    if len(parts) != 2:
+        raise der.MalformedDer("a SubjectPublicKeyInfo is not a pair of algorithm and key")
+    return parts[0], parts[1]
 
 
 def _pair(element: der.Tlv) -> list[der.Tlv]:

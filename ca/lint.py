@@ -29,6 +29,7 @@ from pkilint.pkix import name as pkix_name
 from pkilint.validation import ValidationFindingSeverity
 
 from ca import der
+from ca.keys import split_key
 from ca.name_codec import DOMAIN_COMPONENT
 from ca.names import EMAIL_ADDRESS, DirectoryName, OtherName
 from ca.tbs import IssuerProfile, UnsignablePlan, write_certificate, write_tbs
@@ -152,8 +153,8 @@ def _shape(plan: CertificatePlan, issuer_certificate: x509.Certificate) -> Hasha
 def _algorithm(spki: bytes) -> bytes:
     """Return what the rules see of a key: its AlgorithmIdentifier."""
     try:
-        return der.children(der.read(spki))[0].raw
-    except (der.MalformedDer, IndexError):
+        return split_key(spki)[0].raw
+    except der.MalformedDer:
         return spki
 
 

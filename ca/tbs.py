@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 
 from ca import der
-from ca.keys import POST_QUANTUM, UnusableKey, key_shape
+from ca.keys import POST_QUANTUM, UnusableKey, key_shape, split_key
 from ca.name_codec import write_general_names, write_name
 from ca.names import MalformedName
 from ca.plan import KeyUsage
@@ -151,10 +151,7 @@ def key_identifier(spki: bytes) -> bytes:
 
     Raises MalformedDer when this is not a SubjectPublicKeyInfo.
     """
-    parts = der.children(der.read(spki))
-    if len(parts) != 2:
-        raise der.MalformedDer("a SubjectPublicKeyInfo is not a pair of algorithm and key")
-    return sha256(parts[1].content[1:]).digest()[:20]
+    return sha256(split_key(spki)[1].content[1:]).digest()[:20]
 
 
 def signer(key: SigningKey, *, pss: bool = False) -> Callable[[bytes], bytes]:
@@ -205,7 +202,7 @@ def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> byte
             der.integer(serial),
             issuer.algorithm,
             issuer.name,
-            der.sequence(der.time(plan.not_before), der.time(plan.not_after)),
+            _validity(plan.not_before, plan.not_after),
             write_name(plan.subject),
             plan.spki,
             der.tlv(der.context(3), der.sequence(*_extensions(plan, issuer))),
@@ -214,10 +211,16 @@ def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> byte
         raise UnsignablePlan(str(error)) from error
 
 
+@lru_cache(maxsize=64)
+def _validity(begin: datetime, end: datetime) -> bytes:
+    """Return the DER of a Validity: under load many certificates begin in the same second."""
+    return der.sequence(der.time(begin), der.time(end))
+
+
 def _extensions(plan: CertificatePlan, issuer: IssuerProfile) -> list[bytes]:
     extensions = [
         _constant_extensions(plan.key_usage, plan.extended_key_usage),
-        _extension(SUBJECT_KEY_IDENTIFIER, der.octet_string(key_identifier(plan.spki))),
+        _IDENTIFIED + key_identifier(plan.spki),
         issuer.authority_key_identifier,
     ]
     if plan.names:
@@ -234,26 +237,37 @@ def write_certificate(tbs: bytes, issuer: IssuerProfile, signature: bytes) -> by
 
 
 def _judge(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> None:
-    faults = {
-        "the plan is for a CA certificate": plan.ca or bool(plan.key_usage & _CA_BITS),
-        "the serial number is not positive or longer than 20 octets": not 0 < serial < SERIAL_LIMIT,
-        "encipherOnly and decipherOnly mean nothing without keyAgreement": (
-            KeyUsage.KEY_AGREEMENT not in plan.key_usage and not plan.key_usage.isdisjoint(_AGREEMENT_BITS)
-        ),
-        "the validity ends before it begins": plan.not_after < plan.not_before,
-        "the validity ends after the issuing CA's": plan.not_after > issuer.not_after,
-        "the validity is not in whole seconds": bool(plan.not_before.microsecond or plan.not_after.microsecond),
-        "there is neither a subject nor another name": not plan.subject and not plan.names,
-        "a name is there twice": len(set(plan.names)) != len(plan.names),
-        "there is no extended key usage: the certificate would be good for anything": not plan.extended_key_usage,
-        "the key is the issuing CA's own": plan.spki == issuer.spki,
-        "a key usage is not for this kind of key": _is_misused(plan.spki, plan.key_usage),
-    }
-    found = [fault for fault, is_there in faults.items() if is_there]
-    if found:
-        raise UnsignablePlan("; ".join(found))
+    named = plan.names
+    faults = (
+        plan.ca or not plan.key_usage.isdisjoint(_CA_BITS),
+        not 0 < serial < SERIAL_LIMIT,
+        KeyUsage.KEY_AGREEMENT not in plan.key_usage and not plan.key_usage.isdisjoint(_AGREEMENT_BITS),
+        plan.not_after < plan.not_before,
+        plan.not_after > issuer.not_after,
+        plan.not_before.microsecond or plan.not_after.microsecond,
+        not named and not plan.subject.rdns,
+        len(named) > 1 and len(set(named)) != len(named),
+        not plan.extended_key_usage,
+        plan.spki == issuer.spki,
+        _is_misused(plan.spki, plan.key_usage),
+    )
+    if any(faults):
+        raise UnsignablePlan("; ".join(text for text, is_there in zip(_FAULTS, faults, strict=True) if is_there))
 
 
+_FAULTS = (
+    "the plan is for a CA certificate",
+    "the serial number is not positive or longer than 20 octets",
+    "encipherOnly and decipherOnly mean nothing without keyAgreement",
+    "the validity ends before it begins",
+    "the validity ends after the issuing CA's",
+    "the validity is not in whole seconds",
+    "there is neither a subject nor another name",
+    "a name is there twice",
+    "there is no extended key usage: the certificate would be good for anything",
+    "the key is the issuing CA's own",
+    "a key usage is not for this kind of key",
+)
 _MLDSA_ALGORITHMS = tuple(der.sequence(der.oid(oid)) for kind, (oid, _) in POST_QUANTUM.items() if "dsa" in kind)
 _MLKEM_ALGORITHMS = tuple(der.sequence(der.oid(oid)) for kind, (oid, _) in POST_QUANTUM.items() if "kem" in kind)
 _ENCAPSULATION = frozenset({KeyUsage.KEY_ENCIPHERMENT})
@@ -300,3 +314,7 @@ def _planned_extensions(extensions: tuple[PlannedExtension, ...]) -> bytes:
 def _extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
     flag = (der.boolean(True),) if critical else ()  # noqa: FBT003 - a BOOLEAN is what it writes
     return der.sequence(der.oid(oid), *flag, der.octet_string(value))
+
+
+_IDENTIFIED = _extension(SUBJECT_KEY_IDENTIFIER, der.octet_string(bytes(20)))[:-20]
+"""What comes before a key identifier of 20 octets."""
