@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import sqlite3
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +27,10 @@ LIFETIME = 3600
 _IV = 12
 _PREFIX = 7
 _TIME = 4
-_LENGTH = _IV + _TIME + 16
+_TEXT = 43
+"""Characters of base64url without padding, for IV, time and a tag of 16 octets."""
+_FROM_BASE64 = bytes.maketrans(b"+/", b"-_")
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _BUSY_SECONDS = 5.0
 
 
@@ -153,17 +156,17 @@ class Nonces:
         """Return a new nonce for an endpoint, base64url of 32 octets."""
         iv = self._prefix + next(self._counter).to_bytes(_IV - _PREFIX)
         sealed = self._cipher.encrypt(iv, self._now().to_bytes(_TIME), scope.encode())
-        return urlsafe_b64encode(iv + sealed).rstrip(b"=").decode("ascii")
+        return b2a_base64(iv + sealed, newline=False).translate(_FROM_BASE64)[:_TEXT].decode("ascii")
 
     def redeem(self, nonce: str, scope: str) -> bool:
         """Use the nonce up; True once. Any text is taken: what is not a nonce of this endpoint gives False.
 
         Raises LedgerUnavailable: try again, the nonce is not used up.
         """
+        if len(nonce) != _TEXT:
+            return False
         try:
-            octets = urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4))
-            if len(octets) != _LENGTH:
-                return False
+            octets = a2b_base64(nonce.encode("ascii").translate(_TO_BASE64) + b"=")
             issued = int.from_bytes(self._cipher.decrypt(octets[:_IV], octets[_IV:], scope.encode()))
         except (ValueError, InvalidTag):
             return False

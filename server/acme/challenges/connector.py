@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ _CHUNK_LINE_LIMIT = 64
 _FAMILIES = 2
 _SHOWN = 10
 _GLIMPSE = 40
+_PRINTABLE = bytes(octet if 32 <= octet < 127 else ord(".") for octet in range(256))
 _URL_SHOWN = 200
 
 Opening = Awaitable[Streams]
@@ -130,25 +132,25 @@ class Connector:
 
     async def _hosts(self, host: str, trail: list[str]) -> list[str]:
         """Return what to connect to: addresses, or the name itself where the proxy resolves it."""
-        if self._proxy is not None and self._proxy.resolves and not _is_address(host):
+        if self._proxy is not None and self._proxy.resolves and _literal(host) is None:
             trail.append(f"{host} is left to the proxy")
             return [host]
-        return [str(address) for address in await self.addresses(host, trail)]
+        return [_text(address) for address in await self.addresses(host, trail)]
 
     async def addresses(self, host: str, trail: list[str]) -> list[Address]:
         """Return the permitted addresses to try, at most one of each family.
 
         Raises ValidationFailed: dns, or unauthorized (final) when no address may be reached.
         """
-        try:
-            found: tuple[Address, ...] = (ip_address(host),)
-        except ValueError:
+        literal = _literal(host)
+        found: tuple[Address, ...] = () if literal is None else (literal,)
+        if literal is None:
             try:
                 found = await self._resolver.resolve(host)
             except Unresolvable:
                 trail.append(f"{host}: no address")
                 raise ValidationFailed(ErrorType.DNS, f"no address was found for {host}") from None
-            trail.append(f"{host}: {', '.join(map(str, found[:_SHOWN]))}")
+            trail.append(f"{host}: {', '.join(map(_text, found[:_SHOWN]))}")
         permitted = [address for address in found if self._networks.permits(address)]
         if not permitted:
             trail.append("none of these addresses is allowed")
@@ -175,17 +177,24 @@ async def _opened(opening: Opening, where: str, trail: list[str]) -> Streams:
     return streams
 
 
-def _is_address(host: str) -> bool:
+def _literal(host: str) -> Address | None:
+    """Return the address that this is the text of, None for a name."""
+    if ":" not in host and not host[-1:].isdigit():
+        return None  # a name without trying: to find that out by failing costs more than a look-up in memory
     try:
-        ip_address(host)
+        return ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _text(address: Address) -> str:
+    return str(address)
 
 
 def _glimpse(response: Response) -> str:
     """Return a little of what came, for administrators."""
-    text = "".join(chr(octet) if 32 <= octet < 127 else "." for octet in response.body[:_GLIMPSE])
+    text = response.body[:_GLIMPSE].translate(_PRINTABLE).decode("ascii")
     to = f" to {response.location[:_URL_SHOWN]}" if response.location else ""
     return f"{len(response.body)} octets beginning {text!r}{to}"
 

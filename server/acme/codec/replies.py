@@ -17,7 +17,7 @@ _ERROR = "urn:ietf:params:acme:error:"
 
 
 def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.isoformat()[:19]}Z"
 
 
 def _identifier(identifier: Identifier) -> dict[str, object]:

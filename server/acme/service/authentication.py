@@ -102,6 +102,7 @@ class Authentication:
         self._endpoint = endpoint
         self._keys: OrderedDict[str, SigningKey] = OrderedDict()
         self._scope = str(endpoint.name)
+        self._urls = tuple((origin, endpoint.urls(origin)) for origin in endpoint.external_urls)
 
     async def by_account(self, call: Call) -> Signed:
         """Return the message of an account; whether it may act now is for the look-up to find. Raises Rejected."""
@@ -136,10 +137,10 @@ class Authentication:
 
     def _opened(self, call: Call) -> tuple[Jws, Urls]:
         message = decode_jws(call.body)
-        origin = next((each for each in self._endpoint.external_urls if message.url == each + call.target), None)
-        if origin is None:
-            raise rejected(ErrorType.UNAUTHORIZED, "url in the protected header is not the URL of this resource")
-        return message, self._endpoint.urls(origin)
+        for origin, urls in self._urls:
+            if message.url == origin + call.target:
+                return message, urls
+        raise rejected(ErrorType.UNAUTHORIZED, "url in the protected header is not the URL of this resource")
 
     def _redeem(self, message: Jws) -> None:
         # After what costs nothing, before what costs a signature verification: a replay must not be cheap to try.

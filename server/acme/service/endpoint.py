@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from policies.request import EndpointName, Protocol
@@ -209,12 +210,12 @@ class AcmeEndpoint:
     @property
     def prefix(self) -> str:
         """The path below which everything of this endpoint is."""
-        return "/acme" if self.label == DEFAULT_LABEL else f"/acme/{self.label}"
+        return _prefix(self.label)
 
     def urls(self, origin: str | None = None) -> Urls:
         """Return the addresses under the external URL with this origin, or under the first."""
         chosen = origin if origin in self.external_urls else self.external_urls[0]
-        return Urls(f"{chosen}{self.prefix}")
+        return _urls(chosen, self.label)
 
     def account_urls(self, account: str) -> tuple[str, ...]:
         """Return the URLs of an account, one for each external URL."""
@@ -240,6 +241,15 @@ class AcmeEndpoint:
             return _accepted(await self.store.read(work))
         except StoreUnavailable:
             raise _unavailable() from None
+
+
+def _prefix(label: str) -> str:
+    return "/acme" if label == DEFAULT_LABEL else f"/acme/{label}"
+
+
+@lru_cache(maxsize=64)
+def _urls(origin: str, label: str) -> Urls:
+    return Urls(f"{origin}{_prefix(label)}")
 
 
 def _accepted(result: T | Rejected) -> T:

@@ -62,6 +62,7 @@ class Limiter:
         self._endpoint = endpoint
         self._limits = endpoint.limits
         self._scope = str(endpoint.name)
+        self._counts_orders = endpoint.limits != RateLimits()
 
     def new_account(self, connection: sa.Connection, address: str | None) -> Rejected | None:
         """Count a new account from an address, or return why there can't be another now."""
@@ -74,8 +75,7 @@ class Limiter:
 
     async def new_order(self, account: str, address: str | None, request: NewOrder) -> None:
         """Count a new order. Renewals that say so don't count (RFC 9773 section 5). Raises Rejected: rateLimited."""
-        most = self._limits
-        if request.replaces is None and most != RateLimits():
+        if request.replaces is None and self._counts_orders:
             await self._endpoint.write(lambda c: self._judge(c, account, address, request))
 
     def _judge(

@@ -86,6 +86,7 @@ class Orders:
     ) -> None:
         self._bindings = bindings
         self._endpoint = endpoint
+        self._scope = str(endpoint.name)
         self._renewals = renewals
         self._authentication = authentication
         self._finalization = finalization
@@ -98,16 +99,17 @@ class Orders:
         signed = await self._authentication.by_account(call)
         request = decode_new_order(signed.payload)
         await self._terms.judge(signed)
-        request = replace(request, profile=await self._bindings.profile(signed, request))
+        profile = await self._bindings.profile(signed, request)
+        if profile != request.profile:
+            request = replace(request, profile=profile)
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)
         await self._limiter.new_order(signed.account, call.address, request)
         order, parts = make_order(self._endpoint, signed.account, request, await self._held(signed))
         call.transaction = order.id
-        endpoint = self._endpoint
-        now, scope = endpoint.clock(), str(endpoint.name)
-        placement = Placement(signed.owner, order, parts, scope, now, replaced, call.address)
-        match await endpoint.place(placement):
+        now = self._endpoint.clock()
+        placement = Placement(signed.owner, order, parts, self._scope, now, replaced, call.address)
+        match await self._endpoint.place(placement):
             case Placed.YES:
                 return order_reply(order, signed, 201)
             case Placed.NO_ACCOUNT:

@@ -28,19 +28,26 @@ def covers(authorization: Authorization, identifier: Identifier) -> bool:
 
 
 def make_authorization(
-    endpoint: AcmeEndpoint, account: str, identifier: Identifier, profile: str | None, *, subdomains: bool = False
+    endpoint: AcmeEndpoint,
+    account: str,
+    identifier: Identifier,
+    profile: str | None,
+    *,
+    order: str = "",
+    subdomains: bool = False,
 ) -> Authorization:
-    """Return a pending authorization that belongs to no order, with a challenge of each type that can show control.
+    """Return a pending authorization, of no order unless one is given, with each challenge that can show control.
 
     For subdomains, only those of DNS can: a host does not show control over what is below it (RFC 9444 section 7).
     """
+    wildcard = identifier.value.startswith("*.")
     expires = (endpoint.clock() + endpoint.timing.order_lifetime).replace(microsecond=0)
     return Authorization(
         id=endpoint.token(),
         account=account,
-        order="",
-        identifier=replace(identifier, value=identifier.value.removeprefix("*.")),
-        wildcard=identifier.value.startswith("*."),
+        order=order,
+        identifier=replace(identifier, value=identifier.value.removeprefix("*.")) if wildcard else identifier,
+        wildcard=wildcard,
         status=AuthorizationStatus.PENDING,
         expires=expires,
         challenges=tuple(
@@ -75,8 +82,9 @@ def make_order(
         if found is None:
             above = ancestors.get(identifier)
             wanted = identifier if above is None else Identifier("dns", above)
-            made = make_authorization(endpoint, account, wanted, request.profile, subdomains=above is not None)
-            found = replace(made, order=order)
+            found = make_authorization(
+                endpoint, account, wanted, request.profile, order=order, subdomains=above is not None
+            )
             parts.append(found)
         if found not in listed:
             listed.append(found)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from server.acme.challenges.failure import ValidationFailed
-    from server.acme.messages import Challenge
+    from server.acme.messages import Attempt, Challenge
     from server.acme.service.endpoint import AcmeEndpoint
 
 log = structlog.get_logger()
@@ -189,9 +189,8 @@ class Validation:
             return None
         async with self._share(authorization.account), self._slots:
             failure, attempt = await attempt_at(self._endpoint, authorization, challenge)
-        authorization = replace(authorization, history=(*authorization.history, attempt))
         if failure is None:
-            await self._endpoint.write(lambda c: self._validated(c, authorization, challenge))
+            await self._endpoint.write(lambda c: self._validated(c, authorization, challenge, attempt))
             return None
         problem = ProblemDocument(failure.error, failure.detail)
         attempts = authorization.attempts + 1
@@ -199,6 +198,7 @@ class Validation:
             authorization,
             attempts=attempts,
             challenges=_with(authorization, replace(challenge, error=problem_object(problem))),
+            history=(*authorization.history, attempt),
         )
         if failure.final or attempts > len(self._endpoint.timing.retries):
             await self._endpoint.write(lambda c: self._failed(c, tried, problem))
@@ -210,13 +210,16 @@ class Validation:
         await self._endpoint.write(lambda c: authorizations.change_authorization(c, tried, pending, until))
         return tried
 
-    def _validated(self, connection: sa.Connection, authorization: Authorization, challenge: Challenge) -> None:
+    def _validated(
+        self, connection: sa.Connection, authorization: Authorization, challenge: Challenge, *attempts: Attempt
+    ) -> None:
         """Move challenge, authorization and, with the last one, the order: clients finalize the instant they see it."""
         status = states.advance(states.CHALLENGE, challenge.status, states.ChallengeEvent.VALIDATED)
         valid = replace(challenge, status=status, validated=self._endpoint.clock(), error=None)
         event = states.AuthorizationEvent.VALIDATED
         moved = states.advance(states.AUTHORIZATION, authorization.status, event)
-        done = replace(authorization, status=moved, challenges=_with(authorization, valid))
+        history = (*authorization.history, *attempts)
+        done = replace(authorization, status=moved, challenges=_with(authorization, valid), history=history)
         if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, event)):
             return  # given back meanwhile
         self._limiter.succeeded(connection, done)
