@@ -87,6 +87,13 @@ def decide(question: Question, rules: Sequence[Rule] = RULES) -> Decision:
     return Approved(plan, trace, full, limits)
 
 
+def objections_to_names(question: Question) -> tuple[Finding, ...]:
+    """Return what `decide` would find while it builds the names of the certificate. Never raises."""
+    report = Report()
+    _part("names", question, names.build, _NO_NAMES, report)
+    return tuple(report.findings)
+
+
 def _draft(question: Question, report: Report) -> Draft:
     """Build each part of the certificate; a part that can't be built denies and is empty."""
     now = question.request.now.astimezone(UTC)

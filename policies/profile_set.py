@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from policies.asked import read_request
 from policies.decision import Denied, Finding, Location, Trace
 from policies.document import DocumentErrors, DocumentProblem, did_you_mean
-from policies.engine import decide
+from policies.engine import decide, objections_to_names
 from policies.profile import ceiling_problems
 from policies.request import requester_name
 from policies.ruling import Question
@@ -95,6 +95,17 @@ class ProfileSet:
         except Exception as error:  # noqa: BLE001 - a decision is always reached, and a fault denies
             finding = Finding("engine", "the policy could not be evaluated", NOWHERE, repr(error))
             return Denied((finding,), Trace("", self.digest))
+
+    def objections_to_names(self, request: EnrollmentRequest) -> tuple[Finding, ...]:
+        """Return what `decide` would have against the names alone, before there is a CSR. Never raises."""
+        try:
+            chosen = self.select(request.endpoint, request.profile, requester_name(request))
+            if chosen is None:
+                return ()  # no name is at fault for that
+            issuer = self._issuers[chosen.sections.issuer]
+            return objections_to_names(Question(chosen, request, issuer, self._ceilings, read_request(request)))
+        except Exception:  # noqa: BLE001 - what goes wrong denies when there is a certificate to decide over
+            return ()
 
     @property
     def personal(self) -> bool:

@@ -15,7 +15,7 @@ from policies.document import DocumentErrors
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
-    from policies.decision import Decision
+    from policies.decision import Decision, Finding
     from policies.profile import Profile
     from policies.profile_set import ProfileSet
     from policies.request import EndpointName, EnrollmentRequest
@@ -66,6 +66,10 @@ class LivePolicies:
     def decide(self, request: EnrollmentRequest) -> Decision:
         """Judge a request by the files in force. Never raises."""
         return self._current.decide(request)
+
+    def objections_to_names(self, request: EnrollmentRequest) -> tuple[Finding, ...]:
+        """Return what the files in force have against names, see `ProfileSet.objections_to_names`."""
+        return self._current.objections_to_names(request)
 
     def select(self, endpoint: EndpointName, name: str | None, requester: str | None = None) -> Profile | None:
         """Return the profile that judges, see `ProfileSet.select`."""

@@ -237,7 +237,7 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             website=config.website or "",
             alternate_chains=load_alternate_chains(name, services.config, Reader(services.config), services.issuing()),
             clock=services.clock,
-            decide=services.material.policies.decide,
+            objections_to_names=services.material.policies.objections_to_names,
             profiles=acme_profiles(config.profiles, services.material.policies),
             renewal_check=config.renewal_check,
             external_accounts=external_accounts(name, services.config, Reader(services.config)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from policies.decision import Approved, Denied
+from policies.decision import Approved, Denied, Finding
 from policies.document import DocumentErrors
 from policies.profile import Ceilings, Profile, parse_profiles
 from policies.profile_set import ProfileSet, UnknownProfile
@@ -122,3 +122,32 @@ def test_a_fault_while_deciding_denies() -> None:
     assert isinstance(decision, Denied)
     assert decision.findings[0].rule == "engine"
     assert "AttributeError" in decision.findings[0].value
+
+
+NAMED = {"names": {"dns": {"allowed": ["*.example.com"], "max": 4}}}
+
+
+def objections(profile_set: ProfileSet, *names: str, endpoint: EndpointName = EST) -> tuple[tuple[Finding, ...], ...]:
+    """What there is against names alone, and what of a whole decision is about them."""
+    asked = question({}, names=[f"dns:{each}" for each in names]).request
+    request = replace(asked, profile=None, endpoint=endpoint)
+    decision = profile_set.decide(request)
+    found = decision.findings if isinstance(decision, Denied) else ()
+    return profile_set.objections_to_names(request), tuple(each for each in found if each.rule.startswith("names"))
+
+
+def test_names_are_judged_alone_as_they_are_judged_with_the_rest() -> None:
+    named = make(*profiles(one={**NAMED, "key": {"allowed": ["ec:P-521"]}}))
+    alone, whole = objections(named, "a.example.com", "b.example.net", "c.example.org")
+    assert [each.value for each in alone] == ["dns:b.example.net", "dns:c.example.org"]
+    assert alone == whole
+    assert objections(named, "a.example.com") == ((), ())
+
+
+def test_where_no_profile_applies_names_are_not_at_fault() -> None:
+    assert objections(make(*BOTH, scep_default=("one",)), "a.example.com") == ((), ())
+
+
+def test_a_fault_while_judging_names_is_left_for_the_decision() -> None:
+    broken = replace(question({}).request, csr=None, profile=None)  # type: ignore[arg-type] # the fault
+    assert make(*profiles(one={})).objections_to_names(broken) == ()

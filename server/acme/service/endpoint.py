@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from policies.decision import Decision
+    from policies.decision import Finding
     from policies.request import EnrollmentRequest
     from server.acme.challenges import ChallengeType
     from server.acme.challenges.caa import Caa
@@ -125,7 +125,7 @@ class AcmeEndpoint:
         challenges: how control over names may be shown, the first offered first.
         clock: the time.
         token: makes identifiers and challenge tokens of at least 128 random bits, base64url.
-        decide: the policy, asked at newOrder about the names alone.
+        objections_to_names: the policy, asked at newOrder about the names alone.
         timing: how long things take.
         profiles: those that the endpoint offers, the first for orders that name none.
         renewal_check: how often clients should look whether the renewal window has moved.
@@ -154,7 +154,7 @@ class AcmeEndpoint:
     nonces: NonceSource
     challenges: tuple[ChallengeType, ...]
     clock: Clock
-    decide: Callable[[EnrollmentRequest], Decision]
+    objections_to_names: Callable[[EnrollmentRequest], tuple[Finding, ...]]
     token: Callable[[], str] = random_token
     timing: Timing = Timing()
     profiles: Mapping[str, AcmeProfile] = field(default_factory=dict)

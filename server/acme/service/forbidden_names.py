@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca.csr import Csr, KeyShape
 from ca.names import DistinguishedName
-from policies.decision import Denied
 from policies.request import EnrollmentRequest, Kind
 from server.acme.problems import about_names
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from policies.decision import Decision, Finding
+    from policies.decision import Finding
     from policies.request import EndpointName, Requester
 
 
@@ -28,11 +27,11 @@ class ForbiddenNames:
     is a placeholder; what it finds about anything but names is left for finalize, when there is a real one.
 
     Args:
-        decide: the policy; pure.
+        objections: the policy, as far as it is about names; pure.
     """
 
-    def __init__(self, decide: Callable[[EnrollmentRequest], Decision]) -> None:
-        self._decide = decide
+    def __init__(self, objections: Callable[[EnrollmentRequest], tuple[Finding, ...]]) -> None:
+        self._objections = objections
         key = ec.generate_private_key(ec.SECP256R1()).public_key()
         self._placeholder = Csr(
             der=b"",
@@ -50,15 +49,13 @@ class ForbiddenNames:
         self, endpoint: EndpointName, profile: str | None, requester: Requester, now: datetime
     ) -> tuple[Finding, ...]:
         """Return what the policy has against the names that the requester's account asks for."""
-        decision = self._decide(
-            EnrollmentRequest(
-                key="",
-                kind=Kind.ENROLL,
-                endpoint=endpoint,
-                profile=profile,
-                csr=self._placeholder,
-                requester=requester,
-                now=now,
-            )
+        request = EnrollmentRequest(
+            key="",
+            kind=Kind.ENROLL,
+            endpoint=endpoint,
+            profile=profile,
+            csr=self._placeholder,
+            requester=requester,
+            now=now,
         )
-        return tuple(filter(about_names, decision.findings)) if isinstance(decision, Denied) else ()
+        return tuple(filter(about_names, self._objections(request)))

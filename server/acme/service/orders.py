@@ -90,7 +90,7 @@ class Orders:
         self._renewals = renewals
         self._authentication = authentication
         self._finalization = finalization
-        self._forbidden = ForbiddenNames(endpoint.decide)
+        self._forbidden = ForbiddenNames(endpoint.objections_to_names)
         self._limiter = Limiter(endpoint)
         self._terms = Terms(endpoint)
 

@@ -182,7 +182,7 @@ class Lab:
             nonces=open_nonces(None, lambda: int(self.now[0].timestamp())),
             challenges=(Http01(connector, self.http01_port, 2.0),),
             clock=lambda: self.now[0],
-            decide=self.policies.decide,
+            objections_to_names=self.policies.objections_to_names,
             timing=QUICK,
         )
         return replace(made, **changes)

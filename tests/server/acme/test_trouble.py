@@ -157,7 +157,9 @@ async def test_what_a_person_rejects_makes_the_order_ready_for_another_csr_or_in
 async def test_names_that_policy_no_longer_allows_are_refused_at_finalize(lab: Lab, tmp_path: Path) -> None:
     strict = await make_lab(_folder(tmp_path), PROFILE_TEXT.replace('          - "**.localhost"\n', ""))
     # The policy of newOrder still allowed the name; the one behind the door does not.
-    await strict.serve(strict.endpoint(decide=lab.policies.decide, timing=replace(QUICK, finalize=5.0)))
+    await strict.serve(
+        strict.endpoint(objections_to_names=lab.policies.objections_to_names, timing=replace(QUICK, finalize=5.0))
+    )
     client = await strict.client()
     order = await client.ready("gone.localhost")
     refused = await client.finalize(order, make_csr("gone.localhost"))
