@@ -18,15 +18,10 @@ work (`server.sampling`), and a finding there is an alarm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from pkilint.loader import RFC5280CertificateDocumentLoader
-from pkilint.pkix import certificate as pkix_certificate
-from pkilint.pkix import extension as pkix_extension
-from pkilint.pkix import name as pkix_name
-from pkilint.validation import ValidationFindingSeverity
 
 from ca import der
 from ca.keys import split_key
@@ -39,13 +34,13 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from ca.pkix_rules import PkixRules
     from ca.plan import CertificatePlan
 
 Mode = Literal["shape", "always"]
 
 _RELATED = frozenset({EMAIL_ADDRESS, DOMAIN_COMPONENT})
 _OPAQUE: frozenset[type] = frozenset({DirectoryName, OtherName})
-_SERIOUS = frozenset({ValidationFindingSeverity.ERROR, ValidationFindingSeverity.FATAL})
 
 STRICTER_THAN_RFC = {
     "pkix.invalid_domain_name_syntax": "refuses names of one label, which RFC 1034 section 3.5 allows",
@@ -72,6 +67,16 @@ class LintFinding:
     message: str = ""
 
 
+def load_rules() -> type[PkixRules]:
+    """Return the rules, loaded with the first call; any thread may make it, and others wait for it meanwhile.
+
+    A server that serves already does this in a thread, so that neither its start nor its first request waits long.
+    """
+    from ca.pkix_rules import PkixRules  # noqa: PLC0415 - the purpose of this function
+
+    return PkixRules
+
+
 class Linter:
     """Lints the certificates that plans would become. Not for several threads at once."""
 
@@ -80,8 +85,11 @@ class Linter:
         self._always = mode == "always"
         self._remembered = remembered
         self._clean: dict[Hashable, None] = {}
-        self._rules = _rules()
         self._issuer = lru_cache(maxsize=32)(IssuerProfile.of)
+
+    @cached_property
+    def _rules(self) -> PkixRules:
+        return load_rules()()
 
     def lint(
         self, plan: CertificatePlan, serial: int, issuer_certificate: x509.Certificate, *, full: bool = False
@@ -111,15 +119,11 @@ class Linter:
     def examine(self, certificate: bytes) -> tuple[LintFinding, ...]:
         """Return the errors of a certificate, DER, by all rules, whatever is remembered."""
         try:
-            document = RFC5280CertificateDocumentLoader().load_der_document(certificate)
+            document = self._rules.read(certificate)
         except ValueError as error:
             return (LintFinding("unreadable", "fatal", "", str(error)),)
-        return tuple(
-            LintFinding(found.finding.code, found.finding.severity.name.lower(), result.node.path, found.message or "")
-            for result in self._rules.validate(document.root)
-            for found in result.finding_descriptions
-            if found.finding.severity in _SERIOUS and found.finding.code not in STRICTER_THAN_RFC
-        )
+        findings = (LintFinding(*each) for each in self._rules.broken(document))
+        return tuple(finding for finding in findings if finding.code not in STRICTER_THAN_RFC)
 
 
 def _no_signature(issuer: IssuerProfile) -> bytes:
@@ -156,18 +160,3 @@ def _algorithm(spki: bytes) -> bytes:
         return split_key(spki)[0].raw
     except der.MalformedDer:
         return spki
-
-
-def _rules() -> pkix_certificate.validation.ValidatorContainer:
-    return pkix_certificate.create_pkix_certificate_validator_container(
-        pkix_certificate.create_decoding_validators(
-            pkix_name.ATTRIBUTE_TYPE_MAPPINGS, pkix_extension.EXTENSION_MAPPINGS
-        ),
-        [
-            pkix_certificate.create_issuer_validator_container([]),
-            pkix_certificate.create_validity_validator_container(),
-            pkix_certificate.create_subject_validator_container([]),
-            pkix_certificate.create_extensions_validator_container([]),
-            pkix_certificate.create_spki_validator_container([]),
-        ],
-    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
+from ca.lint import load_rules
 from policies.document import DocumentErrors
 from server import events
 from server.app import Application, shared_ledger
@@ -100,6 +101,7 @@ async def _serve(
         _settle()
         if ready is not None:
             ready()
+        await _load_rules()
         await stop.wait()
         if supervised is not None:
             loop.remove_reader(supervised.lifeline)
@@ -108,8 +110,14 @@ async def _serve(
         _log.info("stopped")
 
 
+async def _load_rules() -> None:
+    """Load beside the first requests what only signing needs: in a thread, for which too early a request waits."""
+    await asyncio.to_thread(load_rules)
+    _settle()
+
+
 def _settle() -> None:
-    """Take what was loaded at start out of the garbage collector's sight, and let it look less often."""
+    """Take what was loaded out of the garbage collector's sight, and let it look less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 50)
@@ -154,6 +162,7 @@ class Supervisor:
         watched = {*_SIGNALS, signal.SIGCHLD, signal.SIGHUP}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
         try:
+            load_rules()  # once for all workers, which share its memory
             for worker in self._workers:
                 self._start(worker)
             ready()

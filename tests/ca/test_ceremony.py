@@ -11,8 +11,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pkilint.loader import RFC5280CertificateDocumentLoader
 
 from ca import ceremony
-from ca.lint import STRICTER_THAN_RFC, Linter
+from ca.lint import STRICTER_THAN_RFC
 from ca.names import DistinguishedName, dns_name, ip_address, names_of
+from ca.pkix_rules import PkixRules
 from tests.fakes.issuer import NOW
 
 NAME = DistinguishedName.from_text
@@ -42,7 +43,7 @@ def test_what_a_ceremony_makes_keeps_the_rules(credential: ceremony.Credential) 
     document = RFC5280CertificateDocumentLoader().load_der_document(octets)
     serious = {
         found.finding.code
-        for result in Linter()._rules.validate(document.root)
+        for result in PkixRules().container.validate(document.root)
         for found in result.finding_descriptions
         if found.finding.severity.name in {"ERROR", "FATAL", "WARNING"}
     }
