@@ -23,9 +23,9 @@ from server.commands.checks import (
     check_user,
 )
 from server.commands.manufacturers import check_manufacturers
+from server.commands.places import usual
 from server.commands.record import ConfigOption
 from server.commands.sealing_keys import check_sealing_keys
-from server.commands.surroundings import usual
 from server.config import load_config
 
 if TYPE_CHECKING:

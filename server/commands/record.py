@@ -17,7 +17,7 @@ from rich.text import Text
 from policies.document import DocumentErrors
 from policies.durations import parse_duration
 from policies.request import EndpointName
-from server.commands.surroundings import usual
+from server.commands.places import usual
 from server.config import load_config
 from server.store import SchemaOutdated, Store, StoreUnavailable
 

@@ -12,6 +12,7 @@ from cryptography import x509
 from policies.document import DocumentErrors
 from policies.profile import Ceilings, IssuerFacts
 from policies.profile_set import ProfileSet, UnknownProfile
+from server.commands.places import USUAL_PLACES
 from server.config import load_config
 from server.policy_files import contradictions, policy_paths, read_ceilings, read_policy
 
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
     from policies.document import DocumentProblem
     from policies.profile import PolicyFile
     from server.config import Config
-
-USUAL_PLACES = (Path("server.yaml"), Path("certs-dev/server.yaml"))
-
-
-def usual(given: Path | None) -> Path:
-    """Return the configuration that was given, else the first that is in a usual place, else where it should be."""
-    return given or next((place for place in USUAL_PLACES if place.is_file()), USUAL_PLACES[0])
-
 
 _USUAL_CEILINGS = Ceilings(timedelta(days=825))
 _ANY_TIME = IssuerFacts(datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import Dialect
 
+# Conditions of indexes stand here for SQLite alone: to name another database's loads SQLAlchemy's whole part for it at
+# every start. The migrations, which make the indexes, know them for PostgreSQL too.
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -105,7 +107,7 @@ requests = sa.Table(
     sa.Column("quarantined", sa.LargeBinary()),  # a certificate that is not what was planned; it never left
     sa.CheckConstraint("state IN ('pending', 'intended', 'issued', 'refused', 'failed')", name="state"),
     # What is issued is found by other ways, and keeping it out keeps this index small.
-    sa.Index("ix_requests_state", "state", "number", sqlite_where=_NOT_ISSUED, postgresql_where=_NOT_ISSUED),
+    sa.Index("ix_requests_state", "state", "number", sqlite_where=_NOT_ISSUED),
     sa.Index("ix_requests_transaction_id", "transaction_id"),  # SCEP clients poll by it, people search by it
 )
 """Every request with its outcome, refusals included."""
@@ -135,7 +137,7 @@ certificates = sa.Table(
     sa.Index("ix_certificates_profile", "profile", "issued_at"),
     sa.Index("ix_certificates_endpoint", "endpoint", "not_after"),  # how many are renewed in the same days
     sa.Index("ix_certificates_subject", sa.text("lower(subject)")),  # registration authorities ask by it
-    sa.Index("ix_certificates_renews", "renews", sqlite_where=_RENEWED, postgresql_where=_RENEWED),
+    sa.Index("ix_certificates_renews", "renews", sqlite_where=_RENEWED),
 )
 """Every certificate that may have left."""
 

@@ -54,7 +54,7 @@ orders = sa.Table(
     sa.Column("replaces", sa.String(128), index=True),  # RFC 9773 section 5
     sa.Column("address", sa.String(64)),  # from where it was asked for
     sa.Index("ix_acme_orders_account_id", "account_id", "created_at"),
-    sa.Index("ix_acme_orders_processing", "endpoint", sqlite_where=_PROCESSING, postgresql_where=_PROCESSING),
+    sa.Index("ix_acme_orders_processing", "endpoint", sqlite_where=_PROCESSING),
 )
 
 authorizations = sa.Table(
@@ -77,7 +77,7 @@ authorizations = sa.Table(
     sa.Column("history", sa.JSON(none_as_null=True)),  # the attempts, for administrators
     sa.Column("subdomains", sa.Boolean()),  # RFC 9444
     sa.Index("ix_acme_authorizations_account_id", "account_id", "value"),
-    sa.Index("ix_acme_authorizations_next_attempt", "next_attempt", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    sa.Index("ix_acme_authorizations_next_attempt", "next_attempt", sqlite_where=_WAITING),
 )
 
 windows = sa.Table(
