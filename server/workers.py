@@ -17,14 +17,14 @@ import uvloop
 from ca.lint import load_rules
 from policies.document import DocumentErrors
 from server import events
-from server.app import Application, shared_ledger
+from server.app.application import Application, shared_ledger
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from server.app import Material
+    from server.app.material import Material
     from server.config import Config
 
 OK = 0

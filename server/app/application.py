@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import secrets
 from datetime import timedelta
 from time import monotonic
@@ -15,7 +14,7 @@ from cryptography import x509
 
 from ca.issuer import ClosingIssuer
 from ca.lint import Linter
-from policies.document import DocumentErrors, DocumentProblem
+from policies.document import DocumentErrors
 from server.acme.nonces import forget, open_nonces
 from server.app import protocols
 from server.app.lookups import Gatherer
@@ -27,7 +26,7 @@ from server.clock import system_clock
 from server.credentials import Credentials
 from server.enrollment import Enrollment
 from server.http import create_app
-from server.listener import Listener, bind
+from server.listener import Listener
 from server.sampling import Sampling
 from server.store import SchemaOutdated, Store, StoreUnavailable
 from server.store.database import database_file
@@ -50,49 +49,7 @@ if TYPE_CHECKING:
     from server.scep.superseded import Superseded
 
 _ROUND_SECONDS = 3600
-LISTENERS = ("https", "proxied", "http", "admin")
 _log = structlog.get_logger("server.app")
-
-
-def bind_listeners(config: Config, processes: int = 1) -> Mapping[str, list[socket.socket]]:
-    """Bind the configured addresses, for several processes if need be.
-
-    Returns:
-        For each listener as many sockets as there are processes.
-
-    Raises:
-        DocumentErrors: addresses that can't be had, all of them, each with the way out.
-    """
-    sockets: dict[str, list[socket.socket]] = {}
-    problems: list[DocumentProblem] = []
-    for name in LISTENERS:
-        settings = getattr(config.listeners, name)
-        if settings is None:
-            continue
-        try:
-            sockets[name] = bind(settings.address, settings.port, processes)
-        except OSError as error:
-            key, reason = _why_not(error)
-            message = f"{name}: can't listen on {settings.address} port {settings.port}: {reason}"
-            problems.append(config.problem(("listeners", name, key), message))
-    if problems:
-        for sock in (sock for each in sockets.values() for sock in each):
-            sock.close()
-        raise DocumentErrors(problems)
-    return sockets
-
-
-def _why_not(error: OSError) -> tuple[str, str]:
-    """Return which key of the listener is at fault, and why, with the way out."""
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "port", "another program listens there; stop it or choose another port"
-        case errno.EADDRNOTAVAIL:
-            return "address", "this machine does not have that address"
-        case errno.EACCES:
-            return "port", "ports below 1024 need a privilege; choose a higher one or grant CAP_NET_BIND_SERVICE"
-        case _:
-            return "address", error.strerror or str(error)
 
 
 class Application:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from cryptography import x509
 
 from policies.document import DocumentErrors
-from server.app import bind_listeners
+from server.app.addresses import bind_listeners
 from server.app.cmc import read_signer
 from server.store import current_revision, head_revision
 from server.store.database import database_file
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from server.app import Material
+    from server.app.material import Material
     from server.config import Config
 
 _SOON = timedelta(days=30)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from policies.document import DocumentErrors
-from server.app import load_material
+from server.app.material import load_material
 from server.clock import system_clock
 from server.commands.attestation_roots import check_attestations
 from server.commands.checks import (

@@ -12,7 +12,8 @@ import typer
 
 from policies.document import DocumentErrors
 from server import events
-from server.app import bind_listeners, load_material
+from server.app.addresses import bind_listeners
+from server.app.material import load_material
 from server.config import load_config
 from server.deployment.hints import client_lines
 from server.store import current_revision, upgrade

@@ -12,7 +12,9 @@ from cryptography.x509.oid import NameOID
 
 from ca.csr import parse_csr
 from policies.request import EndpointName, EnrollmentRequest, Kind, PasswordEvidence, Requester
-from server.app import Application, bind_listeners, load_material
+from server.app.addresses import bind_listeners
+from server.app.application import Application
+from server.app.material import load_material
 from server.clock import system_clock
 from server.outcome import Issued
 

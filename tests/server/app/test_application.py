@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from policies.document import DocumentErrors
-from server.app import Application, bind_listeners, load_material, shared_ledger
+from server.app.addresses import bind_listeners
+from server.app.application import Application, shared_ledger
+from server.app.material import load_material
 from server.config import load_config
 from tests.fakes.running import enrolled, running
 

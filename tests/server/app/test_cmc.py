@@ -12,8 +12,8 @@ from ca import ceremony
 from ca.names import DistinguishedName
 from policies.document import DocumentErrors
 from policies.request import EndpointName
-from server.app import load_material
 from server.app.cmc import responder
+from server.app.material import load_material
 from server.clock import system_clock
 from server.config import load_config
 

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from policies.request import EndpointName
-from server.app import load_material
+from server.app.material import load_material
 from server.config import load_config
 
 if TYPE_CHECKING:

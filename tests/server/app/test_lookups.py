@@ -19,7 +19,6 @@ from policies.document import DocumentErrors
 from policies.profile import parse_profiles
 from policies.profile_set import ProfileSet
 from policies.request import NO_FACTS, Facts, Kind, Requester
-from server.app import load_material
 from server.app.directory import Directory
 from server.app.live_policies import LivePolicies
 from server.app.lookups import (
@@ -32,6 +31,7 @@ from server.app.lookups import (
     Remembering,
     TableSource,
 )
+from server.app.material import load_material
 from server.bench.process import free_ports
 from server.config import load_config
 from server.store import Store, StoreUnavailable, upgrade

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from policies.document import DocumentErrors
-from server.app import load_material
+from server.app.material import load_material
 from server.config import load_config
 
 if TYPE_CHECKING:

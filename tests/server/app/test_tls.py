@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from ca.ceremony import generate_key, make_root, make_tls_certificate
 from ca.names import DistinguishedName, DnsName, dns_name
 from policies.document import DocumentErrors
-from server.app import load_material
 from server.app.live_tls import LiveTls, Served, TlsFolder, stamps
+from server.app.material import load_material
 from server.app.tls_renewal import CMC_RA, TlsRenewal
 from server.clock import system_clock
 from server.config import load_config

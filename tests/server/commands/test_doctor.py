@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ca.ceremony import make_root, make_tls_certificate
 from ca.names import DistinguishedName, dns_name
 from server.__main__ import _app
-from server.app import load_material
+from server.app.material import load_material
 from server.clock import system_clock
 from server.commands.checks import Diagnosis, Level, check_certificates, check_database
 from server.commands.doctor import examine

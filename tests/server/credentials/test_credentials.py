@@ -18,7 +18,7 @@ from server.store import StoreUnavailable
 from tests.fakes.running import EST, enrolled, running
 
 if TYPE_CHECKING:
-    from server.app import Application
+    from server.app.application import Application
     from server.config import Config
 
 HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

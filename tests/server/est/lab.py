@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from server.app import Application
+    from server.app.application import Application
     from server.clock import Clock
 
 BASE = "/.well-known/est/"

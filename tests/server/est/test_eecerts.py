@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from policies.document import DocumentErrors
-from server.app import load_material
+from server.app.material import load_material
 from server.app.peers import FRESH
 from server.clock import system_clock
 from server.config import load_config

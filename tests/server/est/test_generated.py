@@ -21,7 +21,7 @@ from ca import der
 from ca.csr import parse_keyless
 from ca.keys import KeyShape
 from policies.document import DocumentErrors
-from server.app import load_material
+from server.app.material import load_material
 from server.clock import system_clock
 from server.commands import cert
 from server.config import load_config

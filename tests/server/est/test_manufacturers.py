@@ -18,7 +18,7 @@ from policies.request import (
     PasswordEvidence,
     Requester,
 )
-from server.app import load_material
+from server.app.material import load_material
 from server.clock import system_clock
 from server.config import load_config
 from server.outcome import Issued

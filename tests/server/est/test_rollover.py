@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs7
 
 from policies.document import DocumentErrors
-from server.app import load_material
+from server.app.material import load_material
 from server.app.trust import UnfitTrust, check_trust
 from server.clock import system_clock
 from server.config import load_config
