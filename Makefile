@@ -22,6 +22,8 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .PHONY: test
 test: $(VENV)/.dev  ## run all tests; ARGS="tests/ca -k csr" selects, COVERAGE=1 measures
+	@# Once, not in each of the servers that tests start: where Python is told to keep no bytecode, each would.
+	@$(VENV)/bin/python -m compileall -q ca policies server
 ifdef COVERAGE
 	@rm -f .coverage .coverage.*
 	$(VENV)/bin/coverage run -m pytest $(PARALLEL) $(ARGS)
