@@ -393,7 +393,7 @@ def _read_attributes(attributes: list[der.Tlv]) -> _Attributes:
     others = []
     for attribute in attributes:
         kind, values = _parts(attribute, 2, 2)
-        oid = der.read_oid(der.expect(kind, der.OID).content)
+        oid = der.dotted(kind)
         found = der.inside(values, der.SET)
         if oid in EXTENSION_REQUESTS:
             if extensions is not None:
@@ -421,6 +421,4 @@ def _single(values: list[der.Tlv]) -> der.Tlv:
 def _read_extension(element: der.Tlv) -> RequestedExtension:
     oid, *flag, value = _parts(element, 2, 3)
     critical = bool(flag) and der.read_boolean(der.expect(flag[0], der.BOOLEAN))
-    return RequestedExtension(
-        der.read_oid(der.expect(oid, der.OID).content), critical, der.expect(value, der.OCTET_STRING).content
-    )
+    return RequestedExtension(der.dotted(oid), critical, der.expect(value, der.OCTET_STRING).content)

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BOOLEAN = 0x01
 INTEGER = 0x02
@@ -194,7 +197,10 @@ def _element(data: bytes, offset: int, depth: int, *, ber: bool) -> tuple[Tlv, i
     if length > 0x7F:
         if length == 0x80:
             return _indefinite(data, offset, depth, ber=ber)
-        start, length = _long_length(data, start, length & 0x7F, ber=ber)
+        if length == 0x82 and start + 1 < len(data) and data[start]:  # nearly always
+            start, length = start + 2, data[start] << 8 | data[start + 1]
+        else:
+            start, length = _long_length(data, start, length & 0x7F, ber=ber)
     end = start + length
     if end > len(data):
         raise MalformedDer("an element is longer than what contains it")
@@ -265,6 +271,13 @@ def read_boolean(element: Tlv) -> bool:
     if element.content not in {b"\x00", b"\xff"}:
         raise MalformedDer("a boolean is neither 00 nor FF")
     return element.content == b"\xff"
+
+
+def dotted(element: Tlv) -> str:
+    """Return the value of an OBJECT IDENTIFIER in dotted form. Raises MalformedDer."""
+    if element.tag != OID:
+        raise MalformedDer(f"tag {element.tag:#04x} where {OID:#04x} belongs")
+    return read_oid(element.content)
 
 
 def read_oid(content: bytes) -> str:
@@ -344,9 +357,8 @@ def tlv(tag: int, *parts: bytes) -> bytes:
     return bytes((tag, 0x80 | len(encoded))) + encoded + content
 
 
-def sequence(*parts: bytes) -> bytes:
-    """Return a SEQUENCE of encoded elements."""
-    return tlv(SEQUENCE, *parts)
+sequence: Callable[..., bytes] = partial(tlv, SEQUENCE)
+"""Returns a SEQUENCE of encoded elements."""
 
 
 def set_of(*parts: bytes, sort: bool = True) -> bytes:
@@ -383,9 +395,8 @@ def _arc(value: int) -> bytes:
     return bytes(reversed(encoded))
 
 
-def octet_string(value: bytes) -> bytes:
-    """Return an OCTET STRING."""
-    return tlv(OCTET_STRING, value)
+octet_string: Callable[[bytes], bytes] = partial(tlv, OCTET_STRING)
+"""Returns an OCTET STRING."""
 
 
 def bit_string(value: bytes, unused: int = 0) -> bytes:

@@ -309,7 +309,7 @@ def _read_algorithm(content: bytes) -> tuple[str, der.Tlv | None]:
     parts = der.elements(content)
     if not 1 <= len(parts) <= 2:
         raise der.MalformedDer("an algorithm identifier has too few or too many elements")
-    return der.read_oid(der.expect(parts[0], der.OID).content), parts[1] if len(parts) == 2 else None
+    return der.dotted(parts[0]), parts[1] if len(parts) == 2 else None
 
 
 @lru_cache(maxsize=256)  # it is asked for by several who do not know of one another

@@ -60,7 +60,7 @@ def _rdn(element: der.Tlv) -> tuple[Attribute, ...]:
         parts = der.inside(pair, der.SEQUENCE)
         if len(parts) != 2:
             raise MalformedName("an attribute of a name is not a pair of type and value")
-        oid = der.read_oid(der.expect(parts[0], der.OID).content)
+        oid = der.dotted(parts[0])
         text = der.read_text(parts[1])
         if _CONTROL.search(text):
             raise MalformedName("an attribute of a name has control characters")

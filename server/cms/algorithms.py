@@ -175,7 +175,7 @@ def _identifier(content: bytes) -> AlgorithmIdentifier:
     parts = der.elements(content, ber=True)
     if not 1 <= len(parts) <= 2:
         raise der.MalformedDer("not an algorithm identifier")
-    oid = der.read_oid(der.expect(parts[0], der.OID).content)
+    oid = der.dotted(parts[0])
     return AlgorithmIdentifier(oid, parts[1].raw if len(parts) > 1 else b"")
 
 

@@ -79,8 +79,8 @@ def content_info(content_type: str, content: bytes) -> bytes:
 
 def open_content_info(data: bytes, content_type: str) -> der.Tlv:
     """Return the content of a ContentInfo of this type. Raises MalformedDer, and MalformedCms for another type."""
-    parts = der.children(der.expect(der.read(data, ber=True), der.SEQUENCE), ber=True)
-    if len(parts) != 2 or der.read_oid(der.expect(parts[0], der.OID).content) != content_type:
+    parts = der.inside(der.read(data, ber=True), der.SEQUENCE, ber=True)
+    if len(parts) != 2 or der.dotted(parts[0]) != content_type:
         raise MalformedCms("a CMS message of another type than expected")
     inside = der.inside(parts[1], 0xA0, ber=True)
     if len(inside) != 1:

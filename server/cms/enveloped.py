@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 
 _RECIPIENT_LIMIT = 16
 _VERSION_0 = der.integer(0)
+_BEFORE_VECTOR = {
+    cipher: (der.oid(DATA) + der.sequence(der.oid(cipher.oid), der.octet_string(bytes(cipher.block_octets))))[
+        : -cipher.block_octets
+    ]
+    for cipher in Cipher
+}
+"""How an EncryptedContentInfo begins, for each algorithm."""
 _ORIGINATOR, _KEY_IDENTIFIER = 0xA0, 0x80
 # An SKI extension's value copied with its inner OCTET STRING header, as one client sends it.
 _DOUBLY_WRAPPED = b"\x04\x14"
@@ -121,14 +128,23 @@ def _envelope(element: der.Tlv) -> Envelope:
     encrypted = der.inside(fields[2], der.SEQUENCE, ber=True)
     if len(encrypted) != 3 or encrypted[2].tag & ~0x20 != 0x80:
         raise MalformedCms("not an EncryptedContentInfo")
-    if der.read_oid(der.expect(encrypted[0], der.OID).content) != DATA:
+    if der.dotted(encrypted[0]) != DATA:
         raise MalformedCms("an encrypted content that is not data")
-    identifier = read_identifier(encrypted[1])
-    cipher = cipher_of(identifier)
-    vector = der.expect(der.read(identifier.parameters, ber=True), der.OCTET_STRING).content
+    cipher, vector = _cipher(encrypted[1])
+    return Envelope(recipients, cipher, vector, der.octets(encrypted[2], ber=True))
+
+
+def _cipher(element: der.Tlv) -> tuple[Cipher, bytes]:
+    """Return the algorithm and its vector. Not by `read_identifier`, which remembers: each vector comes once."""
+    parts = der.inside(element, der.SEQUENCE, ber=True)
+    if not 1 <= len(parts) <= 2:
+        raise der.MalformedDer("not an algorithm identifier")
+    cipher = cipher_of(AlgorithmIdentifier(der.dotted(parts[0]), b""))
+    parameters = parts[1] if len(parts) > 1 else der.read(b"")
+    vector = der.expect(parameters, der.OCTET_STRING).content
     if len(vector) != cipher.block_octets:
         raise MalformedCms("an initialisation vector of the wrong length")
-    return Envelope(recipients, cipher, vector, der.octets(encrypted[2], ber=True))
+    return cipher, vector
 
 
 def _recipient(element: der.Tlv) -> KeyTransRecipient:
@@ -205,9 +221,5 @@ def seal(
         transport.identifier(),
         der.octet_string(key.encrypt(content_key, transport.padding())),
     )
-    encrypted = der.sequence(
-        der.oid(DATA),
-        der.sequence(der.oid(cipher.oid), der.octet_string(vector)),
-        der.tlv(0x80, ciphertext),
-    )
+    encrypted = der.sequence(_BEFORE_VECTOR[cipher], vector, der.tlv(0x80, ciphertext))
     return content_info(ENVELOPED_DATA, der.sequence(_VERSION_0, der.tlv(der.SET, info), encrypted))

@@ -162,7 +162,7 @@ def _encapsulated(element: der.Tlv) -> tuple[str, bytes | None]:
     parts = der.inside(element, der.SEQUENCE, ber=True)
     if not 1 <= len(parts) <= 2:
         raise MalformedCms("not an EncapsulatedContentInfo")
-    content_type = der.read_oid(der.expect(parts[0], der.OID).content)
+    content_type = der.dotted(parts[0])
     if len(parts) == 1:
         return content_type, None
     content = der.read(der.expect(parts[1], 0xA0).content, ber=True)
@@ -205,7 +205,7 @@ def _attributes(encoded: Sequence[der.Tlv]) -> dict[str, list[der.Tlv]]:
         parts = der.inside(attribute, der.SEQUENCE, ber=True)
         if len(parts) != 2:
             raise MalformedCms("not an attribute")
-        oid = der.read_oid(der.expect(parts[0], der.OID).content)
+        oid = der.dotted(parts[0])
         if oid in found:
             raise MalformedCms("a signed attribute is there twice")
         found[oid] = der.inside(parts[1], der.SET, ber=True)
@@ -263,7 +263,7 @@ def verify_content(message: SignedMessage) -> Digest:
         content_type, message_digest = signer.attribute(CONTENT_TYPE), signer.attribute(MESSAGE_DIGEST)
         if content_type is None or message_digest is None:
             raise BadSignature("the content type or the message digest is missing in the signed attributes")
-        if der.read_oid(der.expect(content_type, der.OID).content) != message.content_type:
+        if der.dotted(content_type) != message.content_type:
             raise BadSignature("the content type in the signed attributes is another one")
         claimed = der.expect(message_digest, der.OCTET_STRING).content
     except (der.MalformedDer, MalformedCms) as error:
