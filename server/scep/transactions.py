@@ -38,6 +38,9 @@ def idempotency_key(
     """
     signer = sha256(authentic.signer.spki).hexdigest()
     occasion = f"renewal:{renewed.serial:x}" if renewed else "initial"
-    extensions = [extension for extension in csr.extensions if extension.oid != _SUBJECT_KEY_IDENTIFIER]
-    asked = sha256(repr((csr.subject, csr.spki, extensions)).encode()).hexdigest()
+    # Tuples of plain values: to write dataclasses takes several times as long.
+    subject = [[(attribute.oid, attribute.value) for attribute in rdn] for rdn in csr.subject.rdns]
+    extensions = [(each.oid, each.critical, each.value) for each in csr.extensions if each.oid != _SUBJECT_KEY_IDENTIFIER]
+    key = signer if csr.spki == authentic.signer.spki else sha256(csr.spki).hexdigest()
+    asked = sha256(repr((subject, key, extensions)).encode()).hexdigest()
     return f"{endpoint} {signer} {occasion} {asked} {transaction}"
