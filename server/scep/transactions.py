@@ -40,7 +40,8 @@ def idempotency_key(
     occasion = f"renewal:{renewed.serial:x}" if renewed else "initial"
     # Tuples of plain values: to write dataclasses takes several times as long.
     subject = [[(attribute.oid, attribute.value) for attribute in rdn] for rdn in csr.subject.rdns]
-    extensions = [(each.oid, each.critical, each.value) for each in csr.extensions if each.oid != _SUBJECT_KEY_IDENTIFIER]
+    others = [each for each in csr.extensions if each.oid != _SUBJECT_KEY_IDENTIFIER]
+    extensions = [(each.oid, each.critical, each.value) for each in others]
     key = signer if csr.spki == authentic.signer.spki else sha256(csr.spki).hexdigest()
     asked = sha256(repr((subject, key, extensions)).encode()).hexdigest()
     return f"{endpoint} {signer} {occasion} {asked} {transaction}"
