@@ -1,12 +1,17 @@
-"""What ACME speaks of, as plain values (RFC 8555 section 7.1): identifiers, objects, requests, problems, addresses."""
+"""What ACME speaks of, as plain values (RFC 8555 section 7.1): identifiers, objects, requests, problems, addresses.
+
+What every request makes several of is a named tuple: a frozen dataclass takes four times as long to make.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from policies.decision import Finding
@@ -101,8 +106,7 @@ _STATUS = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Identifier:
+class Identifier(NamedTuple):
     """An ACME identifier: its type (``dns``) and its normalised value, a leading ``*.`` kept."""
 
     type: str
@@ -190,8 +194,7 @@ class Jwk:
     second: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Jws:
+class Jws(NamedTuple):
     """A decoded flattened JWS whose signature is not verified yet (RFC 8555 section 6.2).
 
     Attributes:
@@ -256,8 +259,7 @@ class AccountUpdate:
     deactivate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrder:
+class NewOrder(NamedTuple):
     """The payload of newOrder (RFC 8555 section 7.4).
 
     Attributes:
@@ -324,8 +326,7 @@ class Account:
     terms: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Who signed a request: what belongs to an account is found only with both.
 
     Attributes:
@@ -337,8 +338,7 @@ class Owner:
     thumbprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(NamedTuple):
     """A challenge as it is stored (RFC 8555 section 8).
 
     Attributes:
@@ -358,8 +358,7 @@ class Challenge:
     attested: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt to validate, for administrators.
 
     Attributes:
@@ -379,8 +378,7 @@ class Attempt:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(NamedTuple):
     """An authorization as it is stored; `status` is the one derived from the present time.
 
     Attributes:
@@ -412,8 +410,7 @@ class Authorization:
     subdomains: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """An order as it is stored; `status` is the one derived from the present time.
 
     Attributes:
@@ -504,8 +501,7 @@ class Urls:
         return f"{self.base}/renewal-info"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What is answered, before the headers that every response carries.
 
     Attributes:
@@ -524,4 +520,4 @@ class Reply:
     location: str = ""
     links: tuple[tuple[str, str], ...] = ()
     retry_after: int | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = MappingProxyType({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -53,9 +54,13 @@ class Networks:
     def __init__(self, allowed: tuple[Network, ...] | None, forbidden: tuple[Network, ...] = ()) -> None:
         self._allowed = allowed
         self._forbidden = forbidden
+        self._judged = lru_cache(maxsize=1024)(self._judge)
 
     def permits(self, address: Address) -> bool:
         """Say whether to connect; an IPv6 form of an IPv4 address is judged as what it leads to."""
+        return self._judged(address)
+
+    def _judge(self, address: Address) -> bool:
         if isinstance(address, IPv6Address):
             if address.ipv4_mapped:
                 return self._listed(address.ipv4_mapped)

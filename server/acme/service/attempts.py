@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -42,7 +41,7 @@ async def attempt_at(
     trail = tuple(line[:_LINE] for line in question.trail[:_LINES])
     attempt = Attempt(began, challenge.type, seconds, trail)
     if failure is not None:
-        attempt = replace(attempt, error=failure.error.value, detail=failure.detail)
+        attempt = attempt._replace(error=failure.error.value, detail=failure.detail)
     return failure, attempt
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from server.acme import jws
 from server.acme.codec.envelope import decode_jwk, decode_jws, encode_jwk
@@ -46,8 +46,7 @@ class Call:
     csr: Csr | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(NamedTuple):
     """A message whose signature is verified.
 
     Attributes:
@@ -163,9 +162,10 @@ class Authentication:
         return Signed(message, urls, key, "")
 
     async def _verified_by_account(self, call: Call, message: Jws, urls: Urls, kid: str) -> Signed:
-        account = kid.removeprefix(urls.account(""))
+        accounts_here = urls.account("")
+        account = kid.removeprefix(accounts_here)
         # The whole URL, not its last segment: an account of another directory is not an account here.
-        if kid != urls.account(account) or not account.isascii() or not account.isprintable():
+        if not kid.startswith(accounts_here) or not account.isascii() or not account.isprintable():
             raise rejected(ErrorType.ACCOUNT_DOES_NOT_EXIST, _UNKNOWN_ACCOUNT)
         self._redeem(message)
         key = self._keys.get(account)

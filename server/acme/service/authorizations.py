@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -111,13 +110,13 @@ class Authorizations:
             failure = failed
         attempt = Attempt(began, DEVICE_ATTEST_01, round(perf_counter() - started, 3), ())
         if failure is not None:
-            attempt = replace(attempt, error=failure.error.value, detail=failure.detail)
+            attempt = attempt._replace(error=failure.error.value, detail=failure.detail)
         status = states.advance(states.CHALLENGE, challenge.status, states.ChallengeEvent.ANSWERED)
-        answered = replace(challenge, status=status, attested=attested)
+        answered = challenge._replace(status=status, attested=attested)
         challenges = tuple(answered if each is challenge else each for each in found.challenges)
         thumbprint, history = signed.key.thumbprint, (*found.history, attempt)
         await self._validation.decide(
-            replace(found, challenges=challenges, thumbprint=thumbprint, history=history), failure
+            found._replace(challenges=challenges, thumbprint=thumbprint, history=history), failure
         )
         return await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
 
@@ -152,9 +151,8 @@ class Authorizations:
         answered = any(each.status != ChallengeStatus.PENDING for each in found.challenges)
         if found.status != AuthorizationStatus.PENDING or answered:
             return found, False
-        begun = replace(challenge, status=states.advance(states.CHALLENGE, challenge.status, event))
-        found = replace(
-            found,
+        begun = challenge._replace(status=states.advance(states.CHALLENGE, challenge.status, event))
+        found = found._replace(
             challenges=tuple(begun if each is challenge else each for each in found.challenges),
             thumbprint=signed.key.thumbprint,
         )
@@ -169,7 +167,7 @@ class Authorizations:
         event = states.AuthorizationEvent.DEACTIVATED
         if not states.allows(states.AUTHORIZATION, found.status, event):
             return found  # it can't be used any more as it is
-        found = replace(found, status=states.advance(states.AUTHORIZATION, found.status, event))
+        found = found._replace(status=states.advance(states.AUTHORIZATION, found.status, event))
         authorizations.change_authorization(connection, found, states.sources(states.AUTHORIZATION, event))
         lost(connection, found.order)
         return found

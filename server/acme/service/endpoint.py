@@ -173,10 +173,15 @@ class AcmeEndpoint:
     limits: RateLimits = field(default_factory=RateLimits)
     keep_orders: timedelta = timedelta(days=90)
     alternate_chains: tuple[tuple[x509.Certificate, ...], ...] = ()
+    _usual: Proofs = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Put together what is asked for several times by each request."""
+        object.__setattr__(self, "_usual", Proofs(self.challenges, self.caa, self.issuer_names))
 
     def proofs(self, profile: str | None) -> Proofs:
         """Return how control over names is shown for orders of a profile."""
-        return self.by_profile.get(profile or "") or Proofs(self.challenges, self.caa, self.issuer_names)
+        return self.by_profile.get(profile or "") or self._usual
 
     def same_proofs(self, one: str | None, other: str | None) -> bool:
         """Say whether what was shown for one profile counts for the other."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -118,7 +117,7 @@ class Finalization:
             return rejected(ErrorType.BAD_CSR, fault)
         status = states.advance(states.ORDER, found.status, states.OrderEvent.FINALIZED)
         orders.begin_processing(connection, order, status, csr.der)
-        return replace(found, status=status, csr=csr.der, error=None)
+        return found._replace(status=status, csr=csr.der, error=None)
 
     def _key_fault(self, connection: sa.Connection, csr: Csr, order: Order) -> str:
         """Say whether the key of the CSR is another one than those that devices have attested, empty when not."""
@@ -236,7 +235,7 @@ class Finalization:
         if order.request_id is not None:  # it was asked for again, not submitted: nothing has been recorded with it
             await self._endpoint.write(lambda c: self._end(c, order, issued.request_id, issued.chain))
         status = states.advance(states.ORDER, OrderStatus.PROCESSING, states.OrderEvent.ISSUED)
-        return replace(order, status=status, certificate=True)
+        return order._replace(status=status, certificate=True)
 
     def _end(
         self, connection: sa.Connection, order: Order, request_id: str, chain: tuple[x509.Certificate, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ class Limiter:
         self, connection: sa.Connection, account: str, address: str | None, request: NewOrder
     ) -> Rejected | None:
         most, now = self._limits, self._endpoint.clock()
-        bases = tuple(dict.fromkeys(replace(each, value=_base(each)) for each in request.identifiers))
+        bases = tuple(dict.fromkeys(each._replace(value=_base(each)) for each in request.identifiers))
         paused = limits.paused_among(connection, account, bases) if most.pause_after is not None else ()
         if paused:
             return self._paused(paused, request.identifiers)

@@ -101,7 +101,7 @@ class Orders:
         await self._terms.judge(signed)
         profile = await self._bindings.profile(signed, request)
         if profile != request.profile:
-            request = replace(request, profile=profile)
+            request = request._replace(profile=profile)
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)
         await self._limiter.new_order(signed.account, call.address, request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server.acme.challenges import can_prove
@@ -46,7 +45,7 @@ def make_authorization(
         id=endpoint.token(),
         account=account,
         order=order,
-        identifier=replace(identifier, value=identifier.value.removeprefix("*.")) if wildcard else identifier,
+        identifier=identifier._replace(value=identifier.value.removeprefix("*.")) if wildcard else identifier,
         wildcard=wildcard,
         status=AuthorizationStatus.PENDING,
         expires=expires,

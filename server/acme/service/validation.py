@@ -100,8 +100,8 @@ class Validation:
             await self._endpoint.write(lambda c: self._validated(c, authorization, challenge))
             return
         problem = ProblemDocument(failure.error, failure.detail)
-        changed = _with(authorization, replace(challenge, error=problem_object(problem)))
-        tried = replace(authorization, attempts=authorization.attempts + 1, challenges=changed)
+        changed = _with(authorization, challenge._replace(error=problem_object(problem)))
+        tried = authorization._replace(attempts=authorization.attempts + 1, challenges=changed)
         await self._endpoint.write(lambda c: self._failed(c, tried, problem))
         await self._record(tried, problem)
 
@@ -194,10 +194,9 @@ class Validation:
             return None
         problem = ProblemDocument(failure.error, failure.detail)
         attempts = authorization.attempts + 1
-        tried = replace(
-            authorization,
+        tried = authorization._replace(
             attempts=attempts,
-            challenges=_with(authorization, replace(challenge, error=problem_object(problem))),
+            challenges=_with(authorization, challenge._replace(error=problem_object(problem))),
             history=(*authorization.history, attempt),
         )
         if failure.final or attempts > len(self._endpoint.timing.retries):
@@ -215,11 +214,11 @@ class Validation:
     ) -> None:
         """Move challenge, authorization and, with the last one, the order: clients finalize the instant they see it."""
         status = states.advance(states.CHALLENGE, challenge.status, states.ChallengeEvent.VALIDATED)
-        valid = replace(challenge, status=status, validated=self._endpoint.clock(), error=None)
+        valid = challenge._replace(status=status, validated=self._endpoint.clock(), error=None)
         event = states.AuthorizationEvent.VALIDATED
         moved = states.advance(states.AUTHORIZATION, authorization.status, event)
         history = (*authorization.history, *attempts)
-        done = replace(authorization, status=moved, challenges=_with(authorization, valid), history=history)
+        done = authorization._replace(status=moved, challenges=_with(authorization, valid), history=history)
         if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, event)):
             return  # given back meanwhile
         self._limiter.succeeded(connection, done)
@@ -230,14 +229,14 @@ class Validation:
     def _failed(self, connection: sa.Connection, tried: Authorization, problem: ProblemDocument) -> None:
         event = states.ChallengeEvent.FAILED
         challenges = tuple(
-            replace(each, status=states.advance(states.CHALLENGE, each.status, event))
+            each._replace(status=states.advance(states.CHALLENGE, each.status, event))
             if each.status == ChallengeStatus.PROCESSING
             else each
             for each in tried.challenges
         )
         failed = states.AuthorizationEvent.FAILED
         status = states.advance(states.AUTHORIZATION, tried.status, failed)
-        done = replace(tried, status=status, challenges=challenges)
+        done = tried._replace(status=status, challenges=challenges)
         if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, failed)):
             return  # given back meanwhile
         self._limiter.failed(connection, done)
