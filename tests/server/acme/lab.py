@@ -30,9 +30,10 @@ from server.acme.service import Timing
 from server.config import Limits
 from server.enrollment import Enrollment
 from server.http import create_app
-from server.store import Store, upgrade
+from server.store import Store
 from server.store.requests import StoredRequest, list_requests
 from tests.fakes.acme import Signer, b64, json_bytes, new_key
+from tests.fakes.database import empty_database
 from tests.fakes.issuer import NOW, FakeIssuer, make_issuer
 
 if TYPE_CHECKING:
@@ -227,8 +228,7 @@ class Lab:
 
 async def make_lab(folder: Path, profile: str = PROFILE_TEXT, ca: Callable[[GatedIssuer], Issuer] | None = None) -> Lab:
     """A lab with a profile, whose CA may have something in front of it."""
-    url = f"sqlite+aiosqlite:///{folder / 'acme.db'}"
-    upgrade(url)
+    url = empty_database(folder / "acme.db")
     store = await Store.open(url)
     issuer = GatedIssuer(make_issuer())
     own = issuer.chain()[0]

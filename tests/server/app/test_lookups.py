@@ -34,8 +34,9 @@ from server.app.lookups import (
 from server.app.material import load_material
 from server.bench.process import free_ports
 from server.config import load_config
-from server.store import Store, StoreUnavailable, upgrade
+from server.store import Store, StoreUnavailable
 from server.store.certificates import list_certificates, renewed_from
+from tests.fakes.database import empty_database
 from tests.fakes.door import HERE, Door, ask, csr_for
 from tests.fakes.issuer import NOW
 from tests.fakes.policy import CEILINGS, ISSUER, MINIMAL
@@ -172,8 +173,7 @@ def live(**sections: object) -> LivePolicies:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
-    upgrade(url)
+    url = empty_database(tmp_path / "certwright.db")
     opened = await Store.open(url)
     yield opened
     await opened.close()

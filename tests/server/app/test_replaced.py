@@ -15,8 +15,9 @@ from policies.request import Kind
 from server.app.live_policies import LivePolicies
 from server.app.replaced import Replaced
 from server.outcome import Issued
-from server.store import Store, StoreUnavailable, upgrade
+from server.store import Store, StoreUnavailable
 from server.store.certificates import find_by_request, list_certificates, renewed_from
+from tests.fakes.database import empty_database
 from tests.fakes.door import Door, ask
 from tests.fakes.issuer import NOW
 from tests.fakes.policy import CEILINGS, ISSUER, MINIMAL
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
-    upgrade(url)
+    url = empty_database(tmp_path / "certwright.db")
     opened = await Store.open(url)
     yield opened
     await opened.close()

@@ -11,9 +11,10 @@ from argon2 import PasswordHasher
 from policies.request import EndpointName
 from server.credentials import Authenticators, Credentials, Sealer
 from server.outcome import Problem, Reason
-from server.store import Store, StoreUnavailable, upgrade
+from server.store import Store, StoreUnavailable
 from server.store.credentials import CredentialKind
 from tests.fakes.credential import EST, credential, keep
+from tests.fakes.database import empty_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,8 +36,7 @@ class _NoStore:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
-    upgrade(url)
+    url = empty_database(tmp_path / "certwright.db")
     store = await Store.open(url)
     yield store
     await store.close()

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from server.store import Store, upgrade
+from server.store import Store
+from tests.fakes.database import empty_database
 from tests.fakes.door import Door, FlakyStore
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ def events() -> Iterator[list[MutableMapping[str, Any]]]:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
-    upgrade(url)
-    return url
+    return empty_database(tmp_path / "certwright.db")
 
 
 @pytest.fixture

@@ -30,10 +30,11 @@ from server.est.generated import AGAIN, GeneratedKeys
 from server.est.keygen import KeyGenerator, NewKey, Protection, read_protection
 from server.est.messages import Malformed
 from server.outcome import Issued, Reason, Refused
-from server.store import Store, StoreUnavailable, upgrade
+from server.store import Store, StoreUnavailable
 from server.store.certificates import find_by_serial
 from server.store.tables import audit_events
 from tests.fakes.credential import credential, keep
+from tests.fakes.database import empty_database
 from tests.fakes.door import HERE, Door, ask
 from tests.fakes.issuer import spki_of
 from tests.server.est.lab import BASE, Holder, lab
@@ -50,8 +51,7 @@ PROXIED = '{address: 127.0.0.1, port: 0, proxies: [127.0.0.1/32], headers: rfc94
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
-    upgrade(url)
+    url = empty_database(tmp_path / "certwright.db")
     opened = await Store.open(url)
     yield opened
     await opened.close()

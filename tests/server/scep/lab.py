@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
 from itertools import count
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +25,17 @@ from server.scep.authorization import Challenges
 from server.scep.keyring import Keyring
 from server.scep.ra import RaKey
 from server.scep.service import ScepEndpoint
-from server.store import Store, upgrade
+from server.store import Store
 from server.store.credentials import CredentialKind, StoredCredential, add
 from server.store.requests import StoredRequest, list_requests
 from server.store.tables import certificates
+from tests.fakes.database import empty_database
 from tests.fakes.scripted_policy import ScriptedPolicy
 from tests.server.scep.device import NOW, enrollment, read_reply, rsa_key
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from server.scep.authorization import Authorizer
     from server.scep.lookups import CurrentCrl
@@ -146,16 +145,8 @@ class Lab:
         await self.store.close()
 
 
-@cache
-def _empty_database() -> bytes:
-    with TemporaryDirectory() as folder:
-        upgrade(f"sqlite+aiosqlite:///{folder}/scep.db")
-        return Path(folder, "scep.db").read_bytes()
-
-
 async def make_lab(folder: Path) -> Lab:
-    url = f"sqlite+aiosqlite:///{folder / 'scep.db'}"
-    (folder / "scep.db").write_bytes(_empty_database())
+    url = empty_database(folder / "scep.db")
     store = await Store.open(url, busy_timeout=0.1)
     now = [NOW]
     numbers = count(1000)

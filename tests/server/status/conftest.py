@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.store import Store, upgrade
+from server.store import Store
+from tests.fakes.database import empty_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
-    upgrade(url)
+    url = empty_database(tmp_path / "certwright.db")
     store = await Store.open(url, busy_timeout=0.2)
     yield store
     await store.close()

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.store import Store, upgrade
+from server.store import Store
+from tests.fakes.database import empty_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'certwright.db'}"
-    upgrade(url)
-    return url
+    return empty_database(tmp_path / "certwright.db")
 
 
 @pytest.fixture
