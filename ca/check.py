@@ -26,6 +26,7 @@ from ca.tbs import (
     SUBJECT_ALT_NAME,
     SUBJECT_KEY_IDENTIFIER,
     IssuerProfile,
+    PerIssuer,
     verifier,
 )
 
@@ -156,7 +157,7 @@ def _written_names(plan: CertificatePlan) -> bytes:
     return b"".join((_NAMES_TYPE, b"" if plan.subject.rdns else _CRITICAL, der.octet_string(value)))
 
 
-_known = lru_cache(maxsize=32)(_Issuer)
+_known = PerIssuer(_Issuer)
 
 
 def check(

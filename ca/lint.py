@@ -18,7 +18,7 @@ work (`server.sampling`), and a finding there is an alarm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,7 +27,7 @@ from ca import der
 from ca.keys import split_key
 from ca.name_codec import DOMAIN_COMPONENT
 from ca.names import EMAIL_ADDRESS, DirectoryName, OtherName
-from ca.tbs import IssuerProfile, UnsignablePlan, write_certificate, write_tbs
+from ca.tbs import IssuerProfile, PerIssuer, UnsignablePlan, write_certificate, write_tbs
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -85,7 +85,7 @@ class Linter:
         self._always = mode == "always"
         self._remembered = remembered
         self._clean: dict[Hashable, None] = {}
-        self._issuer = lru_cache(maxsize=32)(IssuerProfile.of)
+        self._issuer = PerIssuer(IssuerProfile.of)
 
     @cached_property
     def _rules(self) -> PkixRules:
@@ -99,10 +99,11 @@ class Linter:
         With ``full`` the rules run even when the shape is known to be clean. Takes microseconds for a known shape,
         about 2 ms otherwise.
         """
-        shape = None if self._always or full else _shape(plan, issuer_certificate)
+        issuer = self._issuer(issuer_certificate)
+        shape = None if self._always or full else _shape(plan, issuer)
         if shape is not None and shape in self._clean:
             return ()
-        findings = self._run(plan, serial, self._issuer(issuer_certificate))
+        findings = self._run(plan, serial, issuer)
         if shape is not None and not findings:
             if len(self._clean) >= self._remembered:
                 del self._clean[next(iter(self._clean))]
@@ -133,7 +134,7 @@ def _no_signature(issuer: IssuerProfile) -> bytes:
     return bytes(256)  # of another length than some algorithms have, which no rule looks at
 
 
-def _shape(plan: CertificatePlan, issuer_certificate: x509.Certificate) -> Hashable | None:
+def _shape(plan: CertificatePlan, issuer: IssuerProfile) -> Hashable | None:
     """Return what the rules can tell apart in a plan, None when they can tell every plan apart."""
     subject = tuple(tuple(attribute.oid for attribute in rdn) for rdn in plan.subject.rdns)
     if any(oid in _RELATED for rdn in subject for oid in rdn) or _OPAQUE.intersection(map(type, plan.names)):
@@ -141,7 +142,9 @@ def _shape(plan: CertificatePlan, issuer_certificate: x509.Certificate) -> Hasha
     return (
         plan.profile,
         plan.policy_digest,
-        issuer_certificate,
+        issuer.name,
+        issuer.key_identifier,
+        issuer.algorithm,
         plan.ca,
         subject,
         frozenset(map(type, plan.names)),

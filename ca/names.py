@@ -108,7 +108,8 @@ class Attribute:
 
     def canonical(self) -> tuple[str, str]:
         """Return the form in which values compare: no string type, no case, single spaces (RFC 5280 section 7.1)."""
-        folded = unicodedata.normalize("NFKC", self.value).casefold()
+        value = self.value
+        folded = value.lower() if value.isascii() else unicodedata.normalize("NFKC", value).casefold()
         return self.oid, " ".join(folded.split())
 
 

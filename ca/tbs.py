@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -79,6 +79,8 @@ _PSS_SHA256 = der.sequence(
 MlDsaPrivateKey = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | MlDsaPrivateKey
 
+T = TypeVar("T")
+
 _CURVE_HASHES: dict[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 
 
@@ -137,6 +139,28 @@ class IssuerProfile:
             algorithm=_PSS_SHA256 if pss else _signature_algorithm(shape),
             not_after=certificate.not_valid_after_utc,
         )
+
+
+class PerIssuer(Generic[T]):
+    """What is made of an issuing CA's certificate, once for each.
+
+    Found by the object: to hash or compare certificates takes reading all of them.
+    """
+
+    def __init__(self, make: Callable[[x509.Certificate], T], *, remembered: int = 32) -> None:
+        """Take what makes it and for how many certificates it is kept."""
+        self._make = make
+        self._remembered = remembered
+        self._made: dict[int, tuple[x509.Certificate, T]] = {}
+
+    def __call__(self, certificate: x509.Certificate) -> T:
+        """Return what was made of this certificate. Raises what making it raises."""
+        found = self._made.get(id(certificate))  # nothing else can have this number while the entry holds it
+        if found is None:
+            if len(self._made) >= self._remembered:
+                self._made.clear()
+            found = self._made[id(certificate)] = certificate, self._make(certificate)
+        return found[1]
 
 
 def _signature_algorithm(shape: KeyShape) -> bytes:

@@ -62,8 +62,7 @@ class Check(NamedTuple):
     limit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """How a decision came about; for administrators.
 
     Attributes:

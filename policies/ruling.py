@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from policies.decision import Check, Finding, Location, Verdict
 
@@ -34,8 +34,7 @@ class Question:
     asked: Asked
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """The certificate that the profile makes of the request, as far as anything may be judged.
 
     Attributes:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, TextIO
 import structlog
 from typing_extensions import override
 
+from server.clock import system_clock
+
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
 
     from server.config import Log
 
-_PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)
+_is_plain = re.compile(r"[\w./:@+-]+", re.ASCII).fullmatch
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+_LEVELS = {"exception": "error", "warn": "warning"}
 _process: dict[str, object] = {}
 
 
@@ -32,10 +35,7 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
     level = logging.getLevelNamesMapping()[log.level.upper()]
     structlog.configure(
         processors=[
-            _add_process,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _complete,
             _json if log.format == "json" else _readable(colours=stream.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -50,9 +50,12 @@ def identify(worker: int) -> None:
     _process["worker"] = worker
 
 
-def _add_process(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _complete(logger: object, method: str, event: EventDict) -> EventDict:
+    """Add process, level and time: what four processors of structlog do, in the time of one."""
     event.update(_process)
-    return event
+    event["level"] = _LEVELS.get(method, method)
+    event["timestamp"] = system_clock().isoformat().replace("+00:00", "Z")
+    return structlog.processors.format_exc_info(logger, method, event) if "exc_info" in event else event
 
 
 def _json(_logger: object, _method: str, event: EventDict) -> str:
@@ -65,7 +68,7 @@ def _readable(*, colours: bool) -> Processor:
     def render(_logger: object, _method: str, event: EventDict) -> str:
         stamp, level, text = event.pop("timestamp"), event.pop("level"), event.pop("event")
         exception = event.pop("exception", None)
-        fields = "".join(f" {name}={_shown(value)}" for name, value in event.items())
+        fields = "".join([f" {name}={_shown(value)}" for name, value in event.items()])
         line = f"{stamp[:19]} {level:<7} {text}{fields}"
         if colours and level in _COLOURS:
             line = f"{_COLOURS[level]}{line}\x1b[0m"
@@ -77,7 +80,7 @@ def _readable(*, colours: bool) -> Processor:
 def _shown(value: object) -> str:
     """Return a value so that it can't be taken for anything else: what comes from outside may hold line ends."""
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _is_plain(text) else json.dumps(text)
 
 
 class _ToEvents(logging.Handler):

@@ -31,7 +31,7 @@ _MAKERS: dict[str, Callable[[str], GeneralName]] = {
 def build(question: Question, report: Report) -> tuple[GeneralName, ...]:
     """Return the names of the certificate, those of the profile first, without repetition."""
     asked = question.asked.names
-    unique = tuple(dict.fromkeys(asked))
+    unique = asked if len(asked) == 1 else tuple(dict.fromkeys(asked))
     if len(unique) != len(asked):
         _repeated(question, report)
     by_kind: dict[str, list[GeneralName]] = {}
@@ -62,7 +62,7 @@ def _of_one_kind(
     for name in asked:
         if name not in added:
             _judge(question, word, kind, name, report)
-    number = len({*asked, *added})
+    number = len({*asked, *added}) if added else len(asked)
     if not kind.min <= number <= kind.max:
         place = question.profile.place("names", word, "min" if number < kind.min else "max")
         message = f"{number} names of kind {word} are asked for; allowed: {kind.min} to {kind.max}"

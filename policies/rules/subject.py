@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from ca.names import Attribute, DistinguishedName
@@ -106,9 +105,9 @@ def _added(question: Question, kept: Iterable[tuple[Attribute, ...]], report: Re
 
 
 def _counts(question: Question, subject: DistinguishedName, report: Report) -> None:
-    numbers = Counter([attribute.oid for rdn in subject.rdns for attribute in rdn])
+    present = [attribute.oid for rdn in subject.rdns for attribute in rdn]
     for oid, word, rule in question.profile.sections.subject.counted:
-        number = numbers[oid]
+        number = present.count(oid)
         if number > rule.max:
             message = f"the subject attribute {word} is there {number} times; allowed: {rule.max}"
         elif rule.required and not number:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from base64 import b64decode, b64encode, encodebytes
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 PREFIX = "/.well-known/est/"
+_LINE = re.compile(b".{1,76}")
 _OPERATIONS = {operation.value: operation for operation in Operation}
 _SPACES = b" \t\r\n"  # exactly what RFC 8951 section 3.1 lets receivers tolerate
 _PEM = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----(?P<text>[^-]*)-----END (?P=label)-----")
@@ -244,7 +245,8 @@ def certs_only(certificates: Iterable[bytes]) -> bytes:
 
 def encode_base64(octets: bytes, *, wrapped: bool) -> bytes:
     """Return base64 (RFC 4648 section 4): one line without an end, or lines of 76 characters each ended by LF."""
-    return encodebytes(octets) if wrapped else b64encode(octets)
+    text = b64encode(octets)
+    return b"\n".join([*_LINE.findall(text), b""]) if wrapped else text
 
 
 def cacerts_reply(chain: Iterable[bytes], *, wrapped: bool) -> Reply:

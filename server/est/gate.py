@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from cryptography import x509
 from cryptography.x509.oid import ObjectIdentifier
@@ -85,8 +85,7 @@ class EstEndpoint:
         return str(self.name) if self.config.authenticate.takes_passwords else None
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """A simpleenroll, simplereenroll or serverkeygen request as it came in.
 
     Attributes:
@@ -128,8 +127,7 @@ class Refusal(Exception):
         self.recorded = recorded
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks: a user whose password is right, the holder of a certificate of ours that stands, or both.
 
     Attributes:
@@ -233,7 +231,7 @@ async def redeem(endpoint: EstEndpoint, submission: Submission, caller: Caller, 
         raise Refusal(found, caller.identity, csr=csr, recorded=found.reason is not Reason.RATE_LIMITED)
     if caller.redeemed is not None and caller.redeemed.id != found.id:
         raise Refusal(Problem(Reason.BAD_CREDENTIALS, "Two one-time passwords were presented."), caller.identity)
-    return replace(caller, password=PasswordEvidence(found.username), redeemed=found)
+    return caller._replace(password=PasswordEvidence(found.username), redeemed=found)
 
 
 async def _password(

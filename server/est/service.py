@@ -130,9 +130,9 @@ def _settled(endpoint: EstEndpoint, caller: Caller, renewed: Renewed | None) -> 
         both = endpoint.config.authenticate.require == "both"
         password = None if caller.redeemed is not None and not both else caller.password
         redeemed = caller.redeemed if both else None
-        return replace(caller, ra=None, renews_own=True, password=password, redeemed=redeemed)
+        return caller._replace(ra=None, renews_own=True, password=password, redeemed=redeemed)
     if caller.certificate is not None and caller.certificate.not_after < endpoint.clock():
-        return replace(caller, certificate=None, stored=None, ra=None)  # the grace is for its own renewal alone
+        return caller._replace(certificate=None, stored=None, ra=None)  # the grace is for its own renewal alone
     return caller
 
 

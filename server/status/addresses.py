@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,8 @@ class Addressing:
         addresses = self._issuers.get(plan.issuer)
         if addresses is None:
             return plan
-        forced = {extension.oid for extension in plan.extensions}
-        added = tuple(extension for extension in addresses.extensions(serial) if extension.oid not in forced)
-        return replace(plan, extensions=plan.extensions + added)
+        added = addresses.extensions(serial)
+        if plan.extensions:
+            forced = {extension.oid for extension in plan.extensions}
+            added = plan.extensions + tuple([extension for extension in added if extension.oid not in forced])
+        return plan.with_extensions(added)

@@ -6,8 +6,8 @@ of its own that nobody works on, takes it up with the plan and the serial number
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from policies.request import EnrollmentRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """Who works on an intent, and until when nobody else may.
 
     Attributes:
@@ -47,8 +46,7 @@ Companion: TypeAlias = "Callable[[sa.Connection, str, str], None]"
 the request's identifier and the issuer's name. It may be called more than once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """The wish to sign a plan for a request.
 
     Attributes:
@@ -74,8 +72,7 @@ class Claim:
     companion: Companion | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """The intent is on disk and the caller's: this plan may be signed now, under this serial number.
 
     Attributes:
@@ -100,8 +97,7 @@ class Granted:
     companion: Companion | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AlreadyIssued:
+class AlreadyIssued(NamedTuple):
     """The key was answered lately: this certificate is the answer again."""
 
     request_id: str
@@ -274,7 +270,7 @@ def _granted(one: Claim) -> Granted:
     renews = request.renewed.serial if request.renewed else None
     endpoint, requester = str(request.endpoint), request.requester.identity
     granted = Granted(one.request_id, one.plan, one.serial, endpoint, requester, renews, csr=request.csr.der)
-    return granted if one.companion is None else replace(granted, companion=one.companion)
+    return granted if one.companion is None else granted._replace(companion=one.companion)
 
 
 def _row(one: Claim) -> dict[str, object]:
@@ -332,7 +328,7 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
 
 def _with(claimed: Claimed, one: Claim) -> Claimed:
     """Let what is granted of the record be recorded with the companion of who asks now."""
-    return replace(claimed, companion=one.companion) if isinstance(claimed, Granted) and one.companion else claimed
+    return claimed._replace(companion=one.companion) if isinstance(claimed, Granted) and one.companion else claimed
 
 
 def _resume(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:

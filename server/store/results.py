@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
@@ -46,8 +46,7 @@ _insert = BulkInsert(
 _audit = BulkInsert(audit_events, "at", "action", "actor", "request_id", "serial", "detail")
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What was signed for an intent.
 
     Attributes:

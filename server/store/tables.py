@@ -6,6 +6,7 @@ What stands here is what the newest migration leaves behind; a test compares the
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -26,6 +27,12 @@ metadata = sa.MetaData(
 )
 
 
+@lru_cache(maxsize=256)
+def _text(time: datetime) -> str:
+    """Return a UTC time as text; the same one often goes into several rows."""
+    return time.isoformat(" ", "microseconds")
+
+
 class UtcTime(sa.types.TypeDecorator[datetime]):
     """An aware UTC time. SQLite keeps it as text that sorts: ``2026-11-21 10:00:00.000000+00:00``."""
 
@@ -44,7 +51,7 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
             if value.tzinfo is None:
                 raise ValueError("a time without zone can't be stored")
             value = value.astimezone(UTC)
-        return value.isoformat(" ", "microseconds") if dialect.name == "sqlite" else value
+        return _text(value) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         """Give an aware time."""

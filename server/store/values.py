@@ -9,6 +9,7 @@ import json
 from binascii import a2b_base64, b2a_base64
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -63,9 +64,14 @@ def _writer(cls: type[Any]) -> Callable[[Any], object]:
     return lambda value: dict(zip(keys, values(value), strict=True))
 
 
+@lru_cache(maxsize=256)
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat()
+
+
 _WRITERS: dict[type, Callable[[Any], object]] = {
     bytes: lambda value: {"bytes": b2a_base64(value, newline=False).decode()},
-    datetime: lambda value: {"time": value.astimezone(UTC).isoformat()},
+    datetime: lambda value: {"time": _text(value)},
     frozenset: lambda value: {"set": sorted(value)},
     IPv4Address: lambda value: {"ip": str(value)},
     IPv6Address: lambda value: {"ip": str(value)},
@@ -107,13 +113,23 @@ def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
+_SHARED = ("key_usage", "extended_key_usage", "extensions")
+_REST = tuple(field.name for field in fields(CertificatePlan) if field.name not in _SHARED)
+_rest = attrgetter(*_REST)
 _ENCODER = json.JSONEncoder(default=_write, ensure_ascii=False, separators=(",", ":"), check_circular=False)
 _DECODER = json.JSONDecoder(object_hook=_read)
 
 
 def write_plan(plan: CertificatePlan) -> str:
     """Return the plan as text."""
-    return _ENCODER.encode(plan)
+    rest = _ENCODER.encode({"": "CertificatePlan", **dict(zip(_REST, _rest(plan), strict=True))})
+    return f"{rest[:-1]},{_shared(plan.key_usage, plan.extended_key_usage, plan.extensions)[1:]}"
+
+
+@lru_cache(maxsize=256)
+def _shared(*values: object) -> str:
+    """Return the text of those parts of a plan that nearly all plans of a profile share."""
+    return _ENCODER.encode(dict(zip(_SHARED, values, strict=True)))
 
 
 def read_plan(text: str) -> CertificatePlan:

@@ -50,7 +50,7 @@ async def identify(endpoint: EstEndpoint, submission: Submission, signer: Signer
     if signer.presented or signer.unreadable:
         leaf = signer.presented[0] if signer.presented else None
         peer = replace(submission.peer, leaf=leaf, presented=signer.presented, unreadable=signer.unreadable)
-        submission = replace(submission, peer=peer)
+        submission = submission._replace(peer=peer)
         if leaf is not None and leaf != connected:
             _expect_fresh(endpoint, signer)
     caller = await authenticate(endpoint, submission, more_follows=True)
@@ -93,4 +93,4 @@ async def _proven(endpoint: EstEndpoint, submission: Submission, caller: Caller,
     redeemable, secret = found
     if caller.redeemed is not None:
         raise Refusal(Problem(Reason.BAD_CREDENTIALS, "Two one-time secrets were presented."), caller.identity)
-    return replace(caller, password=PasswordEvidence(redeemable.username), redeemed=redeemable), secret
+    return caller._replace(password=PasswordEvidence(redeemable.username), redeemed=redeemable), secret
