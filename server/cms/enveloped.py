@@ -211,7 +211,8 @@ def seal(
         transport: encrypts the content key.
         random: returns that many random octets.
     """
-    content_key, vector = random(cipher.key_octets), random(cipher.block_octets)
+    fresh = random(cipher.key_octets + cipher.block_octets)
+    content_key, vector = fresh[: cipher.key_octets], fresh[cipher.key_octets :]
     context = CipherContext(cipher.keyed(content_key), CBC(vector)).encryptor()
     missing = cipher.block_octets - len(content) % cipher.block_octets  # RFC 5652 section 6.3: at least one octet
     ciphertext = context.update(content + bytes((missing,)) * missing) + context.finalize()
