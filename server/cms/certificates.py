@@ -6,8 +6,7 @@ them. Nothing is trusted because of what is read here: it only says which key to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ca import der
 from server.cms.algorithms import MalformedCms
@@ -25,8 +24,7 @@ _NOTHING_SIGNED = der.integer(1) + der.set_of() + der.sequence(der.oid(DATA))
 """Version, digests and content of a SignedData that only carries certificates."""
 
 
-@dataclass(frozen=True, slots=True)
-class BagCertificate:
+class BagCertificate(NamedTuple):
     """What addresses a certificate and its key; all octets as received.
 
     Attributes:

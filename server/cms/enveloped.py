@@ -7,8 +7,7 @@ and a content key of the wrong length is replaced by a random one of the right l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher as CipherContext
 from cryptography.hazmat.primitives.ciphers.modes import CBC
@@ -49,8 +48,7 @@ class Undecipherable(ValueError):
     """The content could not be deciphered. Why, nobody is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyTransRecipient:
+class KeyTransRecipient(NamedTuple):
     """One recipient with an RSA key.
 
     Attributes:
@@ -80,8 +78,7 @@ class KeyTransRecipient:
         return self.key_identifier.removeprefix(_DOUBLY_WRAPPED) == certificate.key_identifier
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A parsed EnvelopedData.
 
     Attributes:

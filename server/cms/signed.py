@@ -7,8 +7,7 @@ type and message digest both present. Tolerant in the encoding: BER, attribute s
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.exceptions import UnsupportedAlgorithm as NotLoadable
@@ -60,8 +59,7 @@ class BadSignature(ValueError):
     """The signature, the message digest or the content type does not hold. The text is safe to show."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignerInfo:
+class SignerInfo(NamedTuple):
     """The one signer of a message.
 
     Attributes:
@@ -94,8 +92,7 @@ class SignerInfo:
         return values[0]
 
 
-@dataclass(frozen=True, slots=True)
-class SignedMessage:
+class SignedMessage(NamedTuple):
     """A parsed SignedData; nothing is verified yet.
 
     Attributes:

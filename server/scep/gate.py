@@ -6,8 +6,8 @@ is visible to everybody, so that it may be named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from server.cms.signed import SignerKey
 
 
-@dataclass(frozen=True, slots=True)
-class Authentic:
+class Authentic(NamedTuple):
     """A message whose signature holds.
 
     Attributes:
@@ -53,8 +52,7 @@ class Authentic:
     key: SignerKey
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """An envelope that may be opened.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from server.cms.algorithms import Cipher, Digest, KeyTransport
 
@@ -97,8 +97,7 @@ def _switch(taken: set[T], algorithm: T, *, on: bool | None) -> None:
         (taken.add if on else taken.discard)(algorithm)
 
 
-@dataclass(frozen=True, slots=True)
-class PkiMessage:
+class PkiMessage(NamedTuple):
     """A request as received; nothing is verified yet.
 
     Attributes:
@@ -120,8 +119,7 @@ class PkiMessage:
     signed: SignedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """Whom a SUCCESS reply is encrypted to, and how: the signer of the request and the algorithms that it used."""
 
     certificate: BagCertificate
@@ -130,8 +128,7 @@ class Recipient:
     transport: KeyTransport
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(NamedTuple):
     """What was asked for, and to whom it goes.
 
     Attributes:

@@ -6,9 +6,8 @@ Nothing secret is among it, and nothing that is long.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
 
@@ -36,8 +35,7 @@ _SIGNATURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Carrier:
+class Carrier(NamedTuple):
     """How a message came.
 
     Attributes:

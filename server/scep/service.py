@@ -321,7 +321,7 @@ class ScepEndpoint:
             if not csr.challenge_password:
                 raise Rejected(EC_REQUESTER)
             password = Password(csr.challenge_password.encode(), request.envelope.cipher)
-            exchange.sealed = replace(request, reply_to=password)
+            exchange.sealed = request._replace(reply_to=password)
         return csr, bare
 
     async def _content(self, ra: RaKey, request: Sealed) -> bytes:

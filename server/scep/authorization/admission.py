@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from ca.csr import Csr
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
     from server.outcome import Issued, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A first enrollment whose message and proof of possession hold.
 
     Attributes:
@@ -30,8 +28,7 @@ class Asked:
     address: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """The requester may be heard by the policy.
 
     Attributes:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,7 +107,7 @@ def recipient(**changes: bytes | None) -> KeyTransRecipient:
 def test_a_recipient_is_found_by_name_or_key_identifier_even_one_wrapped_twice() -> None:
     identifier = bytes(range(20))
     extension = der.sequence(der.oid("2.5.29.14"), der.octet_string(der.octet_string(identifier)))
-    ours = replace(bag(CERTIFICATE), extensions=der.tlv(0xA3, der.sequence(extension)))
+    ours = bag(CERTIFICATE)._replace(extensions=der.tlv(0xA3, der.sequence(extension)))
     assert recipient(issuer=ours.issuer, serial=ours.serial).names(ours)
     assert recipient(key_identifier=identifier).names(ours)
     assert recipient(key_identifier=b"\x04\x14" + identifier).names(ours)
