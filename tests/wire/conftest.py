@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from server.deployment.folder import Deployment
     from tests.wire.acme_site import AcmeSite
     from tests.wire.running import RunningServer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what waits for a client in the background behind all other tests of its file."""
+    items[:] = [
+        item
+        for _, file in groupby(items, key=lambda item: item.path)
+        for item in sorted(file, key=lambda item: item.get_closest_marker("waits") is not None)
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -305,6 +305,7 @@ def test_a_router_gets_a_certificate_of_the_next_ca_before_the_change(
     assert server.is_stored(following)
 
 
+@pytest.mark.waits
 def test_micromdms_scepclient_waits_for_a_person_and_asks_again(server: RunningServer, mac: Mac) -> None:
     """It does not poll: half a minute after PENDING it sends its request again."""
     assert mac.process.wait(120) == 0, mac.log()
