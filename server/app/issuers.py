@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from ca.backends.chain import load_chain
 from ca.backends.local import load_local_issuer
 from ca.backends.pkcs11 import Pkcs11Issuer
-from server.app.upstreams import load_upstream_issuer
 from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def load_issuer(name: str, settings: IssuerConfig, reader: Reader, hsms: Hsms) -
             key = hsms.key((*here, "hsm"), settings.hsm)
             return Pkcs11Issuer(key, certificate, chain, pss=settings.signature == "pss")
         case _:
+            from server.app.upstreams import load_upstream_issuer  # noqa: PLC0415 - many protocols, which few need
+
             return load_upstream_issuer(here, settings, reader)
 
 
