@@ -28,6 +28,24 @@ def test_help_names_every_command_and_loads_none() -> None:
         assert f" {module}" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "needed", "dear"),
+    [
+        (
+            "serve",
+            "server.workers",
+            {"alembic", "cel_expr_python", "pkcs11", "pkilint", "sqlalchemy.dialects.postgresql"},
+        ),
+        ("request", "server.store", {"aiohttp", "alembic", "policies.engine", "sqlalchemy.dialects.postgresql"}),
+        ("bench", "server.bench.acme", {"server.app.application"}),
+    ],
+)
+def test_a_command_does_not_wait_for_what_it_may_never_need(name: str, needed: str, dear: set[str]) -> None:
+    loaded = {line.rpartition("|")[2].strip() for line in _run(name, "--help", modules=True).stderr.splitlines()}
+    assert needed in loaded
+    assert loaded.isdisjoint(dear)
+
+
 def test_no_command_shows_the_help() -> None:
     assert "Commands" in CliRunner().invoke(__main__._app(""), []).output
 
