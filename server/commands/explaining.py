@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from server.scep.exchanges import find_exchanges
-from server.scep.observation import name_text
+from server.scep.observation import fingerprint, looks_like, name_text
 from server.store import requests
 from server.store.certificates import find_by_request
 from server.store.requests import RequestFilter
@@ -91,7 +91,7 @@ def _message(one: Exchange) -> Told:
             "at": one.at,
             "endpoint": str(one.endpoint),
             "from": one.address,
-            "client": " ".join(filter(None, (seen["client"] or "unknown", f"[{seen['fingerprint']}]", seen["agent"]))),
+            "client": " ".join(filter(None, (looks_like(seen) or "unknown", f"[{fingerprint(seen)}]", seen["agent"]))),
             "signed": f"{seen['digest']}, {seen['signature']}"
             + ("" if seen["sorted"] else ", attributes not in DER order"),
             "attributes": _words(seen["attributes"], _ATTRIBUTES),

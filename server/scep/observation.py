@@ -14,6 +14,8 @@ from cryptography import x509
 from server.cms.algorithms import EC_PUBLIC_KEY, RSA_ENCRYPTION, RSASSA_PSS, Digest, label_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ca.csr import Csr
     from server.cms.certificates import BagCertificate
     from server.cms.enveloped import KeyTransRecipient
@@ -53,6 +55,8 @@ UNKNOWN_CARRIER = Carrier()
 def observe(message: PkiMessage, carrier: Carrier, sealed: Sealed | None, csr: Csr | None) -> dict[str, Any]:
     """Return what was seen of a message; what was not reached or not understood is not there.
 
+    What follows from it (`looks_like`, `fingerprint`) is left to whoever reads the record.
+
     Args:
         message: the message.
         carrier: how it came.
@@ -83,12 +87,10 @@ def observe(message: PkiMessage, carrier: Carrier, sealed: Sealed | None, csr: C
         seen["recipient_known"] = wrapped.names(sealed.ours)
     if csr is not None:
         seen["request"] = _request(csr)
-    seen["client"] = looks_like(seen)
-    seen["fingerprint"] = fingerprint(seen)
     return seen
 
 
-def fingerprint(seen: dict[str, Any]) -> str:
+def fingerprint(seen: Mapping[str, Any]) -> str:
     """Return twelve digits that are the same for messages of the same software with the same settings."""
     signer, request = seen.get("signer", {}), seen.get("request", {})
     traits = (
@@ -108,7 +110,7 @@ def fingerprint(seen: dict[str, Any]) -> str:
     return sha256(repr(traits).encode()).hexdigest()[:12]
 
 
-def looks_like(seen: dict[str, Any]) -> str:
+def looks_like(seen: Mapping[str, Any]) -> str:
     """Return which client this looks like, empty when it looks like none in particular."""
     agent, signer = str(seen["agent"]), seen.get("signer", {})
     if _MICROMDM in str(signer.get("subject")) or agent.startswith("Go-http-client"):
