@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -228,7 +229,7 @@ class Lab:
 
 async def make_lab(folder: Path, profile: str = PROFILE_TEXT, ca: Callable[[GatedIssuer], Issuer] | None = None) -> Lab:
     """A lab with a profile, whose CA may have something in front of it."""
-    url = empty_database(folder / "acme.db")
+    url = empty_database(Path(mkdtemp(dir=folder), "acme.db"))  # some tests have two labs in their folder
     store = await Store.open(url)
     issuer = GatedIssuer(make_issuer())
     own = issuer.chain()[0]
