@@ -145,6 +145,7 @@ class AcmeEndpoint:
         limits: how much of what is allowed in how long.
         alternate_chains: other chains, each beginning with another certificate of an issuing CA.
         keep_orders: for how long orders are kept after they, or their certificates, expired.
+        name: the endpoint as policies and records name it, made of the label.
     """
 
     label: str
@@ -173,10 +174,12 @@ class AcmeEndpoint:
     limits: RateLimits = field(default_factory=RateLimits)
     keep_orders: timedelta = timedelta(days=90)
     alternate_chains: tuple[tuple[x509.Certificate, ...], ...] = ()
+    name: EndpointName = field(init=False, compare=False)
     _usual: Proofs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Put together what is asked for several times by each request."""
+        object.__setattr__(self, "name", EndpointName(Protocol.ACME, self.label))
         object.__setattr__(self, "_usual", Proofs(self.challenges, self.caa, self.issuer_names))
 
     def proofs(self, profile: str | None) -> Proofs:
@@ -206,11 +209,6 @@ class AcmeEndpoint:
         if self.profiles:
             meta["profiles"] = {name: each.description for name, each in self.profiles.items()}
         return meta
-
-    @property
-    def name(self) -> EndpointName:
-        """The endpoint as policies and records name it."""
-        return EndpointName(Protocol.ACME, self.label)
 
     @property
     def prefix(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ _STRANGER = "this device is not one of those that may ask for certificates here"
 _NO_PROOF = "no challenge offered here can prove control over this identifier"
 
 
+@lru_cache(maxsize=1024)
 def names_of(identifiers: tuple[Identifier, ...]) -> tuple[DnsName | IpAddress, ...]:
     """Return the names that a certificate for these identifiers has, beside those of devices."""
     return tuple(
