@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.hazmat.primitives import hashes
@@ -12,14 +15,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from server.bench.load import EnrollmentFailed, run_load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from server.bench.load import Enroller, Load
     from server.bench.process import ServerProcess
 
 Job = TypeVar("Job")
 
-_YARDSTICK = 500
+_YARDSTICK = 40
+_PAUSE = 0.2
 WARM_UP = 64
 """Enrollments before counting starts: caches fill, connections open, code is loaded."""
 
@@ -31,7 +35,7 @@ class Cost:
     Attributes:
         cpu_milliseconds: user plus system time of all its processes for each enrollment.
         peak_memory: of all its processes since they started, in bytes.
-        yardstick: what a P-256 verification cost on this machine right after.
+        yardstick: what a P-256 verification cost on this machine meanwhile, in CPU milliseconds.
     """
 
     cpu_milliseconds: float
@@ -52,10 +56,30 @@ def yardstick() -> float:
     key = ec.generate_private_key(ec.SECP256R1())
     algorithm = ec.ECDSA(hashes.SHA256())
     signature, verifier = key.sign(b"yardstick", algorithm), key.public_key()
-    began = time.process_time()
+    began = time.thread_time()
     for _ in range(_YARDSTICK):
         verifier.verify(signature, b"yardstick", algorithm)
-    return (time.process_time() - began) * 1000 / _YARDSTICK
+    return (time.thread_time() - began) * 1000 / _YARDSTICK
+
+
+@asynccontextmanager
+async def yardsticks() -> AsyncIterator[list[float]]:
+    """Take the yardstick now and then, as long as this lasts.
+
+    The speed of a shared machine changes from one second to the next, and with the load itself.
+    """
+    found = [yardstick()]
+
+    async def take() -> None:
+        while True:
+            await asyncio.sleep(_PAUSE)
+            found.append(await asyncio.to_thread(yardstick))
+
+    task = asyncio.create_task(take())
+    try:
+        yield found
+    finally:
+        task.cancel()
 
 
 async def measure(
@@ -89,11 +113,12 @@ async def measure(
         if warm_up.failures:
             raise EnrollmentFailed(warm_up.failures[0])
         before = server.cpu_seconds() if server else 0.0
-        load = await run_load(client, jobs, concurrency=concurrency, done=done)
+        async with yardsticks() as speeds:
+            load = await run_load(client, jobs, concurrency=concurrency, done=done)
         cost = None
         if server and load.latencies:
             spent = server.cpu_seconds() - before
-            cost = Cost(spent * 1000 / len(load.latencies), server.peak_memory(), yardstick())
+            cost = Cost(spent * 1000 / len(load.latencies), server.peak_memory(), fmean(speeds))
         for job, reply in zip(jobs, load.replies, strict=True):
             if reply is not None:
                 client.certificate(job, reply)

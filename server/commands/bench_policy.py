@@ -60,5 +60,5 @@ def policy(
     for words, name, given in _QUESTIONS:
         cost = measure_deciding(loading.loaded, question(names[name], **given), count) * 1000
         table.add_row(f"deciding on {words}", f"{cost:.3f} ms", f"{DECIDING:.3f} ms" if "CEL" not in words else "")
-    table.add_row("a P-256 verification here", f"{yardstick():.3f} ms", f"{YARDSTICK:.3f} ms", style="dim")
+    table.add_row("a P-256 verification now", f"{yardstick():.3f} ms", f"{YARDSTICK:.3f} ms", style="dim")
     Console(soft_wrap=True).print(table)

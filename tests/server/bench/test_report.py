@@ -27,6 +27,13 @@ def test_rate_latencies_cost_and_budget_stand_side_by_side() -> None:
         assert expected in text
 
 
+def test_a_cost_is_also_told_for_the_machine_that_the_budgets_were_written_for() -> None:
+    text = printed(Measurement(LOAD, Cost(3.0, 0, 0.160)))
+    line = next(line for line in text.splitlines() if "at that speed" in line)
+    assert "1.50 ms" in line
+    assert "2.0 ms" in line
+
+
 @pytest.mark.parametrize(("milliseconds", "color"), [(1.0, "[32m"), (2.0, "[32m"), (2.1, "[31m")])
 def test_a_cost_over_budget_is_red(milliseconds: float, color: str) -> None:
     line = next(
