@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from cryptography import x509
@@ -53,6 +53,7 @@ class EstEndpoint:
         generated: what becomes of the keys that are made for devices, None where none are made.
         newest_crl: returns the newest revocation list of the issuing CA, DER, None where there is none; raises
             StoreUnavailable.
+        name: the endpoint as policies and records name it.
         responder: signs the responses of fullcmc, None where it is not served.
         peers: returns DER of the certificates of peers, None where none are distributed; raises StoreUnavailable.
         links: certificates that link the root with another one while roots change, and that one.
@@ -73,11 +74,10 @@ class EstEndpoint:
     generated: GeneratedKeys | None = None
     links: tuple[x509.Certificate, ...] = ()
     newest_crl: Callable[[], Awaitable[bytes | None]] = no_crl
+    name: EndpointName = field(init=False)
 
-    @property
-    def name(self) -> EndpointName:
-        """The endpoint as policies and records name it."""
-        return EndpointName(Protocol.EST, self.label)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", EndpointName(Protocol.EST, self.label))
 
     @property
     def realm(self) -> str | None:
