@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ca import check as checking
 from ca import der
 from ca.check import PlanMismatch, check
 from ca.issuer import NO_LATITUDE, Latitude, Permit
 from ca.name_codec import write_general_names
 from ca.names import DirectoryName, DistinguishedName, dns_name
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
-from ca.tbs import IssuerProfile, write_certificate
+from ca.tbs import IssuerProfile, PerIssuer, write_certificate
 from tests.ca.strategies import DISTINGUISHED, GENERAL
 from tests.fakes.issuer import NOW, make_issuer, make_plan
 
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 ISSUER = make_issuer()
 CERTIFICATE = ISSUER.chain()[0]
 PLAN = make_plan(extensions=(PlannedExtension("1.2.3.4", critical=True, value=b"\x05\x00"),))
+
+
+@pytest.fixture(autouse=True, params=["first", "again"])
+async def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test see certificates of a kind that was never there, and of one that was right before."""
+    monkeypatch.setattr(checking, "_known", PerIssuer(checking._Issuer))
+    if request.param == "again":
+        check(PLAN, 7, await issued(PLAN), CERTIFICATE)
 
 
 async def issued(plan: CertificatePlan, serial: int = 7) -> x509.Certificate:
@@ -115,6 +125,22 @@ async def test_a_signature_by_another_key_is_found() -> None:
     assert "signature" in differences(PLAN, resigned(certificate.tbs_certificate_bytes, other._sign))
     with pytest.raises(PlanMismatch, match="signature"):
         check(PLAN, 7, certificate, other.chain()[0])
+
+
+async def test_what_is_as_planned_is_returned_as_der() -> None:
+    certificate = await issued(PLAN)
+    assert check(PLAN, 7, certificate, CERTIFICATE) == certificate.public_bytes(serialization.Encoding.DER)
+
+
+async def test_extensions_that_were_right_for_one_plan_are_wrong_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "_REMEMBERED", 2)
+    plans = [replace(PLAN, extended_key_usage=("1.2.3", f"1.2.3.{number}")) for number in range(4)]
+    certificates = [await issued(plan) for plan in plans]
+    for _ in range(2):
+        for plan, certificate in zip(plans, certificates, strict=True):
+            check(plan, 7, certificate, CERTIFICATE)
+        for plan, certificate in zip(plans, certificates[1:], strict=False):
+            assert "extendedKeyUsage" in differences(plan, certificate)
 
 
 def fields(certificate: x509.Certificate) -> list[bytes]:
