@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import der
 from ca.tbs import IssuerProfile, PerIssuer, key_identifier
 from tests.fakes.issuer import make_issuer, make_plan
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 
 def test_a_key_identifier_is_160_bits_of_sha_256_over_the_key_without_its_algorithm() -> None:
