@@ -54,6 +54,7 @@ _EC_SIGNATURES: dict[str, hashes.HashAlgorithm] = {
     "1.2.840.10045.4.3.3": hashes.SHA384(),
     "1.2.840.10045.4.3.4": hashes.SHA512(),
 }
+_ECDSA = {oid: ec.ECDSA(digest) for oid, digest in _EC_SIGNATURES.items()}
 _CURVES = {
     "1.2.840.10045.3.1.7": ("P-256", 256),
     "1.3.132.0.34": ("P-384", 384),
@@ -236,7 +237,8 @@ def verify(
     oid, parameters = _algorithm(algorithm)
     try:
         if oid in _EC_SIGNATURES and isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, data, ec.ECDSA(_allowed(_EC_SIGNATURES[oid], allow_sha1=allow_sha1)))
+            _allowed(_EC_SIGNATURES[oid], allow_sha1=allow_sha1)
+            key.verify(signature, data, _ECDSA[oid])
         elif oid in _RSA_SIGNATURES and isinstance(key, rsa.RSAPublicKey):
             digest = _allowed(_RSA_SIGNATURES[oid], allow_sha1=allow_sha1, allow_md5=allow_md5)
             key.verify(signature, data, padding.PKCS1v15(), digest)

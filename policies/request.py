@@ -39,6 +39,10 @@ class EndpointName:
     def __str__(self) -> str:
         return f"{self.protocol}/{self.label}"
 
+    def __hash__(self) -> int:
+        """Hash what tells most endpoints apart; much is looked up by them, and words of enumerations hash slowly."""
+        return hash(self.label)
+
     @classmethod
     def parse(cls, text: str) -> EndpointName:
         """Read ``protocol/label``. Raises ValueError."""
