@@ -19,6 +19,7 @@ from tests.wire.devices import openssl
 from tests.wire.running import require_program, run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ca.ceremony import Credential
@@ -107,3 +108,21 @@ def validate(pump: Device, root: Path, *between: Path, webpki: bool = True) -> N
     if webpki:
         verifier = PolicyBuilder().store(Store(trusted)).build_client_verifier()
         verifier.verify(x509.load_pem_x509_certificate(leaf.encode()), middle)
+
+
+def add_ca_with_ra(
+    deployment: Deployment, name: str, key: SigningKey, endpoints: Mapping[str, str], *settings: str
+) -> None:
+    """Add a CA with this key, an RA under it, and SCEP endpoints with their settings, by label."""
+    ca, ra = deployment.folder / "ca", deployment.folder / "ra"
+    (ca / "pass").write_text(f"{PASSPHRASE}\n")
+    issuer = make_ca(ca, name, key)
+    subject = DistinguishedName.from_text(f"CN={name.capitalize()} RA")
+    made = ceremony.make_ra_certificate(issuer, subject, now=system_clock())
+    (ra / f"{name}.pem").write_bytes(made.certificate_pem())
+    (ra / f"{name}.key").write_bytes(made.key_pem(PASSPHRASE.encode()))
+    files = f"certificate: ca/{name}.pem, chain: ca/{name}.pem, key: ca/{name}.key, passphrase: {{file: ca/pass}}"
+    lines = "".join(f"  scep/{label}: {each}\n" for label, each in endpoints.items())
+    text = deployment.config.read_text()
+    text = text.replace("\nissuers:\n", f"\nissuers:\n  {name}: {{{', '.join(('type: local', files, *settings))}}}\n")
+    deployment.config.write_text(text.replace("\nendpoints:\n", f"\nendpoints:\n{lines}"))

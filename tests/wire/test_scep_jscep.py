@@ -13,11 +13,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ca.ceremony import generate_key, make_ra_certificate
-from ca.names import DistinguishedName
-from server.clock import system_clock
+from ca.ceremony import generate_key
 from tests.wire.devices import dns_names, refusals
-from tests.wire.issuing import PASSPHRASE, make_ca, make_deployment
+from tests.wire.issuing import add_ca_with_ra, make_deployment
 from tests.wire.running import REPOSITORY, require_program, serve, until
 from tests.wire.test_scep_modes import pending
 
@@ -45,18 +43,8 @@ _numbers = count(1)
 
 def add_plant(deployment: Deployment) -> None:
     """Add a CA with an RSA key: under another kind of key jscep enrolls, but does not renew."""
-    ca, ra = deployment.folder / "ca", deployment.folder / "ra"
-    (ca / "pass").write_text(f"{PASSPHRASE}\n")
-    plant = make_ca(ca, "plant", generate_key("rsa:2048"))
-    made = make_ra_certificate(plant, DistinguishedName.from_text("CN=Plant RA"), now=system_clock())
-    (ra / "plant.pem").write_bytes(made.certificate_pem())
-    (ra / "plant.key").write_bytes(made.key_pem(PASSPHRASE.encode()))
-    files = "certificate: ca/plant.pem, chain: ca/plant.pem, key: ca/plant.key, passphrase: {file: ca/pass}"
     status = f"status: {{url: 'http://127.0.0.1:{deployment.ports.http}', crl: {{after_revocation: 1s}}}}"
-    lines = "".join(f"  scep/{label}: {settings}\n" for label, settings in ENDPOINTS.items())
-    text = deployment.config.read_text()
-    text = text.replace("\nissuers:\n", f"\nissuers:\n  plant: {{type: local, {files}, {status}}}\n")
-    deployment.config.write_text(text.replace("\nendpoints:\n", f"\nendpoints:\n{lines}"))
+    add_ca_with_ra(deployment, "plant", generate_key("rsa:2048"), ENDPOINTS, status)
     policies = deployment.folder / "policies"
     profile = (policies / "network-device.yaml").read_text().partition("\ntests:")[0]
     profile = profile.replace("issuer: issuing", "issuer: plant")

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from ca.ceremony import generate_key, make_ra_certificate
-from ca.names import DistinguishedName
-from server.clock import system_clock
+from ca.ceremony import generate_key
 from tests.wire.devices import accept, openssl, refusals
-from tests.wire.issuing import PASSPHRASE, make_ca, make_deployment
+from tests.wire.issuing import add_ca_with_ra, make_deployment
 from tests.wire.running import REPOSITORY, require_program, run, serve
 from tests.wire.test_scep_certmonger import Certmonger
 from tests.wire.test_scep_strongswan import Router, pki, transaction_of
@@ -62,17 +60,7 @@ _numbers = count(1)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     deployment = make_deployment(tmp_path_factory.mktemp("scep") / "deployment")
-    ca, ra = deployment.folder / "ca", deployment.folder / "ra"
-    (ca / "pass").write_text(f"{PASSPHRASE}\n")
-    files = "certificate: ca/next.pem, chain: ca/next.pem, key: ca/next.key, passphrase: {file: ca/pass}"
-    coming = make_ca(ca, "next", generate_key("P-256"))
-    next_ra = make_ra_certificate(coming, DistinguishedName.from_text("CN=Next RA"), now=system_clock())
-    (ra / "next.pem").write_bytes(next_ra.certificate_pem())
-    (ra / "next.key").write_bytes(next_ra.key_pem(PASSPHRASE.encode()))
-    lines = "".join(f"  scep/{label}: {settings}\n" for label, settings in ENDPOINTS.items())
-    text = deployment.config.read_text()
-    text = text.replace("\nissuers:\n", f"\nissuers:\n  next: {{type: local, {files}}}\n")
-    deployment.config.write_text(text.replace("\nendpoints:\n", f"\nendpoints:\n{lines}"))
+    add_ca_with_ra(deployment, "next", generate_key("P-256"), ENDPOINTS)
     policies = deployment.folder / "policies"
     profile = (policies / "network-device.yaml").read_text().partition("\ntests:")[0]
     approved = profile.replace("  network-device:\n", "  approved-device:\n    approval: manual\n")
