@@ -36,7 +36,7 @@ class Successors:
 
     def __init__(self, folder: Path, passphrase: bytes | None) -> None:
         self.folder = folder
-        self._passphrase = passphrase
+        self.passphrase = passphrase
 
     def paths(self, before: x509.Certificate) -> tuple[Path, Path]:
         """Return where the certificate that follows is, and its key; they need not be there."""
@@ -54,9 +54,9 @@ class Successors:
         """
         path = self.paths(before)[1]
         if not path.exists():
-            encryption = NoEncryption() if self._passphrase is None else BestAvailableEncryption(self._passphrase)
+            encryption = NoEncryption() if self.passphrase is None else BestAvailableEncryption(self.passphrase)
             _write(path, make().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-        return load_pem_private_key(path.read_bytes(), self._passphrase)
+        return load_pem_private_key(path.read_bytes(), self.passphrase)
 
     def keep(self, before: x509.Certificate, chain: Iterable[x509.Certificate]) -> None:
         """Keep the certificate that follows, with those above it; from then on it is found. Raises OSError."""

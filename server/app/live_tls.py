@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from policies.document import DocumentErrors
-from server.successors import Successors
 from server.tls import TlsConfigurationError, make_context
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from OpenSSL import SSL
+
+    from server.successors import Successors
 
 TlsKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 WATCH_SECONDS = 2.0
@@ -59,14 +60,12 @@ class TlsFolder:
     """The pairs that the server has got itself.
 
     Args:
-        folder: where they are; made when it isn't there.
-        passphrase: encrypts the keys; None leaves them as they are.
+        pairs: where they are.
     """
 
-    def __init__(self, folder: Path, passphrase: bytes | None) -> None:
-        self.folder = folder
-        self._passphrase = passphrase
-        self._pairs = Successors(folder, passphrase)
+    def __init__(self, pairs: Successors) -> None:
+        self.folder = pairs.folder
+        self._pairs = pairs
 
     def newest(self, served: Served) -> Served:
         """Return the last pair of those that follow one another. Raises TlsConfigurationError for a bad one."""
@@ -78,7 +77,7 @@ class TlsFolder:
                 pems = certificate.read_bytes(), key.read_bytes()
             except OSError as error:
                 raise TlsConfigurationError(f"{certificate} or its key can't be read: {error.strerror}") from error
-            served = Served.of(*pems, self._passphrase, (str(certificate), str(key)))
+            served = Served.of(*pems, self._pairs.passphrase, (str(certificate), str(key)))
 
     def key(self, served: Served) -> TlsKey:
         """Return the key for the pair to follow; the first process that asks makes it. Raises OSError, ValueError."""

@@ -33,6 +33,7 @@ from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, expect_role, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
 from server.status.own import KeptKey
+from server.successors import Successors
 from server.tls import TlsConfigurationError, prefer_strongest
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class _Loader:
         keys = Keyring(current, tuple(ra for ra in previous if ra is not None), rollover)
         if endpoint.ra_renewal is not None:
             passphrase = self._passphrase((*here, "ra"), endpoint.ra.passphrase_file) or None
-            folder = RaFolder(endpoint.ra_renewal.folder, passphrase, same_key=endpoint.ra.hsm is not None)
+            folder = RaFolder(Successors(endpoint.ra_renewal.folder, passphrase), same_key=endpoint.ra.hsm is not None)
             self._attempt((*here, "ra_renewal", "folder"), walk, keys, folder)
         return keys
 
@@ -255,7 +256,7 @@ class _Loader:
         passphrase = self._attempt(
             ("listeners", "https"), self._passphrase, ("listeners", "https"), https.passphrase_file
         )
-        return TlsFolder(https.renewal.folder, passphrase or None)
+        return TlsFolder(Successors(https.renewal.folder, passphrase or None))
 
     def _authenticators(self, name: EndpointName) -> Authenticators:
         """Return how requesters of an endpoint prove who they are; ACME has accounts instead."""

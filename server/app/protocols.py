@@ -30,6 +30,7 @@ from server.scep.ra_renewal import RaFolder, RaRenewal
 from server.scep.ra_watch import RaWatch
 from server.scep.superseded import Superseded
 from server.status.records import Scope
+from server.successors import Successors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -207,7 +208,7 @@ def scep_rounds(services: Services) -> tuple[RaRenewal | RaWatch | Superseded, .
                 endpoint=name,
                 profile=renewal.profile,
                 before=renewal.before,
-                folder=RaFolder(renewal.folder, passphrase or None, same_key=config.ra.hsm is not None),
+                folder=RaFolder(Successors(renewal.folder, passphrase or None), same_key=config.ra.hsm is not None),
                 keys=services.material.ra_keys[name],
                 enrollment=services.enrollment,
                 clock=services.clock,

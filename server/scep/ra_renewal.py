@@ -25,17 +25,16 @@ from ca.names import names_of, subject_of
 from policies.request import CertificateEvidence, EnrollmentRequest, Kind, Renewed, Requester
 from server.outcome import Issued
 from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
-from server.successors import Successors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
-    from pathlib import Path
 
     from policies.request import EndpointName
     from server.clock import Clock
     from server.enrollment import Enrollment
     from server.scep.keyring import Keyring
+    from server.successors import Successors
 
 _log = structlog.get_logger("server.scep")
 
@@ -49,15 +48,12 @@ class RaFolder:
     """The pairs that the server made itself.
 
     Args:
-        folder: where they are; made when it isn't there.
-        passphrase: encrypts the keys; None leaves them as they are.
+        pairs: where they are.
         same_key: whether the key stays and is not here, as that of an HSM.
     """
 
-    def __init__(self, folder: Path, passphrase: bytes | None, *, same_key: bool = False) -> None:
-        self._folder = folder
-        self._passphrase = passphrase
-        self._pairs = Successors(folder, passphrase)
+    def __init__(self, pairs: Successors, *, same_key: bool = False) -> None:
+        self._pairs = pairs
         self._same_key = same_key
 
     def follow(self, ra: RaKey) -> RaKey | None:
@@ -68,7 +64,7 @@ class RaFolder:
         try:
             if self._same_key:
                 return ra.under(x509.load_pem_x509_certificate(certificate.read_bytes()))
-            return load_ra_key(certificate.read_bytes(), key.read_bytes(), self._passphrase)
+            return load_ra_key(certificate.read_bytes(), key.read_bytes(), self._pairs.passphrase)
         except (OSError, ValueError) as error:
             what = error if isinstance(error, RaConfigurationError) else "can't be read"
             raise RaConfigurationError(f"{certificate} or its key: {what}") from error
@@ -96,7 +92,7 @@ class RaFolder:
         try:
             self._pairs.keep(ra.certificate, [renewed])
         except OSError as error:
-            raise RaConfigurationError(f"{self._folder} can't be written: {error}") from error
+            raise RaConfigurationError(f"{self._pairs.folder} can't be written: {error}") from error
 
 
 def walk(keys: Keyring, folder: RaFolder) -> None:

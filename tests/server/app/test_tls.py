@@ -22,6 +22,7 @@ from server.app.tls_renewal import CMC_RA, TlsRenewal
 from server.clock import system_clock
 from server.config import load_config
 from server.outcome import Issued, Problem, Reason, Refused
+from server.successors import Successors
 from server.tls import TlsConfigurationError
 from tests.fakes.running import running
 
@@ -44,7 +45,7 @@ def write_pair(folder: Path, kind: str = "P-256", passphrase: bytes | None = Non
 
 
 def live(folder: Path, passphrase: bytes | None = None) -> tuple[LiveTls, TlsFolder]:
-    renewed = TlsFolder(folder / "renewed", passphrase)
+    renewed = TlsFolder(Successors(folder / "renewed", passphrase))
     files = folder / "server.pem", folder / "server.key"
 
     def load() -> Served:

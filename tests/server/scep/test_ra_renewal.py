@@ -25,6 +25,7 @@ from server.scep.ra import RaConfigurationError, RaKey
 from server.scep.ra_renewal import RaFolder, RaRenewal, walk
 from server.store.certificates import list_certificates
 from server.store.requests import list_requests
+from server.successors import Successors
 from tests.server.scep.device import NOW, enrollment, rsa_key
 from tests.server.scep.lab import _named
 
@@ -75,7 +76,7 @@ def renewal(lab: Lab, door: Enrollment, folder: Path, keys: Keyring, *, same_key
         endpoint=HERE,
         profile="scep-ra",
         before=timedelta(days=60),
-        folder=RaFolder(folder, b"passphrase", same_key=same_key),
+        folder=RaFolder(Successors(folder, b"passphrase"), same_key=same_key),
         keys=keys,
         enrollment=door,
         clock=lambda: lab.now[0],
@@ -146,7 +147,7 @@ async def test_a_key_in_an_hsm_stays_and_gets_a_new_certificate(lab: Lab, door: 
         for ra in (new, old):
             assert (await lab.ask(enrollment(ra.addressed.der))).status == "0"
         later = Keyring(RaKey(OLD.certificate, rsa_key("ra"), queue))
-        walk(later, RaFolder(tmp_path / "new", None, same_key=True))
+        walk(later, RaFolder(Successors(tmp_path / "new", None), same_key=True))
         assert later.current.certificate == new.certificate
 
 
@@ -169,7 +170,7 @@ async def test_other_processes_and_the_next_start_find_the_new_pair(lab: Lab, do
     first, second, restarted = ring(), ring(), ring()
     await renewal(lab, door, tmp_path, first).check()
     await renewal(lab, door, tmp_path, second).check()
-    walk(restarted, RaFolder(tmp_path, b"passphrase"))
+    walk(restarted, RaFolder(Successors(tmp_path, b"passphrase")))
     assert first.current.certificate == second.current.certificate == restarted.current.certificate
     assert first.current.certificate != OLD.certificate
     key = next(path for path in listed(tmp_path) if path.suffix == ".key")
@@ -208,11 +209,11 @@ async def test_a_folder_that_can_not_be_written_is_survived(lab: Lab, door: Enro
 def test_a_pair_without_its_key_is_refused_at_start(tmp_path: Path) -> None:
     (tmp_path / f"after-{OLD.certificate.serial_number:x}.pem").write_bytes(OLD.certificate_pem())
     with pytest.raises(RaConfigurationError):
-        walk(ring(), RaFolder(tmp_path, None))
+        walk(ring(), RaFolder(Successors(tmp_path, None)))
 
 
 def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
-    folder = RaFolder(tmp_path, None)
+    folder = RaFolder(Successors(tmp_path, None))
     (tmp_path / f"after-{OLD.certificate.serial_number:x}.key").write_bytes(ISSUING.key_pem())
     with pytest.raises(RaConfigurationError):
         folder.key(RaKey(OLD.certificate, rsa_key("ra")), lambda: rsa_key("other"))
