@@ -115,9 +115,7 @@ def children(element: Tlv, *, ber: bool = False) -> list[Tlv]:
 
 def inside(element: Tlv, tag: int, *, ber: bool = False) -> list[Tlv]:
     """Return the elements inside one with this identifier octet, that of a constructed one. Raises MalformedDer."""
-    if element.tag != tag:
-        raise MalformedDer(f"tag {element.tag:#04x} where {tag:#04x} belongs")
-    return elements(element.content, ber=ber)
+    return elements(expect(element, tag).content, ber=ber)
 
 
 def elements(data: bytes, *, ber: bool = False) -> list[Tlv]:
@@ -275,9 +273,7 @@ def read_boolean(element: Tlv) -> bool:
 
 def dotted(element: Tlv) -> str:
     """Return the value of an OBJECT IDENTIFIER in dotted form. Raises MalformedDer."""
-    if element.tag != OID:
-        raise MalformedDer(f"tag {element.tag:#04x} where {OID:#04x} belongs")
-    return read_oid(element.content)
+    return read_oid(expect(element, OID).content)
 
 
 def read_oid(content: bytes) -> str:

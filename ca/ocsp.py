@@ -118,17 +118,17 @@ def parse_request(data: bytes) -> Request:
 
 
 def _request(element: der.Tlv) -> Request:
-    tbs, *signature = der.children(der.expect(element, der.SEQUENCE))
+    tbs, *signature = der.inside(element, der.SEQUENCE)
     if len(signature) > 1:
         raise MalformedRequest("something stands behind the signature")
-    parts = der.children(der.expect(tbs, der.SEQUENCE))
+    parts = der.inside(tbs, der.SEQUENCE)
     if parts and parts[0].tag == der.context(0):
         (version,) = der.children(parts.pop(0))
         if der.read_integer(version) != 0:
             raise MalformedRequest("another version")
     if parts and parts[0].tag == der.context(1):
         parts.pop(0)  # requestorName: access is not limited
-    wanted = der.children(der.expect(parts.pop(0), der.SEQUENCE))
+    wanted = der.inside(parts.pop(0), der.SEQUENCE)
     if not 1 <= len(wanted) <= CERTIFICATES_LIMIT:
         raise MalformedRequest(f"{len(wanted)} certificates are asked for; 1 to {CERTIFICATES_LIMIT} are possible")
     nonce = None
@@ -141,9 +141,9 @@ def _request(element: der.Tlv) -> Request:
 
 
 def _wanted(element: der.Tlv) -> CertId:
-    identifier = der.expect(der.children(der.expect(element, der.SEQUENCE))[0], der.SEQUENCE)
+    identifier = der.expect(der.inside(element, der.SEQUENCE)[0], der.SEQUENCE)
     algorithm, name, key, serial = der.children(identifier)
-    oid = der.expect(der.children(der.expect(algorithm, der.SEQUENCE))[0], der.OID)
+    oid = der.expect(der.inside(algorithm, der.SEQUENCE)[0], der.OID)
     hashes = der.expect(name, der.OCTET_STRING).content, der.expect(key, der.OCTET_STRING).content
     digest = _DIGESTS.get(der.read_oid(oid.content))
     return CertId(digest, hashes, der.read_integer(der.expect(serial, der.INTEGER)), identifier.raw)
@@ -153,10 +153,10 @@ def _nonce(extensions: der.Tlv) -> bytes | None:
     """Return the nonce; other extensions must not be critical, since nothing else is understood."""
     nonce = None
     for extension in der.children(extensions):
-        oid, *rest = der.children(der.expect(extension, der.SEQUENCE))
+        oid, *rest = der.inside(extension, der.SEQUENCE)
         critical = len(rest) == 2 and der.read_boolean(der.expect(rest[0], der.BOOLEAN))
         value = der.expect(rest[-1], der.OCTET_STRING).content
-        if der.read_oid(der.expect(oid, der.OID).content) == _NONCE:
+        if der.dotted(oid) == _NONCE:
             if nonce is not None:
                 raise MalformedRequest("two nonces")
             nonce = der.expect(der.read(value), der.OCTET_STRING).content

@@ -45,10 +45,10 @@ class Statement:
 
 def read_statement(value: bytes, signed: bytes, algorithm: bytes, signature: bytes) -> Statement:
     """Read a PrivateKeyPossessionStatement (RFC 9883 section 3). Raises MalformedDer."""
-    parts = der.children(der.expect(der.read(value), der.SEQUENCE))
+    parts = der.inside(der.read(value), der.SEQUENCE)
     if not 1 <= len(parts) <= 2:
         raise der.MalformedDer("a statement of possession has too few or too many elements")
-    signer = der.children(der.expect(parts[0], der.SEQUENCE))
+    signer = der.inside(parts[0], der.SEQUENCE)
     if len(signer) != 2:
         raise der.MalformedDer("a statement of possession does not name a certificate")
     issuer, serial = der.expect(signer[0], der.SEQUENCE), der.read_integer(der.expect(signer[1], der.INTEGER))

@@ -262,36 +262,26 @@ def write_certificate(tbs: bytes, issuer: IssuerProfile, signature: bytes) -> by
 
 def _judge(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> None:
     named = plan.names
-    faults = (
-        plan.ca or not plan.key_usage.isdisjoint(_CA_BITS),
-        not 0 < serial < SERIAL_LIMIT,
-        KeyUsage.KEY_AGREEMENT not in plan.key_usage and not plan.key_usage.isdisjoint(_AGREEMENT_BITS),
-        plan.not_after < plan.not_before,
-        plan.not_after > issuer.not_after,
-        plan.not_before.microsecond or plan.not_after.microsecond,
-        not named and not plan.subject.rdns,
-        len(named) > 1 and len(set(named)) != len(named),
-        not plan.extended_key_usage,
-        plan.spki == issuer.spki,
-        _is_misused(plan.spki, plan.key_usage),
-    )
-    if any(faults):
-        raise UnsignablePlan("; ".join(text for text, is_there in zip(_FAULTS, faults, strict=True) if is_there))
+    faults = {
+        "the plan is for a CA certificate": plan.ca or not plan.key_usage.isdisjoint(_CA_BITS),
+        "the serial number is not positive or longer than 20 octets": not 0 < serial < SERIAL_LIMIT,
+        "encipherOnly and decipherOnly mean nothing without keyAgreement": (
+            KeyUsage.KEY_AGREEMENT not in plan.key_usage and not plan.key_usage.isdisjoint(_AGREEMENT_BITS)
+        ),
+        "the validity ends before it begins": plan.not_after < plan.not_before,
+        "the validity ends after the issuing CA's": plan.not_after > issuer.not_after,
+        "the validity is not in whole seconds": plan.not_before.microsecond or plan.not_after.microsecond,
+        "there is neither a subject nor another name": not named and not plan.subject.rdns,
+        "a name is there twice": len(named) > 1 and len(set(named)) != len(named),
+        "there is no extended key usage: the certificate would be good for anything": not plan.extended_key_usage,
+        "the key is the issuing CA's own": plan.spki == issuer.spki,
+        "a key usage is not for this kind of key": _is_misused(plan.spki, plan.key_usage),
+    }
+    found = [fault for fault, is_there in faults.items() if is_there]
+    if found:
+        raise UnsignablePlan("; ".join(found))
 
 
-_FAULTS = (
-    "the plan is for a CA certificate",
-    "the serial number is not positive or longer than 20 octets",
-    "encipherOnly and decipherOnly mean nothing without keyAgreement",
-    "the validity ends before it begins",
-    "the validity ends after the issuing CA's",
-    "the validity is not in whole seconds",
-    "there is neither a subject nor another name",
-    "a name is there twice",
-    "there is no extended key usage: the certificate would be good for anything",
-    "the key is the issuing CA's own",
-    "a key usage is not for this kind of key",
-)
 _MLDSA_ALGORITHMS = tuple(der.sequence(der.oid(oid)) for kind, (oid, _) in POST_QUANTUM.items() if "dsa" in kind)
 _MLKEM_ALGORITHMS = tuple(der.sequence(der.oid(oid)) for kind, (oid, _) in POST_QUANTUM.items() if "kem" in kind)
 _ENCAPSULATION = frozenset({KeyUsage.KEY_ENCIPHERMENT})

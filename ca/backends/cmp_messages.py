@@ -234,8 +234,8 @@ def _is_implicit(general: der.Tlv | None) -> bool:
     """Whether id-it-implicitConfirm is among the generalInfo (section 5.1.1.1)."""
     if general is None:
         return False
-    kinds = (_parts(each, 1, 2)[0] for each in der.children(der.expect(_only(general), der.SEQUENCE)))
-    return any(der.read_oid(der.expect(kind, der.OID).content) == "1.3.6.1.5.5.7.4.13" for kind in kinds)
+    kinds = (_parts(each, 1, 2)[0] for each in der.inside(_only(general), der.SEQUENCE))
+    return any(der.dotted(kind) == "1.3.6.1.5.5.7.4.13" for kind in kinds)
 
 
 def _octets(field: der.Tlv | None) -> bytes:
@@ -250,7 +250,7 @@ def _only(element: der.Tlv) -> der.Tlv:
 
 
 def _parts(element: der.Tlv, least: int, most: int) -> list[der.Tlv]:
-    parts = der.children(der.expect(element, der.SEQUENCE))
+    parts = der.inside(element, der.SEQUENCE)
     if not least <= len(parts) <= most:
         raise der.MalformedDer("a sequence has too few or too many elements")
     return parts

@@ -103,10 +103,10 @@ class SharedSecret:
     def verify(self, algorithm: der.Tlv, octets: bytes, protected: bytes) -> None:
         """Compare the MAC; see `Protection.verify`."""
         oid, *parameters = _parts(algorithm, 1, 2)
-        if not parameters or der.read_oid(der.expect(oid, der.OID).content) != PASSWORD_BASED_MAC:
+        if not parameters or der.dotted(oid) != PASSWORD_BASED_MAC:
             raise BadProtection("the CA's message is not protected with a shared secret")
         salt, owf, iterations, mac = _parts(parameters[0], 4, 4)
-        names = [der.read_oid(der.expect(_parts(each, 1, 2)[0], der.OID).content) for each in (owf, mac)]
+        names = [der.dotted(_parts(each, 1, 2)[0]) for each in (owf, mac)]
         count = der.read_integer(der.expect(iterations, der.INTEGER))
         if names[0] not in _HASHES or names[1] not in _MACS or not 0 < count <= ITERATION_LIMIT:
             raise BadProtection("the CA protects its messages in a way that is not known here")
@@ -161,7 +161,7 @@ def _mac(secret: bytes, iterations: int, data: bytes, *, owf: str = "sha256", ma
 
 
 def _parts(element: der.Tlv, least: int, most: int) -> list[der.Tlv]:
-    parts = der.children(der.expect(element, der.SEQUENCE))
+    parts = der.inside(element, der.SEQUENCE)
     if not least <= len(parts) <= most:
         raise der.MalformedDer("a sequence has too few or too many elements")
     return parts

@@ -248,7 +248,7 @@ def _rsa_digest(identifier: AlgorithmIdentifier) -> Digest:
 def _parameters(identifier: AlgorithmIdentifier) -> list[der.Tlv]:
     if not identifier.parameters:
         return []
-    return der.children(der.expect(der.read(identifier.parameters, ber=True), der.SEQUENCE), ber=True)
+    return der.inside(der.read(identifier.parameters, ber=True), der.SEQUENCE, ber=True)
 
 
 def _only(element: der.Tlv) -> der.Tlv:

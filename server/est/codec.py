@@ -162,7 +162,7 @@ def with_changed_names(csr: Csr) -> Csr:
         return csr
     try:
         ((value,),) = found
-        first, *second = der.children(der.expect(der.read(value), der.SEQUENCE))
+        first, *second = der.inside(der.read(value), der.SEQUENCE)
         subject, names = csr.subject, csr.names
         if first.tag == der.SEQUENCE:
             subject = read_name(first)
@@ -170,7 +170,7 @@ def with_changed_names(csr: Csr) -> Csr:
             second = [first, *second]
         if second:
             (alternative,) = second
-            inner = der.children(der.expect(alternative, der.context(1)))
+            inner = der.inside(alternative, der.context(1))
             names = read_general_names(der.sequence(*(each.raw for each in inner)))
     except ValueError as error:  # MalformedDer, MalformedName, or not as many parts as there must be
         raise Malformed(Reason.MALFORMED, _CHANGE_UNREADABLE) from error
@@ -238,9 +238,7 @@ def certs_only(certificates: Iterable[bytes]) -> bytes:
 
     The certificates are a SET, so DER orders them by their octets whatever order they come in.
     """
-    held = der.tlv(der.context(0), *sorted(certificates))
-    signed_data = der.sequence(_BEFORE_CERTIFICATES, held, _NO_SIGNERS)
-    return der.sequence(_SIGNED_DATA, der.tlv(der.context(0), signed_data))
+    return degenerate(sorted(certificates))
 
 
 def encode_base64(octets: bytes, *, wrapped: bool) -> bytes:

@@ -93,7 +93,7 @@ def read_protection(csr: Csr) -> Protection | None:
         (value,) = pair or shared or ()
         (capabilities,) = found[CAPABILITIES]
         identifier = der.expect(der.read(value), der.OCTET_STRING).content
-        listed = der.children(der.expect(der.read(capabilities), der.SEQUENCE))
+        listed = der.inside(der.read(capabilities), der.SEQUENCE)
         oids = (der.expect(der.children(each)[0], der.OID).content for each in listed)
         known = frozenset(der.read_oid(content) for content in oids)
     except (ValueError, IndexError) as error:

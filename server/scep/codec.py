@@ -90,7 +90,7 @@ def read_issuer_and_serial(content: bytes) -> tuple[bytes, int]:
         The encoded name of the issuer, and the serial number.
     """
     try:
-        parts = der.children(der.expect(der.read(content, ber=True), der.SEQUENCE), ber=True)
+        parts = der.inside(der.read(content, ber=True), der.SEQUENCE, ber=True)
         if len(parts) != 2:
             raise Malformed("not an IssuerAndSerialNumber")
         return der.expect(parts[0], der.SEQUENCE).raw, der.read_integer(der.expect(parts[1], der.INTEGER))

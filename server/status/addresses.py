@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -88,4 +88,4 @@ class Addressing:
         if plan.extensions:
             forced = {extension.oid for extension in plan.extensions}
             added = plan.extensions + tuple([extension for extension in added if extension.oid not in forced])
-        return plan.with_extensions(added)
+        return replace(plan, extensions=added)

@@ -50,7 +50,7 @@ def from_other_name(type_id: str, value: bytes) -> Identifier | None:
     if type_ is None:
         return None
     try:
-        fields = der.children(der.expect(der.read(value), der.SEQUENCE))
+        fields = der.inside(der.read(value), der.SEQUENCE)
         text = _hardware(fields) if type_ == HARDWARE_MODULE else _permanent(fields)
     except (der.MalformedDer, ValueError, IndexError):
         return None
@@ -60,9 +60,9 @@ def from_other_name(type_id: str, value: bytes) -> Identifier | None:
 
 def _permanent(fields: list[der.Tlv]) -> str:
     device = der.expect(fields[0], der.UTF8_STRING).content.decode("utf-8")
-    return "/".join((device, *(der.read_oid(der.expect(each, der.OID).content) for each in fields[1:])))
+    return "/".join((device, *(der.dotted(each) for each in fields[1:])))
 
 
 def _hardware(fields: list[der.Tlv]) -> str:
-    type_ = der.read_oid(der.expect(fields[0], der.OID).content)
+    type_ = der.dotted(fields[0])
     return f"{der.expect(fields[1], der.OCTET_STRING).content.decode('utf-8')}/{type_}"

@@ -56,7 +56,7 @@ def decode_pki_data(content: bytes) -> PkiData:
 
 
 def _pki_data(content: bytes) -> PkiData:
-    fields = der.children(der.expect(der.read(content, ber=True), der.SEQUENCE), ber=True)
+    fields = der.inside(der.read(content, ber=True), der.SEQUENCE, ber=True)
     control_sequence, request_sequence, cms_sequence, others = (der.expect(each, der.SEQUENCE) for each in fields)
     if cms_sequence.content or others.content:
         raise malformed("Messages inside of the message are not supported here: put the requests into reqSequence.")

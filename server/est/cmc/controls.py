@@ -116,9 +116,9 @@ def _expect_known(tagged: Iterable[tuple[int, str, list[der.Tlv]]]) -> None:
 
 
 def _tagged(element: der.Tlv) -> tuple[int, str, list[der.Tlv]]:
-    part, oid, values = der.children(der.expect(element, der.SEQUENCE), ber=True)
-    dotted = der.read_oid(der.expect(oid, der.OID).content)
-    return read_part(part), dotted, der.children(der.expect(values, der.SET), ber=True)
+    part, oid, values = der.inside(element, der.SEQUENCE, ber=True)
+    dotted = der.dotted(oid)
+    return read_part(part), dotted, der.inside(values, der.SET, ber=True)
 
 
 def read_part(element: der.Tlv) -> int:
@@ -148,7 +148,7 @@ def _octets(element: der.Tlv, most: int = _LONGEST) -> bytes:
 
 def read_witness(element: der.Tlv) -> Witness:
     """Read an IdentityProofV2 or a PopLinkWitnessV2, which look the same. Raises CmcFault and MalformedDer."""
-    key, mac, value = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    key, mac, value = der.inside(element, der.SEQUENCE, ber=True)
     digest, mac_digest = _DIGESTS.get(read_identifier(key).oid), _MACS.get(read_identifier(mac).oid)
     if digest is None or mac_digest is None:
         raise unsupported_algorithm("Witnesses are made with SHA-256, SHA-384 or SHA-512 and HMAC with one of them.")
@@ -156,7 +156,7 @@ def read_witness(element: der.Tlv) -> Witness:
 
 
 def _revocation(part: int, element: der.Tlv) -> Revocation:
-    issuer, serial, reason, *rest = der.children(der.expect(element, der.SEQUENCE), ber=True)
+    issuer, serial, reason, *rest = der.inside(element, der.SEQUENCE, ber=True)
     since: datetime | None = None
     passphrase: str | None = None
     number = der.read_integer(der.expect(reason, der.ENUMERATED))

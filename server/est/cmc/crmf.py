@@ -36,7 +36,7 @@ def read_request(element: der.Tlv) -> tuple[int, Csr, bytes | None]:
         MalformedDer, MalformedCsr, ValueError: it can't be read, or the proof does not hold.
     """
     request, *rest = der.children(element)
-    number, template, *controls = der.children(der.expect(request, der.SEQUENCE))
+    number, template, *controls = der.inside(request, der.SEQUENCE)
     part = der.read_integer(der.expect(number, der.INTEGER))
     if len(controls) > 1:
         raise der.MalformedDer("not a CertRequest")
@@ -44,7 +44,7 @@ def read_request(element: der.Tlv) -> tuple[int, Csr, bytes | None]:
     if _SUBJECT not in fields or _PUBLIC_KEY not in fields:
         raise malformed("The template must name subject and public key.", part)
     algorithm, signature = _proof(rest[0] if rest else None, part)
-    attributes = tuple(map(_attribute, der.children(der.expect(controls[0], der.SEQUENCE)))) if controls else ()
+    attributes = tuple(map(_attribute, der.inside(controls[0], der.SEQUENCE))) if controls else ()
     csr = parse_template(
         Template(
             subject=_only(fields[_SUBJECT]).raw,
@@ -81,7 +81,7 @@ def _proof(element: der.Tlv | None, part: int) -> tuple[der.Tlv, der.Tlv]:
     if name is not None:
         message = f"The proof of possession {name} is not taken here: sign the request (POPOSigningKey)."
         raise CmcFault(FailInfo.POP_FAILED, Problem(Reason.BAD_PROOF, message), (part,))
-    parts = der.children(der.expect(element, _SIGNATURE_POP))
+    parts = der.inside(element, _SIGNATURE_POP)
     if parts and parts[0].tag == _POP_INPUT:
         # RFC 4211 section 4.1: not where the template names subject and public key, as it must here.
         message = "The proof of possession must be over the request itself, without POPOSigningKeyInput."
@@ -92,7 +92,7 @@ def _proof(element: der.Tlv | None, part: int) -> tuple[der.Tlv, der.Tlv]:
 
 def _attribute(element: der.Tlv) -> bytes:
     """Return a control of the request, AttributeTypeAndValue, as an attribute of PKCS#10."""
-    kind, value = der.children(der.expect(element, der.SEQUENCE))
+    kind, value = der.inside(element, der.SEQUENCE)
     return der.sequence(der.expect(kind, der.OID).raw, der.tlv(der.SET, value.raw))
 
 

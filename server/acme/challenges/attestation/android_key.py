@@ -74,7 +74,7 @@ def _fault(description: _Description, key_authorization: bytes) -> str:
     if description.hardware.get(ORIGIN) != der.integer(0):
         return "the key was not made in the secure hardware"
     purposes = description.hardware.get(PURPOSE, b"")
-    if not purposes or _SIGNS not in map(der.read_integer, der.children(der.expect(der.read(purposes), der.SET))):
+    if not purposes or _SIGNS not in map(der.read_integer, der.inside(der.read(purposes), der.SET)):
         return "the key is not for signatures"
     return ""
 
@@ -84,7 +84,7 @@ def _description(leaf: x509.Certificate) -> _Description:
     found = [each.value for each in leaf.extensions if each.oid == KEY_DESCRIPTION]
     if len(found) != 1 or not isinstance(found[0], x509.UnrecognizedExtension):
         raise BadStatement("the attestation certificate has no key description")
-    fields = der.children(der.expect(der.read(found[0].value), der.SEQUENCE))
+    fields = der.inside(der.read(found[0].value), der.SEQUENCE)
     if len(fields) != _FIELDS:
         raise BadStatement("the key description has not eight fields")
     levels = (_level(fields[1]), _level(fields[3]))

@@ -42,7 +42,7 @@ def _device(extension: x509.Extension[x509.ExtensionType]) -> str:
         case oid if oid == YUBIKEY_SERIAL:
             return str(der.read_integer(der.expect(der.read(extension.value.value), der.INTEGER)))
         case oid if oid == MANAGED_DEVICE:
-            fields = der.children(der.expect(der.read(extension.value.value), der.SEQUENCE))
+            fields = der.inside(der.read(extension.value.value), der.SEQUENCE)
             return der.read_text(fields[0]) if fields else ""
         case _:
             return ""
