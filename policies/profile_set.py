@@ -87,11 +87,8 @@ class ProfileSet:
     def decide(self, request: EnrollmentRequest) -> Decision:
         """Judge a request. Never raises: what goes wrong denies."""
         try:
-            chosen = self.select(request.endpoint, request.profile, requester_name(request))
-            if chosen is None:
-                return self._nothing(request)
-            issuer = self._issuers[chosen.sections.issuer]
-            return decide(Question(chosen, request, issuer, self._ceilings, read_request(request)))
+            question = self._question(request)
+            return self._nothing(request) if question is None else decide(question)
         except Exception as error:  # noqa: BLE001 - a decision is always reached, and a fault denies
             finding = Finding("engine", "the policy could not be evaluated", NOWHERE, repr(error))
             return Denied((finding,), Trace("", self.digest))
@@ -99,13 +96,18 @@ class ProfileSet:
     def objections_to_names(self, request: EnrollmentRequest) -> tuple[Finding, ...]:
         """Return what `decide` would have against the names alone, before there is a CSR. Never raises."""
         try:
-            chosen = self.select(request.endpoint, request.profile, requester_name(request))
-            if chosen is None:
-                return ()  # no name is at fault for that
-            issuer = self._issuers[chosen.sections.issuer]
-            return objections_to_names(Question(chosen, request, issuer, self._ceilings, read_request(request)))
+            question = self._question(request)
+            return () if question is None else objections_to_names(question)  # no name is at fault for having none
         except Exception:  # noqa: BLE001 - what goes wrong denies when there is a certificate to decide over
             return ()
+
+    def _question(self, request: EnrollmentRequest) -> Question | None:
+        """Return what is to be judged, None when no profile judges it."""
+        chosen = self.select(request.endpoint, request.profile, requester_name(request))
+        if chosen is None:
+            return None
+        issuer = self._issuers[chosen.sections.issuer]
+        return Question(chosen, request, issuer, self._ceilings, read_request(request))
 
     @property
     def personal(self) -> bool:

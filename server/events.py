@@ -68,12 +68,7 @@ def _readable(*, colours: bool) -> Processor:
     def render(_logger: object, _method: str, event: EventDict) -> str:
         stamp, level, text = event.pop("timestamp"), event.pop("level"), event.pop("event")
         exception = event.pop("exception", None)
-        fields = "".join(
-            [
-                f" {name}={value if type(value) is str and _is_plain(value) else _shown(value)}"
-                for name, value in event.items()
-            ]
-        )
+        fields = "".join([f" {name}={_shown(value)}" for name, value in event.items()])
         line = f"{stamp[:19]} {level:<7} {text}{fields}"
         if colours and level in _COLOURS:
             line = f"{_COLOURS[level]}{line}\x1b[0m"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import sqlite3
-from binascii import a2b_base64, b2a_base64
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,8 +29,6 @@ _PREFIX = 7
 _TIME = 4
 _TEXT = 43
 """Characters of base64url without padding, for IV, time and a tag of 16 octets."""
-_FROM_BASE64 = bytes.maketrans(b"+/", b"-_")
-_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _BUSY_SECONDS = 5.0
 
 
@@ -156,7 +154,7 @@ class Nonces:
         """Return a new nonce for an endpoint, base64url of 32 octets."""
         iv = self._prefix + next(self._counter).to_bytes(_IV - _PREFIX)
         sealed = self._cipher.encrypt(iv, self._now().to_bytes(_TIME), scope.encode())
-        return b2a_base64(iv + sealed, newline=False).translate(_FROM_BASE64)[:_TEXT].decode("ascii")
+        return urlsafe_b64encode(iv + sealed)[:_TEXT].decode("ascii")
 
     def redeem(self, nonce: str, scope: str) -> bool:
         """Use the nonce up; True once. Any text is taken: what is not a nonce of this endpoint gives False.
@@ -166,7 +164,7 @@ class Nonces:
         if len(nonce) != _TEXT:
             return False
         try:
-            octets = a2b_base64(nonce.encode("ascii").translate(_TO_BASE64) + b"=")
+            octets = urlsafe_b64decode(nonce + "=")
             issued = int.from_bytes(self._cipher.decrypt(octets[:_IV], octets[_IV:], scope.encode()))
         except (ValueError, InvalidTag):
             return False

@@ -211,8 +211,8 @@ def seal(
     fresh = random(cipher.key_octets + cipher.block_octets)
     content_key, vector = fresh[: cipher.key_octets], fresh[cipher.key_octets :]
     context = CipherContext(cipher.keyed(content_key), CBC(vector)).encryptor()
-    missing = cipher.block_octets - len(content) % cipher.block_octets  # RFC 5652 section 6.3: at least one octet
-    ciphertext = context.update(content + bytes((missing,)) * missing) + context.finalize()
+    padder = PKCS7(cipher.block_octets * 8).padder()
+    ciphertext = context.update(padder.update(content) + padder.finalize()) + context.finalize()
     info = der.sequence(
         _VERSION_0,
         der.sequence(recipient.issuer, recipient.serial),

@@ -10,7 +10,6 @@ import asyncio
 import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -135,7 +134,7 @@ class Connector:
         if self._proxy is not None and self._proxy.resolves and _literal(host) is None:
             trail.append(f"{host} is left to the proxy")
             return [host]
-        return [_text(address) for address in await self.addresses(host, trail)]
+        return [str(address) for address in await self.addresses(host, trail)]
 
     async def addresses(self, host: str, trail: list[str]) -> list[Address]:
         """Return the permitted addresses to try, at most one of each family.
@@ -150,7 +149,7 @@ class Connector:
             except Unresolvable:
                 trail.append(f"{host}: no address")
                 raise ValidationFailed(ErrorType.DNS, f"no address was found for {host}") from None
-            trail.append(f"{host}: {', '.join(map(_text, found[:_SHOWN]))}")
+            trail.append(f"{host}: {', '.join(map(str, found[:_SHOWN]))}")
         permitted = [address for address in found if self._networks.permits(address)]
         if not permitted:
             trail.append("none of these addresses is allowed")
@@ -185,11 +184,6 @@ def _literal(host: str) -> Address | None:
         return ip_address(host)
     except ValueError:
         return None
-
-
-@lru_cache(maxsize=1024)
-def _text(address: Address) -> str:
-    return str(address)
 
 
 def _glimpse(response: Response) -> str:

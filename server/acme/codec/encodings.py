@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from binascii import a2b_base64, b2a_base64
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
 from typing import Any, NoReturn
 
 from server.acme.messages import ErrorType, Rejected, rejected
 
 _TO_BASE64 = bytes.maketrans(b"-_+/=", b"+/!!!")
 """To the alphabet of base64; what only that has becomes what neither has."""
-_FROM_BASE64 = bytes.maketrans(b"+/", b"-_")
 _PADDING = (b"", b"", b"==", b"=")
 _LAST = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 """The last characters that leave no bits over, by how many characters there are beyond groups of four."""
@@ -75,4 +75,4 @@ def decode_base64url(text: object, what: str) -> bytes:
 
 def encode_base64url(octets: bytes) -> str:
     """Return unpadded base64url."""
-    return b2a_base64(octets, newline=False).translate(_FROM_BASE64).rstrip(b"=").decode("ascii")
+    return urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")

@@ -101,7 +101,6 @@ class Authentication:
         self._endpoint = endpoint
         self._keys: OrderedDict[str, SigningKey] = OrderedDict()
         self._scope = str(endpoint.name)
-        self._urls = tuple((origin, endpoint.urls(origin)) for origin in endpoint.external_urls)
 
     async def by_account(self, call: Call) -> Signed:
         """Return the message of an account; whether it may act now is for the look-up to find. Raises Rejected."""
@@ -136,9 +135,9 @@ class Authentication:
 
     def _opened(self, call: Call) -> tuple[Jws, Urls]:
         message = decode_jws(call.body)
-        for origin, urls in self._urls:
+        for origin in self._endpoint.external_urls:
             if message.url == origin + call.target:
-                return message, urls
+                return message, self._endpoint.urls(origin)
         raise rejected(ErrorType.UNAUTHORIZED, "url in the protected header is not the URL of this resource")
 
     def _redeem(self, message: Jws) -> None:

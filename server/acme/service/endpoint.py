@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from policies.request import EndpointName, Protocol
@@ -175,11 +174,13 @@ class AcmeEndpoint:
     keep_orders: timedelta = timedelta(days=90)
     alternate_chains: tuple[tuple[x509.Certificate, ...], ...] = ()
     name: EndpointName = field(init=False, compare=False)
+    _urls: dict[str | None, Urls] = field(init=False, repr=False, compare=False)
     _usual: Proofs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Put together what is asked for several times by each request."""
         object.__setattr__(self, "name", EndpointName(Protocol.ACME, self.label))
+        object.__setattr__(self, "_urls", {origin: Urls(f"{origin}{self.prefix}") for origin in self.external_urls})
         object.__setattr__(self, "_usual", Proofs(self.challenges, self.caa, self.issuer_names))
 
     def proofs(self, profile: str | None) -> Proofs:
@@ -213,12 +214,11 @@ class AcmeEndpoint:
     @property
     def prefix(self) -> str:
         """The path below which everything of this endpoint is."""
-        return _prefix(self.label)
+        return "/acme" if self.label == DEFAULT_LABEL else f"/acme/{self.label}"
 
     def urls(self, origin: str | None = None) -> Urls:
         """Return the addresses under the external URL with this origin, or under the first."""
-        chosen = origin if origin in self.external_urls else self.external_urls[0]
-        return _urls(chosen, self.label)
+        return self._urls.get(origin) or self._urls[self.external_urls[0]]
 
     def account_urls(self, account: str) -> tuple[str, ...]:
         """Return the URLs of an account, one for each external URL."""
@@ -244,15 +244,6 @@ class AcmeEndpoint:
             return _accepted(await self.store.read(work))
         except StoreUnavailable:
             raise _unavailable() from None
-
-
-def _prefix(label: str) -> str:
-    return "/acme" if label == DEFAULT_LABEL else f"/acme/{label}"
-
-
-@lru_cache(maxsize=64)
-def _urls(origin: str, label: str) -> Urls:
-    return Urls(f"{origin}{_prefix(label)}")
 
 
 def _accepted(result: T | Rejected) -> T:
