@@ -84,7 +84,7 @@ def read_pki_message(data: bytes) -> PkiMessage:
 
 
 def read_issuer_and_serial(content: bytes) -> tuple[bytes, int]:
-    """Read the IssuerAndSerialNumber of GetCert and GetCRL (RFC 8894 sections 3.3.4 and 3.3.5). Raises Malformed.
+    """Read the IssuerAndSerialNumber of GetCert and GetCRL (RFC 8894 section 3.3.4). Raises Malformed.
 
     Returns:
         The encoded name of the issuer, and the serial number.

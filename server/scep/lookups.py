@@ -1,16 +1,21 @@
-"""GetCert and GetCRL (RFC 8894 sections 3.3.4 and 3.3.5): certificates and revocation lists for whoever asks."""
+"""GetCert and GetCRL (RFC 8894 sections 3.3.4 and 4.6): certificates and revocation lists for whoever asks.
+
+What they ask with is so short that an attacker can piece it together from blocks of a recorded envelope, with a block
+to be read inside of the serial number: an answer that told nonsense from a certificate that nobody knows would be an
+oracle for the padding, and with that for challenge passwords. So nonsense is looked up too, and found as little.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from cryptography import x509
 
 from server.scep.codec import Malformed, read_issuer_and_serial
 from server.scep.messages import Found
-from server.scep.problems import STORE_UNAVAILABLE, UNKNOWN_CERTIFICATE, UNKNOWN_CRL, UNREADABLE, Rejected
+from server.scep.problems import STORE_UNAVAILABLE, UNKNOWN_CERTIFICATE, UNKNOWN_CRL, Rejected
 from server.store.certificates import find_by_serial
 from server.store.lane import StoreUnavailable
 
@@ -46,32 +51,41 @@ class Lookups:
         self._chain = chain
         self._current_crl = current_crl
 
-    async def certificate(self, content: bytes) -> Found:
-        """Return the certificate with this IssuerAndSerialNumber. Raises Rejected."""
-        issuer, serial = _read(content)
+    async def certificate(self, content: bytes | None) -> Found:
+        """Return the certificate with this IssuerAndSerialNumber; None: it can't be deciphered. Raises Rejected."""
+        wanted = _read(content)
         try:
-            stored = await self._store.read(lambda connection: find_by_serial(connection, serial))
+            stored = await self._store.read(lambda connection: find_by_serial(connection, wanted.serial))
         except StoreUnavailable as error:
             raise Rejected(replace(STORE_UNAVAILABLE, detail=str(error))) from error
         if stored is None or stored.endpoint not in self._endpoints:
-            raise Rejected(UNKNOWN_CERTIFICATE)
-        if x509.load_der_x509_certificate(stored.der).issuer.public_bytes() != issuer:
-            raise Rejected(UNKNOWN_CERTIFICATE)
+            raise Rejected(replace(UNKNOWN_CERTIFICATE, detail=wanted.detail))
+        if x509.load_der_x509_certificate(stored.der).issuer.public_bytes() != wanted.issuer:
+            raise Rejected(replace(UNKNOWN_CERTIFICATE, detail=wanted.detail))
         return Found(certificates=(stored.der,))
 
-    async def crl(self, content: bytes) -> Found:
-        """Return the revocation list of the issuer of this IssuerAndSerialNumber. Raises Rejected."""
-        issuer, _serial = _read(content)
-        crl = None
-        if self._current_crl is not None and issuer == self._chain()[0].subject.public_bytes():
+    async def crl(self, content: bytes | None) -> Found:
+        """Return the list of the issuer of this IssuerAndSerialNumber; argument as above. Raises Rejected."""
+        wanted, crl = _read(content), None
+        if self._current_crl is not None and wanted.issuer == self._chain()[0].subject.public_bytes():
             crl = self._current_crl()
         if crl is None:
-            raise Rejected(UNKNOWN_CRL)
+            raise Rejected(replace(UNKNOWN_CRL, detail=wanted.detail))
         return Found(crls=(crl,))
 
 
-def _read(content: bytes) -> tuple[bytes, int]:
+class _Wanted(NamedTuple):
+    """What was asked for, an issuer without name when that can't be read; the detail is for administrators."""
+
+    issuer: bytes
+    serial: int
+    detail: str = ""
+
+
+def _read(content: bytes | None) -> _Wanted:
+    if content is None:
+        return _Wanted(b"", 0, "the envelope can't be deciphered")
     try:
-        return read_issuer_and_serial(content)
+        return _Wanted(*read_issuer_and_serial(content))
     except Malformed as error:
-        raise Rejected(replace(UNREADABLE, detail=str(error))) from error
+        return _Wanted(b"", 0, str(error))

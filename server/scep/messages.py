@@ -144,7 +144,7 @@ class Success(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What GetCert or GetCRL asked for (RFC 8894 sections 3.3.4 and 3.3.5), public and issued to whomever.
+    """What GetCert or GetCRL asked for (RFC 8894 section 3.3.4), public and issued to whomever.
 
     Attributes:
         certificates: the certificate, for GetCert.

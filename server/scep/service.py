@@ -331,11 +331,15 @@ class ScepEndpoint:
         except Undecipherable as error:
             raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered")) from error
 
-    async def _look_up(self, request: Sealed, look_up: Callable[[bytes], Awaitable[Found]]) -> Found:
-        """GetCert and GetCRL (sections 3.3.4 and 3.3.5): what is public goes to whoever asks."""
+    async def _look_up(self, request: Sealed, look_up: Callable[[bytes | None], Awaitable[Found]]) -> Found:
+        """GetCert and GetCRL (sections 3.3.4 and 4.6): what is public goes to whoever asks."""
         if request.reply_to is None:
             raise Rejected(EC_REQUESTER)
-        return await look_up(await self._content(self._keys.holder(request.ours), request))
+        try:
+            content = await self._content(self._keys.holder(request.ours), request)
+        except Rejected:  # that it can't be deciphered; nobody is told
+            content = None
+        return await look_up(content)
 
     async def _submit(
         self,

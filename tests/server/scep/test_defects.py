@@ -133,7 +133,7 @@ def flip(octets: bytes, position: int) -> bytes:
 
 
 def rebuilt(good: bytes, **changes: Any) -> bytes:
-    """Return an envelope with another wrapped key, ciphertext or key transport."""
+    """Return an envelope with another wrapped key, initialisation vector, ciphertext or key transport."""
     inside = read_envelope(good)
     recipient = inside.recipients[0]
     wrapped, ciphertext = recipient.encrypted_key, inside.ciphertext
@@ -147,7 +147,7 @@ def rebuilt(good: bytes, **changes: Any) -> bytes:
         changes.get("transport", KeyTransport()).identifier(),
         der.octet_string(wrapped),
     )
-    algorithm = der.sequence(der.oid(Cipher.AES128.oid), der.octet_string(inside.vector))
+    algorithm = der.sequence(der.oid(Cipher.AES128.oid), der.octet_string(changes.get("vector", inside.vector)))
     encrypted = der.sequence(der.oid(DATA), algorithm, der.tlv(0x80, ciphertext))
     recipients = der.tlv(der.SET, *[info] * changes.get("recipients", 1))
     return content_info(ENVELOPED_DATA, der.sequence(der.integer(0), recipients, encrypted))

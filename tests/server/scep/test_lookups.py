@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ca import der
+from server.cms.enveloped import read_envelope
 from server.scep.codec import Malformed, read_issuer_and_serial
-from tests.server.scep.device import NOW, Message, enrollment, envelope, read_reply, rsa_key, self_signed
+from tests.server.scep.device import NOW, Message, csr, envelope, read_reply, rsa_key, self_signed, spki
 from tests.server.scep.lab import ISSUING, ROOT
+from tests.server.scep.test_defects import rebuilt
 
 if TYPE_CHECKING:
     from tests.server.scep.lab import Lab
@@ -70,15 +72,48 @@ async def test_get_cert_shows_nothing_of_other_endpoints(lab: Lab) -> None:
     assert (await lab.ask(request, allowed)).status == "0"
 
 
-async def test_a_recorded_enrollment_sent_as_get_cert_is_as_good_as_garbage(lab: Lab) -> None:
-    """Another answer would tell whoever signs a recorded envelope anew that it could be deciphered."""
-    recorded = enrollment(lab.ra_der).content
-    endpoint = lab.endpoint(get_cert=True)
+def spliced(recorded: bytes, plain: bytes, last: int) -> bytes:
+    """Return an envelope with the last block of a recorded one behind two of the attacker's choice.
+
+    The client's public key is in its signature's certificate, in the clear, so that what a block in the midst of it
+    deciphers to is known: the attacker makes it the beginning of an IssuerAndSerialNumber. What follows is in the
+    serial number, where every octet is as good as another, and the last octet of all is ``last``.
+    """
+    envelope = read_envelope(recorded)
+    joined = envelope.vector + envelope.ciphertext
+    blocks = [joined[at : at + 16] for at in range(0, len(joined), 16)]
+    padded = plain + bytes((16 - len(plain) % 16,)) * (16 - len(plain) % 16)
+    known = plain.index(spki(rsa_key())) // 16 + 4
+
+    def deciphered(number: int) -> bytes:
+        return xor(padded[number * 16 :][:16], blocks[number])
+
+    beginning = bytes((der.SEQUENCE, 45, der.SEQUENCE, 0, der.INTEGER, 41, 1)).ljust(16, b"\x00")
+    between = bytes(15) + bytes((deciphered(len(blocks) - 2)[-1] ^ last,))
+    return rebuilt(
+        recorded,
+        vector=xor(deciphered(known), beginning),
+        ciphertext=lambda _: blocks[known + 1] + between + blocks[-1],
+    )
+
+
+def xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("kind", [GET_CERT, GET_CRL], ids=["GetCert", "GetCRL"])
+async def test_blocks_of_a_recorded_enrollment_can_not_be_read_one_by_one(lab: Lab, kind: bytes) -> None:
+    """Vaudenay's attack without a signature in its way: the padding is right for one of these, and none may tell."""
+    lab.current_crl = crl
+    endpoint, plain = lab.endpoint(get_cert=True), csr(rsa_key())
+    recorded = envelope(plain, lab.ra_der)
     bodies = set()
-    for content in (recorded, envelope(b"garbage", lab.ra_der), b"no envelope"):
-        message = Message(content, STRANGER, self_signed(STRANGER), kind=GET_CERT)
+    for content in (spliced(recorded, plain, 1), spliced(recorded, plain, 99), recorded, envelope(b"x", lab.ra_der)):
+        message = Message(content, STRANGER, self_signed(STRANGER), kind=kind)
         bodies.add((await lab.send(message, endpoint)).body)
     assert len(bodies) == 1
+    assert read_reply(bodies.pop(), STRANGER).fail_info == "4"
+    assert len({request.detail for request in await lab.requests()}) == 3, "administrators are told more"
 
 
 async def test_get_crl_gives_the_list_alone(lab: Lab) -> None:
