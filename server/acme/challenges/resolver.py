@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from server.acme.challenges.lookup import Lookup
     from server.acme.challenges.networks import Address
 
+_AT_ONCE = 128
 _LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
@@ -32,12 +35,18 @@ class SystemResolver:
     """The resolver of the operating system.
 
     Names are looked up as absolute names, with the trailing dot: a search domain must not decide what a name means.
+    It keeps a thread for as long as nobody answers, so it has threads of its own, as many as there are validations at
+    once: names that nobody answers for must not keep other names, nor anything else of this process, waiting.
     """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "names")
 
     async def resolve(self, name: str) -> tuple[Address, ...]:
         """See `Resolver`."""
+        look_up = partial(socket.getaddrinfo, f"{name}.", None, type=socket.SOCK_STREAM)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(f"{name}.", None, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         except (OSError, UnicodeError) as error:
             raise Unresolvable(str(error)) from error
         return tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
@@ -116,7 +118,7 @@ async def test_names_under_localhost_are_loopback_and_others_are_asked_for() -> 
 async def test_the_system_is_asked_for_absolute_names(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    async def getaddrinfo(host: str, *_arguments: object, **_options: object) -> list[tuple[object, ...]]:
+    def getaddrinfo(host: str, *_arguments: object, **_options: object) -> list[tuple[object, ...]]:
         asked.append(host)
         if host == "nowhere.test.":
             raise OSError("unknown")
@@ -126,8 +128,30 @@ async def test_the_system_is_asked_for_absolute_names(monkeypatch: pytest.Monkey
             (0, 0, 0, "", ("2001:db8::1", 0, 0, 0)),
         ]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     assert await SystemResolver().resolve("www.test") == (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
     with pytest.raises(Unresolvable):
         await SystemResolver().resolve("nowhere.test")
     assert asked == ["www.test.", "nowhere.test."]
+
+
+async def test_names_that_nobody_answers_for_keep_nothing_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def getaddrinfo(host: str, *_arguments: object, **_options: object) -> list[tuple[object, ...]]:
+        if host.startswith("silent"):
+            assert answered.wait(60)
+        return [(0, 0, 0, "", ("192.0.2.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    resolver = SystemResolver()
+    silent = [asyncio.create_task(resolver.resolve(f"silent{number}.test")) for number in range(64)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(30):
+            assert await resolver.resolve("www.test") == (ip_address("192.0.2.1"),)
+            assert await asyncio.to_thread(lambda: "signed") == "signed"
+        assert not any(task.done() for task in silent)
+    finally:
+        answered.set()
+        await asyncio.gather(*silent)
