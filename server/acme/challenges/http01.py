@@ -25,6 +25,8 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 _HOPS = 10
 _URL_LIMIT = 2000
 _URL = re.compile(r"[!-~]+")
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f:.]*:[0-9a-f:.]*")
+"""A host name, or an IPv6 address: what is looked up, said to proxies and servers, and put into SNI."""
 _LOOKUP = 5.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -93,7 +95,10 @@ class Http01:
         if port not in self._ports:
             raise _bad_redirect("to a port that is not allowed")
         query = f"?{url.query}" if url.query else ""
-        return Target(url.scheme, name.removesuffix("."), port, (url.path or "/") + query)
+        host = name.removesuffix(".")
+        if not _HOST.fullmatch(host):
+            raise _bad_redirect("to something that is not a host name")
+        return Target(url.scheme, host, port, (url.path or "/") + query)
 
 
 def _bad_redirect(how: str) -> ValidationFailed:

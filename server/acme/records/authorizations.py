@@ -44,6 +44,7 @@ _DUE = (
         authorizations.c.next_attempt.is_not(None),
         authorizations.c.next_attempt <= sa.bindparam("now", type_=UtcTime()),
         authorizations.c.status == AuthorizationStatus.PENDING,
+        authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
     )
     .limit(sa.bindparam("limit", type_=sa.Integer()))
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import structlog
+
 from server.acme.challenges.caa import Issuance
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.question import Question
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from server.acme.messages import Authorization, Challenge, Order
     from server.acme.service.endpoint import AcmeEndpoint
+
+log = structlog.get_logger()
 
 _LINES, _LINE = 40, 300
 
@@ -37,6 +41,10 @@ async def attempt_at(
         await _validate(endpoint, authorization, challenge.type, question)
     except ValidationFailed as failed:
         failure = failed
+    except Exception:
+        # It must count as an attempt: what makes the server stumble would be tried for ever otherwise.
+        log.exception("acme_validation_failed", authorization=authorization.id)
+        failure = ValidationFailed(ErrorType.SERVER_INTERNAL, "the server had trouble with this validation")
     seconds = round(perf_counter() - started, 3)
     trail = tuple(line[:_LINE] for line in question.trail[:_LINES])
     attempt = Attempt(began, challenge.type, seconds, trail)

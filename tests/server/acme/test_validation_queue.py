@@ -1,0 +1,55 @@
+"""The queue of validations: what is taken up, and what comes to an end (RFC 8555 section 8.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tests.server.acme.test_orders import Stubborn, answer
+
+if TYPE_CHECKING:
+    from server.acme.challenges.question import Question
+    from tests.server.acme.lab import Lab
+
+
+class Stumbling:
+    """A challenge type with a fault of its own."""
+
+    type = "http-01"
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    async def validate(self, question: Question) -> None:
+        self.tried += 1
+        raise UnicodeError(question.name)
+
+
+async def test_what_expired_while_nobody_served_is_not_taken_up(lab: Lab) -> None:
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,)))
+    client = await lab.client()
+    url = await answer(client, await client.order("late.localhost"))
+    lab.now[0] += timedelta(days=2)
+    other = Stubborn()
+    await lab.serve(lab.endpoint(challenges=(other,)))
+    for _ in range(3):
+        await asyncio.sleep(0.2)
+        lab.now[0] += timedelta(minutes=1)
+    assert other.tried == []
+    assert (await client.post(url)).body["status"] == "expired"
+
+
+async def test_a_validation_that_makes_the_server_stumble_fails_after_as_many_attempts_as_others(lab: Lab) -> None:
+    stumbling = Stumbling()
+    await lab.serve(lab.endpoint(challenges=(stumbling,)))
+    client = await lab.client()
+    order = await client.order("odd.localhost")
+    url = await answer(client, order)
+    (challenge,) = (await client.until(url, "invalid")).body["challenges"]
+    assert stumbling.tried == 3
+    assert challenge["error"]["type"] == "urn:ietf:params:acme:error:serverInternal"
+    assert "odd.localhost" not in challenge["error"]["detail"]
+    assert (await client.post(order.location)).body["status"] == "invalid"
