@@ -41,7 +41,7 @@ def fault(certificate: bytes, name: str, digest: bytes) -> str:  # noqa: PLR0911
     if not own or not _signed_by_itself(certificate):
         return "the certificate is not issued by itself"
     found = {oid: (critical, value) for oid, critical, value in extensions}
-    if found.get(_ALTERNATIVE_NAME, (False, b""))[1].lower() != _only_name(name).lower():
+    if not _names_only(found.get(_ALTERNATIVE_NAME, (False, b""))[1], name):
         return "the certificate does not name exactly the identifier"
     if _ACME_IDENTIFIER not in found:
         return "the certificate has no acmeIdentifier extension"
@@ -53,11 +53,14 @@ def fault(certificate: bytes, name: str, digest: bytes) -> str:  # noqa: PLR0911
     return ""
 
 
-def _only_name(name: str) -> bytes:
+def _names_only(value: bytes, name: str) -> bool:
+    """Say whether subjectAltName has this name and no other, DNS names in upper or lower case."""
     try:
-        return der.sequence(der.tlv(der.context(_IP, constructed=False), ip_address(name).packed))
+        # The octets of an address are no letters: two addresses may differ in what case is for text.
+        return value == der.sequence(der.tlv(der.context(_IP, constructed=False), ip_address(name).packed))
     except ValueError:
-        return der.sequence(der.tlv(der.context(_DNS, constructed=False), name.encode("ascii")))
+        only = der.tlv(der.context(_DNS, constructed=False), name.encode("ascii"))
+        return value.lower() == der.sequence(only).lower()
 
 
 def _read(certificate: bytes) -> tuple[list[tuple[str, bool, bytes]], bool]:

@@ -30,16 +30,40 @@ _NEVER_BY_DEFAULT: tuple[Network, ...] = tuple(
         "fd20:ce::254/128",  # cloud metadata
     )
 )
-_NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+_TRANSLATED = (ip_network("64:ff9b::/96"), ip_network("::ffff:0:0:0/96"))
+"""RFC 6052 section 2.1, RFC 2765 section 2.1."""
+_LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
+"""RFC 8215: of which a network takes a part of any length for its translator."""
+_ISATAP = {0x00005EFE, 0x02005EFE}
+"""RFC 5214 section 6.1."""
+_THIS_HOST = ip_network("0.0.0.0/8")
+_IPV4 = 0xFFFFFFFF
 
 
-def embedded(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that a translator or tunnel makes of this one: NAT64, 6to4, Teredo."""
-    if any(address in network for network in _NAT64):
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    if address.teredo:
-        return address.teredo[1]
-    return address.sixtofour
+def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
+    """Return what translators and tunnels may make of an address: NAT64, SIIT, 6to4, Teredo, ISATAP."""
+    number = int(address)
+    if any(address in network for network in _TRANSLATED):
+        return (IPv4Address(number & _IPV4),)
+    if address in _LOCAL_NAT64:
+        return _by_any_length(number)
+    if (number >> 32) & _IPV4 in _ISATAP:
+        return (IPv4Address(number & _IPV4),)
+    inner = address.teredo[1] if address.teredo else address.sixtofour
+    return () if inner is None else (inner,)
+
+
+def _by_any_length(number: int) -> tuple[IPv4Address, ...]:
+    """Return what stands where RFC 6052 section 2.2 has it, behind prefixes of 48, 56, 64 and 96 bits."""
+    places = (
+        (number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF,
+        (number >> 64 & 0xFF) << 24 | number >> 32 & 0xFFFFFF,
+        number >> 24 & _IPV4,
+        number & _IPV4,
+    )
+    found = tuple(map(IPv4Address, places))
+    # A longer prefix, and what follows a shorter one, are zeros mostly: no address then, but where nothing else is.
+    return tuple(each for each in found if each not in _THIS_HOST) or found
 
 
 class Networks:
@@ -64,8 +88,7 @@ class Networks:
         if isinstance(address, IPv6Address):
             if address.ipv4_mapped:
                 return self._listed(address.ipv4_mapped)
-            inner = embedded(address)
-            if inner is not None and not (self._listed(inner) or self._passable(inner)):
+            if not all(self._listed(inner) or self._passable(inner) for inner in embedded(address)):
                 return False
         return self._listed(address)
 

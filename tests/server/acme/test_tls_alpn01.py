@@ -105,6 +105,12 @@ def test_a_right_certificate_shows_control() -> None:
         assert fault(named.der(), HOST, DIGEST)
 
 
+def test_two_addresses_are_not_the_same_for_being_letters() -> None:
+    named = replace(GOOD, names=(x509.IPAddress(ip_address("65.66.67.68")),))
+    assert not fault(named.der(), "65.66.67.68", DIGEST)
+    assert "exactly" in fault(named.der(), "97.98.99.100", DIGEST)
+
+
 def test_an_extension_that_stands_there_twice_is_refused() -> None:
     certificate = der.read(GOOD.der())
     tbs, *rest = der.children(certificate)
