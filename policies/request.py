@@ -286,6 +286,8 @@ class EnrollmentRequest:
             to issue, by the first request with this key alone.
         facts: what the server has gathered for the profile.
         pending: how many may wait for a person together with this one; None: any number.
+        signer: SHA-256, hex, of the key that signed the message around the request, where whoever asks for it later
+            must sign with the same.
     """
 
     key: str
@@ -300,6 +302,7 @@ class EnrollmentRequest:
     spends: tuple[str, ...] = ()
     facts: Facts = NO_FACTS
     pending: PendingLimits | None = None
+    signer: str | None = None
 
 
 def requester_name(request: EnrollmentRequest) -> str:

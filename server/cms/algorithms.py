@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from ca import der
@@ -128,6 +128,11 @@ class KeyTransport:
             return PKCS1_PADDING
         hashed, masked = self.oaep
         return padding.OAEP(mgf=padding.MGF1(masked.hash), algorithm=hashed.hash, label=None)
+
+    def holds(self, key: rsa.RSAPublicKey, octets: int) -> bool:
+        """Whether so many octets can be encrypted with a key (RFC 8017 sections 7.1.1 and 7.2.1)."""
+        overhead = 11 if self.oaep is None else 2 * self.oaep[0].hash.digest_size + 2
+        return octets + overhead <= (key.key_size + 7) // 8
 
     def identifier(self) -> bytes:
         """Return the encoded AlgorithmIdentifier (RFC 8017 appendix A.2.1; defaults are left out)."""

@@ -20,6 +20,7 @@ from server.scep.messages import Accepted, PkiMessage, Recipient
 from server.scep.problems import (
     EC_REQUESTER,
     NONCE_MISSING,
+    REPLY_TOO_LONG,
     SIGNER_MISSING,
     STALE,
     UNREADABLE,
@@ -137,6 +138,8 @@ def sealed(authentic: Authentic, ours: Sequence[BagCertificate], accepted: Accep
         raise Rejected(not_accepted(envelope.cipher.label))
     reply_to, key = None, authentic.key
     if isinstance(key, rsa.RSAPublicKey):
+        if not transport.holds(key, envelope.cipher.key_octets):
+            raise Rejected(REPLY_TOO_LONG)
         reply_to = Recipient(authentic.signer, key, envelope.cipher, transport)
     return Sealed(authentic, envelope, ra, wrapped, transport, reply_to)
 

@@ -26,8 +26,12 @@ EC_POLL = Problem(
 UNREADABLE = Problem(Reason.MALFORMED, "the enveloped request can't be opened or read")
 """The one answer to all that may go wrong between a good signature and a parsed CSR: anything more would tell an
 attacker who re-signs a recorded envelope what is in it."""
+REPLY_TOO_LONG = Problem(
+    Reason.BAD_ALGORITHM, "the signer's key is too short for the key transport that it used: the reply would not fit"
+)
 EXPOSED = Problem(Reason.MALFORMED, "the challenge password is outside of the envelope, where everybody can read it")
 KEY_MISMATCH = Problem(Reason.BAD_PROOF, "the request is signed by another key than the one to be certified")
+OTHER_PROFILE = Problem(Reason.POLICY, "the challenge password is not for the CA to come")
 NO_RENEWAL = Problem(Reason.NOT_RENEWABLE, "this endpoint does not renew")
 STALE = Problem(Reason.STALE, "the message was not signed lately, or does not say when: the clock may be wrong")
 UNREADABLE_SIGNER = Problem(Reason.CERTIFICATE_REJECTED, "the signing certificate can't be read")

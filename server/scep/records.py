@@ -15,41 +15,49 @@ if TYPE_CHECKING:
 
     from policies.request import EndpointName
 
-_LIMIT = 20
 _SUPERSEDED_AT_ONCE = 1000
 _STANDING = (State.PENDING, State.INTENDED, State.ISSUED)
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A request with the transactionID in question.
+class Polled:
+    """The request that a CertPoll means.
 
     Attributes:
         request_id: its identifier.
+        requester: who asked, as `Requester.identity`.
         csr: the certification request, DER.
-        renews: DER of the certificate to be renewed, None for a first enrollment.
     """
 
     request_id: str
+    requester: str
     csr: bytes
-    renews: bytes | None
 
 
-def find_candidates(connection: sa.Connection, endpoint: EndpointName, transaction: str) -> tuple[Candidate, ...]:
-    """Return the newest requests of an endpoint with this transactionID that a person may have judged.
+def find_polled(connection: sa.Connection, endpoint: EndpointName, transaction: str, signer: str) -> Polled | None:
+    """Return the newest request of an endpoint with this transactionID that the same key signed, None for none.
 
-    Refusals that no person made are left out: the client has had its answer, and anyone can cause them.
+    Refusals that no person made are left out: the client has had its answer, and anyone can cause them. So is what
+    has become a certificate that is revoked meanwhile.
+
+    Args:
+        connection: reads the store.
+        endpoint: where the poll came in.
+        transaction: its transactionID.
+        signer: SHA-256, hex, of the key that signed it.
     """
     row = requests.c
     query = (
-        sa.select(row.id, row.csr, certificates.c.der)
-        .select_from(requests.outerjoin(certificates, certificates.c.serial == row.renews))
-        .where(row.transaction_id == transaction, row.endpoint == str(endpoint), row.csr.is_not(None))
+        sa.select(row.id, row.requester, row.csr)
+        .select_from(requests.outerjoin(certificates, certificates.c.request_id == row.id))
+        .where(row.transaction_id == transaction, row.endpoint == str(endpoint), row.signer == signer)
         .where(sa.or_(row.state.in_(_STANDING), row.question.is_not(None)))
+        .where(certificates.c.revoked_at.is_(None), row.csr.is_not(None))
         .order_by(row.number.desc())
-        .limit(_LIMIT)
+        .limit(1)
     )
-    return tuple(Candidate(found.id, found.csr, found.der) for found in connection.execute(query))
+    found = connection.execute(query).one_or_none()
+    return None if found is None else Polled(found.id, found.requester or "", found.csr)
 
 
 def find_superseded(

@@ -36,6 +36,7 @@ from server.scep.problems import (
     EXPOSED,
     KEY_MISMATCH,
     NO_RENEWAL,
+    OTHER_PROFILE,
     STORE_UNAVAILABLE,
     TOO_LARGE,
     UNKNOWN_TRANSACTION,
@@ -45,10 +46,10 @@ from server.scep.problems import (
     unsupported_type,
 )
 from server.scep.rate import Rate
-from server.scep.records import find_candidates
+from server.scep.records import find_polled
 from server.scep.replies import Replies, refusal_notes
 from server.scep.signers import Signers
-from server.scep.transactions import asked_by, idempotency_key
+from server.scep.transactions import idempotency_key, signer_of
 from server.store.certificates import renewed_from
 from server.store.lane import StoreUnavailable
 
@@ -292,18 +293,17 @@ class ScepEndpoint:
         authentic = request.authentic
         transaction = authentic.message.transaction
         try:
-            candidates = await self._store.read(lambda c: find_candidates(c, self.name, transaction))
+            polled = await self._store.read(lambda c: find_polled(c, self.name, transaction, signer_of(authentic)))
         except StoreUnavailable as error:
             raise Rejected(replace(STORE_UNAVAILABLE, detail=str(error))) from error
-        for candidate in candidates:
-            if asked_by(candidate, authentic.key):
-                outcome = await self._enrollment.poll(candidate.request_id)
-                if isinstance(outcome, Issued) and request.reply_to is None:
-                    raise Rejected(EC_POLL)
-                if candidate.renews is not None:
-                    return outcome
-                return await self._panel.settle(transaction, candidate.csr, outcome, again=True)
-        raise Rejected(UNKNOWN_TRANSACTION)
+        if polled is None:
+            raise Rejected(UNKNOWN_TRANSACTION)
+        outcome = await self._enrollment.poll(polled.request_id)
+        if isinstance(outcome, Issued) and request.reply_to is None:
+            raise Rejected(EC_POLL)
+        if polled.requester.startswith("certificate:"):  # whom the panel was not asked about
+            return outcome
+        return await self._panel.settle(transaction, None, outcome)
 
     async def _open(self, exchange: _Exchange, request: Sealed) -> tuple[Csr, Csr]:
         """Return the enveloped request as sent, and without its challenge; every way to fail gives the same answer.
@@ -354,6 +354,8 @@ class ScepEndpoint:
     ) -> Outcome:
         transaction = exchange.message.transaction
         coming = self._keys.asks_next(exchange.ra.addressed)
+        if coming is not None and profile not in {None, coming.profile}:
+            raise Rejected(OTHER_PROFILE)
         return await self._enrollment.submit(
             EnrollmentRequest(
                 key=idempotency_key(self.name, transaction, authentic, csr, renewed),
@@ -367,6 +369,7 @@ class ScepEndpoint:
                 transaction=transaction,
                 spends=spends,
                 pending=self._pending,
+                signer=signer_of(authentic),
             )
         )
 

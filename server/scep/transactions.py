@@ -5,25 +5,17 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-
-from ca.csr import read_recorded_csr
-
 if TYPE_CHECKING:
     from ca.csr import Csr
     from policies.request import EndpointName, Renewed
-    from server.cms.signed import SignerKey
     from server.scep.gate import Authentic
-    from server.scep.records import Candidate
 
 _SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
 
 
-def asked_by(candidate: Candidate, key: SignerKey) -> bool:
-    """Whether the request of the record was signed with this key: the certificate's for a renewal, else its own."""
-    if candidate.renews is not None:
-        return x509.load_der_x509_certificate(candidate.renews).public_key() == key
-    return read_recorded_csr(candidate.csr).key == key
+def signer_of(authentic: Authentic) -> str:
+    """Return what the key of a message's signer is known by on record: a poll must be signed with the same."""
+    return sha256(authentic.signer.spki).hexdigest()
 
 
 def idempotency_key(
@@ -36,7 +28,7 @@ def idempotency_key(
     certificate, the challenge, the subject key identifier (certmonger: random) and the signature are left out: clients
     make them anew for each retry.
     """
-    signer = sha256(authentic.signer.spki).hexdigest()
+    signer = signer_of(authentic)
     occasion = f"renewal:{renewed.serial:x}" if renewed else "initial"
     # Tuples of plain values: to write dataclasses takes several times as long.
     subject = [[(attribute.oid, attribute.value) for attribute in rdn] for rdn in csr.subject.rdns]

@@ -94,6 +94,7 @@ requests = sa.Table(
     sa.Column("requester", sa.Text()),
     sa.Column("address", sa.String(64)),
     sa.Column("transaction_id", sa.Text()),
+    sa.Column("signer", sa.String(64)),  # SHA-256, hex, of the key that signed the message around it
     sa.Column("csr", sa.LargeBinary()),
     sa.Column("renews", Serial()),
     sa.Column("received_at", UtcTime(), nullable=False),

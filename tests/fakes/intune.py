@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+from ca.csr import parse_csr
+
 
 @dataclass
 class FakeIntune:
-    """Answers what a test wants and keeps what it was asked.
+    """Answers what a test wants and keeps what it was asked; the challenge tells it which device it is about.
 
     Attributes:
         codes: the code for each action; an integer is an HTTP status instead.
@@ -51,8 +54,11 @@ class FakeIntune:
         if request.headers["Authorization"].removeprefix("Bearer ") in self.withdrawn:
             return web.Response(status=401)
         action = request.match_info["action"]
-        self.asked.append((action, json.loads(await request.text())))
-        code = self.codes.get(action, "Success")
+        asked = json.loads(await request.text())
+        self.asked.append((action, asked))
+        (content,) = asked.values()
+        sent = parse_csr(b64decode(content["certificateRequest"]))
+        code = self.codes.get(action, "Success") if sent.challenge_password else "ChallengePasswordMissing"
         if isinstance(code, int):
             return web.Response(status=code)
         return web.json_response({"code": code, "errorDescription": f"because {code}"})

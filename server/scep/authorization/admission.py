@@ -51,13 +51,14 @@ class Authorizer(Protocol):
         """Return the admission, a problem that ends it, or None when somebody else may know."""
         ...
 
-    async def confirm(self, transaction: str, csr: bytes, issued: Issued) -> Problem | None:
+    async def confirm(self, transaction: str, csr: bytes | None, issued: Issued) -> Problem | None:
         """Do what must be done before a certificate is delivered. Returns why it must not be, None when it may.
 
-        Called again when a client asks again.
+        Called again when a client asks again. The request is as it was sent, with its challenge, which is on no record:
+        None when the client polls.
         """
         ...
 
-    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:
-        """Hear that nothing was issued."""
+    async def report(self, transaction: str, csr: bytes | None, problem: Problem) -> None:
+        """Hear that nothing was issued; arguments as above."""
         ...

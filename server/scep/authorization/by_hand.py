@@ -25,9 +25,9 @@ class ByHand:
         key = sha256(asked.csr.spki).hexdigest()
         return Admission(f"possession:{key[:_DIGITS]}", PossessionEvidence(key))
 
-    async def confirm(self, transaction: str, csr: bytes, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
+    async def confirm(self, transaction: str, csr: bytes | None, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
         """Let the certificate go."""
         return
 
-    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:
+    async def report(self, transaction: str, csr: bytes | None, problem: Problem) -> None:
         """Tell nobody."""

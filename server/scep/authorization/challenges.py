@@ -40,11 +40,11 @@ class Challenges:
         evidence = ChallengeEvidence("one-time")
         return Admission(f"challenge:{judged.username}", evidence, judged.profile, (judged.id,))
 
-    async def confirm(self, transaction: str, csr: bytes, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
+    async def confirm(self, transaction: str, csr: bytes | None, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
         """Let the certificate go."""
         return
 
-    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:  # noqa: ARG002 - on record anyway
+    async def report(self, transaction: str, csr: bytes | None, problem: Problem) -> None:  # noqa: ARG002 - on record anyway
         """Tell people of a challenge that comes a second time: somebody may have seen it (RFC 8894 section 7.3)."""
         if problem.reason is Reason.BAD_CREDENTIALS:
             _log.warning("a one-time challenge was presented a second time", transaction=transaction)

@@ -79,11 +79,11 @@ class DeviceList:
             return Problem(Reason.POLICY, NOT_LISTED.message, detail=f"{device.name} has another key on the list")
         return Admission(f"challenge:{device.name}", ChallengeEvidence("device-key"))
 
-    async def confirm(self, transaction: str, csr: bytes, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
+    async def confirm(self, transaction: str, csr: bytes | None, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
         """Let the certificate go."""
         return
 
-    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:
+    async def report(self, transaction: str, csr: bytes | None, problem: Problem) -> None:
         """Tell nobody."""
 
     def _find(self, csr: Csr) -> Device | None:

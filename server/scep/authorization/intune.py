@@ -36,6 +36,9 @@ _TOKEN_MARGIN = 60
 _DIRECTORY_SECONDS = 3600
 _RETRY = 30
 _NO_CHALLENGE = Problem(Reason.UNAUTHENTICATED, "the request has no challenge password")
+_ASK_AGAIN = Problem(
+    Reason.CONFLICT, "the certificate is there, but Intune must see the challenge once more: send the request again"
+)
 _HRESULTS = {Reason.POLICY: 0x80094801, Reason.BAD_PROOF: 0x80090006}
 _DENIED_HRESULT = 0x80094014
 _log = structlog.get_logger("server.scep")
@@ -93,8 +96,13 @@ class Intune:
             )
         return Admission(f"challenge:intune:{asked.transaction}", ChallengeEvidence("intune"))
 
-    async def confirm(self, transaction: str, csr: bytes, issued: Issued) -> Problem | None:
-        """Tell Intune of the certificate; without its answer nothing is delivered."""
+    async def confirm(self, transaction: str, csr: bytes | None, issued: Issued) -> Problem | None:
+        """Tell Intune of the certificate; without its answer nothing is delivered.
+
+        The challenge tells Intune which device it is about, so that a request without it says nothing to it.
+        """
+        if csr is None:
+            return _ASK_AGAIN
         certificate = x509.load_der_x509_certificate(issued.certificate)
         notification = {
             "certificateThumbprint": certificate.fingerprint(SHA1()).hex().upper(),  # noqa: S303 - Intune's key
@@ -111,8 +119,10 @@ class Intune:
             return Problem(Reason.ISSUER_REFUSED, message, detail=f"Intune: {code} {detail}")
         return None
 
-    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:
+    async def report(self, transaction: str, csr: bytes | None, problem: Problem) -> None:
         """Tell Intune why nothing was issued; when that fails, so be it."""
+        if csr is None:
+            return
         result = _HRESULTS.get(problem.reason, _DENIED_HRESULT)
         notification = {"hResult": result - (1 << 32), "errorDescription": problem.message[:255]}
         try:

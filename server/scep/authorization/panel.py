@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 from cryptography import x509
 
-from server.outcome import TEMPORARY, Issued, Problem, Reason, Refused
+from server.outcome import Issued, Problem, Reason, Refused
 from server.store.lane import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -43,14 +43,13 @@ class Panel:
                 return answer
         return NOBODY if asked.challenge else NO_CHALLENGE
 
-    async def settle(self, transaction: str, csr: bytes, outcome: Outcome, *, again: bool = False) -> Outcome:
+    async def settle(self, transaction: str, csr: bytes | None, outcome: Outcome) -> Outcome:
         """Have a certificate confirmed before it is delivered; one that is not is revoked, as if it had never been.
 
         Args:
             transaction: the transactionID.
-            csr: the certification request as it was sent.
+            csr: the certification request as it was sent, None when the client polls.
             outcome: what the door says.
-            again: whether the client will ask for this same certificate, so that it may stand a temporary problem.
         """
         for authorizer in self._authorizers:
             if isinstance(outcome, Refused):
@@ -60,7 +59,7 @@ class Panel:
             problem = await authorizer.confirm(transaction, csr, outcome)
             if problem is None:
                 continue
-            if not (again and problem.reason in TEMPORARY):
+            if csr is not None:  # else the client will come with its request
                 await self._take_back(outcome.certificate)
             return Refused(problem, outcome.request_id)
         return outcome

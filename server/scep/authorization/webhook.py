@@ -75,9 +75,9 @@ class Webhook:
             return Problem(DENIED.reason, DENIED.message, detail=f"webhook: HTTP {answered.status}")
         return Admission("challenge:webhook", ChallengeEvidence("webhook"))
 
-    async def confirm(self, transaction: str, csr: bytes, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
+    async def confirm(self, transaction: str, csr: bytes | None, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask
         """Let the certificate go."""
         return
 
-    async def report(self, transaction: str, csr: bytes, problem: Problem) -> None:
+    async def report(self, transaction: str, csr: bytes | None, problem: Problem) -> None:
         """Tell nobody."""

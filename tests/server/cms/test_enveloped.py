@@ -77,6 +77,20 @@ def parts(
     return content_info(ENVELOPED_DATA, der.sequence(der.integer(0), before, recipients, encrypted, after))
 
 
+@pytest.mark.parametrize(
+    "transport", [PKCS1, *(KeyTransport((digest, digest)) for digest in Digest if digest is not Digest.MD5)]
+)
+def test_what_a_key_holds_is_what_can_be_encrypted_with_it(transport: KeyTransport) -> None:
+    key = rsa_key("small", 1024).public_key()
+    for octets in range(129):
+        try:
+            key.encrypt(bytes(octets), transport.padding())
+        except ValueError:
+            assert not transport.holds(key, octets)
+        else:
+            assert transport.holds(key, octets)
+
+
 def test_the_parts_of_these_tests_are_good() -> None:
     assert opened(parts()) == CONTENT
 

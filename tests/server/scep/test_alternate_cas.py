@@ -17,7 +17,7 @@ from policies.request import EndpointName, Kind
 from server.config import ScepEndpointConfig
 from server.credentials import Authenticators
 from server.credentials.anchors import TrustAnchors
-from tests.server.scep.device import NOW, Message, csr, envelope, rsa_key
+from tests.server.scep.device import NOW, Message, csr, envelope, rsa_key, self_signed
 from tests.server.scep.lab import FILES, _named
 
 if TYPE_CHECKING:
@@ -97,6 +97,19 @@ async def test_a_certificate_beside_it_that_can_not_be_read_is_refused(lab: Lab)
     broken = octets(OTHER_CA.certificate).replace(b"\x17\x0d", b"\x16\x0d")
     reply = await lab.ask(replace(message(lab), extra_certificates=(broken,)), endpoint(lab))
     assert (reply.status, reply.fail_info) == ("2", "2")
+
+
+async def test_the_poll_is_signed_with_it_too_and_no_challenge_is_confirmed(lab: Lab) -> None:
+    here = endpoint(lab)
+    asked = replace(message(lab), content=envelope(csr(rsa_key(), "deferred", None), lab.ra_der))
+    poll = replace(asked, kind=der.printable("20"))
+    assert (await lab.ask(asked, here)).status == "3"
+    assert (await lab.ask(poll, here)).status == "3"
+    of_the_new_key = replace(poll, key=rsa_key(), certificate=self_signed(rsa_key()))
+    assert (await lab.ask(of_the_new_key, here)).fail_info == "4"
+    (*_, request) = await lab.requests()
+    await lab.enrollment.approve(request.id, "an admin")
+    assert (await lab.ask(poll, here)).status == "0"
 
 
 def test_our_own_name_is_not_given_to_others() -> None:

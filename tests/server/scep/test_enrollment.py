@@ -74,6 +74,15 @@ async def test_the_reply_mirrors_the_algorithms_of_the_request(
     assert reply.signed.signer.signature_algorithm.oid == "1.2.840.113549.1.1.1"
 
 
+async def test_a_reply_that_would_not_fit_the_signers_key_is_refused_before_anything_is_issued(lab: Lab) -> None:
+    small = rsa_key("small", 1024)
+    for digest, status in ((Digest.SHA512, "2"), (Digest.SHA384, "2"), (Digest.SHA256, "0")):
+        content = envelope(csr(small), lab.ra_der, Cipher.AES256, KeyTransport((digest, digest)))
+        reply = await lab.ask(enrollment(lab.ra_der, content=content, key=small, certificate=self_signed(small)))
+        assert (reply.status, reply.fail_info) == (status, "0" if status == "2" else None)
+        assert await lab.issued() == (0 if status == "2" else 1)
+
+
 async def test_the_reply_is_signed_by_the_ra_and_carries_its_certificate_alone(lab: Lab) -> None:
     reply = await lab.ask(enrollment(lab.ra_der))
     assert [certificate.der for certificate in reply.signed.certificates] == [lab.ra_der]

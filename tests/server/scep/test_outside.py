@@ -213,17 +213,34 @@ async def test_intune_hears_of_a_refusal_and_its_silence_changes_nothing(lab: La
     assert (await lab.ask(message)).status == "2"
 
 
-async def test_a_polled_certificate_is_confirmed_before_it_is_delivered(lab: Lab, tenant: Tenant) -> None:
+async def test_a_poll_has_no_challenge_to_confirm_with_so_that_the_request_is_sent_again(
+    lab: Lab, tenant: Tenant
+) -> None:
+    content = envelope(csr(rsa_key(), "deferred"), lab.ra_der)
+    assert (await lab.ask(enrollment(lab.ra_der, content=content))).status == "3"
+    poll = Message(enrollment(lab.ra_der).content, rsa_key(), self_signed(rsa_key()), kind=der.printable("20"))
+    assert (await lab.ask(poll)).status == "3"
+    (request,) = await lab.requests()
+    await lab.enrollment.approve(request.id, "admin:test")
+    reply = await lab.ask(poll)
+    assert (reply.status, reply.certificates) == ("2", ())
+    assert "again" in (reply.text or "")
+    assert tenant.actions() == ["validateRequest"]
+    assert (await lab.ask(enrollment(lab.ra_der, content=content))).status == "0"
+    assert tenant.actions()[1:] == ["validateRequest", "successNotification"]
+    assert len(await good(lab)) == 1
+
+
+async def test_of_a_rejection_intune_hears_when_the_request_comes_again(lab: Lab, tenant: Tenant) -> None:
     content = envelope(csr(rsa_key(), "deferred"), lab.ra_der)
     assert (await lab.ask(enrollment(lab.ra_der, content=content))).status == "3"
     (request,) = await lab.requests()
-    await lab.enrollment.approve(request.id, "admin:test")
+    await lab.enrollment.reject(request.id, "admin:test", "no")
     poll = Message(enrollment(lab.ra_der).content, rsa_key(), self_signed(rsa_key()), kind=der.printable("20"))
-    tenant.fake.codes["successNotification"] = 500
-    assert (await lab.send(poll)).status == 503
-    tenant.fake.codes.clear()
-    assert (await lab.ask(poll)).status == "0"
-    assert tenant.actions()[-1] == "successNotification"
+    assert (await lab.ask(poll)).status == "2"
+    assert tenant.actions() == ["validateRequest"]
+    assert (await lab.ask(enrollment(lab.ra_der, content=content))).status == "2"
+    assert tenant.actions()[-1] == "failureNotification"
 
 
 async def test_tokens_and_directory_are_kept_and_a_withdrawn_token_is_replaced(lab: Lab, tenant: Tenant) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
+
+from cryptography import x509
 
 from ca import der
 from server.outcome import Issued
@@ -67,12 +71,35 @@ async def test_a_poll_at_another_endpoint_finds_nothing(lab: Lab) -> None:
 async def test_strangers_with_the_same_transaction_do_not_hide_the_request(lab: Lab) -> None:
     await lab.ask(question(lab))
     stranger = rsa_key("stranger")
-    theirs = envelope(csr(stranger, "deferred"), lab.ra_der)
-    await lab.ask(Message(theirs, stranger, self_signed(stranger)))
+    for number in range(25):
+        theirs = envelope(csr(stranger, "deferred", "sesame", f"device-{number}.test"), lab.ra_der)
+        assert (await lab.ask(Message(theirs, stranger, self_signed(stranger)))).status == "3"
     wrong = envelope(csr(rsa_key(), "deferred", "wrong"), lab.ra_der)
     assert (await lab.ask(enrollment(lab.ra_der, content=wrong))).status == "2"
     assert (await lab.ask(poll(lab))).status == "3"
     assert (await lab.ask(poll(lab, key="stranger"))).status == "3"
+
+
+async def test_a_certificate_that_is_revoked_meanwhile_is_not_to_be_polled(lab: Lab) -> None:
+    await lab.ask(question(lab))
+    (request,) = await lab.requests()
+    outcome = await lab.enrollment.approve(request.id, "an admin")
+    assert isinstance(outcome, Issued)
+    serial = x509.load_der_x509_certificate(outcome.certificate).serial_number
+    await lab.enrollment.revoke(serial, x509.ReasonFlags.key_compromise, "an admin")
+    reply = await lab.ask(poll(lab))
+    assert (reply.status, reply.fail_info, reply.certificates) == ("2", "4", ())
+
+
+async def test_a_proxy_polls_for_what_it_has_asked_and_the_device_does_not(lab: Lab) -> None:
+    """What must be the same is the key that signed the request, not the one in it."""
+    proxy = rsa_key("proxy")
+    certificate = self_signed(proxy, "MDM")
+    lab.proxies = frozenset({sha256(certificate).digest()})
+    asked = enrollment(lab.ra_der, content=question(lab).content, key=proxy, certificate=certificate)
+    assert (await lab.ask(asked)).status == "3"
+    assert (await lab.ask(replace(asked, kind=CERT_POLL))).status == "3"
+    assert (await lab.ask(poll(lab))).fail_info == "4"
 
 
 async def test_the_poll_of_a_renewal_is_signed_by_the_old_certificate(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from ca.ceremony import make_issuing_ca, make_ra_certificate
 from server.cms.signed import load_signer_key, read_signed, verify
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaKey
-from tests.server.scep.device import NOW, degenerate_certificates, enrollment, read_reply, rsa_key
+from tests.server.scep.device import NOW, csr, degenerate_certificates, enrollment, envelope, read_reply, rsa_key
 from tests.server.scep.lab import ISSUING, ROOT, _named
 
 if TYPE_CHECKING:
@@ -62,6 +62,23 @@ async def test_a_request_to_the_ca_to_come_is_judged_by_its_profile(ringed: Lab)
     assert ringed.policy.seen[-1].profile == "next-profile"
     await ringed.ask(enrollment(encoded(OLD_RA.certificate), transaction=der.printable("another")))
     assert ringed.policy.seen[-1].profile is None
+
+
+async def test_a_challenge_for_another_profile_is_nothing_to_the_ca_to_come(ringed: Lab) -> None:
+    """The envelope is the client's choice, and must not lead around what a challenge is bound to."""
+    await ringed.make_challenge("k7qxm-29fzt", profile="vpn")
+    request = csr(rsa_key(), "device-1.test", "k7qxm-29fzt")
+    for ca, status in ((NEXT_RA, "2"), (OLD_RA, "0")):
+        message = enrollment(ringed.ra_der, content=envelope(request, encoded(ca.certificate)))
+        assert (await ringed.ask(message, ringed.endpoint(challenge={"one_time": True}))).status == status
+    assert [asked.profile for asked in ringed.policy.seen] == ["vpn"]
+
+
+async def test_a_challenge_for_the_profile_of_the_ca_to_come_is_good_there(ringed: Lab) -> None:
+    await ringed.make_challenge("k7qxm-29fzt", profile="next-profile")
+    request = envelope(csr(rsa_key(), "device-1.test", "k7qxm-29fzt"), encoded(NEXT_RA.certificate))
+    message = enrollment(ringed.ra_der, content=request)
+    assert (await ringed.ask(message, ringed.endpoint(challenge={"one_time": True}))).status == "0"
 
 
 async def test_get_next_ca_cert_is_signed_by_the_present_ra(ringed: Lab) -> None:
