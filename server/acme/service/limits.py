@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Subproblem
 from server.acme.records import limits
 from server.acme.records.limits import Charge
+from server.acme.service.authentication import active
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from server.acme.messages import Authorization, Identifier, NewOrder
+    from server.acme.service.authentication import Signed
     from server.acme.service.endpoint import AcmeEndpoint
 
 _SITE_BITS = 48
@@ -73,27 +75,41 @@ class Limiter:
         wait = limits.count(connection, (charge,), self._endpoint.clock())
         return None if wait is None else self._too_many(f"new accounts from this address: {_said(rate)}", wait)
 
-    async def new_order(self, account: str, address: str | None, request: NewOrder) -> None:
-        """Count a new order. Renewals that say so don't count (RFC 9773 section 5). Raises Rejected: rateLimited."""
-        if request.replaces is None and self._counts_orders:
-            await self._endpoint.write(lambda c: self._judge(c, account, address, request))
+    async def new_order(
+        self, signed: Signed, address: str | None, request: NewOrder, renewed: frozenset[Identifier] = frozenset()
+    ) -> None:
+        """Count a new order. Raises Rejected: rateLimited, unauthorized.
+
+        Names of the certificate that it replaces don't count (RFC 9773 section 5). Others do, or whoever has one
+        certificate could order anything under its name. Who is paused for a name is so for renewals, too.
+        """
+        if self._counts_orders:
+            new = tuple(each for each in request.identifiers if each not in renewed)
+            await self._endpoint.write(lambda c: self._judge(c, signed, address, request, new))
 
     def _judge(
-        self, connection: sa.Connection, account: str, address: str | None, request: NewOrder
+        self,
+        connection: sa.Connection,
+        signed: Signed,
+        address: str | None,
+        request: NewOrder,
+        new: tuple[Identifier, ...],
     ) -> Rejected | None:
-        most, now = self._limits, self._endpoint.clock()
-        bases = tuple(dict.fromkeys(each._replace(value=_base(each)) for each in request.identifiers))
-        paused = limits.paused_among(connection, account, bases) if most.pause_after is not None else ()
+        refusal = active(connection, signed)  # who may not act any more must not use up what others may order
+        if refusal is not None:
+            return refusal
+        most, now, account = self._limits, self._endpoint.clock(), signed.account
+        paused = limits.paused_among(connection, account, _bases(request.identifiers)) if most.pause_after else ()
         if paused:
             return self._paused(paused, request.identifiers)
         if most.failures_per_name is not None:
             rate = most.failures_per_name
-            for name in bases:
+            for name in _bases(new):
                 wait = limits.wait_for(connection, (self._charge("failures", f"{account}/{_key(name)}", rate),), now)
                 if wait is not None:
                     return self._too_many(f"failed authorizations for {name.value}: {_said(rate)}", wait)
         # Retry-After is when all of them permit (RFC 8555 section 6.6).
-        charges = self._charges(account, address, request)
+        charges = self._charges(account, address, new)
         wait = limits.count(connection, [charge for _, charge in charges], now)
         if wait is None:
             return None
@@ -101,17 +117,19 @@ class Limiter:
             next(text for text, charge in charges if limits.wait_for(connection, (charge,), now)), wait
         )
 
-    def _charges(self, account: str, address: str | None, request: NewOrder) -> list[tuple[str, Charge]]:
-        """Return what a new order counts for, each with how a refusal calls it."""
+    def _charges(self, account: str, address: str | None, names: tuple[Identifier, ...]) -> list[tuple[str, Charge]]:
+        """Return what a new order for these names counts for, each with how a refusal calls it; no names: nothing."""
         most = self._limits
         found: list[tuple[str, Charge]] = []
+        if not names:
+            return found
         if (rate := most.orders_per_account) is not None:
             found.append((f"new orders: {_said(rate)}", self._charge("orders", account, rate)))
         if (rate := most.orders_per_address) is not None and address is not None:
             charge = self._charge("orders from", _site(address), rate)
             found.append((f"new orders from this address: {_said(rate)}", charge))
         if (rate := most.orders_per_name) is not None:
-            for each in request.identifiers:
+            for each in names:
                 text = f"new orders for {each.value}: {_said(rate)}"
                 found.append((text, self._charge("names", _key(each), rate)))
         return found
@@ -155,6 +173,11 @@ def _site(address: str) -> str:
     if isinstance(found, IPv6Address):
         return str(found.ipv4_mapped or ip_network((found, _SITE_BITS), strict=False))
     return str(found)
+
+
+def _bases(identifiers: tuple[Identifier, ...]) -> tuple[Identifier, ...]:
+    """Return the names that control is shown over, without ``*.``, each once."""
+    return tuple(dict.fromkeys(each._replace(value=_base(each)) for each in identifiers))
 
 
 def _base(identifier: Identifier) -> str:

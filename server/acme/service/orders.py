@@ -106,11 +106,11 @@ class Orders:
             request = request._replace(profile=profile)
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)
-        await self._limiter.new_order(signed.account, call.address, request)
+        await self._limiter.new_order(signed, call.address, request, replaced.names)
         order, parts = make_order(self._endpoint, signed.account, request, await self._held(signed))
         call.transaction = order.id
         now = self._endpoint.clock()
-        placement = Placement(signed.owner, order, parts, self._scope, now, replaced, call.address)
+        placement = Placement(signed.owner, order, parts, self._scope, now, replaced.serial, call.address)
         match await self._endpoint.place(placement):
             case Placed.YES:
                 return order_reply(order, signed, 201)

@@ -60,7 +60,7 @@ class PreAuthorization:
             raise rejected(ErrorType.REJECTED_IDENTIFIER, detail, 403)
         if not request.subdomains:  # which names below it may be certified is asked when they are ordered
             self._orders.judge_names(call, signed, NewOrder((identifier,), profile=profile), 403)
-        await self._limiter.new_order(signed.account, call.address, order)
+        await self._limiter.new_order(signed, call.address, order)
         made = make_authorization(endpoint, signed.account, identifier, profile, subdomains=request.subdomains)
 
         def work(connection: sa.Connection) -> Authorization | Rejected:

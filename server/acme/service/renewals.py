@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from server.acme.codec.certificate_id import CertificateId
-    from server.acme.messages import NewOrder
+    from server.acme.messages import Identifier, NewOrder
     from server.acme.records.renewals import MovedWindow
     from server.acme.service.authentication import Signed
     from server.acme.service.endpoint import AcmeEndpoint
@@ -34,6 +34,13 @@ _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _PARTS = 4
 _SPREAD = 1 << 32
+
+
+class Replaced(NamedTuple):
+    """The certificate that a new order replaces: its serial number, None for no such certificate, and its names."""
+
+    serial: int | None
+    names: frozenset[Identifier]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,9 @@ def matches(stored: StoredCertificate, wanted: CertificateId) -> bool:
     return authority.value.key_identifier == wanted.key_identifier
 
 
+_NOTHING = Replaced(None, frozenset())
+
+
 class Renewals:
     """The renewalInfo resource, and the judgement on ``replaces``."""
 
@@ -136,18 +146,18 @@ class Renewals:
         slot = _slot(renewal_part(stored, share))
         return suggested_window(stored, moved, share, self._load.around(connection, stored.not_after, slot))
 
-    async def judge(self, signed: Signed, request: NewOrder) -> int | None:
-        """Return the serial number of what a new order replaces, None when it replaces nothing (section 5).
+    async def judge(self, signed: Signed, request: NewOrder) -> Replaced:
+        """Return what a new order replaces (section 5).
 
         Raises Rejected: malformed, when it is not a certificate of the account that shares an identifier with the
         order.
         """
         if request.replaces is None:
-            return None
+            return _NOTHING
         wanted = decode_certificate_id(request.replaces)
         missing = rejected(ErrorType.MALFORMED, "replaces names no certificate of this account", 404)
 
-        def work(connection: sa.Connection) -> int | Rejected:
+        def work(connection: sa.Connection) -> Replaced | Rejected:
             stored = self._find(connection, wanted)
             if stored is None:
                 return missing
@@ -156,7 +166,7 @@ class Renewals:
                 return missing
             if names.isdisjoint(request.identifiers):
                 return rejected(ErrorType.MALFORMED, "the order shares no identifier with what it replaces")
-            return stored.serial
+            return Replaced(stored.serial, names)
 
         return await self._endpoint.read(work)
 

@@ -101,6 +101,43 @@ async def test_a_renewal_that_says_so_does_not_count(lab: Lab) -> None:
     assert renewing.status == 201
 
 
+async def test_a_renewal_is_no_way_to_order_other_names(lab: Lab) -> None:
+    once = Rate(1, timedelta(hours=1))
+    await limited(lab, orders_per_account=TWO_AN_HOUR, orders_per_name=once, failures_per_name=once, pause_after=2)
+    client = await lab.client()
+    old = identifier(await client.issue("a.localhost"))
+    await fail(client, "bad.localhost")
+
+    async def renew(*names: str) -> Answer:
+        identifiers = [{"type": "dns", "value": name} for name in names]
+        return await client.post(client.url("/new-order"), {"identifiers": identifiers, "replaces": old})
+
+    refused(await renew("a.localhost", "bad.localhost"), within=3600)
+    refused(await renew("a.localhost", "new.localhost"))
+    lab.now[0] += timedelta(hours=1)
+    assert (await renew("a.localhost", "new.localhost")).status == 201
+
+
+async def test_who_is_paused_for_a_name_can_not_renew_it_either(lab: Lab) -> None:
+    await limited(lab, pause_after=1)
+    client = await lab.client()
+    old = await client.issue("a.localhost")
+    await fail(client, "a.localhost")
+    names = [{"type": "dns", "value": "a.localhost"}]
+    answer = await client.post(client.url("/new-order"), {"identifiers": names, "replaces": identifier(old)})
+    refused(answer, within=86400)
+
+
+async def test_who_may_not_act_any_more_uses_nothing_up(lab: Lab) -> None:
+    await limited(lab, orders_per_name=Rate(1, timedelta(hours=1)))
+    client, other = await lab.client(), await lab.client()
+    await client.post(str(client.kid))  # its key is known to this process now
+    ended = tables.accounts.update().where(tables.accounts.c.id == str(client.kid).rpartition("/")[2])
+    await lab.store.write(lambda c: c.execute(ended.values(status="deactivated")))
+    assert (await client.order("a.localhost")).status == 401
+    assert (await other.order("a.localhost")).status == 201
+
+
 async def test_failing_for_a_name_is_limited_for_that_account_and_name(lab: Lab) -> None:
     await limited(lab, failures_per_name=TWO_AN_HOUR)
     client, other = await lab.client(), await lab.client()
