@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAl
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca.weak_keys import weaknesses
-from server.acme.messages import ErrorType, Jws, ProblemDocument, Rejected, rejected
+from server.acme.messages import ErrorType, Jwk, ProblemDocument, Rejected, rejected
 
 if TYPE_CHECKING:
-    from server.acme.messages import Jwk
+    from server.acme.messages import Jws
 
 Check = Callable[[bytes, bytes], None]
 """Takes signature and signed octets; raises InvalidSignature."""
@@ -59,13 +59,34 @@ def load_key(jwk: Jwk, canonical: bytes) -> SigningKey:
 
     Raises Rejected: badPublicKey for a point off its curve, RSA sizes and exponents out of bounds.
     """
-    thumbprint = urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode("ascii")
     try:
         key, algorithms, check = _load(jwk)
     except (ValueError, UnsupportedAlgorithm):
         raise rejected(ErrorType.BAD_PUBLIC_KEY, "the jwk is not a valid public key") from None
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return SigningKey(algorithms, check, spki, thumbprint, canonical.decode("ascii"))
+    return SigningKey(algorithms, check, spki, thumbprint(canonical), canonical.decode("ascii"))
+
+
+def to_jwk(key: object) -> Jwk | None:
+    """Return the JWK of a public key, None for one that no account can have."""
+    match key:
+        case rsa.RSAPublicKey():
+            numbers = key.public_numbers()
+            n, e = (each.to_bytes((each.bit_length() + 7) // 8) for each in (numbers.n, numbers.e))
+            return Jwk("RSA", "", n, e)
+        case ec.EllipticCurvePublicKey():
+            name = next((crv for crv, (curve, *_) in _CURVES.items() if curve.name == key.curve.name), None)
+            point, size = key.public_numbers(), (key.key_size + 7) // 8
+            return None if name is None else Jwk("EC", name, point.x.to_bytes(size), point.y.to_bytes(size))
+        case ed25519.Ed25519PublicKey():
+            return Jwk("OKP", "Ed25519", key.public_bytes_raw(), b"")
+        case _:
+            return None
+
+
+def thumbprint(canonical: bytes) -> str:
+    """Return the thumbprint of a JWK in its RFC 7638 form, base64url."""
+    return urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode("ascii")
 
 
 def _load(

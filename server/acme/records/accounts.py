@@ -23,6 +23,7 @@ OWNED = sa.and_(
 """The condition that a request's account is valid and still has the key that signed."""
 
 _active = Prepared(sa.select(accounts.c.id).where(OWNED))
+_key = Prepared(sa.select(accounts.c.id).where(accounts.c.thumbprint == sa.bindparam("thumbprint")))
 
 
 def _account(row: sa.Row[Any]) -> Account:
@@ -53,6 +54,11 @@ def find_account_by_key(connection: sa.Connection, endpoint: str, thumbprint: st
         sa.select(accounts).where(accounts.c.endpoint == endpoint, accounts.c.thumbprint == thumbprint)
     ).one_or_none()
     return _account(row) if row else None
+
+
+def is_account_key(connection: sa.Connection, thumbprint: str) -> bool:
+    """Say whether a key is that of an account of any endpoint, of one that has ended too."""
+    return _key.first(connection, thumbprint=thumbprint) is not None
 
 
 def insert_account(

@@ -25,6 +25,7 @@ accounts = sa.Table(
     sa.Column("address", sa.String(64)),  # from where it was made
     sa.Column("terms", sa.Text()),  # the URL of the terms of service that were agreed to
     sa.UniqueConstraint("endpoint", "thumbprint", name="uq_acme_accounts_endpoint"),
+    sa.Index("ix_acme_accounts_thumbprint", "thumbprint"),
 )
 
 chains = sa.Table(

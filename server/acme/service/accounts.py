@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from server.acme import jws, states
-from server.acme.codec.encodings import malformed
+from server.acme.codec.encodings import malformed, read_object
 from server.acme.codec.envelope import decode_jws
 from server.acme.codec.replies import encode_account, encode_orders
 from server.acme.codec.requests import decode_account_update, decode_key_change, decode_new_account
@@ -52,15 +52,16 @@ class Accounts:
     async def create(self, call: Call) -> Reply:
         """Answer newAccount: 201 for a new account, 200 for the one that has the key already (section 7.3.1)."""
         signed = await self._authentication.by_key(call)
-        request = decode_new_account(signed.payload)
         existing = await self._endpoint.read(
             lambda c: accounts.find_account_by_key(c, self._scope, signed.key.thumbprint)
         )
         if existing is None:
+            request = decode_new_account(signed.payload)
             if request.only_return_existing:
                 raise rejected(ErrorType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
             account, status = await self._insert(signed, request, call.address)
         else:
+            read_object(signed.payload, "the payload")  # whatever is asked for is not looked at (section 7.3.1)
             account, status = existing, 200
         call.account = account.id
         if account.status != AccountStatus.VALID:

@@ -77,6 +77,12 @@ def account_key(jwk: Jwk) -> SigningKey:
     return jws.load_key(jwk, encode_jwk(jwk))
 
 
+def account_thumbprint(key: object) -> str | None:
+    """Return the thumbprint by which an account with this public key is known, None when none can have it."""
+    jwk = jws.to_jwk(key)
+    return None if jwk is None else jws.thumbprint(encode_jwk(jwk))
+
+
 def deactivated() -> Rejected:
     """Return the refusal for an account that is not valid any more (RFC 8555 section 7.3.6)."""
     return rejected(ErrorType.UNAUTHORIZED, "the account is deactivated or its key was changed", 401)

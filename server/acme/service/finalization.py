@@ -28,10 +28,11 @@ from server.acme.messages import (
     rejected,
 )
 from server.acme.records import orders
+from server.acme.records.accounts import is_account_key
 from server.acme.records.authorizations import find_authorizations
 from server.acme.records.compromised import is_compromised
 from server.acme.service.attempts import check_caa_again
-from server.acme.service.authentication import missing
+from server.acme.service.authentication import account_thumbprint, missing
 from server.acme.service.certificates import chain_text
 from server.acme.service.orders import devices_of, lost, names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from server.acme.service.endpoint import AcmeEndpoint
 
 _COMPROMISED = "a certificate with this key was revoked because the key was compromised: use a new key"
+_ACCOUNT_KEY = "the certificate's key must not be the key of an account"
 _NOT_READY = "the order is not ready: every authorization must be valid, and finalize is for once"
 
 
@@ -94,8 +96,6 @@ class Finalization:
         except MalformedCsr as error:
             raise rejected(ErrorType.BAD_CSR, str(error)) from None
         call.csr = csr
-        if csr.spki == signed.key.spki:
-            raise rejected(ErrorType.BAD_CSR, "the certificate's key must not be the account's key")
         return csr
 
     def _begin(self, connection: sa.Connection, signed: Signed, order: str, csr: Csr) -> Order | Rejected:
@@ -111,7 +111,7 @@ class Finalization:
         refusal = self._objection(connection, found)
         if refusal is not None:
             return refusal
-        fault = _COMPROMISED * is_compromised(connection, csr)
+        fault = _COMPROMISED * is_compromised(connection, csr) or _ACCOUNT_KEY * _is_account_key(connection, csr)
         fault = fault or _names_fault(csr, found) or self._key_fault(connection, csr, found)
         if fault:
             return rejected(ErrorType.BAD_CSR, fault)
@@ -252,6 +252,12 @@ def _chain(certificates: tuple[x509.Certificate, ...]) -> tuple[str, str]:
     """Return the chain in PEM without the root, which clients have or must not take from here, and its SHA-256."""
     pem = chain_text(certificates)
     return pem, hashlib.sha256(pem.encode("ascii")).hexdigest()
+
+
+def _is_account_key(connection: sa.Connection, csr: Csr) -> bool:
+    """Say whether the key of a CSR is one of any account (section 11.1): what signs as TLS asks could sign for it."""
+    thumbprint = account_thumbprint(csr.key)
+    return thumbprint is not None and is_account_key(connection, thumbprint)
 
 
 def _names_fault(csr: Csr, order: Order) -> str:

@@ -36,6 +36,20 @@ async def test_the_same_key_again_is_the_same_account_as_it_is(lab: Lab) -> None
     assert (second.status, second.location, second.body) == (200, first.location, first.body)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [{"contact": ["tel:+12"]}, {"contact": 7}, {"onlyReturnExisting": "yes"}, {"termsOfServiceAgreed": 1}, {}],
+)
+async def test_an_existing_account_is_returned_whatever_is_asked_for(lab: Lab, asked: dict[str, Any]) -> None:
+    client = await lab.client()
+    url, client.kid = str(client.kid), None
+    answer = await client.post(client.url("/new-account"), asked)
+    assert (answer.status, answer.location) == (200, url)
+    for none in (b"", b"[]", b"{"):
+        refused = await client.post(client.url("/new-account"), none)
+        assert (refused.status, refused.error) == (400, "malformed")
+
+
 async def test_two_requests_at_once_with_one_key_make_one_account(lab: Lab) -> None:
     client = Client(lab)
     url = client.url("/new-account")

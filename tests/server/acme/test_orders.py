@@ -398,12 +398,6 @@ async def test_a_bad_csr_is_refused_and_the_order_stays_ready_for_a_good_one(lab
     assert (await client.finalize(order, make_csr("csr.localhost"))).body["status"] == "valid"
 
 
-async def test_the_account_key_can_not_be_the_key_of_the_certificate(lab: Lab) -> None:
-    client = await lab.client()
-    order = await client.ready("own.localhost")
-    assert (await client.finalize(order, make_csr("own.localhost", key=client.signer.key))).error == "badCSR"
-
-
 @pytest.mark.parametrize("csr", ["AAA=", "A+A/", 1, None])
 async def test_a_csr_that_is_not_base64url_is_malformed(lab: Lab, csr: Any) -> None:
     client = await lab.client()
