@@ -12,12 +12,13 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 import sqlalchemy as sa
-from sqlalchemy import event, exc, pool
+from sqlalchemy import exc, pool
+
+from server.store.prepared import as_sqlalchemy, driver_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,16 +103,6 @@ def _connect(path: Path, busy_timeout: float, *, read_only: bool) -> sqlite3.Con
     return connection
 
 
-def _begin(statement: str, connection: sa.Connection) -> None:
-    """Begin a transaction without what SQLAlchemy does round a statement, which costs more than all the rest of it."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - it came from `_connect`
-    try:
-        driver.execute(statement)
-    except sqlite3.Error as error:
-        raise exc.OperationalError(statement, None, error) from error
-
-
 async def _visit(thread: aiosqlite.Connection, function: Callable[..., T], *arguments: Any) -> T:
     """Run a function on the connection's thread."""
     # The one way in that aiosqlite has for more than a single statement; the lock file pins the version.
@@ -122,9 +113,11 @@ async def _visit(thread: aiosqlite.Connection, function: Callable[..., T], *argu
 class Lane:
     """One connection; works given to `run` are grouped. Made by `Lane.open`."""
 
-    def __init__(self, thread: aiosqlite.Connection, connection: sa.Connection) -> None:
+    def __init__(self, thread: aiosqlite.Connection, connection: sa.Connection, begin: str) -> None:
         self._thread = thread
         self._connection = connection
+        self._driver = driver_of(connection)
+        self._begin = begin
         self._waiting: list[_Job] = []
         self._running: asyncio.Task[None] | None = None
         self._closed = False
@@ -152,8 +145,7 @@ class Lane:
             poolclass=pool.StaticPool,
         )
         begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"  # a transaction that upgrades later may fail at once
-        event.listen(engine, "begin", partial(_begin, begin))
-        return cls(thread, await _visit(thread, engine.connect))
+        return cls(thread, await _visit(thread, engine.connect), begin)
 
     async def run(self, work: Work[T]) -> T:
         """Run one work in the next group. Returns after COMMIT. Raises StoreUnavailable, or what the work raised."""
@@ -226,16 +218,28 @@ class Lane:
                 job.error = error
 
     def _transact(self, jobs: Sequence[_Job]) -> None:
+        """Run jobs in a transaction of the driver; SQLAlchemy's, which does nothing more, costs as much as a work."""
+        try:
+            self._driver.execute(self._begin)
+            try:
+                self._perform_all(jobs)
+                self._driver.commit()
+            except BaseException:
+                self._driver.rollback()
+                raise
+        except sqlite3.Error as error:
+            raise as_sqlalchemy(error, self._begin) from error
+
+    def _perform_all(self, jobs: Sequence[_Job]) -> None:
         batches: dict[Together, list[_Job]] = {}
         for job in jobs:
             batches.setdefault(job.together, []).append(job)
-        with self._connection.begin():
-            for together, batch in batches.items():
-                if together is _each:
-                    for job in batch:
-                        self._perform(together, [job])
-                else:
-                    self._perform(together, batch)
+        for together, batch in batches.items():
+            if together is _each:
+                for job in batch:
+                    self._perform(together, [job])
+            else:
+                self._perform(together, batch)
 
     def _perform(self, together: Together, batch: Sequence[_Job]) -> None:
         try:

@@ -6,36 +6,43 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy import event
 
 from server.store import SchemaOutdated, Store, StoreUnavailable, upgrade
 from server.store.database import database_file
+from server.store.prepared import driver_of
 from tests.contract.store import StoreContract, Wrong, note, note_all, note_and_raise, noted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import sqlalchemy as sa
+
 
 class TestSqlite(StoreContract):
     pass
 
 
-def commits_of(store: Store) -> list[object]:
-    commits: list[object] = []
-    event.listen(store._writer._connection.engine, "commit", commits.append)
+async def commits_of(store: Store) -> list[str]:
+    commits: list[str] = []
+
+    def trace(statement: str) -> None:
+        if statement == "COMMIT":
+            commits.append(statement)
+
+    await store.write(lambda c: driver_of(c).set_trace_callback(trace))
+    commits.clear()  # of what set this up
     return commits
 
 
 async def test_concurrent_writes_share_a_commit(store: Store) -> None:
-    commits = commits_of(store)
+    commits = await commits_of(store)
     await asyncio.gather(*(store.write(lambda c: note(c, "x")) for _ in range(100)))
     assert len(commits) == 1
 
 
 async def test_a_work_that_raises_costs_its_neighbours_no_commit(store: Store) -> None:
-    commits = commits_of(store)
+    commits = await commits_of(store)
     works = [store.write(note_and_raise) for _ in range(5)] + [store.write(lambda c: note(c, "x")) for _ in range(50)]
     await asyncio.gather(*works, return_exceptions=True)
     assert len(commits) == 1
