@@ -43,8 +43,10 @@ def from_outcome(problem: Problem) -> ProblemDocument:  # noqa: PLR0911 - one fl
 
 
 def _denied(findings: tuple[Finding, ...], detail: str) -> ProblemDocument:
-    """Say which findings speak against the names and which against the CSR."""
-    text = "; ".join(dict.fromkeys(finding.message for finding in findings)) or detail
+    """Say which findings speak against the names and which against the CSR; without any, a person has said no."""
+    if not findings:
+        return ProblemDocument(ErrorType.UNAUTHORIZED, detail)
+    text = "; ".join(dict.fromkeys(finding.message for finding in findings))
     named = tuple(filter(about_names, findings))
     if not named or len(named) < len(findings):
         return ProblemDocument(ErrorType.BAD_CSR, text)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from policies.document import DocumentErrors
-from server.acme import states
 from server.acme.codec.encodings import encode_base64url
 from server.acme.messages import AccountStatus
 from server.acme.records import accounts
 from server.acme.service.bindings import check_pattern
+from server.acme.service.endings import end_account
+from server.acme.states import AccountEvent
 from server.app.acme import external_accounts
 from server.app.secret_sources import Reader
 from server.audit import Action, AuditEvent
@@ -104,15 +105,15 @@ def revoke(
     config: ConfigOption = None,
 ) -> None:
     """Withdraw a key: no account can be made with it from now on."""
-    now = system_clock()
-    event = AuditEvent(now, Action.CREDENTIAL_ENDED, record.person(by), detail=kid).row()
+    now, who = system_clock(), record.person(by)
+    event = AuditEvent(now, Action.CREDENTIAL_ENDED, who, detail=kid).row()
 
     def work(connection: sa.Connection) -> int | None:
         found = credentials.find(connection, kid)
         if found is None or found.kind is not CredentialKind.ACME_EAB:
             return None
         withdrawn = credentials.revoke(connection, kid, now, event)
-        ended = _end_accounts(connection, kid) if with_accounts else 0
+        ended = _end_accounts(connection, kid, who, now) if with_accounts else 0
         return ended if withdrawn or ended else None
 
     ended = record.write(config, work)
@@ -121,18 +122,10 @@ def revoke(
     typer.echo(f"{kid} is withdrawn" + (f", and {ended} accounts with it" if with_accounts else ""))
 
 
-def _end_accounts(connection: sa.Connection, kid: str) -> int:
+def _end_accounts(connection: sa.Connection, kid: str, by: str, now: datetime) -> int:
     ended = accounts.bound_to(connection, kid, AccountStatus.VALID)
     for account in ended:
-        accounts.end(
-            connection, account, states.advance(states.ACCOUNT, AccountStatus.VALID, states.AccountEvent.REVOKED)
-        )
-        accounts.abandon(
-            connection,
-            account,
-            open_orders=states.sources(states.ORDER, states.OrderEvent.ABANDONED),
-            open_authorizations=states.sources(states.AUTHORIZATION, states.AuthorizationEvent.DEACTIVATED),
-        )
+        end_account(connection, account, AccountEvent.REVOKED, by, now)
     return len(ended)
 
 

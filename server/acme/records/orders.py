@@ -198,6 +198,26 @@ def processing_orders(connection: sa.Connection, endpoint: str, now: datetime) -
     return tuple(read_order(row, now) for row in connection.execute(query))
 
 
+def waiting(connection: sa.Connection, account: str) -> tuple[tuple[str, str], ...]:
+    """Return the processing orders of an account, each with its request at the door."""
+    query = sa.select(orders.c.id, orders.c.request_id).where(
+        orders.c.account_id == account,
+        orders.c.status == OrderStatus.PROCESSING,
+        orders.c.request_id.is_not(None),
+    )
+    return tuple((row.id, row.request_id) for row in connection.execute(query))
+
+
+def relying_on(
+    connection: sa.Connection, account: str, authorization: str, sources: Sequence[OrderStatus]
+) -> tuple[str, ...]:
+    """Return the orders of an account that are in one of these states and list an authorization."""
+    query = sa.select(orders.c.id, orders.c.authorizations).where(
+        orders.c.account_id == account, orders.c.status.in_(sources)
+    )
+    return tuple(row.id for row in connection.execute(query) if authorization in row.authorizations)
+
+
 def authorized(connection: sa.Connection, order: str, sources: Sequence[OrderStatus], status: OrderStatus) -> None:
     """Move an order that is in one of these states if every one of its authorizations is valid."""
     _authorized(tuple(sources)).change(connection, order=order, new_status=status)

@@ -24,6 +24,7 @@ from server.acme.messages import (
 from server.acme.records import accounts, orders
 from server.acme.service.authentication import account_key, active, deactivated
 from server.acme.service.bindings import not_good
+from server.acme.service.endings import end_account
 from server.acme.service.limits import Limiter
 
 if TYPE_CHECKING:
@@ -110,13 +111,11 @@ class Accounts:
             if found is None or active(connection, signed):
                 return deactivated()
             if update.deactivate:
-                found = replace(found, status=_deactivated(found))
-                _abandon(connection, account)
-            elif update.contact is not None:
+                event, by = states.AccountEvent.DEACTIVATED, f"account:{account}"
+                return replace(found, status=end_account(connection, account, event, by, self._endpoint.clock()))
+            if update.contact is not None:
                 found = replace(found, contact=update.contact)
-            else:
-                return found
-            accounts.update_account(connection, found)
+                accounts.update_account(connection, found)
             return found
 
         changes = update.deactivate or update.contact is not None
@@ -192,16 +191,3 @@ class Accounts:
 
     def _reply(self, account: Account, signed: Signed, status: int) -> Reply:
         return Reply(status, encode_account(account, signed.urls), location=signed.urls.account(account.id))
-
-
-def _abandon(connection: sa.Connection, account: str) -> None:
-    accounts.abandon(
-        connection,
-        account,
-        open_orders=states.sources(states.ORDER, states.OrderEvent.ABANDONED),
-        open_authorizations=states.sources(states.AUTHORIZATION, states.AuthorizationEvent.DEACTIVATED),
-    )
-
-
-def _deactivated(account: Account) -> AccountStatus:
-    return states.advance(states.ACCOUNT, account.status, states.AccountEvent.DEACTIVATED)

@@ -169,7 +169,7 @@ class Authorizations:
             return found  # it can't be used any more as it is
         found = found._replace(status=states.advance(states.AUTHORIZATION, found.status, event))
         authorizations.change_authorization(connection, found, states.sources(states.AUTHORIZATION, event))
-        lost(connection, found.order)
+        lost(connection, found)
         return found
 
 

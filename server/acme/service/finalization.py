@@ -34,7 +34,7 @@ from server.acme.records.compromised import is_compromised
 from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import account_thumbprint, missing
 from server.acme.service.certificates import chain_text
-from server.acme.service.orders import devices_of, lost, names_of, order_reply, requester
+from server.acme.service.orders import devices_of, names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Refused
 
@@ -133,7 +133,8 @@ class Finalization:
         if order.profile is not None and order.profile not in self._endpoint.profiles:
             return rejected(ErrorType.INVALID_PROFILE, "the profile of the order is not offered any more")
         if self._endpoint.pre_authorization and not self._still_authorized(connection, order):
-            lost(connection, order.id)
+            sources = states.sources(states.ORDER, states.OrderEvent.AUTHORIZATION_LOST)
+            orders.move_order(connection, order.id, sources, OrderStatus.INVALID)
             return rejected(ErrorType.UNAUTHORIZED, "an authorization of the order is not valid any more")
         return None
 

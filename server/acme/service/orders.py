@@ -196,7 +196,11 @@ def _subproblem(finding: Finding, identifiers: tuple[Identifier, ...]) -> Subpro
     return Subproblem(ErrorType.REJECTED_IDENTIFIER, finding.message, identifier)
 
 
-def lost(connection: sa.Connection, order: str, error: dict[str, object] | None = None) -> None:
-    """Make an unfinished order invalid: one of its authorizations is lost."""
+def lost(connection: sa.Connection, authorization: Authorization, error: dict[str, object] | None = None) -> None:
+    """Make the unfinished orders invalid that rely on an authorization which is lost (RFC 8555 section 7.1.6)."""
     sources = states.sources(states.ORDER, states.OrderEvent.AUTHORIZATION_LOST)
-    orders.move_order(connection, order, sources, OrderStatus.INVALID, error)
+    listing: tuple[str, ...] = (authorization.order,)
+    if not authorization.order:  # it came before any order, and any number of them may rely on it
+        listing = orders.relying_on(connection, authorization.account, authorization.id, sources)
+    for order in listing:
+        orders.move_order(connection, order, sources, OrderStatus.INVALID, error)

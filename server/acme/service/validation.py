@@ -241,7 +241,7 @@ class Validation:
             return  # given back meanwhile
         self._limiter.failed(connection, done)
         subproblem = Subproblem(problem.type, problem.detail, tried.identifier)
-        lost(connection, tried.order, problem_object(replace(problem, subproblems=(subproblem,))))
+        lost(connection, tried, problem_object(replace(problem, subproblems=(subproblem,))))
 
     async def _record(self, tried: Authorization, problem: ProblemDocument) -> None:
         await self._endpoint.enrollment.refuse(

@@ -12,6 +12,7 @@ import pytest_asyncio
 from server.acme.challenges.caa import Caa
 from server.acme.challenges.dns01 import Dns01
 from server.acme.challenges.lookup import Lookup
+from server.acme.records import tables
 from server.acme.service import AcmeProfile, Proofs, Rate, RateLimits
 from server.config import Nameserver
 from tests.fakes.acme import b64
@@ -98,16 +99,28 @@ async def test_what_was_given_back_or_expired_is_not_relied_on(site: Lab) -> Non
     client = await site.client()
     made = await ask(client, "a.localhost")
     await show(client, made.location)
-    order = await client.order("a.localhost")
+    orders = [await client.order("a.localhost"), await client.order("b.localhost", "a.localhost")]
+    other = await client.order("b.localhost")
     assert (await client.post(made.location, {"status": "deactivated"})).body["status"] == "deactivated"
-    refused = await client.finalize(order, make_csr("a.localhost"))
-    assert (refused.status, refused.error) == (403, "unauthorized")
-    assert (await client.post(order.location)).body["status"] == "invalid"
+    for order in orders:
+        assert (await client.post(order.location)).body["status"] == "invalid"
+    assert (await client.finalize(orders[0], make_csr("a.localhost"))).error == "orderNotReady"
+    assert (await client.post(other.location)).body["status"] == "pending"
     assert site.issuer.issued == []
     again = await ask(client, "a.localhost")
     await show(client, again.location)
     site.now[0] += timedelta(days=2)
     assert (await client.order("a.localhost")).body["status"] == "pending"
+
+
+async def test_an_authorization_is_looked_at_again_when_its_order_is_finalized(site: Lab) -> None:
+    client = await site.client()
+    await show(client, (await ask(client, "a.localhost")).location)
+    order = await client.order("a.localhost")
+    await site.store.write(lambda c: c.execute(tables.authorizations.update().values(status="revoked")))
+    refused = await client.finalize(order, make_csr("a.localhost"))
+    assert (refused.status, refused.error) == (403, "unauthorized")
+    assert (await client.post(order.location)).body["status"] == "invalid"
 
 
 async def test_an_authorization_that_failed_harms_no_order(site: Lab) -> None:

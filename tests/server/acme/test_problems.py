@@ -28,7 +28,7 @@ EXPECTED = {
     Reason.UNAUTHENTICATED: ("unauthorized", 403),
     Reason.BAD_CREDENTIALS: ("unauthorized", 403),
     Reason.CERTIFICATE_REJECTED: ("unauthorized", 403),
-    Reason.POLICY: ("badCSR", 400),
+    Reason.POLICY: ("unauthorized", 403),
     Reason.NOT_RENEWABLE: ("unauthorized", 403),
     Reason.UNKNOWN_REQUEST: ("malformed", 404),
     Reason.CONFLICT: ("orderNotReady", 403),

@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 
 from server.acme.nonces import LedgerUnavailable, Nonces
+from server.acme.records.overview import find_any_order
+from server.outcome import Refused
 from server.store import Store, StoreUnavailable
 from server.store.requests import list_requests
 from tests.server.acme.lab import PROFILE_TEXT, QUICK, Client, make_csr, make_lab, tear
@@ -144,14 +146,34 @@ async def test_what_a_person_must_approve_stays_processing_until_then(manual: La
     assert len(manual.issuer.issued) == 1
 
 
-async def test_what_a_person_rejects_makes_the_order_ready_for_another_csr_or_invalid(manual: Lab) -> None:
+async def test_what_a_person_rejects_ends_the_order_and_the_client_is_told(manual: Lab) -> None:
     client = await manual.client()
-    order = await client.ready("reject.localhost")
-    await client.finalize(order, make_csr("reject.localhost"))
+    order, csr = await client.ready("reject.localhost"), make_csr("reject.localhost")
+    await client.finalize(order, csr)
     (pending,) = [row for row in await manual.store.read(list_requests) if row.state == "pending"]
-    await manual.enrollment.reject(pending.id, "admin:test", "no")
-    assert (await client.until(order.location, "ready", "invalid")).body["status"] in {"ready", "invalid"}
+    await manual.enrollment.reject(pending.id, "admin:test", "no such host")
+    error = (await client.until(order.location, "invalid")).body["error"]
+    assert error == {
+        "type": "urn:ietf:params:acme:error:unauthorized",
+        "detail": "An administrator has rejected the request.",
+        "status": 403,
+    }
+    assert (await client.finalize(order, csr)).error == "orderNotReady"
     assert manual.issuer.issued == []
+
+
+async def test_what_waits_for_a_person_is_not_issued_to_an_account_that_ended(manual: Lab) -> None:
+    client = await manual.client()
+    order = await client.ready("ended.localhost")
+    assert (await client.finalize(order, make_csr("ended.localhost"))).body["status"] == "processing"
+    assert (await client.post(str(client.kid), {"status": "deactivated"})).status == 200
+    (row,) = await manual.store.read(list_requests)
+    assert (row.state, row.transaction) == ("refused", order.location.rpartition("/")[2])
+    assert isinstance(await manual.enrollment.approve(row.id, "admin:late"), Refused)
+    assert manual.issuer.issued == []
+    found = await manual.store.read(lambda c: find_any_order(c, str(row.transaction), manual.now[0]))
+    assert found is not None
+    assert found.order.status == "invalid"
 
 
 async def test_names_that_policy_no_longer_allows_are_refused_at_finalize(lab: Lab, tmp_path: Path) -> None:
