@@ -284,6 +284,8 @@ class EnrollmentRequest:
         transaction: the protocol's own identifier, for people who search: SCEP transactionID, ACME order.
         spends: the identifiers of the one-time secrets that were presented; each is used up together with the intent
             to issue, by the first request with this key alone.
+        instead_of: identifiers of requests that this one takes the place of: what they have used up of `spends` is
+            this one's from then on, and nobody else's.
         facts: what the server has gathered for the profile.
         pending: how many may wait for a person together with this one; None: any number.
         signer: SHA-256, hex, of the key that signed the message around the request, where whoever asks for it later
@@ -300,6 +302,7 @@ class EnrollmentRequest:
     renewed: Renewed | None = None
     transaction: str | None = None
     spends: tuple[str, ...] = ()
+    instead_of: tuple[str, ...] = ()
     facts: Facts = NO_FACTS
     pending: PendingLimits | None = None
     signer: str | None = None

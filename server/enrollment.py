@@ -244,8 +244,15 @@ class Enrollment:
         try:
             if not await self._store.read(lambda c: approvals.is_late(c, request_id, now)):
                 return Pending(request_id, APPROVAL_RETRY)
-            problem = Problem(Reason.POLICY, intents.LATE["message"])
-            event = AuditEvent(now, Action.FAILED, "certwright", request_id, detail=problem.message).row()
+        except StoreUnavailable as error:
+            return store_unavailable(error)
+        return await self.turn_away(request_id, Problem(Reason.POLICY, intents.LATE["message"]))
+
+    async def turn_away(self, request_id: str, problem: Problem) -> Outcome:
+        """Refuse a request that waits for a person, and no person says so: what it has used up is good again."""
+        now = self._clock()
+        event = AuditEvent(now, Action.FAILED, "certwright", request_id, detail=problem.message).row()
+        try:
             await self._store.write(lambda c: requests.refuse_pending(c, request_id, problem, now, event))
         except StoreUnavailable as error:
             return store_unavailable(error)

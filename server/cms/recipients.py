@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric import rsa
 
-_WRAPS = {16: "2.16.840.1.101.3.4.1.5", 24: "2.16.840.1.101.3.4.1.25", 32: "2.16.840.1.101.3.4.1.45"}
+AES_WRAPS = {16: "2.16.840.1.101.3.4.1.5", 24: "2.16.840.1.101.3.4.1.25", 32: "2.16.840.1.101.3.4.1.45"}
 """The AES key wraps by the octets of their keys (RFC 3565 section 2.3.2)."""
 
 # RFC 5753 section 7.1.4: dhSinglePass-stdDH with the KDF of each digest; the digest fits the curve.
@@ -57,7 +57,7 @@ class SharedKey:
         info = der.sequence(
             der.integer(4),
             der.sequence(der.octet_string(self.identifier)),
-            der.sequence(der.oid(_WRAPS[len(self.secret)])),
+            der.sequence(der.oid(AES_WRAPS[len(self.secret)])),
             der.octet_string(aes_key_wrap(self.secret, content_key)),
         )
         return _tagged(2, info)
@@ -107,7 +107,7 @@ class EcKey:
     def info(self, content_key: bytes, random: Callable[[int], bytes]) -> bytes:
         """Return the KeyAgreeRecipientInfo (RFC 5753 section 3.1.1)."""
         scheme, digest = _AGREEMENTS[self.key.curve.name]
-        wrap = der.sequence(der.oid(_WRAPS[len(content_key)]))
+        wrap = der.sequence(der.oid(AES_WRAPS[len(content_key)]))
         entropy = random(32)
         ephemeral = ec.generate_private_key(self.key.curve)
         shared = ephemeral.exchange(ec.ECDH(), self.key)

@@ -16,6 +16,7 @@ from server.credentials.anchors import Rejected
 from server.credentials.attempts import Attempts
 from server.credentials.certificates import CertificateJudge, objection
 from server.credentials.hashes import SecretVerifier, TooManyVerifications
+from server.credentials.stored import Presented, StoredSecrets
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
 from server.store.certificates import find_by_serial, find_by_subject
@@ -85,6 +86,7 @@ class Credentials:
         self._clock = clock
         self._attempts = Attempts(seconds)
         self._secrets = SecretVerifier(key)
+        self._stored_secrets = StoredSecrets(store, self._secrets, clock, seconds)
         self._judge = CertificateJudge(store, issuers)
 
     async def password(
@@ -103,8 +105,10 @@ class Credentials:
         """
         passwords = self._endpoints[endpoint].passwords
         if self._endpoints[endpoint].stored:
-            found = await self._stored(CredentialKind.EST_PASSWORD, endpoint, password, username, address)
-            if found is not None or not passwords:
+            presented = Presented(CredentialKind.EST_PASSWORD, endpoint, password, username)
+            found, compared = await self._stored(presented, address, decoy=not passwords)
+            # Argon2 is computed once for a wrong password, whoever the user is: the time tells nothing.
+            if found is not None or not passwords or (compared and username not in passwords):
                 return found or self._wrong((endpoint, username, address), "user name or password")
         if not passwords:
             return Problem(Reason.BAD_CREDENTIALS, "this endpoint takes no passwords")
@@ -119,7 +123,7 @@ class Credentials:
         """Judge a SCEP challenge password; arguments and result as for `password`."""
         stored = self._endpoints[endpoint].challenge
         if self._endpoints[endpoint].stored:
-            found = await self._stored(CredentialKind.SCEP_CHALLENGE, endpoint, text, None, address)
+            found, _ = await self._stored(Presented(CredentialKind.SCEP_CHALLENGE, endpoint, text, None), address)
             if found is not None or stored is None:
                 return found or self._wrong((endpoint, None, address), "challenge password")
         if stored is None:
@@ -150,7 +154,7 @@ class Credentials:
         """
         found = None
         if self._endpoints[endpoint].stored:
-            found = await self._stored(kind, endpoint, secret, username, address)
+            found, _ = await self._stored(Presented(kind, endpoint, secret, username), address)
         return found or self._wrong((endpoint, username, address), "one-time password")
 
     async def keep_revocation_challenge(
@@ -220,7 +224,10 @@ class Credentials:
         if right is None:
             return self._wrong(who, "identification or shared secret")
         credential, secret = right
-        objection = redeeming.why_not(credential, self._clock())
+        try:
+            objection = await self._stored_secrets.why_not(credential)
+        except StoreUnavailable as error:
+            return _unreadable(error)
         if objection is not None:
             detail = f"credential {credential.id} is {objection}"
             return self._wrong(who, "identification or shared secret", detail)
@@ -321,33 +328,30 @@ class Credentials:
         return Problem(Reason.BAD_CREDENTIALS, f"wrong {what}", detail=detail)
 
     async def _stored(
-        self, kind: CredentialKind, endpoint: EndpointName, secret: str, username: str | None, address: str | None
-    ) -> Redeemable | Problem | None:
-        """Return what a secret of the store is good for, or why not any more; None when there is none such."""
-        who = (endpoint, username, address)
+        self, presented: Presented, address: str | None, *, decoy: bool = False
+    ) -> tuple[Redeemable | Problem | None, bool]:
+        """Return what a secret of the store is good for, or why not any more; None when there is none such.
+
+        Also whether argon2 was computed for it; for `decoy` see `StoredSecrets.find`.
+        """
+        who = (presented.endpoint, presented.username, address)
         wait = self._attempts.wait(who) if address else 0
         if wait:
-            return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait)
+            return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait), False
         try:
-            found, chosen = await self._store.read(
-                lambda connection: redeeming.look_up(connection, kind, endpoint, username, secret)
-            )
-            for one in chosen if found is None else ():
-                if await self._secrets.verify(one.argon2 or "", secret):
-                    found = one
-                    break
+            found, compared = await self._stored_secrets.find(presented, decoy=decoy)
+            objection = None if found is None else await self._stored_secrets.why_not(found)
         except StoreUnavailable as error:
             message = "the credentials can't be checked now"
-            return Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=5)
+            return Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=5), False
         except TooManyVerifications:
-            return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
+            return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS), False
         if found is None:
-            return None
-        objection = redeeming.why_not(found, self._clock())
+            return None, compared
         if objection is not None:
-            return self._wrong(who, "user name or password", f"credential {found.id} is {objection}")
+            return self._wrong(who, "user name or password", f"credential {found.id} is {objection}"), compared
         self._attempts.succeeded(who)
-        return redeeming.redeemable(found)
+        return redeeming.redeemable(found), compared
 
     def close(self) -> None:
         """Let what runs in the background end."""

@@ -65,8 +65,7 @@ class GeneratedKeys:
         try:
             before = await self._store.write(lambda connection: records.add(connection, made, request.now - AGAIN))
             # A one-time password that was used up for a lost key is good for the next, which takes its place.
-            spends = tuple(one for one in request.spends if one not in before.credentials)
-            outcome = await self._enrollment.submit(replace(request, spends=spends))
+            outcome = await self._enrollment.submit(replace(request, instead_of=before.requests))
             if not isinstance(outcome, Issued):
                 await self._store.write(lambda connection: records.forget(connection, made))
                 return outcome

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -16,7 +17,7 @@ from ca.csr import with_generated_key, without_attributes
 from server.cms.algorithms import PKCS1, RSA_ENCRYPTION, RSAES_OAEP, Cipher, Digest, KeyTransport
 from server.cms.certificates import DATA, SIGNED_DATA
 from server.cms.key_package import sign_key_package
-from server.cms.recipients import AES_CIPHERS, EcKey, Recipient, RsaKey, SharedKey, seal_for
+from server.cms.recipients import AES_CIPHERS, AES_WRAPS, EcKey, Recipient, RsaKey, SharedKey, seal_for
 from server.est import codec
 from server.est.messages import KeyPart, Malformed
 from server.outcome import Reason
@@ -33,11 +34,22 @@ CAPABILITIES = "1.2.840.113549.1.9.15"
 DECRYPT_KEY = "1.2.840.113549.1.9.16.2.37"
 ASYMMETRIC_DECRYPT_KEY = "1.2.840.113549.1.9.16.2.54"
 _OURS = frozenset({CAPABILITIES, DECRYPT_KEY, ASYMMETRIC_DECRYPT_KEY})
+_CONTENT_CIPHERS = frozenset(
+    {
+        *(cipher.oid for cipher in Cipher),
+        "1.2.840.113549.3.2",  # RC2
+        "1.2.840.113549.3.4",  # RC4
+        "1.2.840.113549.1.9.16.3.18",  # ChaCha20 with Poly1305
+        *(f"2.16.840.1.101.3.4.1.{arc}" for arc in (6, 7, 26, 27, 46, 47)),  # AES in GCM and CCM
+    }
+)
 _CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
 _OAEP = KeyTransport((Digest.SHA256, Digest.SHA256))
 _LONGEST_IDENTIFIER = 255
 _RSA_STRENGTHS = ((3072, 128), (7680, 192))
 _STRENGTHS = {"P-384": 192, "P-521": 256, "ml-dsa-65": 192, "ml-dsa-87": 256, "ml-kem-768": 192, "ml-kem-1024": 256}
+# What cryptography raises for extensions and keys of a certificate that nobody has judged.
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _AT_ONCE = 2
 """RSA keys cost much; who waits for one more must not keep others from their processors."""
 
@@ -77,7 +89,10 @@ class Protection:
 
 def read_protection(csr: Csr) -> Protection | None:
     """Return what a request says of the encryption of its key (section 4.4.1), None when nothing. Raises Malformed."""
-    found = {attribute.oid: attribute.values for attribute in csr.attributes if attribute.oid in _OURS}
+    ours = [attribute for attribute in csr.attributes if attribute.oid in _OURS]
+    found = {attribute.oid: attribute.values for attribute in ours}
+    if len(found) < len(ours):
+        raise Malformed(Reason.MALFORMED, "What the request says of encrypting its key is there twice.")
     shared, pair = found.get(DECRYPT_KEY), found.get(ASYMMETRIC_DECRYPT_KEY)
     if shared is None and pair is None:
         return None
@@ -183,14 +198,16 @@ class KeyGenerator:
         return SharedKey(wanted.identifier, secret) if secret is not None else None
 
     def _key_pair(self, wanted: Protection, leaf: x509.Certificate | None) -> Recipient | None:
-        candidates = dict(self._recipients)
-        if leaf is not None:
-            candidates[key_identifier(leaf)] = leaf
-        certificate = candidates.get(wanted.identifier)
-        if certificate is None:
-            return None
         oaep = RSAES_OAEP in wanted.capabilities or RSA_ENCRYPTION not in wanted.capabilities
-        found = recipient_of(certificate, oaep=oaep)
+        try:
+            shown = leaf is not None and key_identifier(leaf) == wanted.identifier
+            certificate = leaf if shown else self._recipients.get(wanted.identifier)
+            if certificate is None:
+                return None
+            found = recipient_of(certificate, oaep=oaep)
+        except _UNREADABLE as error:
+            message = "The certificate of this TLS connection can't be read: no key can be encrypted to it."
+            raise Malformed(Reason.MALFORMED, message) from error
         if found is None:
             raise Malformed(
                 Reason.MALFORMED, "The key that the request names is not for encryption, by its kind or its key usage."
@@ -214,7 +231,8 @@ class KeyGenerator:
         if recipient is None:
             return KeyPart(pkcs8, encrypted=False)
         package = sign_key_package(pkcs8, *self._signer())
-        sealed = seal_for(package, SIGNED_DATA, recipient, cipher=_cipher(capabilities), random=secrets.token_bytes)
+        cipher = _cipher(capabilities, recipient)
+        sealed = seal_for(package, SIGNED_DATA, recipient, cipher=cipher, random=secrets.token_bytes)
         return KeyPart(sealed, encrypted=True)
 
 
@@ -257,9 +275,9 @@ class NewKey:
                 "The cipher of this TLS connection is weaker than the key that would go over it (RFC 7030 section "
                 "4.4): offer one of 256 bits, or name a key to encrypt to.",
             )
-        if wanted is not None:
+        if wanted is not None and self._recipient is not None:
             self._capabilities = wanted.capabilities
-            _cipher(self._capabilities)  # before a key is made and a certificate issued for nothing
+            _cipher(self._capabilities, self._recipient)  # before a key is made and a certificate issued for nothing
         return without_attributes(csr, _OURS)  # no policy needs them
 
     async def make(self, csr: Csr) -> Csr:
@@ -279,14 +297,27 @@ class NewKey:
         return self._generator.seal(key, self._recipient, self._capabilities)
 
 
-def _cipher(capabilities: frozenset[str]) -> Cipher:
-    """Return the strongest AES that the requester knows. Raises Malformed."""
-    for cipher in AES_CIPHERS:
-        if cipher.oid in capabilities:
+def _cipher(capabilities: frozenset[str], recipient: Recipient) -> Cipher:
+    """Return the strongest AES that the requester knows. Raises Malformed.
+
+    SMIMECapabilities lists what keys may be enciphered with (section 4.4.1): a key wrap is one of the list, where it
+    names any. A list that names no cipher for the content leaves that to us.
+    """
+    wraps = capabilities.intersection(AES_WRAPS.values())
+    if wraps and isinstance(recipient, SharedKey) and AES_WRAPS[len(recipient.secret)] not in wraps:
+        raise Malformed(Reason.BAD_ALGORITHM, "The request does not list the key wrap that goes with its shared key.")
+    fitting = [
+        cipher
+        for cipher in AES_CIPHERS
+        if not (wraps and isinstance(recipient, EcKey)) or AES_WRAPS[cipher.key_octets] in wraps
+    ]
+    known = capabilities & _CONTENT_CIPHERS
+    for cipher in fitting:
+        if not known or cipher.oid in known:
             return cipher
-    if capabilities:
-        raise Malformed(Reason.BAD_ALGORITHM, "Keys are encrypted with AES-CBC, which the request does not list.")
-    return Cipher.AES256
+    raise Malformed(
+        Reason.BAD_ALGORITHM, "Keys are encrypted with AES-CBC, which the request does not list, or not with its wrap."
+    )
 
 
 def _may(certificate: x509.Certificate, usage: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from server.store.tables import UtcTime, audit_events, certificates, credential_uses, metadata, requests
+from server.store.tables import UtcTime, audit_events, certificates, metadata, requests
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,11 +60,11 @@ class Predecessors:
 
     Attributes:
         serials: of certificates that are still good.
-        credentials: the one-time secrets that were used up for them.
+        requests: the requests that they answer.
     """
 
     serials: tuple[int, ...]
-    credentials: frozenset[str]
+    requests: tuple[str, ...]
 
 
 def add(connection: sa.Connection, made: GeneratedKey, since: datetime) -> Predecessors:
@@ -83,16 +83,12 @@ def add(connection: sa.Connection, made: GeneratedKey, since: datetime) -> Prede
         .join(certificates, certificates.c.request_id == requests.c.id)
         .where(row.question == made.question, row.made_at >= since, certificates.c.revoked_at.is_(None))
     ).all()
-    uses = sa.select(credential_uses.c.credential_id).where(
-        credential_uses.c.request_id.in_([one.request_id for one in found])
-    )
-    spent = frozenset(connection.scalars(uses)) if found else frozenset()
     connection.execute(
         sa.insert(generated_keys).values(
             question=made.question, request_key=made.request_key, made_at=made.made_at, escrow=made.escrow
         )
     )
-    return Predecessors(tuple(one.serial for one in found), spent)
+    return Predecessors(tuple(one.serial for one in found), tuple(one.request_id for one in found))
 
 
 def forget(connection: sa.Connection, made: GeneratedKey) -> None:

@@ -64,8 +64,7 @@ async def enroll(endpoint: EstEndpoint, submission: Submission) -> Outcome:
     else:
         outcome = await endpoint.generated.submit(request, submission.new_key)
     if isinstance(outcome, Pending) and submission.new_key is not None:
-        await endpoint.enrollment.reject(outcome.request_id, "server", "the key of a pending request would be stored")
-        return Refused(_KEY_CANT_WAIT, outcome.request_id)
+        return await endpoint.enrollment.turn_away(outcome.request_id, _KEY_CANT_WAIT)
     return await kept(endpoint, outcome, asked.claims)
 
 
@@ -103,6 +102,7 @@ async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller
     if renewed is not None and endpoint.config.keep_absent_names and not wanted.names and not wanted.renamed:
         wanted = replace(wanted, names=renewed.names, renamed=True)
     caller = _settled(endpoint, caller, renewed)
+    expect_enough(endpoint, caller, csr)  # of what is left
     _expect_bound(caller, wanted)
     if submission.new_key is not None:  # last: nothing is made for who gets nothing
         wanted = await submission.new_key.make(wanted)

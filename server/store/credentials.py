@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from policies.request import EndpointName
-from server.store.tables import audit_events, credential_uses, credentials
+from server.store.tables import audit_events, credential_uses, credentials, requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,6 +136,12 @@ def find_by_username(
     return _all(connection, _table.username == username, _table.kind == kind, _table.endpoint == str(endpoint))
 
 
+def find_chosen(connection: sa.Connection, kind: CredentialKind, endpoint: EndpointName) -> str | None:
+    """Return the argon2 hash of any secret that a person chose for an endpoint, None when there is none."""
+    here = (_table.argon2.is_not(None), _table.kind == kind, _table.endpoint == str(endpoint))
+    return connection.scalars(sa.select(_table.argon2).where(*here).order_by(_table.number).limit(1)).first()
+
+
 def find_for_certificate(connection: sa.Connection, serial: int) -> tuple[StoredCredential, ...]:
     """Return the secrets that revoke a certificate."""
     return _all(connection, _table.serial == serial, _table.kind == CredentialKind.REVOCATION)
@@ -165,22 +171,44 @@ def revoke(connection: sa.Connection, identifier: str, at: datetime, event: Mapp
     return True
 
 
-def spend(connection: sa.Connection, identifiers: Sequence[str], request_id: str, at: datetime) -> bool:
+def spend(
+    connection: sa.Connection, identifiers: Sequence[str], request_id: str, at: datetime, instead_of: Sequence[str] = ()
+) -> bool:
     """Use each of the secrets once, all of them or none, for one request. Returns whether that could be done.
 
-    To be called in the transaction that gives what they are spent on.
+    To be called in the transaction that gives what they are spent on. A use by a request that this one takes the place
+    of becomes its own, once: of several that come at the same time the first has it.
     """
     wanted = set(identifiers)
     rows = connection.execute(sa.select(credentials).where(_table.id.in_(wanted)).with_for_update())
     held = [_stored(row) for row in rows]
-    if len(held) != len(wanted) or any(one.objection(at) for one in held):
+    theirs = (_uses.credential_id.in_(wanted), _uses.request_id.in_(instead_of))
+    used = set(connection.scalars(sa.select(_uses.credential_id).where(*theirs))) if instead_of else set()
+    if len(held) != len(wanted) or any(one.revoked_at if one.id in used else one.objection(at) for one in held):
         return False
+    if used:
+        connection.execute(sa.update(credential_uses).where(*theirs).values(request_id=request_id))
     for one in held:
+        if one.id in used:
+            continue
         left = None if one.uses_left is None else one.uses_left - 1
         connection.execute(sa.update(credentials).where(_table.id == one.id).values(uses_left=left, spent_at=at))
         use = {"credential_id": one.id, "request_id": request_id, "at": at}
         connection.execute(sa.insert(credential_uses), use)
     return True
+
+
+def is_waiting(connection: sa.Connection, identifier: str, since: datetime) -> bool:
+    """Return whether what a secret was used for waits for a person, or a person has settled it at `since` or later."""
+    table = requests.c
+    settled = sa.or_(table.approved_by.is_not(None), table.state == "refused")
+    lately = sa.or_(table.finished_at.is_(None), table.finished_at >= since)
+    query = (
+        sa.select(table.id)
+        .join(credential_uses, _uses.request_id == table.id)
+        .where(_uses.credential_id == identifier, sa.or_(table.state == "pending", sa.and_(settled, lately)))
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def give_back(connection: sa.Connection, request_id: str) -> None:

@@ -243,8 +243,8 @@ def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Sp
     if one.deferred is not None and _is_crowded(connection, one.request):
         connection.execute(sa.delete(requests).where(_table.id == one.request_id))
         return Crowded()
-    spends = one.request.spends
-    if spends and not credentials.spend(connection, spends, one.request_id, one.lease.now):
+    spends, instead_of = one.request.spends, one.request.instead_of
+    if spends and not credentials.spend(connection, spends, one.request_id, one.lease.now, instead_of):
         connection.execute(sa.delete(requests).where(_table.id == one.request_id))
         return Spent()
     if one.deferred is not None:
@@ -309,12 +309,15 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
         if not approvals.is_late(connection, row.id, lease.now):
             return AwaitsApproval(row.id)
         change(connection, row.id, state="refused", key=None, finished_at=lease.now, **LATE)
+        credentials.give_back(connection, row.id)
     elif row.state == "refused":
         if row.finished_at >= lease.replay_from:
             return Rejected(row.id)
         change(connection, row.id, key=None)
     elif row.state == "intended":
-        if row.received_at >= lease.replay_from:
+        # What a person has approved begins with its lease: it may have waited for long before.
+        begun = row.received_at if row.approved_by is None else row.leased_until
+        if begun >= lease.replay_from:
             return _with(_resume(connection, row, lease), one)
         change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
     else:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from policies.request import EndpointName
 from server.outcome import Problem, Reason
+from server.store import credentials
 from server.store.tables import audit_events, requests
 from server.store.values import read_findings, write_findings
 
@@ -171,8 +172,14 @@ def forget_refusals(connection: sa.Connection, kept: int = REFUSALS_KEPT) -> Non
 def refuse_pending(
     connection: sa.Connection, request_id: str, problem: Problem, at: datetime, event: Mapping[str, object]
 ) -> bool:
-    """Refuse a request that waits for a person, and free its key. Returns whether it was waiting."""
-    return _refuse(connection, request_id, problem, at, event, key=None)
+    """Refuse a request that waits for a person, and free its key. Returns whether it was waiting.
+
+    The one-time secrets that it used up are good again: nobody but the server says no.
+    """
+    if not _refuse(connection, request_id, problem, at, event, key=None):
+        return False
+    credentials.give_back(connection, request_id)
+    return True
 
 
 def reject(

@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 
 from ca.csr import parse_csr
 from policies.request import EndpointName
-from server.credentials import Authenticators, Credentials, Redeemable
+from server.credentials import Authenticators, Credentials, Redeemable, hashes
 from server.credentials.redeeming import new_secret, why_not
 from server.outcome import Problem, Reason
 from server.store import Store, StoreUnavailable
@@ -42,11 +42,14 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-def judge(store: object) -> Credentials:
+FILE = {"file": HASHER.hash("static")}
+
+
+def judge(store: object, file: dict[str, str] = FILE) -> Credentials:
     return Credentials(
         store=store,  # type: ignore[arg-type] # or one that fails
         endpoints={
-            EST: Authenticators({"file": HASHER.hash("static")}, None, frozenset(), stored=True),
+            EST: Authenticators(file, None, frozenset(), stored=True),
             SCEP: Authenticators({}, None, frozenset(), stored=True),
             CLOSED: Authenticators({}, None, frozenset()),
         },
@@ -153,3 +156,34 @@ def test_a_secret_authenticates_while_it_is_good_and_for_retries(fields: dict[st
 def test_a_device_is_named_by_common_name_and_dns_names(name: str | None, dns: tuple[str, ...], *, fits: bool) -> None:
     bound = Redeemable("id", "pump", None, "pump", ())
     assert (bound.objection(parse_csr(csr(name, dns=dns))) is None) is fits
+
+
+@pytest.mark.parametrize("file", [{}, {"file": HASHER.hash("static")}])
+async def test_a_wrong_password_takes_as_long_for_any_user(
+    store: Store, file: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Argon2 is computed once for each, whether the user has chosen a password, stands in the file, or is nobody."""
+    await keep(store, credential(None, id="c", username="pump", argon2=HASHER.hash("chosen")))
+    computed: list[str] = []
+
+    def compute(_: str, secret: str) -> bool:
+        computed.append(secret)
+        return False
+
+    monkeypatch.setattr(hashes, "_is_right", compute)
+    monkeypatch.setattr(hashes, "_hash_in_vain", compute)
+    credentials = judge(store, file)
+    for user in ("pump", "file", "nobody", ""):
+        assert reason(await credentials.password(EST, user, f"for {user}")) is Reason.BAD_CREDENTIALS
+    assert computed == ["for pump", "for file", "for nobody", "for "]
+    credentials.close()
+
+
+async def test_where_nobody_has_chosen_a_password_nothing_is_computed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashes, "_hash_in_vain", lambda *_: pytest.fail("computed"))
+    credentials = judge(store, {})
+    for _ in range(3):
+        assert reason(await credentials.password(EST, "nobody", "wrong")) is Reason.BAD_CREDENTIALS
+    credentials.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ca.issuer import IssuerRefused, IssuerUnavailable
+from server.audit import Action, AuditEvent
 from server.outcome import Issued, Pending, Reason
 from server.store import credentials
 from tests.fakes.credential import credential, keep, kept
@@ -134,3 +135,45 @@ async def test_all_secrets_of_a_request_must_be_good_or_none_is_spent(
 
     assert problem(await door.submit(ask(spends=spends))).reason is Reason.BAD_CREDENTIALS
     assert (await kept(store, "otp")).uses_left == 1
+
+
+async def test_who_takes_the_place_of_another_request_has_its_use_of_the_secret_once(
+    door: Door, store: FlakyStore
+) -> None:
+    await keep(store, credential(id="otp"))
+    first = issued(await door.submit(ask(key="a", spends=("otp",))))
+
+    again = (ask(key=key, spends=("otp",), instead_of=(first.request_id,)) for key in "bcd")
+    outcomes = await asyncio.gather(*map(door.submit, again))
+
+    (second,) = (one for one in outcomes if isinstance(one, Issued))
+    uses = await store.read(lambda connection: credentials.uses_of(connection, "otp"))
+    assert [request_id for request_id, _ in uses] == [second.request_id]
+    assert (await kept(store, "otp")).uses_left == 0
+
+
+async def test_a_secret_that_is_withdrawn_is_good_for_nothing_that_takes_the_place(
+    door: Door, store: FlakyStore
+) -> None:
+    await keep(store, credential(id="otp"))
+    first = issued(await door.submit(ask(key="a", spends=("otp",))))
+    event = AuditEvent(door.now, Action.CREDENTIAL_ENDED, "admin:eve").row()
+    await store.write(lambda connection: credentials.revoke(connection, "otp", door.now, event))
+
+    again = await door.submit(ask(key="b", spends=("otp",), instead_of=(first.request_id,)))
+    assert problem(again).reason is Reason.BAD_CREDENTIALS
+
+
+async def test_what_was_approved_after_a_long_time_survives_an_issuer_that_is_away(
+    door: Door, store: FlakyStore
+) -> None:
+    first = await door.submit(ask("deferred"))
+    assert isinstance(first, Pending)
+    door.now += timedelta(hours=30)
+    door.issuer.failures.append(IssuerUnavailable("away"))
+    assert problem(await door.approve(first.request_id, "admin:eve")).reason is Reason.ISSUER_UNAVAILABLE
+
+    door.now += timedelta(minutes=1)
+    again = issued(await door.submit(ask("deferred", now=door.now)))
+    assert again.request_id == first.request_id
+    assert len(await stored(store)) == 1

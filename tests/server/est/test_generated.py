@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 from hypothesis import given
@@ -32,11 +33,13 @@ from server.est.messages import Malformed
 from server.outcome import Issued, Reason, Refused
 from server.store import Store, StoreUnavailable
 from server.store.certificates import find_by_serial
+from server.store.credentials import uses_of
 from server.store.tables import audit_events
 from tests.fakes.credential import credential, keep
 from tests.fakes.database import empty_database
 from tests.fakes.door import HERE, Door, ask
 from tests.fakes.issuer import spki_of
+from tests.fakes.record import stored
 from tests.server.est.lab import BASE, Holder, lab
 from tests.server.est.test_keygen import ENDPOINT, everything_in, holder_with, openssl, parts, request
 
@@ -91,17 +94,41 @@ async def test_who_lost_the_reply_gets_another_key_and_the_lost_ones_certificate
             answer = await running.post("serverkeygen", request(name), basic=("pump", "once"))
             return answer.status, parts(answer)[2] if answer.status == 200 else None
 
-        (_, first), (_, second) = await again(), await again()
+        (_, first), (_, second), (_, third) = await again(), await again(), await again()
         assert first is not None
         assert second is not None
-        assert first.public_key() != second.public_key()
-        assert [await why_revoked(running, each) for each in (first, second)] == ["superseded", None]
+        assert third is not None
+        assert len({each.fingerprint(hashes.SHA256()) for each in (first, second, third)}) == 3
+        revoked = [await why_revoked(running, each) for each in (first, second, third)]
+        assert revoked == ["superseded", "superseded", None]
         assert (await again("valve"))[0] == 401  # for anything else it is used up
-        assert await rows(running) == 2
+        assert await rows(running) == 3
 
         passed[0] = AGAIN + timedelta(seconds=1)
         assert (await again())[0] == 401
-        assert await why_revoked(running, second) is None
+        assert await why_revoked(running, third) is None
+
+
+async def test_of_several_that_lost_the_reply_at_once_one_gets_another_key_for_a_password_of_one_use(
+    store: Store,
+) -> None:
+    await keep(store, credential(id="once"))
+    door = Door(store)
+    keys = GeneratedKeys(endpoint=HERE, store=store, enrollment=door, escrows=lambda _: False)
+    generator = KeyGenerator(lambda: (ec.generate_private_key(ec.SECP256R1()), ()))
+
+    async def asked(key: str) -> bool:
+        new_key = NewKey(generator, keygen_shape(), None, direct=True)
+        return isinstance(await keys.submit(ask("pump", key=key, spends=("once",)), new_key), Issued)
+
+    assert await asked("a")
+    assert sorted(await asyncio.gather(*map(asked, "bcdef"))) == [False] * 4 + [True]
+    assert [each.revoked_at is None for each in await stored(store)].count(True) == 1
+    assert await asked("g")
+    uses = await store.read(lambda connection: uses_of(connection, "once"))
+    assert [request_id for request_id, _ in uses] == [
+        each.request_id for each in await stored(store) if not each.revoked_at
+    ]
 
 
 async def test_later_it_is_a_key_of_its_own(folder: Path) -> None:

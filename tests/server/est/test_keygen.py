@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import Message
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tests.server.est.lab import Answer, Lab
 
 AES = {128: "2.16.840.1.101.3.4.1.2", 192: "2.16.840.1.101.3.4.1.22", 256: "2.16.840.1.101.3.4.1.42"}
+WRAP = {128: "2.16.840.1.101.3.4.1.5", 256: "2.16.840.1.101.3.4.1.45"}
 RSA_ENCRYPTION, OAEP = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7"
 ENDPOINT = """
 est/default:
@@ -266,6 +268,58 @@ async def test_a_cipher_that_is_not_here_is_refused(folder: Path) -> None:
     assert b"AES-CBC" in answer.body
 
 
+@pytest.mark.parametrize(
+    ("kind", "listed", "cipher"),
+    [
+        ("kek", (WRAP[128],), AES[256]),
+        ("kek", (WRAP[128], AES[128]), AES[128]),
+        ("kek", (WRAP[256],), None),
+        ("ec", (WRAP[128],), AES[128]),
+        ("ec", (WRAP[128], WRAP[256], AES[128], AES[256]), AES[256]),
+        ("ec", (WRAP[128], AES[256]), None),
+        ("rsa", (OAEP,), AES[256]),
+        ("rsa", (OAEP, "2.16.840.1.101.3.4.1.46"), None),
+    ],
+)
+async def test_a_list_of_what_enciphers_keys_alone_leaves_the_content_to_the_server(
+    folder: Path, tmp_path: Path, kind: str, listed: tuple[str, ...], cipher: str | None
+) -> None:
+    """Section 4.4.1: the key encipherment algorithms that the client is willing to use."""
+    secret = bytes(range(16))
+    (folder / "shared.yaml").write_text(f'keys: {{"cafe": "{secret.hex()}"}}\n')
+    key = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
+    holder = holder_with(key)
+    if kind == "kek":
+        attributes = wishes(keygen.DECRYPT_KEY, bytes.fromhex("cafe"), *listed)
+        way: tuple[object, ...] = ("-secretkey", secret.hex(), "-secretkeyid", "cafe")
+    else:
+        attributes = wishes(keygen.ASYMMETRIC_DECRYPT_KEY, b"the device's key", *listed)
+        way = _recipient(tmp_path, holder)
+    async with lab(folder, ENDPOINT.format(more="shared_keys: shared.yaml")) as running:
+        answer = await ask(running, request(attributes=attributes), holder)
+    if cipher is None:
+        assert answer.status == 400
+        return
+    _, sealed, certificate = parts(answer)
+    assert [size for size, each in AES.items() if der.oid(each) in sealed] == [
+        size for size, each in AES.items() if each == cipher
+    ]
+    opened = open_package(tmp_path, sealed, folder / "ca" / "root.pem", *way)
+    assert opened.public_key() == certificate.public_key()
+
+
+async def test_a_certificate_that_cant_be_read_is_no_recipient_and_no_fault_of_the_server(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "maker")])
+    begin = system_clock().replace(microsecond=0)
+    broken = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.14"), b"\x01\x02junk")
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, begin, begin.replace(year=2040))
+    holder = Holder(key, (builder.add_extension(broken, critical=False).sign(key, hashes.SHA256()),))
+    async with lab(folder, ENDPOINT.format(more="")) as running:
+        answer = await ask(running, request(attributes=IDENTIFIED), holder)
+    assert (answer.status, b"can't be read" in answer.body) == (400, True)
+
+
 async def test_what_a_person_must_approve_gets_no_key(folder: Path) -> None:
     file = folder / "policies" / "iot-device.yaml"
     head, _, _ = file.read_text().partition("\ntests:")
@@ -273,6 +327,8 @@ async def test_what_a_person_must_approve_gets_no_key(folder: Path) -> None:
     async with lab(folder, ENDPOINT.format(more="")) as running:
         answer = await ask(running, request())
         (recorded,) = await running.application.services.store.read(list_requests)
+        followed = await running.post("simpleenroll", csr("pump"), basic=("pump", "otp"))
+    assert followed.status == 202  # as it is told to do: the password was not used up in vain
     assert answer.status == 403
     assert b"not stored" in answer.body
     assert recorded.state == "refused"
@@ -349,6 +405,9 @@ def test_a_request_that_says_nothing_wants_no_more_than_tls() -> None:
     made = request()
     spki = der.children(der.children(der.read(made))[0])[2].raw
     assert read_protection(parse_keyless(made, spki)) is None
-    two = request(attributes=wishes(keygen.DECRYPT_KEY, b"k" * 256, AES[128]))
+    long = request(attributes=wishes(keygen.DECRYPT_KEY, b"k" * 256, AES[128]))
     with pytest.raises(Malformed):
-        read_protection(parse_keyless(two, spki))
+        read_protection(parse_keyless(long, spki))
+    asked = parse_keyless(request(attributes=wishes(keygen.DECRYPT_KEY, b"k", AES[128])), spki)
+    with pytest.raises(Malformed, match="twice"):
+        read_protection(replace(asked, attributes=asked.attributes * 2))

@@ -192,3 +192,20 @@ async def test_an_expired_certificate_is_renewed_within_the_grace_and_proves_not
         assert answer.status == status, answer
         assert (status == 200) or b"has expired" in answer.body
         assert (await running.post("simpleenroll", csr("valve"), holder=holder)).status in {401, 403}
+
+
+async def test_an_expired_certificate_is_none_of_two_that_must_be_there(folder: Path) -> None:
+    """Within the grace it is for its own renewal; another name needs a password and a certificate that is in force."""
+    both = ENDPOINTS.replace("certificates: true", "certificates: true, require: both")
+    async with lab(folder, ENDPOINTS) as running:
+        holder = await enrolled(running, "pump")
+        await keep(running.application.services.store, credential("more", username="pump", uses_left=9))
+    passed = [timedelta(0)]
+    for days, statuses in ((364, [200, 200]), (365.5, [401, 200])):
+        passed[0] = timedelta(days=days)
+        async with lab(folder, both, clock=lambda: system_clock() + passed[0]) as running:
+            answers = [
+                await running.post(path, csr(name), holder=holder, basic=("pump", "more"))
+                for path, name in (("simpleenroll", "valve"), ("simplereenroll", "pump"))
+            ]
+            assert [answer.status for answer in answers] == statuses, answers
