@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from typing_extensions import override
 
 from server.http import SERVER, STOPPING
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from server.config import Limits
 
 BACKLOG = 1024
+_TARGET = re.compile(rb"([A-Z]+ )?(/|https?://)")
+"""How a request line begins that is too long, with or without its method; header fields have other values."""
 _log = structlog.get_logger("server.http")
 
 
@@ -139,8 +143,10 @@ class HttpConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what no handler saw, such as bytes that are not HTTP: a constant outside, the cause in the event."""
         del message
-        _log.info("request", status=status, peer=request.remote, reason="not HTTP", cause=repr(exc)[:300])
         text = "this is not HTTP, or its header is too large\n" if status == 400 else "internal server error\n"
+        if isinstance(exc, LineTooLong) and _TARGET.match(bytes(exc.args[0])):
+            status, text = 414, "the request line is longer than this server takes\n"
+        _log.info("request", status=status, peer=request.remote, reason="not HTTP", cause=repr(exc)[:300])
         response = web.Response(status=status, text=text, headers={"Server": SERVER})
         response.force_close()
         return response

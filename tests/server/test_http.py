@@ -147,7 +147,10 @@ async def test_bytes_that_are_not_http_get_a_constant_400_and_an_event() -> None
 async def test_a_request_line_of_60_kilobytes_is_read_and_one_of_70_is_refused() -> None:
     async with _serving() as (port, _):
         assert (await _send(port, b"GET /echo?" + b"a" * 60_000 + b" HTTP/1.0\r\n\r\n"))[0] == 200
-        assert (await _send(port, b"GET /echo?" + b"a" * 70_000 + b" HTTP/1.0\r\n\r\n"))[0] == 400
+        assert (await _send(port, b"GET /echo?" + b"a" * 70_000 + b" HTTP/1.0\r\n\r\n"))[0] == 414
+        absolute = b"GET http://x/echo?" + b"a" * 70_000 + b" HTTP/1.0\r\n\r\n"
+        assert (await _send(port, absolute))[0] == 414
+        assert (await _send(port, b"GET /echo HTTP/1.0\r\nX: " + b"a" * 70_000 + b"\r\n\r\n"))[0] == 400
 
 
 @pytest.mark.parametrize(("size", "status"), [(100, 200), (101, 413)])
