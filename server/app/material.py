@@ -211,6 +211,7 @@ class _Loader:
             passphrase = self._passphrase((*here, "ra"), endpoint.ra.passphrase_file) or None
             folder = RaFolder(Successors(endpoint.ra_renewal.folder, passphrase), same_key=endpoint.ra.hsm is not None)
             self._attempt((*here, "ra_renewal", "folder"), walk, keys, folder)
+            keys.follow = folder.follow
         return keys
 
     def _proxies(self, name: EndpointName, endpoint: ScepEndpointConfig) -> frozenset[bytes]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from server.scep.ra import RaConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -36,17 +38,37 @@ class Keyring:
         current: what GetCACert gives out.
         previous: what clients may still have from earlier.
         rollover: the CA to come, None when none is announced.
+
+    Attributes:
+        follow: returns the key that follows one, where processes renew the RA; None for none. Raises
+            RaConfigurationError for one that can't serve.
     """
 
     def __init__(self, current: RaKey, previous: tuple[RaKey, ...] = (), rollover: Rollover | None = None) -> None:
         self.current = current
         self.previous = previous
         self.rollover = rollover
+        self.follow: Callable[[RaKey], RaKey | None] | None = None
 
     def renew(self, newer: RaKey) -> None:
         """Make a newer key the current one; the one so far stays good for those who have it."""
         self.previous = (self.current, *self.previous)
         self.current = newer
+
+    def catch_up(self) -> bool:
+        """Take up what another process has renewed, when a message may be for it. Returns whether there was something.
+
+        The hourly look says what is wrong with one that can't serve; messages don't make this process look again.
+        """
+        if self.follow is None:
+            return False
+        before = self.current
+        try:
+            while (newer := self.follow(self.current)) is not None:
+                self.renew(newer)
+        except RaConfigurationError:
+            self.follow = None
+        return self.current is not before
 
     def live(self) -> tuple[RaKey, ...]:
         """Return every key that opens messages, the current one first."""

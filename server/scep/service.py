@@ -229,9 +229,8 @@ class ScepEndpoint:
         handler = self._dispatch.get(message.message_type) if message.message_type else None
         if handler is None:
             raise Rejected(unsupported_type(message.type_text))
-        ours = tuple(key.addressed for key in self._keys.live())
         try:
-            request = exchange.sealed = sealed(authentic, ours, self._accepted)
+            request = exchange.sealed = self._sealed(authentic)
         except Rejected:
             exposed = instead_of_envelope(message)
             if exposed is not None:
@@ -240,6 +239,15 @@ class ScepEndpoint:
         exchange.ra = self._keys.holder(request.ours)
         return await handler(exchange, request)
 
+    def _sealed(self, authentic: Authentic) -> Sealed:
+        """Return the envelope; one that names no RA of ours may be for one that another process has renewed."""
+
+        def read() -> Sealed:
+            return sealed(authentic, tuple(key.addressed for key in self._keys.live()), self._accepted)
+
+        found = read()
+        return found if found.wrapped.names(found.ours) or not self._keys.catch_up() else read()
+
     async def _pkcs_req(self, exchange: _Exchange, request: Sealed) -> Outcome:
         """PKCSReq (section 3.3.1): a first enrollment, or a renewal where a certificate of ours signed it.
 
@@ -247,13 +255,14 @@ class ScepEndpoint:
         ignored.
         """
         authentic = request.authentic
-        if self._config.renewal and self._signers.claims_to_be_ours(authentic.signer):
+        is_proxy = sha256(authentic.signer.der).digest() in self._proxies  # whose certificate may be one of ours
+        if not is_proxy and self._config.renewal and self._signers.claims_to_be_ours(authentic.signer):
             return await self._renewal_req(exchange, request)
-        vouched = await self._signers.alternate(authentic)
+        vouched = None if is_proxy else await self._signers.alternate(authentic)
         if vouched is not None:
             return await self._alternate(exchange, request, vouched)
         csr, bare = await self._open(exchange, request)
-        if csr.key != authentic.key and sha256(authentic.signer.der).digest() not in self._proxies:
+        if csr.key != authentic.key and not is_proxy:
             raise Rejected(KEY_MISMATCH)
         asked = Asked(self.name, authentic.message.transaction, csr, csr.challenge_password, exchange.address)
         admission = await self._panel.admit(asked)

@@ -127,6 +127,25 @@ async def test_a_proxy_of_an_mdm_asks_for_keys_of_others(lab: Lab) -> None:
     assert x509.load_der_x509_certificate(reply.certificates[0]).public_key() == rsa_key().public_key()
 
 
+async def test_a_proxy_may_have_its_certificate_from_here(lab: Lab) -> None:
+    """What it signs is then no renewal of that certificate, unless it says so."""
+    proxy = rsa_key("proxy")
+    theirs = envelope(csr(proxy, "MDM"), lab.ra_der)
+    certificate = (
+        await lab.ask(enrollment(lab.ra_der, content=theirs, key=proxy, certificate=self_signed(proxy)))
+    ).certificates[0]
+    lab.proxies = frozenset({sha256(certificate).digest()})
+    reply = await lab.ask(enrollment(lab.ra_der, key=proxy, certificate=certificate))
+    assert x509.load_der_x509_certificate(reply.certificates[0]).public_key() == rsa_key().public_key()
+    assert lab.policy.seen[-1].renewed is None
+    assert lab.policy.seen[-1].requester.identity == "challenge:static"
+    without = envelope(csr(rsa_key(), "device-1.test", None), lab.ra_der)
+    assert (await lab.ask(enrollment(lab.ra_der, content=without, key=proxy, certificate=certificate))).status == "2"
+    renewal = enrollment(lab.ra_der, content=theirs, key=proxy, certificate=certificate, kind=der.printable("17"))
+    assert (await lab.ask(renewal)).status == "0"
+    assert lab.policy.seen[-1].renewed is not None
+
+
 async def test_a_proxy_is_known_by_its_certificate_and_needs_the_challenge(lab: Lab) -> None:
     proxy = rsa_key("proxy")
     certificate = self_signed(proxy, "MDM")

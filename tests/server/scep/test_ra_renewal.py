@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from ca import der
 from ca.backends.local import LocalIssuer
 from ca.ceremony import make_issuing_ca, make_ra_certificate, make_root
 from ca.issuer import IssuerUnavailable
@@ -97,6 +98,32 @@ async def test_nothing_happens_as_long_as_there_is_time(lab: Lab, door: Enrollme
     await renewal(lab, door, tmp_path / "new", keys).check()
     assert keys.live() == (keys.current,)
     assert not (tmp_path / "new").exists()
+
+
+async def test_a_process_that_has_not_looked_yet_opens_what_is_for_the_ra_that_another_one_renewed(
+    lab: Lab, door: Enrollment, tmp_path: Path
+) -> None:
+    """Clients get the new RA from one process, and may send their request to another one."""
+    there, lab.keys = ring(), ring()
+    folder = RaFolder(Successors(tmp_path / "new", b"passphrase"))
+    lab.keys.follow = folder.follow
+    lab.pass_time(timedelta(days=31))
+    await renewal(lab, door, tmp_path / "new", there).check()
+    assert (await lab.ask(enrollment(there.current.addressed.der))).status == "0"
+    assert lab.keys.current.addressed == there.current.addressed
+    assert (await lab.ask(enrollment(ring().current.addressed.der, transaction=der.printable("t")))).status == "0"
+
+
+async def test_a_renewed_ra_that_can_not_serve_is_not_read_for_each_message(
+    lab: Lab, door: Enrollment, tmp_path: Path
+) -> None:
+    there, lab.keys = ring(), ring()
+    lab.pass_time(timedelta(days=31))
+    await renewal(lab, door, tmp_path / "new", there).check()
+    lab.keys.follow = RaFolder(Successors(tmp_path / "new", b"another passphrase")).follow
+    for _ in range(2):
+        assert (await lab.ask(enrollment(there.current.addressed.der))).status == "2"
+        assert lab.keys.follow is None
 
 
 async def test_a_policy_that_would_not_renew_the_ra_is_warned_about_once_while_there_is_time(
