@@ -17,6 +17,7 @@ from policies.decision import Approved, Deferred, Denied, Finding, Location
 from policies.request import NO_FACTS
 from server import possession
 from server.audit import Action, AuditEvent
+from server.cohort import next_step
 from server.issuance import TAKEN_RETRY, Issuance, internal, store_unavailable
 from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, approvals, certificates, intents, requests, revocations
@@ -347,9 +348,11 @@ class Enrollment:
         serial = self._serial_number()
         if self._gather is not None:
             request = await self._gather(request)
+        await next_step()
         verdict = self._judge(request, serial)
         if isinstance(verdict, _No):
             return await self._refuse(_refusal(self._request_id(), request, verdict))
+        await next_step()
         try:
             return await self._claim(request, key, verdict, serial, companion)
         except StoreUnavailable:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiohttp import web
 
+from server.cohort import Cohort
 from server.peer import NO_PEER, PeerIdentity
 from server.proxy import MalformedHeader, client_address, read_identity
 
@@ -124,6 +125,8 @@ async def read_body(request: web.Request, limit: int | None = None) -> bytes:
 
 
 def _observe(listener: str, request_id: Callable[[], str]) -> Any:
+    cohort = Cohort()
+
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = perf_counter()
@@ -134,6 +137,7 @@ def _observe(listener: str, request_id: Callable[[], str]) -> Any:
         identifier = request_id()
         status = 499  # nothing was answered: the task was cancelled
         try:
+            await cohort.join()
             response = await _answer(request, handler, identifier)
             status = response.status
         finally:

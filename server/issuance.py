@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ca.check import PlanMismatch, check
 from ca.issuer import NO_LATITUDE, IssuerPending, IssuerRefused, IssuerUnavailable, Permit, RemoteIssuer
 from server.audit import Action, AuditEvent
+from server.cohort import next_step
 from server.outcome import Issued, Outcome, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, intents, results
 from server.store.intents import AlreadyIssued, Gone, Granted, Lease, Taken
@@ -131,12 +132,14 @@ class Issuance:
         certificate = await self._ask(issuer, granted)
         if not isinstance(certificate, x509.Certificate):
             return certificate
+        await next_step()
         try:
             latitude = cast("RemoteIssuer", issuer).latitude() if _may_choose(type(issuer)) else NO_LATITUDE
             der = check(plan, serial, certificate, issuer.chain()[0], latitude)
         except PlanMismatch as error:
             other = certificate.public_bytes(Encoding.DER)
             return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=other)
+        await next_step()
         return await self._record(granted, der, certificate.serial_number)
 
     async def _ask(self, issuer: Issuer, granted: Granted) -> x509.Certificate | Outcome:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ca.csr import without_challenge
 from policies.request import EnrollmentRequest, Kind, PendingLimits, Requester
+from server.cohort import next_step
 from server.enrollment import RefusedAttempt
 from server.est import codec, linking
 from server.est.gate import Caller, EstEndpoint, Refusal, Submission, authenticate, expect_enough, redeem
@@ -147,9 +148,11 @@ async def _asked(endpoint: EstEndpoint, submission: Submission, caller: Caller) 
     """Return what the body asks for. Raises Refusal."""
     try:
         body, key = await submission.body(), submission.new_key
+        await next_step()
         csr = codec.decode_enrollment(body).csr if key is None else key.decode(body)
     except Malformed as error:
         raise Refusal(error.problem, caller.identity) from error
+    await next_step()
     return look_at(endpoint, submission, caller, csr)
 
 
