@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.cms.passwords import Password
 from server.cms.signing import write_signed
+from server.cohort import next_step
 from server.outcome import Issued, Pending, Refused
 from server.scep.codec import write_reply_attributes, write_success
 from server.scep.gate import reply_digest
@@ -113,6 +114,7 @@ class Replies:
         attributes = write_reply_attributes(
             message, reply, content, digest=digest, nonce=self._nonce(), now=self._clock()
         )
+        await next_step()
         signature = await ra.sign(attributes, digest)
         return write_signed(content, attributes, signature, digest, ra.addressed)
 

@@ -13,6 +13,7 @@ from policies.request import EndpointName, EnrollmentRequest, Kind, PendingLimit
 from server.cms.algorithms import Digest
 from server.cms.enveloped import Undecipherable, decipher
 from server.cms.passwords import Password
+from server.cohort import next_step
 from server.enrollment import RefusedAttempt
 from server.outcome import Issued, Problem, Reason, Refused
 from server.scep.advertising import Advertising
@@ -190,11 +191,13 @@ class ScepEndpoint:
             message = read_pki_message(data)
         except Malformed as error:
             return await self.malformed(error, address)
+        await next_step()
         exchange = _Exchange(message, address, self._keys.current)
         try:
             outcome = await self._judge(exchange)
         except Rejected as rejection:
             outcome = await self._refuse(rejection.problem, address, exchange)
+        await next_step()
         answer = await self._replies.answer(exchange.message, exchange.sealed, outcome, exchange.ra)
         self._diary.note(self._seen(exchange, carrier, answer))
         return answer
@@ -220,6 +223,7 @@ class ScepEndpoint:
     async def _judge(self, exchange: _Exchange) -> Outcome | Found:
         message = exchange.message
         authentic = authenticate(message, self._accepted)
+        await next_step()
         if self._config.signing_time is not None:
             check_time(message, self._clock(), self._config.signing_time)
         exposed = among_attributes(message)
@@ -335,6 +339,7 @@ class ScepEndpoint:
 
     async def _content(self, ra: RaKey, request: Sealed) -> bytes:
         key = await ra.unwrap(request.wrapped.encrypted_key, request.transport)
+        await next_step()
         try:
             return decipher(request.envelope, key, self._random)
         except Undecipherable as error:
