@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from server.acme.codec.encodings import write_object
-from server.acme.messages import ChallengeStatus, OrderStatus
+from server.acme.messages import AuthorizationStatus, ChallengeStatus, OrderStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from server.acme.messages import Account, Authorization, Challenge, Identifier, Order, ProblemDocument, Urls
 
 _ERROR = "urn:ietf:params:acme:error:"
+_DECIDED: Mapping[AuthorizationStatus, ChallengeStatus] = {
+    AuthorizationStatus.VALID: ChallengeStatus.VALID,
+    AuthorizationStatus.INVALID: ChallengeStatus.INVALID,
+}
 
 
 def _time(moment: datetime) -> str:
@@ -133,7 +137,11 @@ def encode_challenge(challenge: Challenge, url: str, instead: Mapping[str, objec
 def encode_authorization(
     authorization: Authorization, urls: Urls, instead: Mapping[str, Mapping[str, object]]
 ) -> bytes:
-    """Return the authorization object (section 7.1.4), with what types of challenges have instead of a token."""
+    """Return the authorization object (section 7.1.4), with what types of challenges have instead of a token.
+
+    Once it is decided, the challenge that decided it is the only one.
+    """
+    decided = _DECIDED.get(authorization.status)
     members: dict[str, object] = {
         "identifier": _identifier(authorization.identifier),
         "status": authorization.status,
@@ -141,6 +149,7 @@ def encode_authorization(
         "challenges": [
             _challenge(each, urls.challenge(authorization.id, each.type), instead.get(each.type))
             for each in authorization.challenges
+            if decided is None or each.status == decided
         ],
     }
     if authorization.wildcard:

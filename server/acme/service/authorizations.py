@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from server.acme.service.endpoint import AcmeEndpoint
     from server.acme.service.validation import Validation
 
-_POLL_AGAIN = 2
-
 
 class Authorizations:
     """The authorization and challenge resources."""
@@ -58,9 +56,10 @@ class Authorizations:
             await self._validation.settle(authorization)
             found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
             call.transaction = found.order
-        busy = any(each.status == ChallengeStatus.PROCESSING for each in found.challenges)
+        pending = found.status == AuthorizationStatus.PENDING
+        busy = pending and any(each.status == ChallengeStatus.PROCESSING for each in found.challenges)
         body = encode_authorization(found, signed.urls, self.members(found, signed))
-        return Reply(200, body, retry_after=_POLL_AGAIN if busy else None)
+        return Reply(200, body, retry_after=self._validation.look_again(found) if busy else None)
 
     async def answer(self, call: Call, authorization: str, type_: str) -> Reply:
         """Answer a POST to a challenge: read it, or begin the validation that the client is ready for."""
@@ -82,11 +81,13 @@ class Authorizations:
         if challenge is None:
             raise rejected(ErrorType.MALFORMED, "there is no such resource", 404)
         url = signed.urls.challenge(authorization, type_)
+        pending = found.status == AuthorizationStatus.PENDING
+        busy = pending and challenge.status == ChallengeStatus.PROCESSING
         return Reply(
             200,
             encode_challenge(challenge, url, self.members(found, signed).get(challenge.type)),
             links=((signed.urls.authorization(authorization), "up"),),
-            retry_after=_POLL_AGAIN if challenge.status == ChallengeStatus.PROCESSING else None,
+            retry_after=self._validation.look_again(found) if busy else None,
         )
 
     async def _attest(self, signed: Signed, authorization: str, statement: bytes) -> Authorization:

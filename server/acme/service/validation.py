@@ -7,6 +7,7 @@ ahead of itself; when it dies, the time comes, and whoever looks next goes on (s
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from server.acme.messages import (
     Authorization,
     AuthorizationStatus,
     ChallengeStatus,
+    ErrorType,
     ProblemDocument,
     Rejected,
     Subproblem,
@@ -33,10 +35,12 @@ from server.enrollment import RefusedAttempt
 from server.outcome import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import sqlalchemy as sa
 
     from server.acme.challenges.failure import ValidationFailed
-    from server.acme.messages import Attempt, Challenge
+    from server.acme.messages import Attempt, Challenge, Identifier
     from server.acme.service.endpoint import AcmeEndpoint
 
 log = structlog.get_logger()
@@ -46,6 +50,7 @@ _AT_ONCE_FOR_ONE = 32
 """Of one account: whose hosts swallow every packet must not keep others from being validated."""
 _SWEEP_LIMIT = 100
 _MIN_PAUSE = 1.0
+_LOOK_AGAIN = 2
 
 
 @dataclass(slots=True)
@@ -175,6 +180,10 @@ class Validation:
     def _retry_after(self, authorization: Authorization) -> float:
         return self._endpoint.timing.retries[authorization.attempts - 1]
 
+    def look_again(self, authorization: Authorization) -> int:
+        """Return in how many seconds a processing challenge may have changed: after the next attempt (section 8.2)."""
+        return max(_LOOK_AGAIN, math.ceil(self._retry_after(authorization)) + 1 if authorization.attempts else 0)
+
     def _share(self, account: str) -> asyncio.Semaphore:
         """Return the part of the slots that one account may have; it is forgotten when nobody holds it."""
         share = self._shares.get(account)
@@ -193,12 +202,10 @@ class Validation:
             await self._endpoint.write(lambda c: self._validated(c, authorization, challenge, attempt))
             return None
         problem = ProblemDocument(failure.error, failure.detail)
-        attempts = authorization.attempts + 1
-        tried = authorization._replace(
-            attempts=attempts,
-            challenges=_with(authorization, challenge._replace(error=problem_object(problem))),
-            history=(*authorization.history, attempt),
-        )
+        attempts, history = authorization.attempts + 1, (*authorization.history, attempt)
+        error = _error(problem, history, authorization.identifier)
+        challenges = _with(authorization, challenge._replace(error=error))
+        tried = authorization._replace(attempts=attempts, challenges=challenges, history=history)
         if failure.final or attempts > len(self._endpoint.timing.retries):
             await self._endpoint.write(lambda c: self._failed(c, tried, problem))
             await self._record(tried, problem)
@@ -252,6 +259,12 @@ class Validation:
                 transaction=tried.order,
             )
         )
+
+
+def _error(problem: ProblemDocument, history: Sequence[Attempt], identifier: Identifier) -> dict[str, object]:
+    """Return what a challenge shows: the last failure, and an entry for each when there were several (section 8.2)."""
+    entries = tuple(Subproblem(ErrorType(each.error), each.detail, identifier) for each in history if each.error)
+    return problem_object(replace(problem, subproblems=entries) if len(entries) > 1 else problem)
 
 
 def _with(authorization: Authorization, changed: Challenge) -> tuple[Challenge, ...]:

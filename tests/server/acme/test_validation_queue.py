@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from tests.server.acme.lab import QUICK
 from tests.server.acme.test_orders import Stubborn, answer
 
 if TYPE_CHECKING:
@@ -53,3 +55,40 @@ async def test_a_validation_that_makes_the_server_stumble_fails_after_as_many_at
     assert challenge["error"]["type"] == "urn:ietf:params:acme:error:serverInternal"
     assert "odd.localhost" not in challenge["error"]["detail"]
     assert (await client.post(order.location)).body["status"] == "invalid"
+
+
+async def test_every_failed_attempt_has_an_entry_and_it_is_said_when_the_next_one_was(lab: Lab) -> None:
+    await lab.serve(lab.endpoint(challenges=(Stubborn(failures=2),), timing=replace(QUICK, retries=(0.05, 30.0))))
+    client = await lab.client()
+    url = await answer(client, await client.order("twice.localhost"))
+    (challenge,) = (await client.post(url)).body["challenges"]
+    while "subproblems" not in (shown := await client.post(challenge["url"])).body.get("error", {}):
+        assert shown.body["status"] == "processing"
+        assert int(shown.headers["Retry-After"]) == 2
+        await asyncio.sleep(0.02)
+    entry = {"type": "urn:ietf:params:acme:error:connection", "detail": "twice.localhost does not answer"}
+    assert shown.body["error"] == {
+        **entry,
+        "status": 400,
+        "subproblems": [{**entry, "identifier": {"type": "dns", "value": "twice.localhost"}}] * 2,
+    }
+    for resource in (challenge["url"], url):
+        assert int((await client.post(resource)).headers["Retry-After"]) == 31
+    await client.post(url, {"status": "deactivated"})
+    for resource in (challenge["url"], url):
+        assert "Retry-After" not in (await client.post(resource)).headers
+
+
+async def test_a_decided_authorization_shows_the_challenge_that_decided_it(lab: Lab) -> None:
+    class Second(Stubborn):
+        type = "tls-alpn-01"
+
+    for failures, status in ((0, "valid"), (99, "invalid")):
+        await lab.serve(lab.endpoint(challenges=(Stubborn(), Second(failures=failures, final=True))))
+        client = await lab.client()
+        (url,) = (await client.order("two.localhost")).body["authorizations"]
+        first, second = (await client.post(url)).body["challenges"]
+        await client.post(second["url"], {})
+        found = await client.until(url, status)
+        assert [(each["type"], each["status"]) for each in found.body["challenges"]] == [("tls-alpn-01", status)]
+        assert (await client.post(first["url"])).body["status"] == "pending"
