@@ -12,6 +12,8 @@ from server.store.prepared import Prepared
 from server.store.tables import certificates
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ca.csr import Csr
 
 _revoked = Prepared(
@@ -25,3 +27,15 @@ _revoked = Prepared(
 def is_compromised(connection: sa.Connection, csr: Csr) -> bool:
     """Say whether a certificate with the key of a CSR was revoked because the key was compromised."""
     return _revoked.first(connection, digest=sha256(csr.spki).digest()) is not None
+
+
+def certificates_with_key(connection: sa.Connection, spki: bytes, now: datetime) -> tuple[int, ...]:
+    """Return the serial numbers of the certificates with a key, of any endpoint, that are good now or on hold."""
+    table = certificates.c
+    held = table.revocation_reason == ReasonFlags.certificate_hold.value
+    query = sa.select(table.serial).where(
+        table.spki == sha256(spki).digest(),
+        table.not_after > now,
+        sa.or_(table.revoked_at.is_(None), held),
+    )
+    return tuple(connection.scalars(query))

@@ -13,6 +13,7 @@ from server.acme.codec.device_identifiers import from_other_name
 from server.acme.codec.requests import decode_revocation
 from server.acme.messages import ErrorType, Identifier, Rejected, Reply, rejected
 from server.acme.records import authorizations, orders
+from server.acme.records.compromised import certificates_with_key
 from server.acme.service.authentication import active
 from server.store import StoreUnavailable
 from server.store.certificates import RevocationOutcome, StoredCertificate, find_by_fingerprint
@@ -32,6 +33,7 @@ REASONS = {
     5: x509.ReasonFlags.cessation_of_operation,
 }
 """CRLReason codes that a subscriber may give (RFC 5280 section 5.3.1); the others are the CA's to give."""
+_KEY_COMPROMISE = 1
 
 
 class Revocation:
@@ -52,6 +54,8 @@ class Revocation:
         call.transaction = stored.request_id
         by = f"account:{signed.account}" if signed.account else "certificate key"
         try:
+            if request.reason == _KEY_COMPROMISE and not signed.account:
+                await self._revoke_others(stored, signed)
             outcome = await self._endpoint.enrollment.revoke(stored.serial, REASONS[request.reason], by)
         except StoreUnavailable:
             detail = "the revocation can't be recorded at the moment"
@@ -59,6 +63,17 @@ class Revocation:
         if outcome is not RevocationOutcome.REVOKED:
             raise rejected(ErrorType.ALREADY_REVOKED, "the certificate is revoked already")
         return Reply(200, facts={"serial": format(stored.serial, "x")})
+
+    async def _revoke_others(self, stored: StoredCertificate, signed: Signed) -> None:
+        """Revoke every other certificate with the key that says of itself that somebody else has it.
+
+        Before the one that was asked for: should there be trouble, the client can ask again. Raises StoreUnavailable.
+        """
+        now = self._endpoint.clock()
+        found = await self._endpoint.read(lambda c: certificates_with_key(c, signed.key.spki, now))
+        for serial in found:
+            if serial != stored.serial:
+                await self._endpoint.enrollment.revoke(serial, x509.ReasonFlags.key_compromise, "certificate key")
 
     def _judge(self, connection: sa.Connection, signed: Signed, der: bytes) -> StoredCertificate | Rejected:
         """Find the certificate by every octet of it, and say whether the signer may revoke it."""

@@ -151,3 +151,25 @@ async def test_a_key_that_was_compromised_gets_no_certificate_any_more(lab: Lab)
     assert (refused.status, refused.error) == (400, "badCSR")
     assert "compromised" in refused.body["detail"]
     assert (await stranger.finalize(order, make_csr("b.localhost", key=other))).body["status"] == "valid"
+
+
+async def test_a_key_that_says_it_is_compromised_takes_all_its_certificates_with_it(lab: Lab) -> None:
+    await lab.serve(lab.endpoint(), lab.endpoint("plant"))
+    client, elsewhere, key = await lab.client(), await lab.client(prefix="/acme/plant"), new_key()
+    first, second = await client.issue("a.localhost", key=key), await elsewhere.issue("b.localhost", key=key)
+    other = await client.issue("c.localhost")
+
+    async def reasons() -> list[str | None]:
+        return [(await stored(lab, each)).revocation_reason for each in (first, second, other)]
+
+    assert (await revoke(client, second, reason=1)).status == 404
+    assert await reasons() == [None, None, None]
+    assert (await revoke(Client(lab, signer=Signer(key)), first, reason=1)).status == 200
+    assert await reasons() == ["keyCompromise", "keyCompromise", None]
+
+
+async def test_an_account_speaks_for_the_certificate_alone(lab: Lab) -> None:
+    client, key = await lab.client(), new_key()
+    first, second = await client.issue("a.localhost", key=key), await client.issue("b.localhost", key=key)
+    assert (await revoke(client, first, reason=1)).status == 200
+    assert (await stored(lab, second)).revoked_at is None
