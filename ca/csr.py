@@ -39,6 +39,7 @@ __all__ = [
 SIZE_LIMIT = 64 * 1024
 SUBJECT_ALT_NAME = "2.5.29.17"
 CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an object identifier
+CHANGE_SUBJECT_NAME = "1.3.6.1.5.5.7.7.36"  # RFC 6402 section 2.8
 EXTENSION_REQUESTS = frozenset(
     {
         "1.2.840.113549.1.9.14",  # RFC 2985 section 5.4.2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ca.names import DnsName, EmailAddress, GeneralName, IpAddress, OtherName, Uri, dns_name, email_address, uri
-from policies.patterns import other_name
+from policies.patterns import other_name, placeholders
 from policies.words import SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -83,8 +83,10 @@ def expectations(profile: Profile, min_rsa_bits: int) -> Expectations:
         granted, needs = purposes.allowed, False
     subject = tuple(_subject(profile))
     names, open_names = _names(profile)
+    subject, open_names = _filled_in(profile, subject, names, open_names)
     if not (subject or names or open_names or sections.subject.default):
         subject, open_names = _somebody(profile)
+    open_names = open_names or _compared(profile, subject)
     return Expectations(
         key=key,
         subject=subject,
@@ -104,6 +106,43 @@ def _subject(profile: Profile) -> Iterator[Wanted]:
     for word, rule in section.allowed.items():
         if rule.required and word not in section.default:
             yield Wanted(SUBJECT_ATTRIBUTES[word], _only_value(rule))
+
+
+def _filled_in(
+    profile: Profile, subject: tuple[Wanted, ...], names: tuple[GeneralName, ...], open_names: tuple[type, ...]
+) -> tuple[tuple[Wanted, ...], tuple[type, ...]]:
+    """Return subject and open names with those that the profile makes other parts of."""
+    there = {type(name) for name in names}
+    for word in _words_of_requests(profile):
+        if word in _READERS:
+            kind = _READERS[word][0]
+            open_names += () if kind in {*there, *open_names} else (kind,)
+        elif SUBJECT_ATTRIBUTES[word] not in {wanted.oid for wanted in subject}:
+            rule = profile.sections.subject.allowed.get(word)
+            subject += (Wanted(SUBJECT_ATTRIBUTES[word], None if rule is None else _only_value(rule)),)
+    return subject, open_names
+
+
+def _compared(profile: Profile, subject: tuple[Wanted, ...]) -> tuple[type, ...]:
+    """Return the kind of name that must be there since a part of the subject must be one of the names."""
+    left_open = {wanted.oid for wanted in subject if wanted.value is None}
+    allowed = profile.sections.subject.allowed.items()
+    if not any(rule.among_names and SUBJECT_ATTRIBUTES[word] in left_open for word, rule in allowed):
+        return ()
+    return tuple(_READERS[word][0] for word, kind in profile.sections.names.kinds if kind.allowed)[:1]
+
+
+def _words_of_requests(profile: Profile) -> Iterator[str]:
+    """Yield what templates take from the request: words of subject attributes and of kinds of names."""
+    section = profile.sections.subject
+    templates = [*section.forced.values(), *section.default.values()]
+    for _, kind in profile.sections.names.kinds:
+        templates += (*kind.forced, *kind.default)
+    for template in templates:
+        for placeholder in placeholders(template):
+            source, _, word = placeholder.strip("{}").partition(".")
+            if source == "csr":
+                yield word
 
 
 def _only_value(rule: Text) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ca import der
-from ca.csr import BadProof, Csr, MalformedCsr, UnsupportedKey, parse_csr, parse_keyless
+from ca.csr import CHANGE_SUBJECT_NAME, BadProof, Csr, MalformedCsr, UnsupportedKey, parse_csr, parse_keyless
 from ca.name_codec import read_general_names, read_name
 from server.cms.certificates import degenerate
 from server.est.messages import (
@@ -36,7 +36,6 @@ _SPACES = b" \t\r\n"  # exactly what RFC 8951 section 3.1 lets receivers tolerat
 _PEM = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----(?P<text>[^-]*)-----END (?P=label)-----")
 _PEM_LABELS = frozenset({b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"})  # RFC 7468 section 7
 
-_CHANGE_SUBJECT_NAME = "1.3.6.1.5.5.7.7.36"
 _CHANGE_UNREADABLE = "The ChangeSubjectName of the certification request can't be read (RFC 6402 section 2.8)."
 
 _SIGNED_DATA = der.oid("1.2.840.113549.1.7.2")
@@ -157,7 +156,7 @@ def with_changed_names(csr: Csr) -> Csr:
     Raises:
         Malformed: and nothing else.
     """
-    found = [attribute.values for attribute in csr.attributes if attribute.oid == _CHANGE_SUBJECT_NAME]
+    found = [attribute.values for attribute in csr.attributes if attribute.oid == CHANGE_SUBJECT_NAME]
     if not found:
         return csr
     try:
@@ -174,7 +173,7 @@ def with_changed_names(csr: Csr) -> Csr:
             names = read_general_names(der.sequence(*(each.raw for each in inner)))
     except ValueError as error:  # MalformedDer, MalformedName, or not as many parts as there must be
         raise Malformed(Reason.MALFORMED, _CHANGE_UNREADABLE) from error
-    others = tuple(attribute for attribute in csr.attributes if attribute.oid != _CHANGE_SUBJECT_NAME)
+    others = tuple(attribute for attribute in csr.attributes if attribute.oid != CHANGE_SUBJECT_NAME)
     return replace(csr, subject=subject, names=names, attributes=others, renamed=True)
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 OTP_CHALLENGE = "1.2.840.113549.1.9.16.2.56"
 REVOCATION_CHALLENGE = "1.2.840.113549.1.9.16.2.57"
 IDENTITY_LINKING = "1.2.840.113549.1.9.16.2.58"
-SECRETS = frozenset({OTP_CHALLENGE, REVOCATION_CHALLENGE})
-"""Attributes that never go on record."""
+READ_HERE = frozenset({OTP_CHALLENGE, REVOCATION_CHALLENGE, IDENTITY_LINKING})
+"""Attributes that are settled here: no policy has a use for them, and the secrets among them never go on record."""
 
 _LONGEST = 255  # ub-aa-otpChallenge and the others, RFC 7894 section 3
 

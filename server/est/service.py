@@ -167,7 +167,7 @@ def look_at(endpoint: EstEndpoint, submission: Submission, caller: Caller, csr: 
         linked: whether it is known to be made by who sends it, and need not be bound to the connection.
     """
     config = endpoint.config
-    public = without_challenge(csr, linking.SECRETS)
+    public = without_challenge(csr, linking.READ_HERE)
     wanting = Linking(config.linking)
     try:
         wanted = codec.with_changed_names(public)

@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ca import names
-from ca.csr import Proof, read_recorded_csr
+from ca.csr import CHANGE_SUBJECT_NAME, Proof, read_recorded_csr
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
 from policies import request as vocabulary
 from policies.decision import Finding, Location
@@ -173,7 +173,11 @@ def _recorded(octets: bytes, names: list[Any] | None, proof: str | None) -> Csr:
     csr = read_recorded_csr(octets)
     if proof is not None:
         csr = replace(csr, proof=Proof(proof))
-    return csr if names is None else replace(csr, subject=names[0], names=tuple(names[1]), renamed=True)
+    if names is None:
+        return csr
+    # What asked for the other names is settled: who judges again sees what was judged before.
+    others = tuple(attribute for attribute in csr.attributes if attribute.oid != CHANGE_SUBJECT_NAME)
+    return replace(csr, subject=names[0], names=tuple(names[1]), attributes=others, renamed=True)
 
 
 def write_question(request: vocabulary.EnrollmentRequest) -> str:

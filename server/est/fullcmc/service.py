@@ -119,7 +119,7 @@ async def _enroll(endpoint: EstEndpoint, identity: Identity, data: PkiData, requ
         asked = look_at(endpoint, submission, caller, request.csr, linked=linked)
         wanted = await question(endpoint, submission, caller, asked)
     except (CmcFault, Refusal) as error:
-        csr = without_challenge(request.csr, linking.SECRETS)
+        csr = without_challenge(request.csr, linking.READ_HERE)
         return await refusal(
             endpoint,
             submission,

@@ -25,7 +25,7 @@ from server.est import csrattrs
 from server.est.csrattrs import Form, attributes_of, key_attribute, write_csrattrs
 from server.est.linking import IDENTITY_LINKING
 from tests.fakes.policy import CEILINGS, ISSUER, profile, question
-from tests.server.est.obedient import Wishes, follow_list, follow_template
+from tests.server.est.obedient import OWN_NAME, Wishes, follow_list, follow_template
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "rfc9908"
 SHIPPED = Path(__file__).parents[3] / "policies" / "profiles" / "iot-device.yaml"
@@ -225,6 +225,42 @@ def test_a_key_of_another_kind_than_announced_is_refused() -> None:
     given = profiles()["address"]
     other = follow_template(announced(profiles()["minimal"], Form.RFC9908)).key
     assert not isinstance(judged(given, replace(follow_template(announced(given, Form.BOTH)), key=other)), Approved)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {
+            "subject": {"allowed": {"CN": {"like": ["*"], "required": True, "among_names": True}}},
+            "names": {"dns": {"allowed": ["**.example.com"]}},
+        },
+        {
+            "subject": {"allowed": {"O": {"like": ["*"]}, "CN": {"like": ["*"]}}},
+            "names": {"dns": {"forced": ["{csr.CN}.fleet.test"]}},
+        },
+        {
+            "subject": {"allowed": {"O": {"like": ["*"], "required": True}}, "default": {"CN": "{csr.dns}"}},
+            "names": {"dns": {"allowed": ["**.example.com"]}},
+        },
+        {
+            "subject": {
+                "allowed": {"CN": {"like": ["*"]}},
+                "forced": {"O": "Fleet {csr.serialNumber}"},
+                "others": "ignore",
+            },
+            "names": {"dns": {"allowed": ["**.example.com"], "min": 1}},
+        },
+    ],
+    ids=["among names", "forced by CN", "default by a name", "forced by what is ignored"],
+)
+@pytest.mark.parametrize("form", [Form.RFC9908, Form.LEGACY])
+def test_what_the_profile_fills_in_from_the_request_is_announced(sections: dict[str, Any], form: Form) -> None:
+    given, follow = profile(**sections), follow_template if form is Form.RFC9908 else follow_list
+    wishes = follow(announced(given, form))
+    if "among_names" in str(sections):
+        wishes.subject = [(oid, OWN_NAME.value) for oid, _ in wishes.subject]
+    decision = judged(given, wishes)
+    assert isinstance(decision, Approved), decision
 
 
 # --- what stands where -------------------------------------------------------------------------------------------

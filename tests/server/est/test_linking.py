@@ -21,7 +21,7 @@ from server.commands import cert
 from server.est import linking
 from server.est.linking import Linking, Meaning, read_claims
 from server.est.messages import Malformed
-from server.outcome import Reason
+from server.outcome import Issued, Reason
 from server.store.credentials import CredentialKind, find_for_certificate
 from server.store.requests import list_requests
 from tests.fakes.credential import credential, keep, kept
@@ -80,6 +80,24 @@ async def test_a_request_bound_to_its_connection_is_taken_and_on_another_refused
         answer = await asyncio.to_thread(replay)
         assert answer.status == 400
         assert b"is not the channel binding of this TLS connection" in answer.body
+
+
+@pytest.mark.parametrize("approval", ["none", "manual"])
+async def test_a_profile_that_refuses_attributes_without_use_takes_those_that_are_read_here(
+    folder: Path, approval: str
+) -> None:
+    """What csrattrs demands is not refused for being there, not when a person has approved it either."""
+    file = folder / "policies" / "iot-device.yaml"
+    head, _, _ = file.read_text().partition("\ntests:")
+    text = head.replace("subject: same", "subject: any").replace("names: same", "names: any")
+    file.write_text(f"{text}\n    unused: {{attributes: refuse}}\n    approval: {approval}\n")
+    async with lab(folder, endpoint("required")) as running:
+        services = running.application.services
+        await keep(services.store, credential("otp", username="pump"))
+        assert (await bound(running, SSL.TLS1_3_VERSION, IDENTITY)).status == (200 if approval == "none" else 202)
+        if approval == "manual":
+            (waiting,) = await services.store.read(list_requests)
+            assert isinstance(await services.enrollment.approve(waiting.id, "admin:eve"), Issued)
 
 
 async def test_where_linking_is_required_a_request_without_is_told_what_to_put(folder: Path) -> None:
@@ -206,7 +224,7 @@ def claims(found: Csr, **fields: Any) -> Any:
     return read_claims(found, **(usual | fields))
 
 
-@given(st.lists(st.tuples(st.sampled_from(sorted(linking.SECRETS)), st.lists(st.binary(max_size=300), max_size=3))))
+@given(st.lists(st.tuples(st.sampled_from(sorted(linking.READ_HERE)), st.lists(st.binary(max_size=300), max_size=3))))
 def test_any_attributes_are_read_or_malformed(found: list[tuple[str, list[bytes]]]) -> None:
     try:
         claims(with_attributes(*(RequestedAttribute(oid, tuple(values)) for oid, values in found)))

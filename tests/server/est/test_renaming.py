@@ -76,12 +76,12 @@ async def enrolled(running: Lab, name: str) -> Holder:
     return Holder(key, (answer.certificate,))
 
 
-def rename(folder: Path, *, approval: str = "none") -> None:
+def rename(folder: Path, *, approval: str = "none", more: str = "") -> None:
     """Let renewals change names."""
     file = folder / "policies" / "iot-device.yaml"
     head, _, tests = file.read_text().partition("\ntests:")
     text = head.replace("subject: same", "subject: any").replace("names: same", "names: any")
-    file.write_text(f"{text}\n    approval: {approval}\n")
+    file.write_text(f"{text}\n    approval: {approval}\n{more}")
     assert tests
 
 
@@ -116,7 +116,7 @@ async def test_the_names_beside_it_must_be_those_of_the_certificate(folder: Path
 async def test_a_person_who_approves_approves_the_new_names(folder: Path) -> None:
     async with lab(folder, ENDPOINTS) as running:
         holder = await enrolled(running, "pump")
-    rename(folder, approval="manual")
+    rename(folder, approval="manual", more="    unused: {attributes: refuse}\n")
     async with lab(folder, ENDPOINTS) as running:
         services, asked = running.application.services, renaming("pump", change("valve"))
         assert (await running.post("simplereenroll", asked, holder=holder)).status == 202
