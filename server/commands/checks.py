@@ -22,6 +22,8 @@ from server.app.addresses import bind_listeners
 from server.app.cmc import read_signer
 from server.store import current_revision, head_revision
 from server.store.database import database_file
+from server.store.migrations import way_to_head
+from server.store.obstacles import obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,22 +183,27 @@ def _names(certificate: x509.Certificate, origins: tuple[str, ...]) -> Iterator[
 
 def check_database(config: Config) -> Iterator[Diagnosis]:
     """Look whether the database is there, whole, of this version and has room to grow."""
+    file = database_file(config.database_url)
+    hindrance = obstacle(file)
+    if hindrance is not None:
+        what, _, way_out = hindrance.partition(": ")
+        yield Diagnosis(Level.ERROR, "database", f"{file}: {what}", way_out)
+        return
     try:
-        file = database_file(config.database_url)
         found = current_revision(config.database_url)
-    except (ValueError, sa.exc.SQLAlchemyError) as error:
+    except sa.exc.SQLAlchemyError as error:
         cause = str(getattr(error, "orig", error))
-        yield Diagnosis(Level.ERROR, "database", f"{config.database}: {cause}", "restore it from a copy")
+        yield Diagnosis(Level.ERROR, "database", f"{file}: {cause}", "restore it from a copy")
         return
     if found is None:
         yield Diagnosis(Level.OK, "database", f"{file} is not there yet; the first start makes it")
     elif found != head_revision():
         yield Diagnosis(
-            Level.ERROR, "database", f"{file} has schema {found}, not {head_revision()}", "certwright db upgrade"
+            Level.ERROR, "database", f"{file} has schema {found}, not {head_revision()}", way_to_head(found)
         )
     else:
         yield _integrity(file)
-    free = shutil.disk_usage(file.parent if file.parent.exists() else config.file.parent).free
+    free = shutil.disk_usage(file.parent).free
     if free < _LEAST_FREE_BYTES:
         yield Diagnosis(
             Level.WARNING,

@@ -17,6 +17,8 @@ from server.app.material import load_material
 from server.config import load_config
 from server.deployment.hints import client_lines
 from server.store import current_revision, upgrade
+from server.store.database import database_file
+from server.store.obstacles import obstacle
 from server.workers import MISCONFIGURED, Supervisor, serve_here
 
 if TYPE_CHECKING:
@@ -63,8 +65,9 @@ def _make_tables(config: Config) -> None:
         if current_revision(config.database_url) is None:
             upgrade(config.database_url)
     except (sa.exc.SQLAlchemyError, OSError, ValueError) as error:
-        cause = str(getattr(error, "orig", error))
-        raise DocumentErrors([config.problem(("database",), f"{config.database} can't be opened: {cause}")]) from error
+        file = database_file(config.database_url)
+        cause = obstacle(file) or str(getattr(error, "orig", error))
+        raise DocumentErrors([config.problem(("database",), f"{file} can't be opened: {cause}")]) from error
 
 
 def _warn(config: Config) -> None:
@@ -87,5 +90,5 @@ def _greeting(config: Config, sockets: Mapping[str, list[socket.socket]]) -> str
         address, port = each[0].getsockname()[:2]
         host = f"[{address}]" if ":" in address else address
         lines.append(f"  {name:<6} {'https' if name == 'https' else 'http'}://{host}:{port}")
-    hints = client_lines(config)
+    hints = client_lines(config, for_a_person=sys.stdout.isatty())
     return "\n".join([*lines, *(["", hints] if hints else [])])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from policies.decision import Location
 from policies.document import Document, DocumentErrors, DocumentProblem, Strict, did_you_mean, read_document
@@ -18,6 +18,7 @@ from server.config.listeners import Limits, Listeners, Log
 from server.config.lookups import LookupSource
 
 KeyPath = tuple[str | int, ...]
+_SQLITE_URL = re.compile(r"sqlite(?:\+(?:aiosqlite|pysqlite))?:///(?=.)")
 
 
 class CeilingsConfig(Strict):
@@ -39,7 +40,7 @@ class Config(Strict):
     """The configuration. All paths are absolute.
 
     Attributes:
-        database: a file, or an SQLAlchemy URL.
+        database: an SQLite file, or an SQLAlchemy URL of one.
         policies: the folder of policy files.
         approvers: who may approve requests, by the roles that profiles ask for.
         lookups: where profiles look things up, by the names that they use.
@@ -59,6 +60,13 @@ class Config(Strict):
 
     _document: Document[Config] = PrivateAttr()
 
+    @field_validator("database")
+    @classmethod
+    def _a_file(cls, value: str) -> str:
+        if not value or ":memory:" in value or ("://" in value and not _SQLITE_URL.match(value)):
+            raise ValueError("the database is an SQLite file: write its path, like certwright.db")
+        return value
+
     @property
     def file(self) -> Path:
         """The file that this was read from."""
@@ -67,9 +75,7 @@ class Config(Strict):
     @property
     def database_url(self) -> str:
         """The database as an SQLAlchemy URL."""
-        if "://" in self.database:
-            return self.database
-        return f"sqlite+aiosqlite:///{self.file.absolute().parent / self.database}"
+        return f"sqlite+aiosqlite:///{self.file.absolute().parent / _SQLITE_URL.sub('', self.database)}"
 
     def locate(self, *path: str | int) -> Location:
         """Return where in the file the value at `path` stands, or the nearest thing around it."""

@@ -34,32 +34,47 @@ The server never needs {_shown(deployment.folder / "ca" / "root.key")} and its p
 in production, keep them elsewhere."""
 
 
-def client_lines(config: Config) -> str:
+def client_lines(config: Config, *, for_a_person: bool = True) -> str:
     """Return one line for each protocol that enrolls at this server as it stands, ready for a shell.
 
     The empty text when there is no ``credentials.json`` beside the configuration, or not all three listeners and
     default endpoints that `certwright init` sets up.
+
+    Args:
+        config: the server's configuration.
+        for_a_person: write the secrets themselves; otherwise, for what ends in a log, let the shell read them.
     """
     folder = config.file.parent
+    file = folder / "credentials.json"
     https, http = config.listeners.https, config.listeners.http
     acme = next(iter(config.endpoints.acme.values()), None)
     try:
-        secrets = Secrets.from_json((folder / "credentials.json").read_text("utf-8"))
+        secrets = Secrets.from_json(file.read_text("utf-8"))
     except (OSError, ValueError):
         return ""
     if https is None or http is None or acme is None:
         return ""
     ports = Ports(https=https.port, http=http.port, http01=acme.http01.port)
+    password, challenge = (
+        (shlex.quote(secrets.est_password), shlex.quote(secrets.scep_challenge))
+        if for_a_person
+        else (_read_by_shell(file, "password"), _read_by_shell(file, "challenge"))
+    )
+    user = f"{shlex.quote(secrets.est_username)}:{password}"
     lines = {
-        "EST with openssl and curl": _est(folder, ports, secrets),
-        f"SCEP with strongSwan{'' if shutil.which('pki') else f' ({_PKI_SOURCE})'}": _scep(folder, ports, secrets),
+        "EST with openssl and curl": _est(folder, ports, user),
+        f"SCEP with strongSwan{'' if shutil.which('pki') else f' ({_PKI_SOURCE})'}": _scep(folder, ports, challenge),
         "ACME with certbot": _acme(folder, ports),
     }
     return "\n".join(f"{title}:\n  {line}\n" for title, line in lines.items())
 
 
-def _est(folder: Path, ports: Ports, secrets: Secrets) -> str:
-    user = shlex.quote(f"{secrets.est_username}:{secrets.est_password}")
+def _read_by_shell(file: Path, key: str) -> str:
+    """Return what a shell replaces by a value of ``credentials.json``, which has one a line."""
+    return f"""\"$(sed -n 's/.*"{key}": "\\(.*\\)".*/\\1/p' {_shown(file)})\""""
+
+
+def _est(folder: Path, ports: Ports, user: str) -> str:
     return (
         "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout device.key"
         " -subj /CN=device-1 -addext subjectAltName=DNS:device-1.example -out device.csr"
@@ -71,12 +86,12 @@ def _est(folder: Path, ports: Ports, secrets: Secrets) -> str:
     )
 
 
-def _scep(folder: Path, ports: Ports, secrets: Secrets) -> str:
+def _scep(folder: Path, ports: Ports, challenge: str) -> str:
     ra = _shown(folder / "ra" / "ra.pem")
     return (
         "openssl genrsa -out router.key 2048"
         f" && {_program('pki')} --scep --url http://127.0.0.1:{ports.http}/scep --in router.key"
-        f" --dn CN=router-1 --san router-1.example --password {secrets.scep_challenge}"
+        f" --dn CN=router-1 --san router-1.example --password {challenge}"
         f" --cacert-enc {ra} --cacert-sig {ra} --cacert {_shown(folder / 'chain.pem')}"
         f" --cacert {_shown(folder / 'root.pem')} --outform pem > router.pem"
     )

@@ -15,7 +15,7 @@ _TEMPLATE = Template("""\
 # After a change: `certwright doctor` says what is wrong with it and what to do, then start the server anew.
 version: 1
 
-# A file name is an SQLite database; any other SQLAlchemy URL works too.
+# An SQLite file, made at the first start; `certwright db backup FILE` copies it while the server runs.
 database: certwright.db
 
 log:

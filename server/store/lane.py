@@ -20,6 +20,8 @@ from sqlalchemy import exc, pool
 
 from server.store.prepared import as_sqlalchemy, driver_of
 
+from server.store.obstacles import obstacle
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -138,7 +140,7 @@ class Lane:
         thread = await aiosqlite.Connection(connect, iter_chunk_size=64)
         if failures:
             await thread.close()
-            raise StoreUnavailable(f"{path}: {failures[0]}") from failures[0]
+            raise StoreUnavailable(f"{path}: {obstacle(path) or failures[0]}") from failures[0]
         engine = sa.create_engine(
             "sqlite+pysqlite://",
             creator=lambda: thread._conn,  # noqa: SLF001 - aiosqlite has no public name for its connection

@@ -16,7 +16,7 @@ class SchemaOutdated(Exception):
 
     def __init__(self, found: str | None) -> None:
         has = "has no tables yet" if found is None else f"has schema {found}"
-        super().__init__(f"the database {has}, this version needs {head_revision()}: run certwright db upgrade")
+        super().__init__(f"the database {has}, this version needs {head_revision()}: {way_to_head(found)}")
         self.found = found
 
 
@@ -28,6 +28,13 @@ class SchemaUnknown(Exception):
 def head_revision() -> str:
     """Return the schema version that this program needs: the last step's number."""
     return max(step.name.partition("_")[0] for step in (Path(__file__).parent / "versions").glob("[0-9]*_*.py"))
+
+
+def way_to_head(found: str | None) -> str:
+    """Return what is to be done about a database with another schema than this version's."""
+    if found is not None and found > head_revision():
+        return "run the newer version of Certwright that upgraded it, or restore a copy from before"
+    return "run certwright db upgrade"
 
 
 def revision(connection: sa.Connection) -> str | None:

@@ -10,7 +10,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from server.store.migrations import SchemaUnknown
+from server.store.migrations import SchemaOutdated, SchemaUnknown, revision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,4 +40,4 @@ def take(connection: sa.Connection) -> None:
         try:
             environment.run_migrations()
         except CommandError as error:
-            raise SchemaUnknown(str(error)) from error
+            raise SchemaUnknown(str(SchemaOutdated(revision(connection)))) from error

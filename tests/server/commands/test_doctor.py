@@ -116,7 +116,7 @@ def test_the_database_is_looked_at(folder: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         connection.commit()
     (outdated,) = check_database(config)
-    assert (outdated.level, outdated.way_out) == (Level.ERROR, "certwright db upgrade")
+    assert (outdated.level, outdated.way_out) == (Level.ERROR, "run certwright db upgrade")
     database.unlink()
     (absent,) = check_database(config)
     assert "the first start makes it" in absent.message
@@ -143,3 +143,20 @@ def test_without_an_argument_the_configuration_is_looked_for_in_the_usual_places
     monkeypatch.chdir(tmp_path)
     found = CliRunner().invoke(_app("doctor"), ["doctor"])
     assert "certs-dev/server.yaml is well-formed" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "way_out"),
+    [
+        ("nowhere/x.db", "the folder {folder}/nowhere is not there", "make it, or correct the path"),
+        ("secrets", "this is a folder", "name a file"),
+    ],
+)
+def test_a_database_that_can_not_be_opened_is_told_with_its_cause(
+    folder: Path, path: str, message: str, way_out: str
+) -> None:
+    yaml = folder / "server.yaml"
+    yaml.write_text(yaml.read_text().replace("database: certwright.db", f"database: {path}"))
+    (found,) = check_database(load_config(yaml))
+    assert (found.level, found.way_out) == (Level.ERROR, way_out)
+    assert message.format(folder=folder) in found.message

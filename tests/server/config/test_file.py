@@ -99,11 +99,24 @@ def test_the_origin_follows_from_address_and_port_when_there_is_no_external_url(
 
 @pytest.mark.parametrize(
     ("database", "expected"),
-    [("certs.db", "sqlite+aiosqlite:///{folder}/certs.db"), ("postgresql://x/y", "postgresql://x/y")],
+    [
+        ("certs.db", "sqlite+aiosqlite:///{folder}/certs.db"),
+        ("/var/lib/certs.db", "sqlite+aiosqlite:////var/lib/certs.db"),
+        ("sqlite+aiosqlite:///certs.db", "sqlite+aiosqlite:///{folder}/certs.db"),
+        ("sqlite:////var/lib/certs.db", "sqlite+aiosqlite:////var/lib/certs.db"),
+    ],
 )
-def test_the_database_is_a_file_or_an_url(write: Write, tmp_path: Path, database: str, expected: str) -> None:
+def test_the_database_is_a_file_or_the_url_of_one(write: Write, tmp_path: Path, database: str, expected: str) -> None:
     config = load_config(write(("version: 1\n", f"version: 1\ndatabase: {database}\n")))
     assert config.database_url == expected.format(folder=tmp_path)
+
+
+@pytest.mark.parametrize("database", ["postgresql://pki:hidden@db/pki", "sqlite://", '"sqlite:///:memory:"', '""'])
+def test_another_database_is_refused_where_it_stands_and_its_password_not_repeated(write: Write, database: str) -> None:
+    with pytest.raises(DocumentErrors) as caught:
+        load_config(write(("version: 1\n", f"version: 1\ndatabase: {database}\n")))
+    assert ":2:11: database: the database is an SQLite file: write its path" in str(caught.value)
+    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import shlex
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +31,15 @@ def test_there_is_one_line_for_each_protocol_with_the_real_credentials(made: Dep
     assert f"{made.secrets.est_username}:{made.secrets.est_password}" in shlex.split(est)
     assert made.secrets.scep_challenge in shlex.split(scep)
     assert "https://127.0.0.1:8443/acme/directory" in shlex.split(acme)
+
+
+def test_what_ends_in_a_log_has_no_secret_and_works_all_the_same(made: Deployment) -> None:
+    shown = client_lines(load_config(made.config), for_a_person=False)
+    assert made.secrets.est_password not in shown
+    assert made.secrets.scep_challenge not in shown
+    found = [re.search(word + r' (\S*"\$\(.*?\.json\)")', shown) for word in ("--user", "--password")]
+    said = [subprocess.check_output(["sh", "-c", f"echo {match[1]}"], text=True).strip() for match in found if match]
+    assert said == [f"{made.secrets.est_username}:{made.secrets.est_password}", made.secrets.scep_challenge]
 
 
 def test_paths_are_relative_where_one_stands_above(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.store import SchemaOutdated, Store, StoreUnavailable, upgrade
+from server.store import SchemaOutdated, SchemaUnknown, Store, StoreUnavailable, upgrade
 from server.store.database import database_file
 from server.store.prepared import driver_of
 from tests.contract.store import StoreContract, Wrong, note, note_all, note_and_raise, noted
@@ -184,6 +184,16 @@ async def test_a_store_whose_reader_can_not_open_closes_its_writer(url: str, mon
     monkeypatch.setattr(Lane, "open", only_writers)
     with pytest.raises(StoreUnavailable, match="as told"):
         await Store.open(url)
+
+
+async def test_a_database_of_a_newer_version_is_not_to_be_upgraded(url: str, tmp_path: Path) -> None:
+    with sqlite3.connect(database_file(url)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9000'")
+    connection.close()
+    with pytest.raises(SchemaOutdated, match=r"has schema 9000.*run the newer version"):
+        await Store.open(url)
+    with pytest.raises(SchemaUnknown, match=r"has schema 9000.*run the newer version"):
+        upgrade(url)
 
 
 @pytest.mark.parametrize("url", ["postgresql+asyncpg://db/x", "sqlite://", "sqlite:///:memory:"])

@@ -1,0 +1,23 @@
+"""Why a database file can't be opened: SQLite itself says no more than that."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def obstacle(file: Path) -> str | None:
+    """Return what keeps this user from opening a database file, with the way out; None when nothing is seen."""
+    folder = file.parent
+    if not folder.is_dir():
+        return f"the folder {folder} is not there: make it, or correct the path"
+    if file.is_dir():
+        return "this is a folder: name a file"
+    if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+        return "this user may not read and write it: run as its owner"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"this user may not write in the folder {folder}, where SQLite keeps its log: run as its owner"
+    return None

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from server.store.obstacles import obstacle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_a_file_that_is_there_or_can_be_made_has_no_obstacle(tmp_path: Path) -> None:
+    assert obstacle(tmp_path / "new.db") is None
+    (tmp_path / "old.db").touch()
+    assert obstacle(tmp_path / "old.db") is None
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert obstacle(tmp_path / "nowhere" / "x.db") == (
+        f"the folder {tmp_path / 'nowhere'} is not there: make it, or correct the path"
+    )
+
+
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    assert obstacle(tmp_path) == "this is a folder: name a file"
+
+
+def test_what_another_user_owns_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "x.db"
+    file.touch()
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != file)
+    assert obstacle(file) == "this user may not read and write it: run as its owner"
+    monkeypatch.setattr(os, "access", lambda path, _mode: path == file)
+    assert "may not write in the folder" in (obstacle(file) or "")
