@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import hdrs, web
 
 from server.acme.codec.replies import encode_directory, encode_problem
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from server.acme.messages import Urls
+
+log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Resource = Callable[[Call, Mapping[str, str]], Awaitable[Reply]]
@@ -50,6 +53,7 @@ _ALWAYS = (
     (hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     (hdrs.ACCESS_CONTROL_EXPOSE_HEADERS, "Link, Location, Replay-Nonce, Retry-After"),
 )
+_FAILED = ProblemDocument(ErrorType.SERVER_INTERNAL, "the server had trouble with this request")
 _UNRECORDED = frozenset({ErrorType.BAD_NONCE})
 """Every client gets badNonce now and then and simply tries again (section 6.5): that is no refusal to look up."""
 
@@ -135,6 +139,10 @@ class _Front:
                 reply = await resource(call, request.match_info)
             except Rejected as refusal:
                 reply = await self._refused(call, refusal)
+            except Exception:
+                # The client gets what every client understands, and a nonce for its next try.
+                log.exception("acme_request_failed", path=request.path)
+                reply = _problem(_FAILED)
             known = {"endpoint": self._scope, "account": call.account, "about": call.transaction, **reply.facts}
             note(request, **{name: value for name, value in known.items() if value})
             return self._response(request, reply)

@@ -39,14 +39,16 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 def read_object(data: bytes, what: str) -> dict[str, Any]:
     """Return the members of a JSON object in UTF-8.
 
-    Repeated members, NaN and Infinity, nesting beyond reason, a byte order mark and anything that is not an object
-    are refused. Raises Rejected (malformed) naming ``what``.
+    Repeated members, NaN and Infinity, nesting beyond reason, a byte order mark, escapes that stand for no character
+    and anything that is not an object are refused. Raises Rejected (malformed) naming ``what``.
     """
     try:
         text = data.decode("utf-8")
         value, end = _DECODER.raw_decode(text) if text.startswith("{") else (None, -1)
         if end != len(text):  # white space round it, or no object
             value = _DECODER.decode(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is no text
     except (ValueError, RecursionError):
         raise malformed(f"{what} is not a JSON object in UTF-8 with unrepeated members") from None
     if not isinstance(value, dict):

@@ -14,8 +14,6 @@ from server.store.tables import certificates
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ca.csr import Csr
-
 _revoked = Prepared(
     sa.select(certificates.c.serial).where(
         certificates.c.spki == sa.bindparam("digest", type_=certificates.c.spki.type),
@@ -24,9 +22,9 @@ _revoked = Prepared(
 )
 
 
-def is_compromised(connection: sa.Connection, csr: Csr) -> bool:
-    """Say whether a certificate with the key of a CSR was revoked because the key was compromised."""
-    return _revoked.first(connection, digest=sha256(csr.spki).digest()) is not None
+def is_compromised(connection: sa.Connection, spki: bytes) -> bool:
+    """Say whether a certificate with a key, given in DER, was revoked because the key was compromised."""
+    return _revoked.first(connection, digest=sha256(spki).digest()) is not None
 
 
 def certificates_with_key(connection: sa.Connection, spki: bytes, now: datetime) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from server.acme.messages import (
     rejected,
 )
 from server.acme.records import accounts, orders
+from server.acme.records.compromised import is_compromised
 from server.acme.service.authentication import account_key, active, deactivated
 from server.acme.service.bindings import not_good
 from server.acme.service.endings import end_account
@@ -91,6 +92,8 @@ class Accounts:
             found = accounts.find_account_by_key(connection, self._scope, account.thumbprint)
             if found is not None:
                 return found, 200
+            if is_compromised(connection, signed.key.spki):
+                return _compromised()
             limited = self._limiter.new_account(connection, address)
             if limited is not None:
                 return limited
@@ -158,6 +161,8 @@ class Accounts:
                 return Rejected(
                     ProblemDocument(ErrorType.MALFORMED, detail, 409, location=signed.urls.account(holder.id))
                 )
+            if is_compromised(connection, new_key.spki):
+                return _compromised()
             found = replace(found, thumbprint=new_key.thumbprint, jwk=new_key.jwk)
             accounts.update_account(connection, found)
             return found
@@ -191,3 +196,7 @@ class Accounts:
 
     def _reply(self, account: Account, signed: Signed, status: int) -> Reply:
         return Reply(status, encode_account(account, signed.urls), location=signed.urls.account(account.id))
+
+
+def _compromised() -> Rejected:
+    return rejected(ErrorType.BAD_PUBLIC_KEY, "a certificate with this key was revoked because the key was compromised")

@@ -111,7 +111,7 @@ class Finalization:
         refusal = self._objection(connection, found)
         if refusal is not None:
             return refusal
-        fault = _COMPROMISED * is_compromised(connection, csr) or _ACCOUNT_KEY * _is_account_key(connection, csr)
+        fault = _COMPROMISED * is_compromised(connection, csr.spki) or _ACCOUNT_KEY * _is_account_key(connection, csr)
         fault = fault or _names_fault(csr, found) or self._key_fault(connection, csr, found)
         if fault:
             return rejected(ErrorType.BAD_CSR, fault)

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from server.acme.messages import ErrorType, ProblemDocument, Rejected, Subproblem
+from server.acme.messages import ErrorType, Identifier, ProblemDocument, Rejected, Subproblem
 from server.acme.records import limits
 from server.acme.records.limits import Charge
 from server.acme.service.authentication import active
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import timedelta
 
     import sqlalchemy as sa
 
-    from server.acme.messages import Authorization, Identifier, NewOrder
+    from server.acme.messages import Authorization, NewOrder
     from server.acme.service.authentication import Signed
     from server.acme.service.endpoint import AcmeEndpoint
 
@@ -99,12 +100,14 @@ class Limiter:
         if refusal is not None:
             return refusal
         most, now, account = self._limits, self._endpoint.clock(), signed.account
-        paused = limits.paused_among(connection, account, _bases(request.identifiers)) if most.pause_after else ()
+        above = dict(request.ancestors) if self._endpoint.subdomains else {}
+        names = _failing(request.identifiers, above)
+        paused = frozenset(limits.paused_among(connection, account, names) if most.pause_after else ())
         if paused:
-            return self._paused(paused, request.identifiers)
+            return self._paused(each for each in request.identifiers if paused.intersection(_failing((each,), above)))
         if most.failures_per_name is not None:
             rate = most.failures_per_name
-            for name in _bases(new):
+            for name in _failing(new, above):
                 wait = limits.wait_for(connection, (self._charge("failures", f"{account}/{_key(name)}", rate),), now)
                 if wait is not None:
                     return self._too_many(f"failed authorizations for {name.value}: {_said(rate)}", wait)
@@ -155,8 +158,7 @@ class Limiter:
     def _too_many(self, what: str, wait: timedelta) -> Rejected:
         return self._refusal(f"too many {what}", max(1, math.ceil(wait.total_seconds())))
 
-    def _paused(self, paused: tuple[Identifier, ...], asked: tuple[Identifier, ...]) -> Rejected:
-        wrong = (each for each in asked if any(each.type == one.type and _base(each) == one.value for one in paused))
+    def _paused(self, wrong: Iterable[Identifier]) -> Rejected:
         return self._refusal(_PAUSED, _DAY, *(Subproblem(ErrorType.RATE_LIMITED, _PAUSED, each) for each in wrong))
 
     def _refusal(self, detail: str, seconds: int, *problems: Subproblem) -> Rejected:
@@ -175,13 +177,10 @@ def _site(address: str) -> str:
     return str(found)
 
 
-def _bases(identifiers: tuple[Identifier, ...]) -> tuple[Identifier, ...]:
-    """Return the names that control is shown over, without ``*.``, each once."""
-    return tuple(dict.fromkeys(each._replace(value=_base(each)) for each in identifiers))
-
-
-def _base(identifier: Identifier) -> str:
-    return identifier.value.removeprefix("*.")
+def _failing(identifiers: tuple[Identifier, ...], above: Mapping[Identifier, str]) -> tuple[Identifier, ...]:
+    """Return the names that may fail: those of the order without ``*.``, and domains above them (RFC 9444)."""
+    bases = (each._replace(value=each.value.removeprefix("*.")) for each in identifiers)
+    return tuple(dict.fromkeys((*bases, *(Identifier("dns", above[each]) for each in identifiers if each in above))))
 
 
 def _key(identifier: Identifier) -> str:

@@ -125,6 +125,7 @@ MALFORMED = {
     "no payload": lambda b: {name: value for name, value in b.sign().items() if name != "payload"},
     "padding": lambda b: {**b.sign(), "signature": b.sign()["signature"] + "="},
     "a payload that is no key": lambda b: b.sign(b"[]"),
+    "half of a surrogate pair": lambda b: replace(b, kid="\ud800").sign(),
     "too long": lambda b: b.sign(b"{" + b" " * 20000 + b"}"),
 }
 

@@ -216,6 +216,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "kid is a number": (with_header(jwk=None, kid=1), "malformed"),
     "no url": (with_header(url=None), "malformed"),
     "url is a list": (with_header(url=[URL]), "malformed"),
+    "half of a surrogate pair": (with_raw_header(header()[:-1] + b',"x":"\\ud800"}'), "malformed"),
     "nonce is a number": (with_header(nonce=1), "malformed"),
     "nonce is not base64url": (with_header(nonce="a+b="), "malformed"),
     # The key (RFC 7518, RFC 8037)

@@ -188,6 +188,20 @@ async def test_an_order_can_name_the_domain_above(site: Lab, zone: Zone) -> None
     assert (await client.finalize(order, make_csr("www.a.test", "mail.a.test"))).body["status"] == "valid"
 
 
+async def test_who_is_paused_for_a_domain_can_not_name_it_for_hosts_below(site: Lab, server: DnsServer) -> None:
+    await serve(site, server, limits=RateLimits(pause_after=1, failures_per_name=Rate(1, timedelta(hours=1))))
+    client = await site.client()
+    (url,) = (await below(client, "www.a.test")).body["authorizations"]
+    await client.post((await client.post(url)).body["challenges"][0]["url"], {})
+    await client.until(url, "invalid")
+    paused = await below(client, "mail.a.test", "mail.b.a.test")
+    assert paused.status == 429
+    assert [each["identifier"]["value"] for each in paused.body["subproblems"]] == ["mail.a.test", "mail.b.a.test"]
+    assert (await client.order("mail.a.test")).status == 201
+    await serve(site, server, limits=RateLimits(failures_per_name=Rate(1, timedelta(hours=1))))
+    assert (await below(client, "mail.a.test")).status == 429
+
+
 @pytest.mark.parametrize("above", ["b.test", "xa.test", "www.www.a.test", "", "*.a.test", 7, "10.0.0.1"])
 async def test_only_a_domain_above_can_be_named(site: Lab, above: Any) -> None:
     answer = await below(await site.client(), "www.a.test", above=above)

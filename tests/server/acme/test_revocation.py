@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.store.certificates import find_by_serial
 from server.store.tables import certificates
-from tests.fakes.acme import Signer, b64, new_key
+from tests.fakes.acme import Signer, b64, json_bytes, new_key
 from tests.fakes.issuer import make_issuer
 from tests.server.acme.lab import ORIGIN, Client, make_csr
 
@@ -151,6 +151,18 @@ async def test_a_key_that_was_compromised_gets_no_certificate_any_more(lab: Lab)
     assert (refused.status, refused.error) == (400, "badCSR")
     assert "compromised" in refused.body["detail"]
     assert (await stranger.finalize(order, make_csr("b.localhost", key=other))).body["status"] == "valid"
+
+
+async def test_a_key_that_was_compromised_becomes_none_of_an_account(lab: Lab) -> None:
+    client, signer = await lab.client(), Signer()
+    assert (await revoke(client, await client.issue("a.localhost", key=signer.key), reason=1)).status == 200
+    refused = await Client(lab, signer=signer).register()
+    assert (refused.status, refused.error) == (400, "badPublicKey")
+    url = client.url("/key-change")
+    inner = signer.sign(json_bytes({"account": client.kid, "oldKey": client.signer.jwk}), jwk=signer.jwk, url=url)
+    refused = await client.post(url, inner)
+    assert (refused.status, refused.error) == (400, "badPublicKey")
+    assert (await client.post(str(client.kid))).status == 200
 
 
 async def test_a_key_that_says_it_is_compromised_takes_all_its_certificates_with_it(lab: Lab) -> None:

@@ -133,6 +133,23 @@ async def test_a_ledger_that_can_not_record_is_a_503_and_no_badnonce(lab: Lab) -
     assert (answer.status, answer.error) == (503, "serverInternal")
 
 
+class BrokenNonces(Nonces):
+    """Breaks where nobody expects it."""
+
+    def redeem(self, nonce: str, scope: str) -> bool:
+        raise ZeroDivisionError(nonce, scope)
+
+
+async def test_what_nobody_foresaw_is_a_problem_document_with_a_nonce_like_any_other(lab: Lab) -> None:
+    nonces = BrokenNonces(bytes(32), BrokenLedger(), lambda: int(lab.now[0].timestamp()))
+    await lab.serve(lab.endpoint(nonces=nonces))
+    client = Client(lab)
+    answer = await client.post(client.url("/new-account"), {})
+    assert (answer.status, answer.error) == (500, "serverInternal")
+    assert answer.headers["Replay-Nonce"]
+    assert "division" not in str(answer.body)
+
+
 async def test_what_a_person_must_approve_stays_processing_until_then(manual: Lab) -> None:
     client = await manual.client()
     order = await client.ready("approve.localhost")
