@@ -11,10 +11,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from ca.keys import MlDsaPublicKey
 from ca.names import to_x509
 from ca.tbs import MlDsaPrivateKey, SigningKey, key_identifier
 
@@ -30,6 +32,8 @@ BACKDATE = timedelta(hours=1)
 CMC_RA = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 """id-kp-cmcRA: an EST server that is not the CA itself shows it in its TLS certificate (RFC 7030 section 3.6.1)."""
 
+_PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | MlDsaPublicKey
+_LEAST_RSA_BITS = 2048
 _CURVES: dict[str, type[ec.EllipticCurve]] = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1}
 _MLDSA: dict[str, type[MlDsaPrivateKey]] = {
     "ml-dsa-44": mldsa.MLDSA44PrivateKey,
@@ -95,8 +99,9 @@ def make_root(
 ) -> Credential:
     """Make a self-signed root CA, above issuing CAs only; a P-256 key unless one is given."""
     key = key or generate_key("P-256")
-    builder = _builder(subject, subject.to_x509(), key, (now - BACKDATE, now + lifetime), serial_number())
-    return Credential(key, _signed(_as_ca(builder, path_length=1), key, key))
+    own = key.public_key()
+    builder = _builder(subject.to_x509(), subject.to_x509(), own, (now - BACKDATE, now + lifetime), serial_number())
+    return Credential(key, _signed(_as_ca(builder, path_length=1), own, key))
 
 
 def make_issuing_ca(
@@ -114,8 +119,30 @@ def make_issuing_ca(
     """
     key = key or generate_key("P-256")
     validity = _within(root, now, lifetime)
-    builder = _builder(subject, root.certificate.subject, key, validity, serial_number())
-    return Credential(key, _signed(_as_ca(builder, path_length=0), key, root.key, root.certificate))
+    return Credential(key, _issuing_ca(root, subject.to_x509(), key.public_key(), validity, serial_number()))
+
+
+def certify_issuing_ca(
+    root: Credential,
+    request: x509.CertificateSigningRequest,
+    *,
+    now: datetime,
+    lifetime: timedelta = timedelta(days=1825),
+    serial_number: Callable[[], int] = x509.random_serial_number,
+) -> x509.Certificate:
+    """Make the certificate of an issuing CA whose key is elsewhere, such as in an HSM: like `make_issuing_ca`.
+
+    Of the request count its subject and key only. Raises ValueError: its key has not signed it, or can't be a CA's.
+    """
+    try:
+        holds, key = request.is_signature_valid, request.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("the request's key or signature is of a kind that is not known here") from error
+    if not holds:
+        raise ValueError("the request is not signed by its own key")
+    if not isinstance(key, _PublicKey) or not _is_strong(key):
+        raise ValueError("a CA's key is RSA of 2048 bits or more, EC on a NIST curve, Ed25519 or ML-DSA")
+    return _issuing_ca(root, request.subject, key, _within(root, now, lifetime), serial_number())
 
 
 def make_cross_certificate(
@@ -138,7 +165,7 @@ def make_cross_certificate(
     for kind in (x509.BasicConstraints, x509.KeyUsage, x509.SubjectKeyIdentifier):
         extension = of.extensions.get_extension_for_class(kind)
         builder = builder.add_extension(extension.value, critical=extension.critical)
-    above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_identifier(by.key))
+    above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_identifier(by.key.public_key()))
     return builder.add_extension(above, critical=False).sign(by.key, _hash(by.key))
 
 
@@ -166,10 +193,11 @@ def make_ra_certificate(
     ra_key: SigningKey = key or generate_key("rsa:2048")
     usage = _key_usage("digital_signature", "key_encipherment")
     validity = _within(issuing, now, lifetime)
-    builder = _builder(subject, issuing.certificate.subject, ra_key, validity, serial_number())
+    own = ra_key.public_key()
+    builder = _builder(subject.to_x509(), issuing.certificate.subject, own, validity, serial_number())
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(usage, critical=True)
-    return Credential(ra_key, _signed(builder, ra_key, issuing.key, issuing.certificate))
+    return Credential(ra_key, _signed(builder, own, issuing.key, issuing.certificate))
 
 
 def make_tls_certificate(
@@ -185,13 +213,27 @@ def make_tls_certificate(
     """Make the server's own TLS certificate for these names, good for EST too (RFC 7030 section 3.6.1)."""
     key = key or generate_key("P-256")
     validity = _within(issuing, now, lifetime)
-    builder = _builder(subject, issuing.certificate.subject, key, validity, serial_number())
+    own = key.public_key()
+    builder = _builder(subject.to_x509(), issuing.certificate.subject, own, validity, serial_number())
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage("digital_signature"), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, CMC_RA]), critical=False)
     san = x509.SubjectAlternativeName(map(to_x509, names))
     builder = builder.add_extension(san, critical=not subject)
-    return Credential(key, _signed(builder, key, issuing.key, issuing.certificate))
+    return Credential(key, _signed(builder, own, issuing.key, issuing.certificate))
+
+
+def _is_strong(key: _PublicKey) -> bool:
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size >= _LEAST_RSA_BITS
+    return not isinstance(key, ec.EllipticCurvePublicKey) or isinstance(key.curve, tuple(_CURVES.values()))
+
+
+def _issuing_ca(
+    root: Credential, subject: x509.Name, key: _PublicKey, validity: tuple[datetime, datetime], serial: int
+) -> x509.Certificate:
+    builder = _builder(subject, root.certificate.subject, key, validity, serial)
+    return _signed(_as_ca(builder, path_length=0), key, root.key, root.certificate)
 
 
 def _within(issuer: Credential, now: datetime, lifetime: timedelta) -> tuple[datetime, datetime]:
@@ -201,11 +243,11 @@ def _within(issuer: Credential, now: datetime, lifetime: timedelta) -> tuple[dat
 
 
 def _builder(
-    subject: DistinguishedName, issuer: x509.Name, key: SigningKey, validity: tuple[datetime, datetime], serial: int
+    subject: x509.Name, issuer: x509.Name, key: _PublicKey, validity: tuple[datetime, datetime], serial: int
 ) -> x509.CertificateBuilder:
     not_before, not_after = (moment.replace(microsecond=0) for moment in validity)
-    builder = x509.CertificateBuilder().issuer_name(issuer).subject_name(subject.to_x509())
-    builder = builder.public_key(key.public_key()).serial_number(serial)
+    builder = x509.CertificateBuilder().issuer_name(issuer).subject_name(subject)
+    builder = builder.public_key(key).serial_number(serial)
     return builder.not_valid_before(not_before).not_valid_after(not_after)
 
 
@@ -230,7 +272,7 @@ def _key_usage(*bits: str) -> x509.KeyUsage:
 
 
 def _signed(
-    builder: x509.CertificateBuilder, key: SigningKey, by: SigningKey, issuer: x509.Certificate | None = None
+    builder: x509.CertificateBuilder, key: _PublicKey, by: SigningKey, issuer: x509.Certificate | None = None
 ) -> x509.Certificate:
     own = _identifier(key)
     above = own
@@ -243,9 +285,9 @@ def _signed(
     return builder.sign(by, _hash(by))
 
 
-def _identifier(key: SigningKey) -> x509.SubjectKeyIdentifier:
+def _identifier(key: _PublicKey) -> x509.SubjectKeyIdentifier:
     encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    return x509.SubjectKeyIdentifier(key_identifier(key.public_key().public_bytes(encoding, form)))
+    return x509.SubjectKeyIdentifier(key_identifier(key.public_bytes(encoding, form)))
 
 
 def _hash(key: SigningKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:

@@ -31,7 +31,7 @@ _COMMANDS = {
     "eab": _Command("server.commands.eab", "app", "Make, list and withdraw keys for ACME external accounts."),
     "order": _Command("server.commands.order", "app", "List and show ACME orders, attempt by attempt."),
     "renewals": _Command("server.commands.renewals", "app", "Move the renewal windows of ACME certificates."),
-    "ca": _Command("server.commands.ca", "app", "The issuing CAs: keys in an HSM."),
+    "ca": _Command("server.commands.ca", "app", "Make, show and renew the issuing CAs and their roots."),
     "db": _Command("server.commands.db", "app", "Check, upgrade and copy the database."),
     "hash": _Command("server.commands.hash", "hash_secret", "Hash a password or challenge for a file of secrets."),
     "bench": _Command("server.commands.bench", "app", "Enroll under load and say what it costs."),

@@ -1,7 +1,8 @@
-"""``certwright ca show|init|import|rollover``: the life of a CA whose key is a file."""
+"""``certwright ca show|init|import|sign|rollover``: the life of a CA whose key, or whose root's key, is a file."""
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.ceremony import (
     Credential,
+    certify_issuing_ca,
     generate_key,
     make_ca_request,
     make_cross_certificate,
@@ -40,7 +42,17 @@ if TYPE_CHECKING:
 
 KINDS = ("P-256", "P-384", "P-521", "rsa:3072", "rsa:4096", "ed25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")
 
-_Name = Annotated[str, typer.Argument(help="The CA's name: of its files, and of the issuer in server.yaml.")]
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise typer.BadParameter("a name is letters, digits, dots, dashes and underscores")
+    return text
+
+
+_Name = Annotated[
+    str, typer.Argument(help="The CA's name: of its files, and of the issuer in server.yaml.", callback=_name)
+]
+_NewFolder = Annotated[Path, typer.Option(help="Where the CA's files go; made when it is not there.", file_okay=False)]
 _Folder = Annotated[Path, typer.Option(help="Where the CA's files are.", exists=True, file_okay=False)]
 _Kind = Annotated[str, typer.Option(help=f"The kind of key: {', '.join(KINDS)}.")]
 _Days = Annotated[int, typer.Option(min=1, max=36500, help="For how long the certificate is valid.")]
@@ -73,13 +85,14 @@ def init(
     under: Annotated[str | None, typer.Option(help="The name of a root whose files are in the folder.")] = None,
     key: _Kind = "P-256",
     days: _Days = 1825,
-    folder: _Folder = Path("ca"),
+    folder: _NewFolder = Path("ca"),
 ) -> None:
     """Make an issuing CA: with a new root, under one that is here, or (with neither) a request for a root elsewhere."""
     if root_subject is not None and under is not None:
         raise typer.BadParameter("a new root or one that is here, not both", param_hint="--under")
     own, distinguished = generate_key(_kind(key)), _subject(subject)
     with _told():
+        folder.mkdir(mode=0o700, exist_ok=True)
         ca_files.expect_free(folder, name)
         if root_subject is None and under is None:
             _request(folder, name, own, distinguished)
@@ -90,7 +103,35 @@ def init(
         issuing = make_issuing_ca(root, distinguished, now=system_clock(), lifetime=timedelta(days=days), key=own)
         ca_files.write_key(folder, name, own)
         ca_files.write_certificates(folder, name, [issuing.certificate, root.certificate])
+    _say_end(issuing.certificate, root)
     _say_stanza(folder, name)
+
+
+def sign(
+    name: _Name,
+    request: Annotated[Path, typer.Argument(help="PEM of the request, as `ca hsm csr` prints it.", exists=True)],
+    *,
+    under: Annotated[str, typer.Option(help="The name of a root whose files are in the folder.")],
+    days: _Days = 1825,
+    folder: _Folder = Path("ca"),
+) -> None:
+    """Give an issuing CA whose key is elsewhere, such as in an HSM, its certificate under a root that is here."""
+    with _told():
+        ca_files.expect_free(folder, name)
+        asked = ca_files.read_request(request)
+        root = ca_files.read_credential(folder, under)
+        if not ca_files.is_root(root.certificate):
+            record.stop(f"{under} is no root")
+        try:
+            issued = certify_issuing_ca(root, asked, now=system_clock(), lifetime=timedelta(days=days))
+        except ValueError as error:
+            record.stop(f"{request}: {error}")
+        ca_files.write_certificates(folder, name, [issued, root.certificate])
+    _say_end(issued, root)
+    typer.echo(
+        f"{name} is ready. In server.yaml, with paths from its folder, and with what reaches the key:\nissuers:\n"
+        f"  {name}: {{type: pkcs11, certificate: {folder}/{name}.pem, chain: {folder}/{name}-chain.pem, hsm: {{…}}}}"
+    )
 
 
 def import_(
@@ -116,7 +157,7 @@ def import_(
 def rollover(
     name: Annotated[str, typer.Argument(help="The name of a root whose files are in the folder.")],
     *,
-    to: Annotated[str, typer.Option(help="The name of the new root's files.")],
+    to: Annotated[str, typer.Option(help="The name of the new root's files.", callback=_name)],
     key: _Kind = "P-256",
     days: _Days = 3650,
     folder: _Folder = Path("ca"),
@@ -155,6 +196,11 @@ def _new_root(folder: Path, name: str, subject: str | None, kind: str) -> Creden
     ca_files.write_certificates(folder, name, [root.certificate])
     typer.echo(f"The server never needs {folder / name}.key and its passphrase: keep them elsewhere.")
     return root
+
+
+def _say_end(issued: x509.Certificate, root: Credential) -> None:
+    if issued.not_valid_after_utc == root.certificate.not_valid_after_utc:
+        typer.echo(f"Its certificate ends with its root's, on {issued.not_valid_after_utc:%Y-%m-%d}.")
 
 
 def _say_stanza(folder: Path, name: str) -> None:

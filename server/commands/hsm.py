@@ -25,7 +25,9 @@ app = typer.Typer(no_args_is_help=True)
 
 _Module = Annotated[Path, typer.Option(help="The HSM's PKCS#11 library.", exists=True, dir_okay=False)]
 _TokenLabel = Annotated[str, typer.Option("--token", help="The token's label.")]
-_PinFile = Annotated[Path | None, typer.Option(help="A file with the PIN; asked for when not given.", exists=True)]
+_PinFile = Annotated[
+    Path | None, typer.Option(help="A file with the PIN; asked for when not given.", exists=True, dir_okay=False)
+]
 _Label = Annotated[str, typer.Option(help="The key's label.")]
 
 
@@ -87,7 +89,11 @@ def csr(
 
 def _pin(file: Path | None) -> str:
     if file is not None:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        try:
+            return file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            cause = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise typer.BadParameter(f"{file} can't be read: {cause}", param_hint="--pin-file") from error
     pin: str = typer.prompt("PIN", hide_input=True)
     return pin
 

@@ -73,6 +73,16 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
         raise CaFilesUnusable(f"{path} holds no PEM certificate") from error
 
 
+def read_request(path: Path) -> x509.CertificateSigningRequest:
+    """Read a PEM request for a certificate; whether its key has signed it is not looked at. Raises CaFilesUnusable."""
+    try:
+        return x509.load_pem_x509_csr(path.read_bytes())
+    except OSError as error:
+        raise CaFilesUnusable(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CaFilesUnusable(f"{path} holds no PEM certificate request") from error
+
+
 def read_credential(folder: Path, name: str) -> Credential:
     """Read a CA's key and certificate. Raises CaFilesUnusable."""
     certificate = read_certificates(folder / f"{name}.pem")[0]

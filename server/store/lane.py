@@ -18,9 +18,8 @@ import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy import exc, pool
 
-from server.store.prepared import as_sqlalchemy, driver_of
-
 from server.store.obstacles import obstacle
+from server.store.prepared import as_sqlalchemy, driver_of
 
 if TYPE_CHECKING:
     from pathlib import Path

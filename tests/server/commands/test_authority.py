@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from typer.testing import CliRunner
 
 from ca.backends.local import load_local_issuer
-from ca.ceremony import Credential, make_issuing_ca, make_root, make_tls_certificate
+from ca.ceremony import Credential, make_ca_request, make_issuing_ca, make_root, make_tls_certificate
 from ca.names import DistinguishedName, dns_name
 from server.clock import system_clock
 from server.commands.ca import app
@@ -156,3 +157,51 @@ def test_the_issuing_cas_are_shown(tmp_path: Path) -> None:
     assert shown["key"] == "ec:P-256"
     assert shown["serial"] == format(own.serial_number, "x")
     assert "Certwright Issuing CA" in CliRunner().invoke(app, ["show", "--config", str(deployment.config)]).output
+
+
+def test_a_request_from_elsewhere_is_signed_by_a_root_that_is_here(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    ca(folder, "init", "plant", "--subject", "CN=Plant CA", "--root-subject", "CN=Plant Root")
+    assert folder.stat().st_mode & 0o77 == 0
+    key, request = ec.generate_private_key(ec.SECP384R1()), tmp_path / "hsm.csr"
+    request.write_bytes(make_ca_request(key, SUBJECT).public_bytes(Encoding.PEM))
+    said = ca(folder, "sign", "hsm", str(request), "--under", "plant-root", "--days", "36500")
+    assert "type: pkcs11" in said
+    assert "ends with its root's" in said
+    made, root = certificate(folder / "hsm.pem"), certificate(folder / "plant-root.pem")
+    assert made.public_key() == key.public_key()
+    assert made.extensions.get_extension_for_class(x509.BasicConstraints).value == x509.BasicConstraints(True, 0)  # noqa: FBT003 - x509's own
+    assert openssl_verify(folder / "plant-root.pem", folder / "hsm.pem").endswith("hsm.pem: OK\n")
+    assert (folder / "hsm-chain.pem").read_bytes().endswith(root.public_bytes(Encoding.PEM))
+    assert "is there already" in ca(folder, "sign", "hsm", str(request), "--under", "plant-root", status=1)
+    assert "plant is no root" in ca(folder, "sign", "x", str(request), "--under", "plant", status=1)
+
+
+def test_what_is_no_request_of_its_own_key_is_not_signed(tmp_path: Path) -> None:
+    ca(tmp_path, "init", "plant", "--subject", "CN=Plant CA", "--root-subject", "CN=Plant Root")
+    pem = make_ca_request(ec.generate_private_key(ec.SECP256R1()), SUBJECT).public_bytes(Encoding.DER)
+    request, weak = tmp_path / "x.csr", ec.generate_private_key(ec.SECP256K1())
+    forged = pem[:-4] + bytes([pem[-4] ^ 1]) + pem[-3:]
+    request.write_bytes(x509.load_der_x509_csr(forged).public_bytes(Encoding.PEM))
+    assert "not signed by its own key" in ca(tmp_path, "sign", "x", str(request), "--under", "plant-root", status=1)
+    request.write_bytes(make_ca_request(weak, SUBJECT).public_bytes(Encoding.PEM))
+    assert "EC on a NIST curve" in ca(tmp_path, "sign", "x", str(request), "--under", "plant-root", status=1)
+    request.write_text("nothing")
+    assert "no PEM certificate request" in ca(tmp_path, "sign", "x", str(request), "--under", "plant-root", status=1)
+    assert not (tmp_path / "x.pem").exists()
+
+
+def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
+    output = ca(tmp_path, "init", "../x", "--subject", "CN=X", "--root-subject", "CN=Root", status=2)
+    assert "a name is letters" in output
+    assert list(tmp_path.parent.glob("x.*")) == []
+
+
+def test_a_pin_file_that_can_not_be_read_is_said(tmp_path: Path) -> None:
+    pin = tmp_path / "pin"
+    pin.write_bytes(b"\xff\xfe")
+    reach = ["hsm", "list", "--module", __file__, "--token", "x", "--pin-file"]
+    for path, message in ((pin, "it is not text"), (tmp_path, "is a directory")):
+        done = CliRunner().invoke(app, [*reach, str(path)])
+        assert done.exit_code == 2
+        assert message in " ".join(done.output.replace("│", " ").split())
