@@ -83,7 +83,7 @@ async def test_unknown_members_are_ignored_and_not_reflected(lab: Lab) -> None:
         ({"contact": ["mailto:a@example.com,b@example.com"]}, "invalidContact"),
         ({"contact": ["mailto:a@example.com?subject=x"]}, "invalidContact"),
         ({"contact": ["mailto:nobody"]}, "invalidContact"),
-        ({"contact": ["mailto:\ud800@example.com"]}, "invalidContact"),
+        ({"contact": ["mailto:\ud800@example.com"]}, "malformed"),
         ({"contact": [f"mailto:a{n}@example.com" for n in range(11)]}, "invalidContact"),
         ({"contact": "mailto:a@example.com"}, "malformed"),
         ({"contact": [1]}, "malformed"),
