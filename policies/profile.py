@@ -112,6 +112,11 @@ class Profile:
         """Whether the profile is for the requester of this name."""
         return self.clients is None or any(glob.matches(requester, _NOTHING_KNOWN) for glob in self.clients)
 
+    def renews(self, profile: str) -> bool:
+        """Whether certificates that were issued under the profile of this name are renewed under this one."""
+        section = self.sections.renewal
+        return section is not None and profile in (section.profiles or (self.name,))
+
     def place(self, *path: str | int) -> Location:
         """Return the place of a key below the profile, or of its nearest ancestor that is in the file."""
         place = self._places.get(path)

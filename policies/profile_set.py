@@ -103,7 +103,7 @@ class ProfileSet:
 
     def _question(self, request: EnrollmentRequest) -> Question | None:
         """Return what is to be judged, None when no profile judges it."""
-        chosen = self.select(request.endpoint, request.profile, requester_name(request))
+        chosen = self.select_for(request)
         if chosen is None:
             return None
         issuer = self._issuers[chosen.sections.issuer]
@@ -124,6 +124,25 @@ class ProfileSet:
             name: the profile that it asks for, None for any.
             requester: the requester's name, None when nobody asks yet: then no profile is passed over for its clients.
         """
+        candidates = self._candidates(endpoint, name, requester)
+        return candidates[0] if candidates else None
+
+    def select_for(self, request: EnrollmentRequest) -> Profile | None:
+        """Return the one profile that judges a request, None when there is none.
+
+        As `select`, but that a renewal which asks for no profile is for the first that renews certificates of the old
+        one's profile, where there is such a one.
+        """
+        candidates = self._candidates(request.endpoint, request.profile, requester_name(request))
+        if not candidates:
+            return None
+        old = request.renewed
+        if old is not None and request.profile is None:
+            return next((each for each in candidates if each.renews(old.profile)), candidates[0])
+        return candidates[0]
+
+    def _candidates(self, endpoint: EndpointName, name: str | None, requester: str | None) -> tuple[Profile, ...]:
+        """Return the profiles that may judge, in order; none where nothing says which of several it is."""
         candidates = self._chosen.get((endpoint, name))
         if candidates is None:
             usable = self._profiles if self._endpoints is None else self._endpoints.get(endpoint, ())
@@ -133,9 +152,7 @@ class ProfileSet:
                 self._chosen[endpoint, name] = candidates
         if requester is not None:
             candidates = tuple([each for each in candidates if each.is_for(requester)])
-        if not candidates or (self._endpoints is None and len(candidates) > 1):
-            return None
-        return candidates[0]
+        return () if self._endpoints is None and len(candidates) > 1 else candidates
 
     def _nothing(self, request: EnrollmentRequest) -> Denied:
         """Return the denial that says which profiles were considered and why each does not apply."""

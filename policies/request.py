@@ -276,7 +276,7 @@ class EnrollmentRequest:
             CSR flows"). Any text; it is hashed before it is stored.
         kind: first enrollment or renewal.
         endpoint: where it came in.
-        profile: the profile that was asked for by name, None to use the endpoint's first.
+        profile: the profile that was asked for by name, None to use the first of the endpoint that fits.
         csr: the parsed certification request.
         requester: who asks.
         now: the time of the request, aware UTC.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from policies.expectations import Expectations
     from policies.profile import Profile
-    from policies.request import EndpointName
+    from policies.request import EndpointName, EnrollmentRequest
     from server.app.live_policies import LivePolicies
     from server.app.live_tls import LiveTls
     from server.app.secret_sources import KeyPath
@@ -37,6 +37,26 @@ def expected_at(endpoint: EndpointName, config: Config, policies: LivePolicies) 
         return expectations(profile, config.ceilings.min_rsa_bits) if profile is not None else None
 
     return expected
+
+
+def judging(config: Config, policies: LivePolicies) -> Callable[[EnrollmentRequest], Expectations | None]:
+    """Return what tells what the profile that will judge a request wants of it, None where there is no profile."""
+
+    def expected(request: EnrollmentRequest) -> Expectations | None:
+        profile = policies.select_for(request)
+        return expectations(profile, config.ceilings.min_rsa_bits) if profile is not None else None
+
+    return expected
+
+
+def keeping(policies: LivePolicies) -> Callable[[EnrollmentRequest], bool]:
+    """Return what tells whether the profile that will judge a request has its key kept."""
+
+    def keeps(request: EnrollmentRequest) -> bool:
+        profile = policies.select_for(request)
+        return profile is not None and profile.sections.key.escrow
+
+    return keeps
 
 
 def escrows_at(endpoint: EndpointName, select: Select) -> Callable[[str | None], bool]:

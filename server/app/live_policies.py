@@ -75,6 +75,10 @@ class LivePolicies:
         """Return the profile that judges, see `ProfileSet.select`."""
         return self._current.select(endpoint, name, requester)
 
+    def select_for(self, request: EnrollmentRequest) -> Profile | None:
+        """Return the profile that judges a request, see `ProfileSet.select_for`."""
+        return self._current.select_for(request)
+
     async def reload(self) -> bool:
         """Read all files anew and let them judge from now on, if nothing is wrong with any. Returns whether they do."""
         async with self._busy:

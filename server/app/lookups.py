@@ -286,7 +286,7 @@ class Gatherer:
         origin = await self._find_origin(request)
         if origin is not None:
             request = replace(request, facts=Facts(origin=origin))
-        profile = self._policies.select(request.endpoint, request.profile, requester_name(request))
+        profile = self._policies.select_for(request)
         if profile is None or not _wants_facts(profile):
             return request
         lookups = profile.sections.lookups.items()

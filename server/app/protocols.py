@@ -18,7 +18,7 @@ from server.app.acme import (
 )
 from server.app.alternate_chains import load_alternate_chains
 from server.app.cmc import responder
-from server.app.est import escrows_at, expected_at, key_generator
+from server.app.est import expected_at, judging, keeping, key_generator
 from server.app.peers import Peers
 from server.app.scep import authorizers
 from server.app.secret_sources import Reader
@@ -123,6 +123,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
             chain=services.chain(config.issuer),
             clock=services.clock,
             expected=expected_at(name, services.config, services.material.policies),
+            judging=judging(services.config, services.material.policies),
             links=load_trust(name, services.config, Reader(services.config), services.chain(config.issuer)()),
             newest_crl=services.newest_crl(config.issuer),
             responder=responder(name, services.config, services.material.tls),
@@ -132,7 +133,7 @@ def _mount_est(app: web.Application, services: Services) -> None:
                 endpoint=name,
                 store=services.store,
                 enrollment=services.enrollment,
-                escrows=escrows_at(name, services.material.policies.select),
+                escrows=keeping(services.material.policies),
             ),
         )
         for name, config in services.config.endpoints.est.items()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ca.csr import Csr
     from policies.expectations import Expectations
-    from policies.request import CertificateEvidence, Evidence
+    from policies.request import CertificateEvidence, EnrollmentRequest, Evidence
     from server.clock import Clock
     from server.config import EstEndpointConfig
     from server.credentials import Credentials
@@ -59,6 +59,7 @@ class EstEndpoint:
         links: certificates that link the root with another one while roots change, and that one.
         generator: makes keys for devices, None where it does not.
         expected: returns what the profile that judges its requests wants of them, None when there is no profile.
+        judging: the same for one request: who asks, and for what, may matter among several profiles.
     """
 
     label: str
@@ -68,6 +69,7 @@ class EstEndpoint:
     chain: Callable[[], tuple[x509.Certificate, ...]]
     clock: Clock
     expected: Callable[[], Expectations | None] = lambda: None
+    judging: Callable[[EnrollmentRequest], Expectations | None] = lambda _: None
     generator: KeyGenerator | None = None
     responder: Responder | None = None
     peers: Callable[[], Awaitable[tuple[bytes, ...]]] | None = None

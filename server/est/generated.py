@@ -40,11 +40,16 @@ class GeneratedKeys:
         endpoint: the endpoint.
         store: the record.
         enrollment: the one door to the signer.
-        escrows: tells whether the profile with a name, or the endpoint's own for None, has its keys kept.
+        escrows: tells whether the profile that will judge a request has its key kept.
     """
 
     def __init__(
-        self, *, endpoint: EndpointName, store: Store, enrollment: Enrollment, escrows: Callable[[str | None], bool]
+        self,
+        *,
+        endpoint: EndpointName,
+        store: Store,
+        enrollment: Enrollment,
+        escrows: Callable[[EnrollmentRequest], bool],
     ) -> None:
         self._endpoint = endpoint
         self._store = store
@@ -57,7 +62,7 @@ class GeneratedKeys:
         The key is kept before anything is signed: what is issued can be opened by who holds the escrow key.
         """
         escrow = None
-        if self._escrows(request.profile):
+        if self._escrows(request):
             escrow = new_key.escrow()
             if escrow is None:
                 return await self._refuse(request)

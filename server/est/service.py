@@ -25,6 +25,7 @@ from server.store.certificates import renewed_from
 if TYPE_CHECKING:
     from ca.csr import Csr
     from policies.request import EndpointName, Renewed
+    from server.est.keygen import NewKey
     from server.est.linking import Claims
     from server.outcome import Outcome
 
@@ -105,10 +106,8 @@ async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller
     caller = _settled(endpoint, caller, renewed)
     expect_enough(endpoint, caller, csr)  # of what is left
     _expect_bound(caller, wanted)
-    if submission.new_key is not None:  # last: nothing is made for who gets nothing
-        wanted = await submission.new_key.make(wanted)
     identity = caller.identity or ""
-    return EnrollmentRequest(
+    request = EnrollmentRequest(
         key=idempotency_key(endpoint.name, identity, wanted, renewed),
         kind=Kind.ENROLL if renewed is None else Kind.RENEW,
         endpoint=endpoint.name,
@@ -120,6 +119,19 @@ async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller
         spends=(caller.redeemed.id,) if caller.redeemed else (),
         pending=PendingLimits(endpoint.config.most_pending, endpoint.config.most_pending_of_address),
     )
+    # Last: nothing is made for who gets nothing.
+    return request if submission.new_key is None else await _with_key(endpoint, submission.new_key, request)
+
+
+async def _with_key(endpoint: EstEndpoint, new_key: NewKey, request: EnrollmentRequest) -> EnrollmentRequest:
+    """Return the request with a key as the profile wants it that will judge it. Raises Refusal."""
+    expected, identity = endpoint.judging(request), request.requester.identity
+    shape = endpoint.config.key_of_server(expected.key) if expected is not None else None
+    try:
+        csr = await new_key.make(request.csr, shape)
+    except Malformed as error:
+        raise Refusal(error.problem, identity, csr=request.csr) from error
+    return replace(request, csr=csr, key=idempotency_key(endpoint.name, identity, csr, request.renewed))
 
 
 def _settled(endpoint: EstEndpoint, caller: Caller, renewed: Renewed | None) -> Caller:

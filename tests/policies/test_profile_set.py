@@ -11,7 +11,7 @@ from policies.decision import Approved, Denied, Finding
 from policies.document import DocumentErrors
 from policies.profile import Ceilings, Profile, parse_profiles
 from policies.profile_set import ProfileSet, UnknownProfile
-from policies.request import EndpointName
+from policies.request import EndpointName, Kind, Renewed
 from tests.fakes.policy import CEILINGS, ISSUER, MINIMAL, question
 
 EST = EndpointName.parse("est/default")
@@ -32,6 +32,12 @@ def decided(profile_set: ProfileSet, profile: str | None = None, endpoint: Endpo
     request = replace(question({}).request, profile=profile, endpoint=endpoint)
     decision = profile_set.decide(request)
     return decision.plan.profile if isinstance(decision, Approved) else "; ".join(decision.trace.considered)
+
+
+def renewed(profile: str) -> Renewed:
+    request = question({}).request
+    now = request.now
+    return Renewed(7, request.csr.subject, request.csr.names, request.csr.spki, now, now, profile, EST)
 
 
 BOTH = profiles(one={}, two={})
@@ -56,6 +62,29 @@ def test_an_endpoint_of_the_configuration_uses_its_first_profile() -> None:
     configured = make(*BOTH, est_default=("two", "one"))
     assert decided(configured) == "two"
     assert decided(configured, "one") == "one"
+
+
+@pytest.mark.parametrize(
+    ("renewals", "old", "judge"),
+    [
+        (({}, {}), "two", "two"),
+        (({}, {}), "one", "one"),
+        (({"profiles": ["one", "two"]}, {}), "two", "one"),
+        (({}, {"profiles": ["one"]}), "two", "one"),
+        (({}, {}), "gone", "one"),
+    ],
+)
+def test_a_renewal_is_judged_by_the_first_profile_that_renews_such_certificates(
+    renewals: tuple[dict[str, Any], dict[str, Any]], old: str, judge: str
+) -> None:
+    sections = ({"renewal": each} for each in renewals)
+    configured = make(*profiles(**dict(zip(("one", "two"), sections, strict=True))), est_default=("one", "two"))
+    asked = replace(question({}).request, endpoint=EST, profile=None)
+    renewal = replace(asked, kind=Kind.RENEW, renewed=renewed(old))
+    for request, name in ((renewal, judge), (replace(renewal, profile="two"), "two"), (asked, "one")):
+        found = configured.select_for(request)
+        assert found is not None
+        assert found.name == name
 
 
 def test_a_profile_that_the_configuration_does_not_give_is_not_used() -> None:

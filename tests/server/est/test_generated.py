@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from ca import der
 from ca.csr import parse_keyless
-from ca.keys import KeyShape
+from ca.keys import KeyShape, key_shape
 from policies.document import DocumentErrors
 from server.app.material import load_material
 from server.clock import system_clock
@@ -197,6 +197,26 @@ async def test_a_key_is_kept_for_who_holds_the_escrow_key_alone(folder: Path, tm
     assert kept == octets
     assert load_der_private_key(kept, None).public_key() == certificate.public_key()
     assert octets not in await asyncio.to_thread(everything_in, folder)
+
+
+async def test_key_and_escrow_are_as_the_profile_says_that_judges(folder: Path) -> None:
+    """The one that the password is for, not the first one of the endpoint."""
+    escrow_for(folder, holder_with(rsa.generate_private_key(65537, 2048)))
+    head, _, _ = (folder / "policies" / "iot-device.yaml").read_text().partition("\ntests:")
+    special = head.replace("\n  iot-device:", "\n  special:").replace("    key:\n", "    key:\n      escrow: true\n", 1)
+    (folder / "policies" / "special.yaml").write_text(special.replace('["ec:P-256", ', '["ec:P-384", '))
+    endpoint = ENDPOINT.replace("[iot-device]", "[iot-device, special]").format(more="escrow: escrow.pem")
+    async with lab(folder, endpoint) as running:
+        made = credential("otp", username="pump", profile="special"), credential("plain", username="valve")
+        await keep(running.application.services.store, *made)
+        kept = sa.select(records.generated_keys.c.escrow).order_by(records.generated_keys.c.number)
+        found = []
+        for name, password in (("pump", "otp"), ("valve", "plain")):
+            certificate = parts(await running.post("serverkeygen", request(name), basic=(name, password)))[2]
+            found.append(key_shape(certificate.public_key()).curve)
+        escrows = await running.application.services.store.read(lambda c: c.execute(kept).scalars().all())
+    assert found == ["P-384", "P-256"]
+    assert [each is not None for each in escrows] == [True, False]
 
 
 async def test_without_the_profiles_word_nothing_is_kept(folder: Path) -> None:

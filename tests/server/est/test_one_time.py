@@ -137,3 +137,19 @@ async def test_a_used_password_beside_the_certificate_it_brought_does_not_hinder
     assert (await kept(store, "two")).uses_left == 1
     serials = {one.renews for one in await store.read(list_certificates)}
     assert serials == {None, first.certificate.serial_number}
+
+
+async def test_a_certificate_under_the_profile_of_the_password_is_renewed_under_it(folder: Path) -> None:
+    """Also where that is not the first one of the endpoint."""
+    shipped = folder / "policies" / "iot-device.yaml"
+    head, _, _ = shipped.read_text().partition("\ntests:")
+    (folder / "policies" / "special.yaml").write_text(head.replace("\n  iot-device:", "\n  special:"))
+    endpoints = ENDPOINTS.replace("[iot-device]", "[iot-device, special]")
+    async with lab(folder, endpoints) as running:
+        store = running.application.services.store
+        await keep(store, credential("otp", username="pump", profile="special"))
+        key = ec.generate_private_key(ec.SECP256R1())
+        first = await running.post("simpleenroll", csr("pump", key=key), basic=("pump", "otp"))
+        renewed = await running.post("simplereenroll", csr("pump"), holder=Holder(key, (first.certificate,)))
+        assert renewed.status == 200, renewed
+        assert [one.profile for one in await store.read(list_certificates)] == ["special", "special"]
