@@ -120,8 +120,11 @@ class TrustAnchors:
             store.add_cert(anchor)
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         store.set_time(moment)
-        above = [*map(crypto.X509.from_cryptography, presented[1:]), *self._intermediates]
-        context = crypto.X509StoreContext(store, crypto.X509.from_cryptography(presented[0]), above)
+        try:
+            leaf, *above = map(crypto.X509.from_cryptography, presented)
+        except crypto.Error as error:  # OpenSSL looks closer at names than the parser that they have passed
+            raise Rejected("the presented certificate, or one beside it, can't be read") from error
+        context = crypto.X509StoreContext(store, leaf, [*above, *self._intermediates])
         try:
             return tuple(one.to_cryptography() for one in context.get_verified_chain())
         except crypto.X509StoreContextError as error:

@@ -349,7 +349,9 @@ class Credentials:
         if found is None:
             return None, compared
         if objection is not None:
-            return self._wrong(who, "user name or password", f"credential {found.id} is {objection}"), compared
+            is_challenge = presented.kind is CredentialKind.SCEP_CHALLENGE
+            what = "challenge password" if is_challenge else "user name or password"
+            return self._wrong(who, what, f"credential {found.id} is {objection}"), compared
         self._attempts.succeeded(who)
         return redeeming.redeemable(found), compared
 

@@ -62,5 +62,5 @@ class Signers:
 def _loaded(*certificates: BagCertificate) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_der_x509_certificate(one.der) for one in certificates)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Rejected(UNREADABLE_SIGNER) from error

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca import der
@@ -133,6 +134,14 @@ def test_a_subject_that_is_no_text_is_refused() -> None:
     signature = ROOT.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
     odd = x509.load_der_x509_certificate(der.sequence(tbs, parts[2], der.bit_string(signature)))
     with pytest.raises(Rejected, match="names of the presented certificate"):
+        anchors().judge((odd,), NOW)
+
+
+def test_what_only_one_of_two_parsers_reads_is_refused() -> None:
+    """It was an error of OpenSSL's that nobody expected, found by fuzzing."""
+    octets = make("pump", ROOT).certificate.public_bytes(Encoding.DER)
+    odd = x509.load_der_x509_certificate(octets.replace(b"\x0c\x04pump", b"\x0c\x04pum\xff"))
+    with pytest.raises(Rejected, match="can't be read"):
         anchors().judge((odd,), NOW)
 
 

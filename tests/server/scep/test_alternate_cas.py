@@ -99,6 +99,23 @@ async def test_a_certificate_beside_it_that_can_not_be_read_is_refused(lab: Lab)
     assert (reply.status, reply.fail_info) == ("2", "2")
 
 
+ODD = {
+    "version 11": (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x0a"),
+    "no UTF-8": (b"pump-7", b"pump-\xff"),
+    "no string": (b"\x0c\x06pump-7", b"\x04\x06pump-7"),
+}
+
+
+@pytest.mark.parametrize("kind", ["17", "19"])
+@pytest.mark.parametrize("odd", ODD)
+async def test_one_that_parsers_stumble_over_is_refused(lab: Lab, kind: str, odd: str) -> None:
+    broken = octets(CERTIFICATE).replace(*ODD[odd], 1)
+    assert broken != octets(CERTIFICATE)
+    reply = await lab.ask(replace(message(lab, kind), certificate=broken), endpoint(lab))
+    assert (reply.status, reply.fail_info) == ("2", "2")
+    assert await lab.issued() == 0
+
+
 async def test_the_poll_is_signed_with_it_too_and_no_challenge_is_confirmed(lab: Lab) -> None:
     here = endpoint(lab)
     asked = replace(message(lab), content=envelope(csr(rsa_key(), "deferred", None), lab.ra_der))

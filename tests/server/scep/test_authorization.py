@@ -93,7 +93,9 @@ async def test_the_profile_of_a_challenge_is_the_one_that_judges(lab: Lab) -> No
 async def test_an_expired_challenge_is_refused(lab: Lab) -> None:
     endpoint = await made(lab)
     lab.pass_time(timedelta(hours=2))
-    assert (await lab.ask(asking(lab), endpoint)).status == "2"
+    reply, guessed = await lab.ask(asking(lab), endpoint), await lab.ask(asking(lab, challenge="a guess"), endpoint)
+    assert (reply.status, reply.text) == (guessed.status, guessed.text) == ("2", "wrong challenge password")
+    assert "expired" in ((await lab.requests())[-1].detail or ""), "administrators are told"
 
 
 async def test_no_record_has_a_challenge_in_the_clear(lab: Lab) -> None:

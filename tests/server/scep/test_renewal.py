@@ -147,6 +147,10 @@ async def test_a_signing_certificate_that_can_not_be_loaded_renews_nothing(lab: 
     )
     message = enrollment(lab.ra_der, kind=RENEWAL_REQ, certificate=broken)
     assert await refused(lab, message) is Reason.CERTIFICATE_REJECTED
+    version_11 = claimed().replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x0a", 1)
+    for kind in (RENEWAL_REQ, PKCS_REQ):
+        message = enrollment(lab.ra_der, kind=kind, certificate=version_11)
+        assert await refused(lab, message) is Reason.CERTIFICATE_REJECTED
 
 
 async def test_an_endpoint_without_renewal_takes_a_certificate_for_nothing_special(lab: Lab) -> None:
