@@ -27,6 +27,10 @@ class IssuerConfigurationError(IssuerError):
     """An issuer can't be set up from what is configured. The text says what to mend."""
 
 
+class IssuerKeyUnusable(IssuerConfigurationError):
+    """The private key can't be opened, or belongs to another certificate."""
+
+
 class IssuerRefused(IssuerError):
     """The CA understood and refused: trying the same again is pointless."""
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ca.backends.chain import held_together, load_chain
 from ca.crl import write_crl
-from ca.issuer import IssuerConfigurationError, IssuerRefused
+from ca.issuer import IssuerConfigurationError, IssuerKeyUnusable, IssuerRefused
 from ca.keys import UnusableKey
 from ca.tbs import IssuerProfile, SigningKey, UnsignablePlan, signer, write_certificate, write_tbs
 
@@ -50,7 +50,7 @@ class LocalIssuer:
         the certificate is not a CA's, or the RSA key is not of 2048 to 4096 bits.
         """
         if key.public_key() != certificate.public_key():
-            raise IssuerConfigurationError("the private key does not belong to the issuing CA's certificate")
+            raise IssuerKeyUnusable("the private key does not belong to the issuing CA's certificate")
         self._chain = held_together(certificate, *chain)
         try:
             self._profile = IssuerProfile.of(certificate, pss=pss)
@@ -99,7 +99,8 @@ def load_local_issuer(
         pss: whether an RSA key signs with RSASSA-PSS.
 
     Raises:
-        IssuerConfigurationError: something can't be read or does not belong together; the text says what.
+        IssuerKeyUnusable: the key can't be opened or is another certificate's; the text says why.
+        IssuerConfigurationError: something else can't be read or does not belong together; the text says what.
     """
     certificate, *above = load_chain(certificate_pem, chain_pem)
     return LocalIssuer(_key(key_pem, passphrase), certificate, above, pss=pss)
@@ -110,10 +111,10 @@ def _key(pem: bytes, passphrase: bytes) -> SigningKey:
         key = serialization.load_pem_private_key(pem, passphrase or None)
     except TypeError as error:  # a passphrase too many, or one too few
         wrong = "is not encrypted, but there is" if passphrase else "is encrypted, but there is not"
-        raise IssuerConfigurationError(f"the issuing CA's private key {wrong} a passphrase") from error
+        raise IssuerKeyUnusable(f"the issuing CA's private key {wrong} a passphrase") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         text = "the passphrase is wrong, or the file is damaged" if passphrase else "the file is damaged"
-        raise IssuerConfigurationError(f"the issuing CA's private key can't be read: {text}") from error
+        raise IssuerKeyUnusable(f"the issuing CA's private key can't be read: {text}") from error
     if not isinstance(key, SigningKey):
-        raise IssuerConfigurationError("the issuing CA's private key is neither RSA, EC, Ed25519 nor ML-DSA")
+        raise IssuerKeyUnusable("the issuing CA's private key is neither RSA, EC, Ed25519 nor ML-DSA")
     return key

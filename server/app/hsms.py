@@ -8,6 +8,7 @@ from cryptography import x509
 
 from ca.backends.hsm import HsmRsaKey, SignerProcess, Token, generate_hsm_key, hsm_key
 from ca.issuer import IssuerConfigurationError, IssuerUnavailable
+from policies.document import DocumentErrors
 from server.scep.ra import RaConfigurationError, RaKey
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class Hsms:
         """Return the key that is configured at `path`.
 
         Raises:
-            DocumentErrors: the PIN is not where the configuration says.
-            IssuerConfigurationError: the HSM does not answer, the PIN is wrong, there is no such token or key.
+            DocumentErrors: the PIN is not where the configuration says or is wrong, there is no such token or key, or
+                the HSM does not answer; each at the word of the configuration that is to be mended.
         """
         which = str(settings.module), settings.token
         if which not in self._signers:
@@ -41,9 +42,22 @@ class Hsms:
         try:
             return hsm_key(signer, settings.key)
         except IssuerUnavailable as error:
-            raise IssuerConfigurationError(str(error)) from error
+            raise DocumentErrors([self._reader.problem((*path, "module"), str(error))]) from error
+        except IssuerConfigurationError as error:
+            word, way_out = _mending(str(error), settings)
+            raise DocumentErrors([self._reader.problem((*path, word), f"{error}; {way_out}")]) from error
         finally:
             signer.release()  # each process that serves gets its own
+
+
+def _mending(said: str, settings: HsmKeyConfig) -> tuple[str, str]:
+    """Return which word of the configuration is to be mended after what the HSM said, and how."""
+    look = f"certwright ca hsm list --module {settings.module}"
+    if "Pin" in said:
+        return "pin", f"write the right PIN for token {settings.token}: after some wrong ones it locks itself"
+    if "Token" in said:
+        return "token", f"see which there are: {look}"
+    return "key", f"see which there are: {look} --token {settings.token}"
 
 
 def load_hsm_ra_key(certificate_pem: bytes, key: HsmRsaKey | HsmEcKey) -> RaKey:

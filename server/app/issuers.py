@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ca.backends.chain import load_chain
 from ca.backends.local import load_local_issuer
 from ca.backends.pkcs11 import Pkcs11Issuer
+from ca.issuer import IssuerKeyUnusable
+from policies.document import DocumentErrors
 from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ def load_issuer(name: str, settings: IssuerConfig, reader: Reader, hsms: Hsms) -
     """Return the issuer that is configured under this name.
 
     Raises:
-        DocumentErrors: a file or a secret is not where the configuration says.
+        DocumentErrors: a file or a secret is not where the configuration says, or a key can't be used.
         IssuerConfigurationError: what is there does not fit together.
     """
     here: KeyPath = ("issuers", name)
@@ -54,4 +56,7 @@ def _local(here: KeyPath, settings: LocalIssuerConfig, reader: Reader) -> Issuer
         passphrase = reader.file((*here, "passphrase_file"), settings.passphrase_file).rstrip(b"\r\n")
     else:
         passphrase = b""
-    return load_local_issuer(certificate, key, passphrase, chain, pss=settings.signature == "pss")
+    try:
+        return load_local_issuer(certificate, key, passphrase, chain, pss=settings.signature == "pss")
+    except IssuerKeyUnusable as error:
+        raise DocumentErrors([reader.problem((*here, "key"), f"{settings.key}: {error}")]) from error

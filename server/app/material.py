@@ -345,6 +345,9 @@ class _Loader:
             for name, issuer in issuers.items()
         }
         ceilings = read_ceilings(config)
+        if not config.policies.is_dir():
+            message = f"can't read the folder of policy files: {config.policies} is no folder, or not there"
+            raise DocumentErrors([config.problem(("policies",), message)])
         endpoints = {name: endpoint.every_profile() for name, endpoint in config.endpoints.all().items()}
         try:
             profiles = load_policies(config.policies, ceilings=ceilings, issuers=facts, endpoints=endpoints)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import ocsp
 
 from ca import ceremony
@@ -80,14 +80,8 @@ def root_of(deployment: Deployment) -> Credential:
 
 def certify(deployment: Deployment, name: str, request: x509.CertificateSigningRequest) -> None:
     """Certify an issuing CA as the offline root does."""
-
-    class Public:
-        def public_key(self) -> object:
-            return request.public_key()
-
-    subject = DistinguishedName.from_x509(request.subject)
-    made = ceremony.make_issuing_ca(root_of(deployment), subject, now=system_clock(), key=Public())  # type: ignore[arg-type] # only its public half is looked at
-    (deployment.folder / "ca" / f"{name}.pem").write_bytes(made.certificate_pem())
+    made = ceremony.certify_issuing_ca(root_of(deployment), request, now=system_clock())
+    (deployment.folder / "ca" / f"{name}.pem").write_bytes(made.public_bytes(Encoding.PEM))
 
 
 def put_ra_into(deployment: Deployment, token: Token, hsm: str) -> None:
@@ -217,3 +211,25 @@ def test_a_wrong_pin_stops_the_start_with_the_place(server: RunningServer, tmp_p
     pin.write_text(f"{PIN}\n")
     assert "PinIncorrect" in done.stdout
     assert re.search(r"server.yaml:\d+:\d+", done.stdout)
+    assert "after some wrong ones it locks itself" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("token: certwright", "token: other", "NoSuchToken"),
+        ("key: hsm-ec", "key: other", "NoSuchKey"),
+        ("libsofthsm2.so", "libother.so", "cannot open shared object file"),
+    ],
+)
+def test_what_the_hsm_does_not_have_is_told_at_the_word_that_names_it(
+    server: RunningServer, old: str, new: str, message: str
+) -> None:
+    text = server.config.read_text().replace(old, new, 1)
+    other = server.config.with_name("other.yaml")
+    other.write_text(text)
+    done = run(*COMMAND, "doctor", "--config", other, check=False)
+    other.unlink()
+    (line,) = {int(found) for found in re.findall(r"correct it in .*other.yaml:(\d+):", done.stdout)}
+    assert message in done.stdout
+    assert new in text.splitlines()[line - 1]

@@ -51,6 +51,25 @@ def test_a_missing_file_is_told_where_the_configuration_names_it(folder: Path, f
     assert problem.message == f"{key}: {folder / file} can't be read: No such file or directory"
 
 
+def test_an_issuers_key_that_can_not_be_used_is_named_where_it_stands(folder: Path) -> None:
+    (folder / "ca" / "issuing.passphrase").write_text("wrong")
+    with pytest.raises(DocumentErrors) as caught:
+        load_material(load_config(folder / "server.yaml"))
+    (problem,) = caught.value.problems
+    assert "key: ca/issuing.key" in (folder / "server.yaml").read_text().splitlines()[problem.location.line - 1]
+    assert problem.message.startswith(f"{folder / 'ca' / 'issuing.key'}: the issuing CA's private key can't be read")
+
+
+def test_a_folder_of_policies_that_is_not_there_is_told_where_it_is_named(folder: Path) -> None:
+    yaml = folder / "server.yaml"
+    yaml.write_text(yaml.read_text().replace("policies: policies", "policies: policy"))
+    with pytest.raises(DocumentErrors) as caught:
+        load_material(load_config(yaml))
+    (problem,) = caught.value.problems
+    assert yaml.read_text().splitlines()[problem.location.line - 1] == "policies: policy"
+    assert str(folder / "policy") in problem.message
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
