@@ -13,7 +13,7 @@ class Question:
         name: the DNS name in lower case without ``*.``, or the text of an IP address.
         token: the challenge's token.
         key_authorization: token and thumbprint of the account key (RFC 8555 section 8.1).
-        wildcard: whether it is about ``*.`` of the name.
+        wildcard: whether it is about ``*.`` of the name, or about every name below it, too (RFC 9444).
         accounts: the URLs of the account, one for each external URL of the server.
         trail: what was looked up, connected to and found, a line each, for administrators only: it may hold a little
             of what the peer sent.

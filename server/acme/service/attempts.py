@@ -32,7 +32,7 @@ async def attempt_at(
         name=authorization.identifier.value,
         token=challenge.token,
         key_authorization=f"{challenge.token}.{authorization.thumbprint}",
-        wildcard=authorization.wildcard,
+        wildcard=authorization.wildcard or authorization.subdomains,
         accounts=endpoint.account_urls(authorization.account),
     )
     began, started = endpoint.clock(), perf_counter()

@@ -19,6 +19,7 @@ from server.acme.messages import (
     AuthorizationStatus,
     ChallengeStatus,
     ErrorType,
+    ProblemDocument,
     Rejected,
     Reply,
     rejected,
@@ -65,7 +66,7 @@ class Authorizations:
         """Answer a POST to a challenge: read it, or begin the validation that the client is ready for."""
         signed = await self._authentication.by_account(call)
         if signed.payload and type_ == DEVICE_ATTEST_01:
-            found = await self._attest(signed, authorization, decode_attestation(signed.payload))
+            found = await self._attest(call, signed, authorization, decode_attestation(signed.payload))
         elif signed.payload:
             decode_challenge_response(signed.payload)
             found, begun = await self._endpoint.write(lambda c: self._begin(c, signed, authorization, type_))
@@ -90,10 +91,11 @@ class Authorizations:
             retry_after=self._validation.look_again(found) if busy else None,
         )
 
-    async def _attest(self, signed: Signed, authorization: str, statement: bytes) -> Authorization:
+    async def _attest(self, call: Call, signed: Signed, authorization: str, statement: bytes) -> Authorization:
         """Judge an attestation here and now, unless the challenge is decided (draft-ietf-acme-device-attest section 5).
 
-        Nothing of it is kept but the digest of the attested key.
+        Nothing of it is kept but the digest of the attested key. Raises Rejected: badAttestationStatement, with the
+        challenge invalid then.
         """
         found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
         challenge, judge = _challenge(found, DEVICE_ATTEST_01), self._judge_of(found)
@@ -119,6 +121,9 @@ class Authorizations:
         await self._validation.decide(
             found._replace(challenges=challenges, thumbprint=thumbprint, history=history), failure
         )
+        if failure is not None:
+            call.transaction = found.order
+            raise Rejected(ProblemDocument(failure.error, failure.detail), recorded=True)
         return await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
 
     def _judge_of(self, authorization: Authorization) -> DeviceAttest01 | None:

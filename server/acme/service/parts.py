@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from server.acme.challenges import can_prove
+from server.acme.challenges.dns_persist01 import DnsPersist01
 from server.acme.messages import Authorization, AuthorizationStatus, Challenge, ChallengeStatus, Identifier, Order
 from server.acme.messages import OrderStatus as Status
 
@@ -26,6 +27,19 @@ def covers(authorization: Authorization, identifier: Identifier) -> bool:
     return authorization.subdomains and (below or base == authorization.identifier.value)
 
 
+def can_authorize(type_: str, identifier: Identifier, *, subdomains: bool, order: str) -> bool:
+    """Say whether a type of challenge can authorize an identifier, for an order or, if that is empty, for later ones.
+
+    For subdomains, only those of DNS can: a host does not show control over what is below it (RFC 9444 section 7).
+    What dns-persist-01 has found is good for as long as DNS lets it be kept, so it is looked for with each order.
+    """
+    return (
+        can_prove(type_, identifier)
+        and (not subdomains or type_.startswith("dns-"))
+        and (bool(order) or type_ != DnsPersist01.type)
+    )
+
+
 def make_authorization(
     endpoint: AcmeEndpoint,
     account: str,
@@ -35,10 +49,7 @@ def make_authorization(
     order: str = "",
     subdomains: bool = False,
 ) -> Authorization:
-    """Return a pending authorization, of no order unless one is given, with each challenge that can show control.
-
-    For subdomains, only those of DNS can: a host does not show control over what is below it (RFC 9444 section 7).
-    """
+    """Return a pending authorization, of no order unless one is given, with each challenge that can show control."""
     wildcard = identifier.value.startswith("*.")
     expires = (endpoint.clock() + endpoint.timing.order_lifetime).replace(microsecond=0)
     return Authorization(
@@ -52,7 +63,7 @@ def make_authorization(
         challenges=tuple(
             Challenge(each.type, endpoint.token(), ChallengeStatus.PENDING)
             for each in endpoint.proofs(profile).challenges
-            if can_prove(each.type, identifier) and (not subdomains or each.type.startswith("dns-"))
+            if can_authorize(each.type, identifier, subdomains=subdomains, order=order)
         ),
         profile=profile,
         subdomains=subdomains,

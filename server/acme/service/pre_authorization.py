@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from server.acme.challenges import can_prove
 from server.acme.codec.replies import encode_authorization
 from server.acme.codec.requests import decode_new_authorization
 from server.acme.messages import ErrorType, NewOrder, Rejected, Reply, rejected
 from server.acme.records import authorizations
 from server.acme.service.authentication import active
 from server.acme.service.limits import Limiter
-from server.acme.service.parts import make_authorization
+from server.acme.service.parts import can_authorize, make_authorization
 from server.acme.service.terms import Terms
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class PreAuthorization:
         order = NewOrder((identifier,))
         profile = await self._bindings.profile(signed, order)
         types = [each.type for each in endpoint.proofs(profile).challenges]
-        if not any(can_prove(type_, identifier) for type_ in types if not request.subdomains or type_[:4] == "dns-"):
+        if not any(can_authorize(type_, identifier, subdomains=request.subdomains, order="") for type_ in types):
             detail = "no challenge offered here can prove control over this identifier"
             raise rejected(ErrorType.REJECTED_IDENTIFIER, detail, 403)
         if not request.subdomains:  # which names below it may be certified is asked when they are ordered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -119,3 +119,30 @@ async def test_a_client_gets_a_certificate_by_a_record_that_stays(lab: Lab, zone
     assert started.body["accounturi"] == client.kid
     await client.until(url, "valid")
     assert (await client.finalize(order, make_csr("a.localhost"))).body["status"] == "valid"
+
+
+async def test_a_record_that_stays_is_for_names_below_only_if_it_says_so(
+    lab: Lab, zone: Zone, server: DnsServer
+) -> None:
+    settings: dict[str, Any] = {"issuer_names": ("ca.test",), "subdomains": True, "pre_authorization": True}
+    await lab.serve(lab.endpoint(challenges=(persistent(server),), **settings))
+    client = await lab.client()
+    below = {"identifiers": [{"type": "dns", "value": "www.a.localhost", "ancestorDomain": "a.localhost"}]}
+    for policy, status in (("", "invalid"), ("; policy=wildcard", "valid")):
+        zone["_validation-persist.a.localhost."] = [f'"ca.test; accounturi={client.kid}{policy}"']
+        (url,) = (await client.post(client.url("/new-order"), below)).body["authorizations"]
+        await client.post((await client.post(url)).body["challenges"][0]["url"], {})
+        assert (await client.until(url, "valid", "invalid")).body["status"] == status
+
+
+async def test_a_record_that_stays_is_looked_up_for_each_order(lab: Lab, server: DnsServer) -> None:
+    settings: dict[str, Any] = {"issuer_names": ("ca.test",), "subdomains": True, "pre_authorization": True}
+    await lab.serve(lab.endpoint(challenges=(persistent(server),), **settings))
+    client = await lab.client()
+    for members in ({}, {"subdomainAuthAllowed": True}):
+        identifier = {"type": "dns", "value": "a.localhost", **members}
+        answer = await client.post(client.url("/new-authz"), {"identifier": identifier})
+        assert (answer.status, answer.error) == (403, "rejectedIdentifier")
+    await lab.serve(lab.endpoint(challenges=(persistent(server), by_account(server)), **settings))
+    answer = await client.post(client.url("/new-authz"), {"identifier": {"type": "dns", "value": "a.localhost"}})
+    assert [each["type"] for each in answer.body["challenges"]] == ["dns-account-01"]
