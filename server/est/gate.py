@@ -268,10 +268,12 @@ def _registration_authority(
 ) -> RegistrationAuthorityEvidence | None:
     """Return the rights of a registration authority (RFC 7030 section 3.7).
 
-    Only a certificate of ours has them, under a profile that this endpoint names, and with id-kp-cmcRA in it: whatever
-    another CA writes into its certificates gives no power here.
+    Only a certificate that was issued here has them, under a profile that this endpoint names, and with id-kp-cmcRA in
+    it: whatever another CA writes into its certificates, or another endpoint, gives no power here.
     """
-    if stored is None or stored.profile not in endpoint.config.authenticate.registration_authorities:
+    if stored is None or stored.endpoint != endpoint.name:
+        return None
+    if stored.profile not in endpoint.config.authenticate.registration_authorities:
         return None
     if stored.not_after < endpoint.clock():
         return None  # the grace is for renewing itself alone

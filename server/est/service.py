@@ -188,7 +188,7 @@ def look_at(endpoint: EstEndpoint, submission: Submission, caller: Caller, csr: 
             binding=submission.peer.binding,
             linking=Linking.OPTIONAL if linked and wanting is Linking.REQUIRED else wanting,
             meaning=Meaning(config.challenge_password),
-            foreign=caller.ra is not None,
+            foreign=_asks_for_others(caller, public),
         )
     except Malformed as error:
         raise Refusal(error.problem, caller.identity, csr=public) from error
@@ -200,6 +200,11 @@ def look_at(endpoint: EstEndpoint, submission: Submission, caller: Caller, csr: 
 def _has_names(csr: Csr, renewed: Renewed) -> bool:
     """Compare names as RFC 5280 section 7.1 says: not octets, not texts, alternative names in any order."""
     return renewed.subject.matches(csr.subject) and Counter(renewed.names) == Counter(csr.names)
+
+
+def _asks_for_others(caller: Caller, csr: Csr) -> bool:
+    """Tell whether a registration authority asks for somebody else: its own renewal is like anybody's."""
+    return caller.ra is not None and not (caller.stored is not None and _has_names(csr, renewed_from(caller.stored)))
 
 
 def _is_renewal(caller: Caller, csr: Csr, operation: Operation) -> bool:

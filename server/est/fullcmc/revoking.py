@@ -79,7 +79,7 @@ async def _authorized(endpoint: EstEndpoint, identity: Identity, asked: Revocati
     caller = identity.caller
     if caller.stored is not None and caller.stored.not_after >= endpoint.clock() and _may(caller.stored, stored):
         return f"certificate:{caller.stored.serial:x}"
-    if caller.ra is not None:
+    if caller.ra is not None and stored.endpoint == endpoint.name:
         return f"certificate:{caller.ra.serial:x}"
     expect_enough(endpoint, caller)
     message = (

@@ -163,6 +163,9 @@ est/default:
 est/other:
   profiles: [behind-gateway]
   authenticate: {certificates: true, registration_authorities: [gateway]}
+est/trusting:
+  profiles: [behind-gateway]
+  authenticate: {certificates: true, certificates_from: [est/default], registration_authorities: [gateway]}
 """
 
 
@@ -229,6 +232,15 @@ async def test_its_certificate_is_nothing_at_another_endpoint(profiles: Path) ->
         assert (answer.status, b"issued for another endpoint" in answer.body) == (403, True)
 
 
+async def test_where_its_certificate_counts_as_one_it_makes_no_authority(profiles: Path) -> None:
+    """`certificates_from` takes certificates of another endpoint, not the rights that they have there."""
+    async with lab(profiles, RA_ENDPOINTS) as running:
+        ra = await gateway(running)
+        answer = await post(running, "trusting/simpleenroll", ra, "valve-1")
+        assert answer.status == 403
+        assert (await post(running, "simpleenroll", ra, "valve-1")).status == 200
+
+
 async def test_neither_another_profile_nor_a_manufacturers_cmcra_makes_an_authority(profiles: Path) -> None:
     async with lab(profiles, RA_ENDPOINTS) as running:
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")])
@@ -243,6 +255,8 @@ async def test_a_registration_authoritys_clients_may_be_bound_to_connections_of_
         ra = await gateway(running)
         bound = csr("valve-1", attributes={linking: "the connection of the valve"})
         assert (await running.post("simpleenroll", bound, holder=ra)).status == 200
+        own = csr("gateway-1", attributes={linking: "the connection of the valve"})
+        assert (await running.post("simplereenroll", own, holder=ra)).status == 400
         plain = await gateway(running, "iot-device")
         bound = csr("gateway-1", attributes={linking: "another"})
         assert (await running.post("simpleenroll", bound, holder=plain)).status == 400

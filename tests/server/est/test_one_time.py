@@ -153,3 +153,11 @@ async def test_a_certificate_under_the_profile_of_the_password_is_renewed_under_
         renewed = await running.post("simplereenroll", csr("pump"), holder=Holder(key, (first.certificate,)))
         assert renewed.status == 200, renewed
         assert [one.profile for one in await store.read(list_certificates)] == ["special", "special"]
+
+
+async def test_the_user_name_may_be_empty(running_lab: Lab) -> None:
+    """RFC 7030 section 3.2.3; a password without a user name goes with any."""
+    store = running_lab.application.services.store
+    await keep(store, credential("otp", device="pump"), credential("named", username="valve"))
+    assert (await running_lab.post("simpleenroll", csr("pump"), basic=("", "otp"))).status == 200
+    assert (await running_lab.post("simpleenroll", csr("valve"), basic=("", "named"))).status == 401

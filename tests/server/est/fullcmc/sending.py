@@ -45,6 +45,11 @@ est/gateways:
   profiles: [behind-gateway, gateway, iot-device]
   authenticate: {one_time_passwords: true, certificates: true, registration_authorities: [gateway]}
   fullcmc: {}
+est/wide:
+  profiles: [behind-gateway, gateway, iot-device]
+  authenticate:
+    {one_time_passwords: true, certificates: true, certificates_from: [est/default], registration_authorities: [gateway]}
+  fullcmc: {}
 est/closed:
   profiles: [iot-device]
   authenticate: {one_time_passwords: true}

@@ -118,6 +118,15 @@ async def test_a_registration_authority_revokes_what_was_issued_where_it_asks(se
     assert (await stored(sender, elsewhere)).revoked_at is None
 
 
+async def test_a_registration_authority_revokes_nothing_that_only_counts_where_it_asks(sender: Sender) -> None:
+    ra = new_key()
+    authority = await sender.certificate("gateway-1", ra, label="wide", profile="gateway")
+    elsewhere = await sender.certificate("pump", new_key())
+    response = await sender.ask(by(authority, ra, (), client.revoke(1, elsewhere)), 403, label="wide")
+    assert [(each.status, each.fail) for each in response.statuses] == [("failed", "badIdentity")]
+    assert (await stored(sender, elsewhere)).revoked_at is None
+
+
 async def test_nobody_and_who_has_a_password_alone_revoke_nothing(sender: Sender) -> None:
     certificate = await sender.certificate("pump", new_key())
     message = client.signed(client.pki_data((), [client.revoke(1, certificate)]), None)
