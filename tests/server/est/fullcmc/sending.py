@@ -48,7 +48,10 @@ est/gateways:
 est/wide:
   profiles: [behind-gateway, gateway, iot-device]
   authenticate:
-    {one_time_passwords: true, certificates: true, certificates_from: [est/default], registration_authorities: [gateway]}
+    one_time_passwords: true
+    certificates: true
+    certificates_from: [est/default]
+    registration_authorities: [gateway]
   fullcmc: {}
 est/closed:
   profiles: [iot-device]
