@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -134,7 +135,7 @@ class Connector:
         if self._proxy is not None and self._proxy.resolves and _literal(host) is None:
             trail.append(f"{host} is left to the proxy")
             return [host]
-        return [str(address) for address in await self.addresses(host, trail)]
+        return list(map(_text, await self.addresses(host, trail)))
 
     async def addresses(self, host: str, trail: list[str]) -> list[Address]:
         """Return the permitted addresses to try, at most one of each family.
@@ -149,7 +150,7 @@ class Connector:
             except Unresolvable:
                 trail.append(f"{host}: no address")
                 raise ValidationFailed(ErrorType.DNS, f"no address was found for {host}") from None
-            trail.append(f"{host}: {', '.join(map(str, found[:_SHOWN]))}")
+            trail.append(f"{host}: {', '.join(map(_text, found[:_SHOWN]))}")
         permitted = [address for address in found if self._networks.permits(address)]
         if not permitted:
             trail.append("none of these addresses is allowed")
@@ -157,6 +158,12 @@ class Connector:
             raise ValidationFailed(ErrorType.UNAUTHORIZED, detail, final=True)
         # One address of each family: a name with a hundred addresses must not make a hundred attempts.
         return list({address.version: address for address in reversed(permitted)}.values())[::-1][:_FAMILIES]
+
+
+@lru_cache(maxsize=1024)
+def _text(address: Address) -> str:
+    """Return an address as text: `ipaddress` takes longer for that than a look-up in memory, and it is wanted twice."""
+    return str(address)
 
 
 async def _opened(opening: Opening, where: str, trail: list[str]) -> Streams:
