@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from server.acme.codec.encodings import write_object
@@ -20,7 +21,9 @@ _DECIDED: Mapping[AuthorizationStatus, ChallengeStatus] = {
 }
 
 
+@lru_cache(maxsize=256)
 def _time(moment: datetime) -> str:
+    """Return a time as RFC 3339 has it; that of an order stands in each of its replies and its authorizations'."""
     return f"{moment.isoformat()[:19]}Z"
 
 
