@@ -199,7 +199,7 @@ class Jws(NamedTuple):
 
     Attributes:
         alg: one of `ALGORITHMS`.
-        nonce: the nonce as text, None when absent.
+        nonce: the nonce, None when absent.
         url: the url header parameter.
         kid: the account URL, None when there is a jwk.
         jwk: the key, None when there is a kid.
@@ -209,7 +209,7 @@ class Jws(NamedTuple):
     """
 
     alg: str
-    nonce: str | None
+    nonce: bytes | None
     url: str
     kid: str | None
     jwk: Jwk | None

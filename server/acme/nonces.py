@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import secrets
 import sqlite3
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,8 +26,8 @@ LIFETIME = 3600
 _IV = 12
 _PREFIX = 7
 _TIME = 4
-_TEXT = 43
-"""Characters of base64url without padding, for IV, time and a tag of 16 octets."""
+_OCTETS = 32
+"""Of a nonce: IV, time and a tag of 16 octets."""
 _BUSY_SECONDS = 5.0
 
 
@@ -117,12 +116,12 @@ class SqliteLedger:
 class NonceSource(Protocol):
     """Issues and redeems nonces of endpoints."""
 
-    def issue(self, scope: str) -> str:
-        """Return a new nonce for an endpoint, base64url."""
+    def issue(self, scope: str) -> bytes:
+        """Return a new nonce for an endpoint."""
         ...
 
-    def redeem(self, nonce: str, scope: str) -> bool:
-        """Use the nonce up; True once, False for any other text. Raises LedgerUnavailable: it is not used up."""
+    def redeem(self, nonce: bytes, scope: str) -> bool:
+        """Use the nonce up; True once, False for any other octets. Raises LedgerUnavailable: it is not used up."""
         ...
 
 
@@ -150,26 +149,25 @@ class Nonces:
         self._prefix = random(_PREFIX)
         self._counter = itertools.count()
 
-    def issue(self, scope: str) -> str:
-        """Return a new nonce for an endpoint, base64url of 32 octets."""
+    def issue(self, scope: str) -> bytes:
+        """Return a new nonce for an endpoint, 32 octets."""
         iv = self._prefix + next(self._counter).to_bytes(_IV - _PREFIX)
-        sealed = self._cipher.encrypt(iv, self._now().to_bytes(_TIME), scope.encode())
-        return urlsafe_b64encode(iv + sealed)[:_TEXT].decode("ascii")
+        return iv + self._cipher.encrypt(iv, self._now().to_bytes(_TIME), scope.encode())
 
-    def redeem(self, nonce: str, scope: str) -> bool:
-        """Use the nonce up; True once. Any text is taken: what is not a nonce of this endpoint gives False.
+    def redeem(self, nonce: bytes, scope: str) -> bool:
+        """Use the nonce up; True once. Any octets are taken: what is not a nonce of this endpoint gives False.
 
         Raises LedgerUnavailable: try again, the nonce is not used up.
         """
-        if len(nonce) != _TEXT:
+        if len(nonce) != _OCTETS:
             return False
+        mark = nonce[:_IV]
         try:
-            octets = urlsafe_b64decode(nonce + "=")
-            issued = int.from_bytes(self._cipher.decrypt(octets[:_IV], octets[_IV:], scope.encode()))
-        except (ValueError, InvalidTag):
+            issued = int.from_bytes(self._cipher.decrypt(mark, nonce[_IV:], scope.encode()))
+        except InvalidTag:
             return False
         now = self._now()
-        return issued + LIFETIME > now and self._ledger.redeem(octets[:_IV], issued, now)
+        return issued + LIFETIME > now and self._ledger.redeem(mark, issued, now)
 
 
 def open_nonces(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import hdrs, web
 
+from server.acme.codec.encodings import encode_base64url
 from server.acme.codec.replies import encode_directory, encode_problem
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Reply, rejected
 from server.acme.problems import reason_of
@@ -207,7 +208,7 @@ class _Front:
 
     def _response(self, request: web.Request, reply: Reply, *, index: bool = True) -> web.Response:
         """Return the response, with a fresh nonce, the directory's link and no permission to cache (section 6.5)."""
-        headers = [*_ALWAYS, ("Replay-Nonce", self._endpoint.nonces.issue(self._scope))]
+        headers = [*_ALWAYS, ("Replay-Nonce", encode_base64url(self._endpoint.nonces.issue(self._scope)))]
         if reply.body:
             headers.append((hdrs.CONTENT_TYPE, reply.content_type))
         if index:

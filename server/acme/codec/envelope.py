@@ -37,7 +37,7 @@ def _from_members(members: dict[str, Any]) -> Jws:
     decoded = decode_base64url(payload, "the payload")
     return Jws(
         alg=header["alg"],
-        nonce=header.get("nonce"),
+        nonce=decode_base64url(header["nonce"], "the nonce") if "nonce" in header else None,
         url=header["url"],
         kid=header.get("kid"),
         jwk=decode_jwk(header["jwk"]) if "jwk" in header else None,
@@ -66,11 +66,8 @@ def _header(octets: bytes) -> dict[str, Any]:
         raise malformed("the protected header must have exactly one of jwk and kid")
     if not isinstance(header.get("url"), str):
         raise malformed("the protected header has no url")
-    for name in ("nonce", "kid"):
-        if name in header and not isinstance(header[name], str):
-            raise malformed(f"{name} in the protected header is not a string")
-    if "nonce" in header:
-        decode_base64url(header["nonce"], "the nonce")
+    if "kid" in header and not isinstance(header["kid"], str):
+        raise malformed("kid in the protected header is not a string")
     return header
 
 

@@ -58,11 +58,11 @@ class RefusingNonces:
         self._mode = mode
         self._refused = False
 
-    def issue(self, scope: str) -> str:
+    def issue(self, scope: str) -> bytes:
         """See `NonceSource`."""
         return self._inner.issue(scope)
 
-    def redeem(self, nonce: str, scope: str) -> bool:
+    def redeem(self, nonce: bytes, scope: str) -> bool:
         """See `NonceSource`. Raises LedgerUnavailable."""
         if not self._inner.redeem(nonce, scope):
             return False

@@ -36,7 +36,7 @@ def test_a_refused_nonce_is_used_up_and_a_bad_one_stays_bad() -> None:
     nonces = RefusingNonces(open_nonces(None, lambda: 1), mode(100))
     nonce = nonces.issue("a")
     assert [nonces.redeem(nonce, "a") for _ in range(3)] == [False, False, False]
-    assert not nonces.redeem("AAAA", "a")
+    assert not nonces.redeem(bytes(3), "a")
     assert not nonces.redeem(nonces.issue("b"), "a")
 
 
