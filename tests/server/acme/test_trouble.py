@@ -136,7 +136,7 @@ async def test_a_ledger_that_can_not_record_is_a_503_and_no_badnonce(lab: Lab) -
 class BrokenNonces(Nonces):
     """Breaks where nobody expects it."""
 
-    def redeem(self, nonce: str, scope: str) -> bool:
+    def redeem(self, nonce: bytes, scope: str) -> bool:
         raise ZeroDivisionError(nonce, scope)
 
 
