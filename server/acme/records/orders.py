@@ -198,14 +198,15 @@ def processing_orders(connection: sa.Connection, endpoint: str, now: datetime) -
     return tuple(read_order(row, now) for row in connection.execute(query))
 
 
-def waiting(connection: sa.Connection, account: str) -> tuple[tuple[str, str], ...]:
-    """Return the processing orders of an account, each with its request at the door."""
-    query = sa.select(orders.c.id, orders.c.request_id).where(
+def waiting(connection: sa.Connection, account: str, authorization: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the processing orders of an account, or those that list an authorization, with their requests."""
+    query = sa.select(orders.c.id, orders.c.request_id, orders.c.authorizations).where(
         orders.c.account_id == account,
         orders.c.status == OrderStatus.PROCESSING,
         orders.c.request_id.is_not(None),
     )
-    return tuple((row.id, row.request_id) for row in connection.execute(query))
+    rows = connection.execute(query)
+    return tuple((row.id, row.request_id) for row in rows if authorization in (None, *row.authorizations))
 
 
 def relying_on(

@@ -26,7 +26,7 @@ from server.acme.messages import (
 )
 from server.acme.records import authorizations
 from server.acme.service.authentication import missing
-from server.acme.service.orders import lost
+from server.acme.service.endings import end_authorization
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -174,8 +174,7 @@ class Authorizations:
         if not states.allows(states.AUTHORIZATION, found.status, event):
             return found  # it can't be used any more as it is
         found = found._replace(status=states.advance(states.AUTHORIZATION, found.status, event))
-        authorizations.change_authorization(connection, found, states.sources(states.AUTHORIZATION, event))
-        lost(connection, found)
+        end_authorization(connection, found, states.sources(states.AUTHORIZATION, event), self._endpoint.clock())
         return found
 
 

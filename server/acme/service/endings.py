@@ -1,4 +1,4 @@
-"""The end of an account, and of what it has begun (RFC 8555 section 7.3.6)."""
+"""The end of accounts and authorizations, and of what relies on them (RFC 8555 sections 7.3.6 and 7.5.2)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 from server.acme import states
 from server.acme.codec.replies import problem_object
 from server.acme.messages import AccountStatus, ErrorType, OrderStatus, ProblemDocument
-from server.acme.records import accounts, orders
+from server.acme.records import accounts, authorizations, orders
+from server.acme.service.orders import lost
 from server.audit import Action, AuditEvent
 from server.outcome import Problem, Reason
 from server.store import requests
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     import sqlalchemy as sa
 
-_WHY = "the account has ended"
+    from server.acme.messages import Authorization, AuthorizationStatus
+
+_ENDED = "the account has ended"
+_GIVEN_BACK = "an authorization of the order was given back"
 
 
 def end_account(
@@ -35,11 +40,26 @@ def end_account(
         open_orders=states.sources(states.ORDER, states.OrderEvent.ABANDONED),
         open_authorizations=states.sources(states.AUTHORIZATION, states.AuthorizationEvent.DEACTIVATED),
     )
+    _stop(connection, orders.waiting(connection, account, None), _ENDED, by, now)
+    return status
+
+
+def end_authorization(
+    connection: sa.Connection, authorization: Authorization, sources: tuple[AuthorizationStatus, ...], now: datetime
+) -> None:
+    """Record that an authorization is given back; no order that relies on it gets a certificate any more."""
+    authorizations.change_authorization(connection, authorization, sources)
+    lost(connection, authorization)
+    waiting = orders.waiting(connection, authorization.account, authorization.id)
+    _stop(connection, waiting, _GIVEN_BACK, f"account:{authorization.account}", now)
+
+
+def _stop(connection: sa.Connection, waiting: Sequence[tuple[str, str]], why: str, by: str, now: datetime) -> None:
+    """Reject what waits for a person; what the CA is making is made."""
     failed = states.advance(states.ORDER, OrderStatus.PROCESSING, states.OrderEvent.FAILED)
-    error = problem_object(ProblemDocument(ErrorType.UNAUTHORIZED, _WHY))
-    for order, request_id in orders.waiting(connection, account):
-        problem = Problem(Reason.POLICY, requests.REJECTED, detail=f"{by}: {_WHY}")
-        rejection = AuditEvent(now, Action.REJECTED, by, request_id, detail=_WHY).row()
+    error = problem_object(ProblemDocument(ErrorType.UNAUTHORIZED, why))
+    for order, request_id in waiting:
+        problem = Problem(Reason.POLICY, requests.REJECTED, detail=f"{by}: {why}")
+        rejection = AuditEvent(now, Action.REJECTED, by, request_id, detail=why).row()
         if requests.reject(connection, request_id, problem, now, rejection):
             orders.end_refused(connection, order, failed, error)
-    return status

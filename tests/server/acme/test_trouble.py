@@ -193,6 +193,21 @@ async def test_what_waits_for_a_person_is_not_issued_to_an_account_that_ended(ma
     assert found.order.status == "invalid"
 
 
+async def test_what_waits_for_a_person_is_not_issued_by_an_authorization_that_was_given_back(manual: Lab) -> None:
+    client = await manual.client()
+    order, other = await client.ready("back.localhost"), await client.ready("stays.localhost")
+    for each, name in ((order, "back.localhost"), (other, "stays.localhost")):
+        assert (await client.finalize(each, make_csr(name))).body["status"] == "processing"
+    await client.post(order.body["authorizations"][0], {"status": "deactivated"})
+    found = (await client.post(order.location)).body
+    assert (found["status"], found["error"]["detail"]) == ("invalid", "an authorization of the order was given back")
+    (row,) = [each for each in await manual.store.read(list_requests) if each.state == "pending"]
+    assert row.transaction == other.location.rpartition("/")[2]
+    await manual.enrollment.approve(row.id, "admin:test")
+    assert (await client.until(other.location, "valid")).body["certificate"]
+    assert len(manual.issuer.issued) == 1
+
+
 async def test_names_that_policy_no_longer_allows_are_refused_at_finalize(lab: Lab, tmp_path: Path) -> None:
     strict = await make_lab(_folder(tmp_path), PROFILE_TEXT.replace('          - "**.localhost"\n', ""))
     # The policy of newOrder still allowed the name; the one behind the door does not.
