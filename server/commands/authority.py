@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.ceremony import (
@@ -237,6 +237,9 @@ def _about(certificate: x509.Certificate) -> dict[str, object]:
         "not_after": certificate.not_valid_after_utc,
         "days_left": (certificate.not_valid_after_utc - system_clock()).days,
         "sha256": certificate.fingerprint(SHA256()).hex(),
+        # Routers show these two when they ask whether it is the right CA (RFC 8894 section 2.2, and before it).
+        "sha1": certificate.fingerprint(SHA1()).hex(),  # noqa: S303 - as above
+        "md5": certificate.fingerprint(MD5()).hex(),  # noqa: S303 - as above
     }
 
 

@@ -109,10 +109,10 @@ def mount(app: web.Application, pages: Mapping[str, OtpPage]) -> None:
     default = pages.get("default") or (next(iter(pages.values())) if len(pages) == 1 else None)
     if default is not None:
         for path in _DEFAULT_PATHS:
-            app.router.add_get(path, _handler(default))
+            app.router.add_get(path, _handler(default), allow_head=False)
     for label, page in pages.items():
-        app.router.add_get(f"/scep/{label}/mscep_admin", _handler(page))
-        app.router.add_get(f"/scep/{label}/mscep_admin/", _handler(page))
+        app.router.add_get(f"/scep/{label}/mscep_admin", _handler(page), allow_head=False)
+        app.router.add_get(f"/scep/{label}/mscep_admin/", _handler(page), allow_head=False)
         app.router.add_post(f"/scep/{label}/challenge", _event_handler(page))
 
 

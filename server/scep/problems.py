@@ -117,5 +117,6 @@ def _said(reason: Reason) -> FailInfo | int:  # noqa: PLR0911 - one flat table; 
 
 
 def _text(problem: Problem) -> str:
-    text = "; ".join((problem.message, *(finding.message for finding in problem.findings)))
+    more = dict.fromkeys(one.message for one in problem.findings if one.message not in problem.message)
+    text = "; ".join((problem.message, *more))
     return text if len(text) <= _TEXT_CHARACTERS else f"{text[: _TEXT_CHARACTERS - 1]}…"

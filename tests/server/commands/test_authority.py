@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from typing import TYPE_CHECKING
@@ -156,6 +157,9 @@ def test_the_issuing_cas_are_shown(tmp_path: Path) -> None:
     assert shown["name"] == "issuing"
     assert shown["key"] == "ec:P-256"
     assert shown["serial"] == format(own.serial_number, "x")
+    octets = own.public_bytes(Encoding.DER)
+    fingerprints = {name: hashlib.new(name, octets).hexdigest() for name in ("sha256", "sha1", "md5")}
+    assert {name: shown[name] for name in fingerprints} == fingerprints, "devices show one of them"
     assert "Certwright Issuing CA" in CliRunner().invoke(app, ["show", "--config", str(deployment.config)]).output
 
 

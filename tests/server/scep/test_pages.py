@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 from aiohttp import web
 from argon2 import PasswordHasher
 
@@ -20,6 +21,7 @@ from server.config import Limits
 from server.credentials import Authenticators
 from server.http import create_app
 from server.scep.pages import OtpPage, mount
+from server.store.tables import credentials
 from tests.server.scep.device import csr, enrollment, envelope, rsa_key
 
 if TYPE_CHECKING:
@@ -91,6 +93,15 @@ async def test_each_visit_makes_another_challenge_and_an_old_one_expires(lab: La
     content = envelope(csr(rsa_key(), "device-1.test", first), lab.ra_der)
     reply = await lab.ask(enrollment(lab.ra_der, content=content), lab.endpoint(challenge={"one_time": True}))
     assert reply.status == "2"
+
+
+async def test_a_head_request_makes_no_challenge(lab: Lab, url: str) -> None:
+    login = {"Authorization": "Basic " + b64encode(b"jamf:open").decode()}
+    async with aiohttp.ClientSession() as session:
+        for path in ("/certsrv/mscep_admin", "/certsrv/mscep_admin/", "/scep/default/mscep_admin"):
+            async with session.head(url + path, headers=login) as response:
+                assert response.status == 405
+    assert not await lab.store.read(lambda connection: connection.execute(sa.select(credentials.c.id)).all())
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer x", "Basic !", "Basic " + b64encode(b"nocolon").decode()])

@@ -45,10 +45,10 @@ def test_the_code_says_what_kind_of_failure_it_is(reason: Reason, code: FailInfo
 
 
 def test_findings_are_told_by_their_messages_alone_and_the_text_stays_short() -> None:
-    findings = tuple(Finding(f"rule.{n}", "x" * 300, WHERE, "value", "limit") for n in range(3))
+    findings = tuple(Finding(f"rule.{n}", str(n) * 300, WHERE, "value", "limit") for n in (1, 1, 2, 3))
     reply = to_reply(Problem(Reason.POLICY, "refused", findings))
     assert isinstance(reply, Failure)
-    assert reply.text.startswith("refused; xxx")
+    assert reply.text.startswith(f"refused; {'1' * 300}; 222")
     assert len(reply.text) == 512
     assert reply.text.endswith("…")
 
