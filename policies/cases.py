@@ -22,7 +22,7 @@ from ca.names import (
     dns_name,
 )
 from ca.plan import KeyUsage
-from policies.document import Strict
+from policies.document import Strict, did_you_mean
 from policies.durations import Duration
 from policies.fields import EvidenceWord, Purpose
 from policies.request import EndpointName, Kind, Protocol
@@ -43,6 +43,7 @@ def _other(value: str) -> OtherName:
     return OtherName(oid, bytes.fromhex(octets))
 
 
+_REQUESTERS = ("password", "challenge", "certificate", "account", "possession")
 _NAME_KINDS: dict[str, Callable[[str], GeneralName]] = {
     "dirname": lambda value: DirectoryName(DistinguishedName.from_text(value)),
     "dns": dns_name,
@@ -89,10 +90,19 @@ def _endpoint(value: object) -> EndpointName:
         raise ValueError(f"an endpoint is written like est/default; protocols: {', '.join(Protocol)}") from error
 
 
+def _requester(value: object) -> str:
+    kind, colon, _ = str(value).partition(":")
+    if kind not in _REQUESTERS or not colon:
+        hint = did_you_mean(kind, _REQUESTERS)
+        raise ValueError(f'"{value}" is no requester; write kind and name, like password:pump-17{hint}')
+    return str(value)
+
+
 _TEXT = WithJsonSchema({"type": "string"})
 Name = Annotated[GeneralName, BeforeValidator(_name), _TEXT]
 SubjectText = Annotated[DistinguishedName, BeforeValidator(_subject), _TEXT]
 EndpointText = Annotated[EndpointName, BeforeValidator(_endpoint), _TEXT]
+RequesterText = Annotated[str, BeforeValidator(_requester), _TEXT]
 
 
 class GivenExtension(Strict):
@@ -118,14 +128,14 @@ class GivenRenewal(Strict):
     age: Duration = timedelta(days=300)
     lifetime: Duration = timedelta(days=365)
     key: Literal["other", "same"] = "other"
-    requester: str | None = None
+    requester: RequesterText | None = None
 
 
 class Given(Strict):
     """A request."""
 
     endpoint: EndpointText
-    requester: str = ""
+    requester: RequesterText = ""
     evidence: tuple[EvidenceWord, ...] | None = None
     csr: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}$")] | None = None
     key: str = "ec:P-256"
@@ -146,7 +156,7 @@ class Given(Strict):
     issued_to_requester: int = 0
     issued_under_profile: int = 0
     key_renewals: int = 0
-    key_holders: tuple[str, ...] = ()
+    key_holders: tuple[RequesterText, ...] = ()
 
     @field_validator("key")
     @classmethod

@@ -17,6 +17,7 @@ from ca.lint import Linter
 from policies.document import DocumentErrors
 from server.acme.nonces import forget, open_nonces
 from server.app import protocols
+from server.app.changed_configuration import look_at_configuration
 from server.app.lookups import Gatherer
 from server.app.protocols import Services
 from server.app.replaced import Replaced
@@ -121,11 +122,15 @@ class Application:
             await listener.start()
 
     def reload(self) -> None:
-        """Read the policy files and the TLS certificate anew, beside what is going on."""
+        """Read the policy files and the TLS certificate anew, beside what is going on.
+
+        The configuration stays; that it has changed, and what is wrong with it now, is logged.
+        """
         self._rounds = [task for task in self._rounds if not task.done()]
         self._rounds.append(asyncio.create_task(self._reload()))
 
     async def _reload(self) -> None:
+        look_at_configuration(self.services.config)
         await self.services.material.policies.reload()
         if self.services.material.tls is not None:
             await self.services.material.tls.reload()
@@ -204,6 +209,8 @@ def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapp
 
     async def readiness() -> Mapping[str, str]:
         parts = {"store": "ok", "policies": services.material.policies.state}
+        if services.material.tls is not None:
+            parts["tls"] = services.material.tls.state
         try:
             await services.store.read(lambda connection: connection.execute(sa.select(1)).scalar_one())
         except StoreUnavailable:

@@ -119,12 +119,18 @@ class LiveTls:
         self._load = load
         self._look = look
         self._seen = look()
+        self._fault = ""
         self.served = load()
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:
         """The certificate and those above it."""
         return self.served.chain
+
+    @property
+    def state(self) -> str:
+        """``ok``, or ``ok`` with what is wrong with newer files: with these, the server would not start again."""
+        return f"ok, but the last good certificate is in force: {self._fault}" if self._fault else "ok"
 
     def context(self) -> SSL.Context:
         """Return the TLS settings for a new connection; those that are open keep theirs."""
@@ -137,9 +143,11 @@ class LiveTls:
             fresh = await asyncio.to_thread(self._load)
         except (TlsConfigurationError, DocumentErrors) as error:
             _log.error("TLS certificate not taken: the last good one stays in force", cause=str(error))
-            self._seen = seen
+            self._seen, self._fault = seen, str(error)
             return False
-        self._seen = seen
+        if self._fault:
+            _log.warning("TLS files are good again")
+        self._seen, self._fault = seen, ""
         if fresh.chain == self.served.chain:
             return False
         self.served = fresh

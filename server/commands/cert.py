@@ -67,6 +67,7 @@ def list_(
     where = record.endpoint(endpoint)
     wanted = CertificateFilter(text, where, profile, revoked, before, limit)
     found = record.read(config, lambda connection: list_certificates(connection, wanted))
+    record.tell_if_cut(found, limit)
     if as_json:
         record.print_json([_fields(one) for one in found])
         return
@@ -100,7 +101,7 @@ def show(serial: SerialArgument, *, as_json: JsonOption = False, config: ConfigO
     if as_json:
         record.print_json({**fields, "pem": pem})
         return
-    record.print_fields({**fields, "names": "\n".join(found.names)})
+    record.print_fields({**fields, "names": found.names})
     typer.echo(pem, nl=False)
 
 

@@ -95,6 +95,7 @@ def list_(
     """List what was made, the newest first; no secret can be shown."""
     where, now = record.endpoint(endpoint), system_clock()
     found = record.read(config, lambda c: credentials.list_credentials(c, endpoint=where, limit=limit))
+    record.tell_if_cut(found, limit)
     if as_json:
         record.print_json([_fields(one, now) for one in found])
         return

@@ -88,6 +88,7 @@ def list_(*, limit: LimitOption = 100, as_json: JsonOption = False, config: Conf
     """List the keys that were made, the newest first; none can be shown."""
     now = system_clock()
     found = record.read(config, lambda c: credentials.list_credentials(c, kind=CredentialKind.ACME_EAB, limit=limit))
+    record.tell_if_cut(found, limit)
     rows = [_fields(one, now) for one in found]
     if as_json:
         record.print_json(rows)

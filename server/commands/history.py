@@ -140,7 +140,7 @@ def _fields(change: Change) -> dict[str, object]:
 def _print(found: Sequence[Change]) -> None:
     rows = []
     for one in found[:_SHOWN]:
-        after = "\n".join((one.after, *one.reasons))
+        after = (one.after, *one.reasons)
         rows.append((one.past.id, one.past.at, one.requester, one.subject, one.before, after))
     if rows:
         record.print_table(("request", "at", "requester", "subject", "before", "after"), rows)

@@ -56,6 +56,7 @@ def list_(
     where = record.endpoint(endpoint)
     wanted = OrderFilter(system_clock(), tuple(status or ()) or None, str(where) if where else None, text, limit)
     found = record.read(config, lambda connection: overview.search_orders(connection, wanted))
+    record.tell_if_cut(found, limit)
     rows = [_fields(one) for one in found]
     if as_json:
         record.print_json(rows)
@@ -82,10 +83,9 @@ def show(
         happened = [{"at": e.at, "what": e.what, "who": e.who, "details": e.details} for e in events]
         record.print_json({**fields, "events": happened})
         return
-    names = "\n".join(map(str, fields["names"]))
-    record.print_fields({**fields, "names": names, "contact": " ".join(fields["contact"])})
+    record.print_fields({**fields, "contact": " ".join(fields["contact"])})
     typer.echo()
-    rows = ((e.at, e.what, e.who, "\n".join(e.details)) for e in events)
+    rows = ((e.at, e.what, e.who, e.details) for e in events)
     record.print_table(("at", "what", "who", "details"), rows)
 
 

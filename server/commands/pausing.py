@@ -22,6 +22,7 @@ def failing(
 ) -> None:
     """List accounts that fail to show control over a name, where the endpoint counts that (pause_after)."""
     found = record.read(config, lambda connection: limits.list_failing(connection, paused=paused, limit=limit))
+    record.tell_if_cut(found, limit)
     rows = [
         {
             "account": one.account,

@@ -22,7 +22,7 @@ from server.config import load_config
 from server.store import SchemaOutdated, Store, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence, Sized
     from datetime import timedelta
 
     from server.config import Config
@@ -118,14 +118,22 @@ def serial_number(text: str) -> int:
 
 
 def text_of(value: object) -> str:
-    """Return a value for people; what came from outside can't steer the terminal."""
+    """Return a value for people, several one a line; what came from outside can't steer the terminal or add lines."""
     match value:
         case None:
             return ""
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S")
+        case tuple() | list():
+            return "\n".join(map(text_of, value))
         case _:
-            return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+            return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+
+
+def tell_if_cut(found: Sized, limit: int) -> None:
+    """Say on stderr that there may be more than what is listed."""
+    if len(found) >= limit:
+        typer.echo(f"these are the newest {limit}; --limit {10 * limit} shows more", err=True)
 
 
 def print_json(value: object) -> None:
@@ -136,10 +144,8 @@ def print_json(value: object) -> None:
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print one line a row, for programs and wide terminals; what comes first can be copied whole from a narrow one."""
     shown = [[text_of(value) for value in row] for row in rows]
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _ENDLESS
-    elif 3 * max((len(row[0]) for row in shown), default=0) > console.width:
+    console = _console()
+    if console.is_terminal and 3 * max((len(row[0]) for row in shown), default=0) > console.width:
         for row in shown:
             print_fields(dict(zip(headings, row, strict=True)))
             console.print()
@@ -151,10 +157,19 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     console.print(table)
 
 
+def _console() -> Console:
+    """Return where output goes; what programs read is not broken into lines."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _ENDLESS
+    return console
+
+
 def print_fields(fields: Mapping[str, object]) -> None:
     """Print one line a field, leaving out those that are empty."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in fields.items():
-        if value not in {None, ""}:
-            table.add_row(Text(name.replace("_", " "), style="bold"), Text(text_of(value), overflow="fold"))
-    Console(highlight=False).print(table)
+        shown = text_of(value)
+        if shown:
+            table.add_row(Text(name.replace("_", " "), style="bold"), Text(shown, overflow="fold"))
+    _console().print(table)

@@ -95,6 +95,7 @@ def withdraw(
 def list_(*, limit: LimitOption = 100, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List the windows that were moved, the last first."""
     found = record.read(config, lambda connection: renewals.list_windows(connection, limit))
+    record.tell_if_cut(found, limit)
     rows = [(format(serial, "x"), w.starts, w.ends, w.explanation, w.made_by, w.made_at) for serial, w in found]
     headings = ("serial", "begins", "ends", "why", "moved by", "moved at")
     if as_json:

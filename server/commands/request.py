@@ -49,6 +49,7 @@ def list_(
     ]
     wanted = RequestFilter(tuple(states) or None, record.endpoint(endpoint), text, limit)
     found = record.read(config, lambda connection: requests.list_requests(connection, wanted))
+    record.tell_if_cut(found, limit)
     if as_json:
         record.print_json([_fields(one) for one in found])
         return
@@ -78,7 +79,7 @@ def show(request_id: IdArgument, *, as_json: JsonOption = False, config: ConfigO
         return
     fields = {**_fields(found), **{name: value for name, value in approval.items() if value}}
     del fields["findings"]
-    record.print_fields({**fields, "names": "\n".join(map(str, fields["names"]))})
+    record.print_fields(fields)
     if found.findings:
         typer.echo()
         headings = ("rule", "where", "finding", "asked for", "allowed")

@@ -105,6 +105,8 @@ def test_the_end_of_the_issuer_can_be_tried() -> None:
     [
         ({"key": "dsa"}, '"dsa" is no key; write rsa:2048'),
         ({"names": ["device.test"]}, "is no name; write dns:device.example"),
+        ({"requester": "pasword:x"}, 'write kind and name, like password:pump-17; did you mean "password"?'),
+        ({"requester": "pump-17"}, '"pump-17" is no requester'),
         ({"names": [5]}, "a name is written like dns:device.example"),
         ({"names": ["ip:x"]}, "does not appear to be an IPv4 or IPv6 address"),
         ({"subject": "device"}, "not a distinguished name"),

@@ -50,7 +50,8 @@ async def test_each_protocol_answers_on_its_listener_and_on_no_other(config: Con
 async def test_readiness_tells_details_to_the_admin_listener_alone(config: Config) -> None:
     async with running(config) as (application, ports):
         await application.services.store.read(lambda connection: None)
-        assert b'{"ready": true, "parts": {"store": "ok", "policies": "ok"}}' in await _get(ports["admin"], "/readyz")
+        parts = b'{"ready": true, "parts": {"store": "ok", "policies": "ok", "tls": "ok"}}'
+        assert parts in await _get(ports["admin"], "/readyz")
         assert (await _get(ports["http"], "/readyz")).endswith(b"\r\n\r\nok\n")
 
 

@@ -123,10 +123,18 @@ async def test_files_that_do_not_fit_leave_the_last_good_ones_in_force(tmp_path:
     context = tls.context()
     (tmp_path / "server.key").write_bytes(generate_key("P-256").private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")))  # fmt: skip
+    good = (tmp_path / "server.pem").read_bytes()
+    (tmp_path / "server.pem").write_text("nothing")
     assert not await tls.reload()
     assert tls.context() is context
+    assert "last good certificate is in force: server.pem holds no PEM" in tls.state
+    (tmp_path / "server.pem").write_bytes(good)
+    assert not await tls.reload()
+    assert tls.context() is context
+    assert "server.key can't be opened" in tls.state
     write_pair(tmp_path)
     assert await tls.reload()
+    assert tls.state == "ok"
     assert tls.context() is not context
 
 

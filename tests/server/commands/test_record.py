@@ -12,7 +12,7 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from server.commands import cert, db, request
-from server.commands.record import print_table, text_of
+from server.commands.record import print_fields, print_table, text_of
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem, Reason
 from server.store import Store, head_revision, upgrade
@@ -169,7 +169,22 @@ def test_what_came_from_outside_can_not_steer_the_terminal(filled: dict[str, str
         shown = run("request", *arguments).stdout
         assert "\x1b" not in shown
         assert "\N{REPLACEMENT CHARACTER}]0;x" in shown
-    assert text_of("a\x07b\nc") == "a\N{REPLACEMENT CHARACTER}b\nc"
+    assert text_of("a\x07b\nc") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"
+    assert text_of(("a", "b\nc")) == "a\nb\N{REPLACEMENT CHARACTER}c"
+
+
+def test_fields_for_programs_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fields({"sha256": "ab" * 60, "names": ("a", "b"), "empty": (), "none": None})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["sha256", "ab" * 60],
+        ["names", "a"],
+        ["b"],
+    ]
+
+
+def test_a_list_that_is_cut_says_so(filled: dict[str, str]) -> None:
+    assert "the newest 1; --limit 10 shows more" in run("request", "list", "--limit", "1").stderr
+    assert run("request", "list").stderr == ""
 
 
 def test_a_pending_request_is_approved_and_its_requester_gets_the_certificate(
