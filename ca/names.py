@@ -31,7 +31,11 @@ _SPECIAL = re.compile(r'[\\",+;<>]|^[ #]| $')
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DNS_NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//([^/?#]*))?(.*)")
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//([^/?#]*))?([^#]*(?:#[^#]*)?)")
+_URI_TEXT = re.compile(r"(?:[A-Za-z0-9._~:/?#@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
+_ESCAPED = re.compile("%..")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_AUTHORITY = re.compile(r"(?:([^@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^@:\[\]]+)(:[0-9]{0,5})?")
 
 
 class MalformedName(ValueError):
@@ -218,15 +222,43 @@ def email_address(text: str) -> EmailAddress:
 
 
 def uri(text: str) -> Uri:
-    """Return the absolute URI, scheme and host in lower case (RFC 3986 section 6.2.2.1). Raises MalformedName."""
+    """Return the absolute URI in the form in which equal ones are written equally (RFC 3986 section 6.2.2).
+
+    Scheme and host are in lower case, and nothing is escaped that need not be. An authority must have a host: a DNS
+    name or an address (RFC 5280 section 4.2.1.6). Raises MalformedName.
+    """
     match = _URI.fullmatch(text)
-    if match is None or not _printable(text) or not (match[3] or match[4]):
+    if match is None or not (match[3] or match[4]):
         raise MalformedName(f"not an absolute URI: {text!r:.80}")
-    authority = ""
-    if match[2]:
-        user, at, host = match[3].rpartition("@")
-        authority = f"//{user}{at}{host.lower()}"
-    return Uri(f"{match[1].lower()}:{authority}{match[4]}")
+    authority = "" if match[2] is None else f"//{_authority(match[3], text)}"
+    return Uri(f"{match[1].lower()}:{authority}{_plainly_escaped(match[4], text)}")
+
+
+def _authority(written: str, text: str) -> str:
+    match = _AUTHORITY.fullmatch(written)
+    if match is None:
+        raise MalformedName(f"not an absolute URI: {text!r:.80}")
+    user, host, port = match[1], match[2].lower(), match[3] or ""
+    try:
+        if host.startswith("["):
+            IPv6Address(host[1:-1])
+        elif dns_name(host).value.startswith("*"):
+            raise MalformedName("a wildcard is no host")
+    except ValueError as error:
+        raise MalformedName(f"a URI's host is neither a DNS name nor an address: {text!r:.80}") from error
+    return f"{host}{port}" if user is None else f"{_plainly_escaped(user, text)}@{host}{port}"
+
+
+def _plainly_escaped(part: str, text: str) -> str:
+    """Return a part with capital digits in its escapes, and none of what need not be escaped."""
+    if not _URI_TEXT.fullmatch(part):
+        raise MalformedName(f"not an absolute URI: {text!r:.80}")
+    return _ESCAPED.sub(_escape, part) if "%" in part else part
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = chr(int(found[0][1:], 16))
+    return character if character in _UNRESERVED else found[0].upper()
 
 
 def subject_of(certificate: x509.Certificate) -> DistinguishedName:
@@ -295,7 +327,3 @@ def _rfc4514(attribute: Attribute) -> str:
     escaped = _SPECIAL.sub(lambda found: f"\\{found[0]}", attribute.value)
     escaped = _CONTROL.sub(lambda found: "".join(f"\\{octet:02x}" for octet in found[0].encode()), escaped)
     return f"{_SHORT_NAMES.get(attribute.oid, attribute.oid)}={escaped}"
-
-
-def _printable(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text

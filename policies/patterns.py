@@ -173,7 +173,11 @@ class EmailPattern:
 
 @dataclass(frozen=True, slots=True)
 class UriPattern:
-    """A URI in which ``*`` stands for any run of characters but ``/``, and ``**`` at the end for anything below."""
+    """A URI in which ``*`` stands for a run of characters in one segment, and ``**`` at the end for anything below.
+
+    A star is data and never what divides: ``https://*.example.com/`` is not ``https://evil.test?.example.com/``, nor
+    is ``https://a.example.com:*`` ``https://a.example.com:@evil.test``.
+    """
 
     text: str
     segments: tuple[Glob | None, ...]
@@ -197,15 +201,47 @@ class UriPattern:
         return self.text
 
     def matches(self, value: str, known: Known, *, covering: bool = False) -> bool:
-        """Compare segment by segment. A value with ``.`` or ``..`` segments is never below anything."""
-        del covering
+        """Compare segment by segment. A value with ``.`` or ``..`` segments is never below anything.
+
+        Args:
+            value: the normalised URI.
+            known: what placeholders stand for.
+            covering: let stars stand for anything but ``/``: for what is forbidden, more rather than less.
+        """
         segments = value.split("/")
         if len(segments) < len(self.segments) + self.deep or (len(segments) > len(self.segments) and not self.deep):
             return False
-        if self.deep and not {".", "..", ""}.isdisjoint(segments[len(self.segments) :]):
+        below = segments[len(self.segments) :]
+        if not covering and not (_NO_SEGMENTS.isdisjoint(segments) and all(map(_is_plain, below))):
             return False
-        pairs = zip(self.segments, segments, strict=False)
-        return all(not actual if glob is None else glob.matches(actual, known) for glob, actual in pairs)
+        for index, (glob, actual) in enumerate(zip(self.segments, segments, strict=False)):
+            if glob is None:
+                if actual:
+                    return False
+                continue
+            host = index == _HOST and not segments[1]
+            if not glob.matches(actual, known) or not (covering or _is_data(glob, actual, known, host=host)):
+                return False
+        return True
+
+
+_NO_SEGMENTS = frozenset({".", ".."})
+_HOST = 2
+_DIVIDING = ("?", "#", "%2F", "%5C", "%00")
+"""What divides a URI into parts, and what some readers take for a slash or an end."""
+
+
+def _is_plain(segment: str) -> bool:
+    return bool(segment) and not any(mark in segment for mark in _DIVIDING)
+
+
+def _is_data(glob: Glob, segment: str, known: Known, *, host: bool) -> bool:
+    """Whether the stars of a glob that matches stand for nothing that divides, and not for an empty segment."""
+    if len(glob.parts) == 1:
+        return True
+    written = filled(glob.text, known)
+    marks = (*_DIVIDING, "@") if host or "@" in written else _DIVIDING
+    return bool(segment) and all(segment.count(mark) == written.count(mark) for mark in marks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,8 @@ def test_what_is_no_mailbox_is_refused(text: str) -> None:
         ("https://User@HOST:8443/a?B#c", "https://User@host:8443/a?B#c"),
         ("URN:uuid:F81D", "urn:uuid:F81D"),
         ("https://[2001:DB8::1]/", "https://[2001:db8::1]/"),
+        ("https://a.test/%2e%2E/%7e%2f", "https://a.test/../~%2F"),
+        ("https://10.0.0.1:/", "https://10.0.0.1:/"),
     ],
 )
 def test_scheme_and_host_of_a_uri_are_lower_case(text: str, value: str) -> None:
@@ -100,6 +102,23 @@ def test_scheme_and_host_of_a_uri_are_lower_case(text: str, value: str) -> None:
 def test_what_is_no_absolute_uri_is_refused(text: str) -> None:
     with pytest.raises(MalformedName):
         names.uri(text)
+
+
+@pytest.mark.parametrize("rest", ["\\", '"', "<b>", "%zz", "%4", "b|c", "[b]", "b#c#d", "{b}", "^", "`"])
+def test_characters_that_no_uri_has_are_refused(rest: str) -> None:
+    for text in (f"a:{rest}", f"https://a.test/{rest}", f"https://u{rest}@a.test/"):
+        with pytest.raises(MalformedName, match="not an absolute URI"):
+            names.uri(text)
+
+
+@pytest.mark.parametrize(
+    "authority",
+    ["", "a..b", "-a", "*.a.test", "%61.test", "a\\b", "[::1].a.test", "[::g]", "::1", "a:b", "u@", "a@b@c"],
+)
+def test_an_authority_has_a_host(authority: str) -> None:
+    """RFC 5280 section 4.2.1.6: a fully qualified domain name or an IP address."""
+    with pytest.raises(MalformedName):
+        names.uri(f"https://{authority}/a")
 
 
 @given(st.lists(GENERAL, min_size=1, max_size=5))

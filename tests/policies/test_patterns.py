@@ -94,10 +94,34 @@ def test_globs_have_one_placeholder_only(pattern: str) -> None:
         ("spiffe://td/**", "spiffe://other/x", False),
         ("spiffe://td/{requester}", "spiffe://td/pump", True),
         ("spiffe://td/a", "spiffe:/x/td/a", False),
+        ("https://*.test/", "https://a.test/", True),
+        ("https://*.test/", "https://evil.example?.test/", False),
+        ("https://*.test/", "https://evil.example#.test/", False),
+        ("https://a.test:*", "https://a.test:8443", True),
+        ("https://a.test:*", "https://a.test:443@evil.example", False),
+        ("https://*@a.test/", "https://ann@a.test/", True),
+        ("https://*@a.test/", "https://ann@evil.example:@a.test/", False),
+        ("sip:*", "sip:ann@a.test", True),
+        ("sip:*@a.test", "sip:ann@evil.example;x@a.test", False),
+        ("https://a.test/*?q=*", "https://a.test/x?q=1", True),
+        ("https://a.test/*?q=*", "https://a.test/x?y?q=1", False),
+        ("https://a.test/**", "https://a.test/x?q=1", False),
+        ("https://a.test/**", "https://a.test/x%2F..%2Fy", False),
+        ("https://a.test/*", "https://a.test/x%5Cy", False),
+        ("spiffe://td/*/sa", "spiffe://td/../sa", False),
+        ("spiffe://td/*/sa", "spiffe://td//sa", False),
+        ("spiffe://td/**", "spiffe://td/a@b", True),
     ],
 )
 def test_uri_patterns_match_segment_by_segment(pattern: str, value: str, matches: bool) -> None:  # noqa: FBT001
     assert UriPattern.parse(pattern).matches(value, {"{requester}": "pump"}) is matches
+
+
+@pytest.mark.parametrize("value", ["https://a.test/admin?x=1", "https://a.test/admin#1", "https://a.test/admin%2F"])
+def test_a_star_of_what_is_forbidden_covers_more(value: str) -> None:
+    pattern = UriPattern.parse("https://a.test/admin*")
+    assert pattern.matches(value, {}, covering=True)
+    assert not pattern.matches(value, {})
 
 
 @pytest.mark.parametrize("pattern", ["no-scheme", "*://x", "spiffe://**/x", "spiffe://a**", "1x:y", "x:{y}"])
