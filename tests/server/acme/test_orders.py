@@ -84,6 +84,15 @@ async def test_an_authorization_offers_a_fresh_token_for_each_name(lab: Lab) -> 
     assert "wildcard" not in found[0]
 
 
+async def test_the_same_order_again_is_a_new_one_with_an_authorization_of_its_own(lab: Lab) -> None:
+    client = await lab.client()
+    first = await client.ready("again.localhost")
+    second = await client.order("again.localhost")
+    assert (second.status, second.body["status"]) == (201, "pending")
+    assert second.location != first.location
+    assert set(second.body["authorizations"]).isdisjoint(first.body["authorizations"])
+
+
 async def test_repeated_names_are_one(lab: Lab) -> None:
     client = await lab.client()
     order = await client.order("a.localhost", "A.LOCALHOST", "a.localhost")

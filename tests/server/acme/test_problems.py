@@ -40,6 +40,15 @@ EXPECTED = {
 }
 
 
+REGISTERED = {
+    *("accountDoesNotExist", "alreadyRevoked", "badCSR", "badNonce", "badPublicKey", "badRevocationReason"),
+    *("badSignatureAlgorithm", "caa", "compound", "connection", "dns", "externalAccountRequired"),
+    *("incorrectResponse", "invalidContact", "malformed", "orderNotReady", "rateLimited", "rejectedIdentifier"),
+    *("serverInternal", "tls", "unauthorized", "unsupportedContact", "unsupportedIdentifier", "userActionRequired"),
+}
+"""RFC 8555 section 6.7."""
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_its_problem_and_causes_stay_inside(reason: Reason) -> None:
     document = from_outcome(Problem(reason, "One sentence.", detail="the secret cause", retry_after=7))
@@ -61,6 +70,11 @@ def test_what_is_wrong_with_the_csr_is_told_together() -> None:
     assert (document.type, document.subproblems) == ("badCSR", ())
     assert document.detail == f"{NAME.message}; {KEY.message}"
     assert "rsa:1024" not in encode_problem(document).decode()
+
+
+def test_nothing_is_invented_in_the_namespace_of_acme() -> None:
+    by_others = {"alreadyReplaced", "invalidProfile", "badAttestationStatement"}  # RFC 9773 and two drafts
+    assert {each.value for each in ErrorType} <= REGISTERED | by_others
 
 
 @pytest.mark.parametrize("error", ErrorType)

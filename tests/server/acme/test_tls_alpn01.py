@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import threading
+import warnings
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -127,14 +128,28 @@ def test_no_octets_but_a_right_certificate_pass(octets: bytes) -> None:
 
 
 @asynccontextmanager
-async def serving(folder: Path, protocol: str = "acme-tls/1") -> AsyncIterator[int]:
-    certificate, key = GOOD.make()
+async def serving(
+    folder: Path,
+    protocol: str = "acme-tls/1",
+    *,
+    recipe: Recipe = GOOD,
+    newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    asked: list[str] | None = None,
+) -> AsyncIterator[int]:
+    """A server with the certificate of the recipe; ``asked`` gets the names of the TLS extension."""
+    certificate, key = recipe.make()
     file = folder / "both.pem"
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     file.write_bytes(certificate.public_bytes(Encoding.PEM) + secret)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     context.set_alpn_protocols([protocol])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # what is old is what is wanted
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, newest
+    if asked is not None:
+        context.sni_callback = lambda _, name, __: asked.append(name)
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -164,6 +179,25 @@ async def test_a_server_that_speaks_the_protocol_shows_control(tmp_path: Path) -
         with pytest.raises(ValidationFailed) as failed:
             await validator(port).validate(Question(HOST, "token", "token.another"))
     assert failed.value.error == "unauthorized"
+
+
+async def test_an_address_is_asked_for_by_its_name_in_the_reverse_tree(tmp_path: Path) -> None:
+    asked: list[str] = []
+    recipe = replace(GOOD, names=(x509.IPAddress(ip_address("127.0.0.1")),))
+    async with serving(tmp_path, recipe=recipe, asked=asked) as port:
+        await validator(port).validate(Question("127.0.0.1", "token", KEY))
+    assert asked == ["1.0.0.127.in-addr.arpa"]
+
+
+@pytest.mark.parametrize(("newest", "error"), [(ssl.TLSVersion.TLSv1_2, ""), (ssl.TLSVersion.TLSv1_1, "tls")])
+async def test_an_old_version_of_tls_shows_nothing(tmp_path: Path, newest: ssl.TLSVersion, error: str) -> None:
+    found = ""
+    async with serving(tmp_path, newest=newest) as port:
+        try:
+            await validator(port).validate(Question(HOST, "token", KEY))
+        except ValidationFailed as failed:
+            found = failed.error
+    assert found == error
 
 
 async def test_control_is_shown_through_a_proxy_too(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from server.acme.service import Timing
 from tests.server.acme.lab import QUICK
 from tests.server.acme.test_orders import Stubborn, answer
 
@@ -92,3 +93,7 @@ async def test_a_decided_authorization_shows_the_challenge_that_decided_it(lab: 
         found = await client.until(url, status)
         assert [(each["type"], each["status"]) for each in found.body["challenges"]] == [("tls-alpn-01", status)]
         assert (await client.post(first["url"])).body["status"] == "pending"
+
+
+def test_attempts_are_made_after_five_and_ten_seconds_and_finalize_is_held_for_fifteen() -> None:
+    assert (Timing().retries, Timing().finalize) == ((5.0, 10.0), 15.0)
