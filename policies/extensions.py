@@ -129,6 +129,11 @@ class Extensions(Strict):
         made += (PlannedExtension(other.oid, other.critical, other.octets) for other in self.others)
         return tuple(made)
 
+    @cached_property
+    def brought(self) -> frozenset[tuple[str, bytes]]:
+        """The numbers of these extensions with their values: who asks for one of them asks for what it gets anyway."""
+        return frozenset((each.oid, each.value) for each in self.planned)
+
     def _policies(self) -> bytes:
         every = []
         for policy, statement in self.certificate_policies.items():

@@ -1,5 +1,8 @@
 """Parts of a request that can't go into a certificate: ignored and listed, or refused, as the profile says.
 
+An extension that the profile itself brings, with this very value, is none of them: libest renews with all extensions of
+the old certificate in its request.
+
 They are never copied. What would give power over others is a subject of its own (`powers`).
 """
 
@@ -38,7 +41,9 @@ def judge(question: Question, draft: Draft, report: Report) -> None:
     if powers:
         _refuse_powers(question, powers, report)
     for extension in csr.extensions:
-        if extension.oid not in _MODELLED and extension.oid not in POWERFUL_EXTENSIONS:
+        if extension.oid in _MODELLED or extension.oid in POWERFUL_EXTENSIONS:
+            continue
+        if (extension.oid, extension.value) not in question.profile.sections.extensions.brought:
             _extension(question, extension, report)
     for attribute in csr.attributes:
         _attribute(question, name_of(attribute.oid, REQUEST_ATTRIBUTE_NAMES), report)
@@ -60,6 +65,7 @@ def _powers(question: Question, draft: Draft) -> list[str]:
         f"extension {name_of(extension.oid, EXTENSION_NAMES)}"
         for extension in question.request.csr.extensions
         if extension.oid in POWERFUL_EXTENSIONS
+        and (extension.oid, extension.value) not in question.profile.sections.extensions.brought
     ]
     return words
 

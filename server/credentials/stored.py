@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from server.credentials import redeeming
 from server.store.credentials import find_chosen, is_waiting
+from server.store.intents import FETCHED_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,6 @@ class StoredSecrets:
         objection = redeeming.why_not(credential, now)
         if objection is None or credential.revoked_at is not None or credential.spent_at is None:
             return objection
-        since = now - redeeming.REPLAY
-        waiting = await self._store.read(lambda connection: is_waiting(connection, credential.id, since))
+        refused, approved = now - redeeming.REPLAY, now - FETCHED_WITHIN
+        waiting = await self._store.read(lambda connection: is_waiting(connection, credential.id, refused, approved))
         return None if waiting else objection

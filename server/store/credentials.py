@@ -198,15 +198,25 @@ def spend(
     return True
 
 
-def is_waiting(connection: sa.Connection, identifier: str, since: datetime) -> bool:
-    """Return whether what a secret was used for waits for a person, or a person has settled it at `since` or later."""
+def is_waiting(connection: sa.Connection, identifier: str, refused: datetime, approved: datetime) -> bool:
+    """Return whether what a secret was used for waits for a person, or was settled by one not long ago.
+
+    Args:
+        connection: reads the store.
+        identifier: the secret.
+        refused: since when a person must have said no.
+        approved: since when a certificate must have been made that a person has approved.
+    """
     table = requests.c
-    settled = sa.or_(table.approved_by.is_not(None), table.state == "refused")
-    lately = sa.or_(table.finished_at.is_(None), table.finished_at >= since)
+    settled = sa.or_(
+        table.state == "pending",
+        sa.and_(table.state == "refused", table.finished_at >= refused),
+        sa.and_(table.approved_by.is_not(None), sa.or_(table.finished_at.is_(None), table.finished_at >= approved)),
+    )
     query = (
         sa.select(table.id)
         .join(credential_uses, _uses.request_id == table.id)
-        .where(_uses.credential_id == identifier, sa.or_(table.state == "pending", sa.and_(settled, lately)))
+        .where(_uses.credential_id == identifier, settled)
     )
     return connection.execute(query.limit(1)).first() is not None
 

@@ -7,6 +7,7 @@ of its own that nobody works on, takes it up with the plan and the serial number
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -157,6 +158,9 @@ class OverQuota:
 Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent | Crowded | OverQuota
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
+
+FETCHED_WITHIN = timedelta(days=7)
+"""For how long what a person has approved is the answer: who waited may come but once a day."""
 
 LATE = {"reason": "policy", "message": "Nobody approved the request in time."}
 """What becomes of a request that has waited too long."""
@@ -315,20 +319,29 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
             return Rejected(row.id)
         change(connection, row.id, key=None)
     elif row.state == "intended":
-        # What a person has approved begins with its lease: it may have waited for long before.
-        begun = row.received_at if row.approved_by is None else row.leased_until
-        if begun >= lease.replay_from:
+        if _begun(row) >= lease.replay_from:
             return _with(_resume(connection, row, lease), one)
         change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
     else:
         answer = connection.execute(ANSWER, {"wanted": row.id}).one()
-        if answer.revoked_at is None and row.finished_at >= lease.replay_from:
+        if answer.revoked_at is None and row.finished_at >= _answers_from(row, lease):
             if one.companion is not None:
                 one.companion(connection, row.id, answer.issuer)
             return AlreadyIssued(row.id, answer.der, answer.issuer)
         change(connection, row.id, key=None)
     _insert(connection, [_row(one)])
     return _new(connection, one)
+
+
+def _begun(row: Row) -> datetime:
+    """Return when an intent began; what a person has approved may have waited for long before its lease."""
+    begun: datetime = row.received_at if row.approved_by is None else row.leased_until
+    return begun
+
+
+def _answers_from(row: Row, lease: Lease) -> datetime:
+    """Return since when a certificate must have been made to be the answer still."""
+    return lease.replay_from if row.approved_by is None else min(lease.replay_from, lease.now - FETCHED_WITHIN)
 
 
 def _with(claimed: Claimed, one: Claim) -> Claimed:

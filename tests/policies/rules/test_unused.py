@@ -52,3 +52,21 @@ def test_extensions_that_give_power_are_refused(oid: str) -> None:
 def test_a_power_that_the_profile_itself_forces_may_be_asked_for() -> None:
     sections = {"extended_key_usage": {"forced": ["OCSPSigning"]}}
     assert approved(judge(sections, extended_key_usage=["OCSPSigning"]))
+
+
+def test_an_extension_that_the_profile_itself_brings_may_be_asked_for_with_this_value_alone() -> None:
+    policy = {"oid": "2.5.29.32", "value": "300e300c060a2b0601040181fd590007"}
+    mark = {"oid": "1.2.3.4", "value": "0500", "critical": True}
+    sections = {
+        "extensions": {"certificate_policies": {"1.3.6.1.4.1.32473.7": None}, "others": [mark]},
+        "unused": {"extensions": "refuse"},
+    }
+    brought = [{"oid": each.oid, "value": each.value.hex()} for each in plan(judge(sections)).extensions]
+    assert [each["oid"] for each in brought] == ["2.5.29.32", "1.2.3.4"]
+    for critical in (False, True):
+        decision = judge(sections, extensions=[{**each, "critical": critical} for each in brought])
+        assert plan(decision).extensions == plan(judge(sections)).extensions
+        assert decision.trace.ignored == ()
+    assert rules(judge(sections, extensions=[policy])) == {"unused.powers"}
+    assert rules(judge(sections, extensions=[{**mark, "value": "0101ff"}])) == {"unused.critical_extensions"}
+    assert rules(judge(sections, extensions=[{**mark, "value": "0101ff", "critical": False}])) == {"unused.extensions"}

@@ -84,6 +84,24 @@ async def test_libest_posts_without_a_password_first_and_reads_wrapped_base64_al
     assert "Transfer-Encoding" not in second.fields
 
 
+@pytest.mark.parametrize("more", ["", "    extensions: {certificate_policies: {1.3.6.1.4.1.32473.7: null}}\n"])
+async def test_libest_renews_with_every_extension_of_its_certificate_in_the_request(folder: Path, more: str) -> None:
+    file = folder / "policies" / "iot-device.yaml"
+    policy, _, _ = file.read_text().partition("\ntests:")
+    file.write_text(f"{policy}\n{more}")
+    async with lab(folder, ENDPOINTS) as running:
+        await keep(running.application.services.store, credential("otp", username="pump"))
+        key = ec.generate_private_key(ec.SECP256R1())
+        asked = csr("pump", dns=("pump.example",), key=key)
+        first = (await running.post("simpleenroll", asked, basic=("pump", "otp"))).certificate
+        builder = x509.CertificateSigningRequestBuilder(first.subject)
+        for extension in first.extensions:
+            builder = builder.add_extension(extension.value, extension.critical)
+        copied = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+        answer = await running.post("simplereenroll", copied, holder=Holder(key, (first,)), tls=SSL.TLS1_2_VERSION)
+        assert answer.status == 200, answer
+
+
 async def test_iot_edge_enrolls_with_its_base_address_and_renews_through_simpleenroll_with_both(running: Lab) -> None:
     """It knows 200 alone, sends everything in lower case, and shows password and certificate when it renews."""
     key, store = ec.generate_private_key(ec.SECP256R1()), running.application.services.store
