@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
@@ -49,6 +50,7 @@ def _app(chosen: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=True,
     )
+    app.callback()(_options)
     for name, command in _COMMANDS.items():
         if chosen not in {None, name}:
             app.command(name, help=command.help)(_not_loaded)
@@ -59,6 +61,23 @@ def _app(chosen: str | None) -> typer.Typer:
         else:
             app.command(name, help=command.help)(loaded)
     return app
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - nothing else needs it
+
+        typer.echo(f"certwright {version('certwright')}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
 
 
 def _not_loaded() -> None:

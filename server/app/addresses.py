@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from server.config import Config
 
 LISTENERS = ("https", "proxied", "http", "admin")
+IN_USE = "another program listens there; stop it or choose another port"
 
 
 def bind_listeners(config: Config, processes: int = 1) -> Mapping[str, list[socket.socket]]:
@@ -49,7 +50,7 @@ def _why_not(error: OSError) -> tuple[str, str]:
     """Return which key of the listener is at fault, and why, with the way out."""
     match error.errno:
         case errno.EADDRINUSE:
-            return "port", "another program listens there; stop it or choose another port"
+            return "port", IN_USE
         case errno.EADDRNOTAVAIL:
             return "address", "this machine does not have that address"
         case errno.EACCES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import sqlite3
@@ -18,8 +19,10 @@ import sqlalchemy as sa
 from cryptography import x509
 
 from policies.document import DocumentErrors
-from server.app.addresses import bind_listeners
+from server.app.addresses import IN_USE, bind_listeners
 from server.app.cmc import read_signer
+from server.deployment.ca_files import CaFilesUnusable, is_root, read_certificates
+from server.http import SERVER
 from server.store import current_revision, head_revision
 from server.store.database import database_file
 from server.store.migrations import way_to_head
@@ -30,11 +33,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from policies.document import DocumentProblem
     from server.app.material import Material
     from server.config import Config
 
 _SOON = timedelta(days=30)
 _SOON_FOR_CA = timedelta(days=180)
+_OF_ALL_INTERFACES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _LEAST_FREE_BYTES = 100 * 1024 * 1024
 
 
@@ -81,8 +86,7 @@ def check_files(config: Config) -> Iterator[Diagnosis]:
                 f"{path} belongs to another user than the one who runs this",
                 "run the server and the doctor as the owner of its files",
             )
-    root_key = config.file.absolute().parent / "ca" / "root.key"
-    if root_key.exists():
+    for root_key in _root_keys(config):
         yield Diagnosis(
             Level.WARNING,
             "files",
@@ -90,6 +94,17 @@ def check_files(config: Config) -> Iterator[Diagnosis]:
             "for production, keep the root's key and its passphrase offline",
         )
     yield Diagnosis(Level.OK, "files", f"{len(secret)} secret files looked at")
+
+
+def _root_keys(config: Config) -> Iterator[Path]:
+    """Yield the keys of roots that lie where the issuers' certificates are, named as `init` and `ca init` do."""
+    for folder in sorted({issuer.certificate.parent for issuer in config.issuers.values()}):
+        for key in sorted(folder.glob("*.key")):
+            try:
+                if is_root(read_certificates(key.with_suffix(".pem"))[0]):
+                    yield key
+            except CaFilesUnusable:
+                continue
 
 
 def _within_private_folder(path: Path) -> bool:
@@ -229,14 +244,36 @@ def check_ports(config: Config) -> Iterator[Diagnosis]:
     try:
         sockets = bind_listeners(config)
     except DocumentErrors as errors:
-        for problem in errors.problems:
-            yield Diagnosis(
-                Level.WARNING, "listeners", str(problem), "nothing to do if that is this server, already running"
-            )
+        taken = [problem for problem in errors.problems if problem.message.endswith(IN_USE)]
+        if taken and _answers(config):
+            yield Diagnosis(Level.OK, "listeners", "Certwright is running on these addresses")
+        else:
+            yield from (_unavailable(problem, "stop the other program, or choose another port") for problem in taken)
+        others = (problem for problem in errors.problems if problem not in taken)
+        yield from (_unavailable(problem, f"correct it in {problem.location}") for problem in others)
         return
     for each in sockets.values():
         each[0].close()
     yield Diagnosis(Level.OK, "listeners", "all addresses are free")
+
+
+def _unavailable(problem: DocumentProblem, way_out: str) -> Diagnosis:
+    return Diagnosis(Level.ERROR, "listeners", problem.message, way_out)
+
+
+def _answers(config: Config) -> bool:
+    """Tell whether what listens on the plain addresses is a server of this kind."""
+    plain = [each for each in (config.listeners.admin, config.listeners.http) if each is not None]
+    for listener in plain:
+        host = _OF_ALL_INTERFACES.get(listener.address, listener.address)
+        with closing(http.client.HTTPConnection(host, listener.port, timeout=2)) as connection:
+            try:
+                connection.request("GET", "/healthz")
+                if connection.getresponse().headers["Server"] == SERVER:
+                    return True
+            except (OSError, http.client.HTTPException):
+                continue
+    return False
 
 
 def check_user() -> Iterator[Diagnosis]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from argon2 import PasswordHasher
@@ -58,6 +59,11 @@ def test_every_command_can_be_loaded_and_has_a_help_text(name: str) -> None:
 
 def test_all_are_loaded_where_the_shell_completes() -> None:
     assert CliRunner().invoke(__main__._app(None), ["cert", "--help"]).exit_code == 0
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    done = CliRunner().invoke(__main__._app(""), ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"certwright {version('certwright')}\n")
 
 
 def test_an_unknown_command_is_refused() -> None:
