@@ -198,15 +198,17 @@ def processing_orders(connection: sa.Connection, endpoint: str, now: datetime) -
     return tuple(read_order(row, now) for row in connection.execute(query))
 
 
-def waiting(connection: sa.Connection, account: str, authorization: str | None) -> tuple[tuple[str, str], ...]:
+def waiting(
+    connection: sa.Connection, account: str, authorization: str | None, now: datetime
+) -> tuple[tuple[Order, str], ...]:
     """Return the processing orders of an account, or those that list an authorization, with their requests."""
-    query = sa.select(orders.c.id, orders.c.request_id, orders.c.authorizations).where(
+    query = sa.select(orders).where(
         orders.c.account_id == account,
         orders.c.status == OrderStatus.PROCESSING,
         orders.c.request_id.is_not(None),
     )
     rows = connection.execute(query)
-    return tuple((row.id, row.request_id) for row in rows if authorization in (None, *row.authorizations))
+    return tuple((read_order(row, now), row.request_id) for row in rows if authorization in (None, *row.authorizations))
 
 
 def relying_on(
@@ -234,9 +236,13 @@ def end_issued(connection: sa.Connection, order: str, status: OrderStatus, reque
     _issued.change(connection, order=order, new_status=status, new_request=request_id, new_chain=chain)
 
 
-def end_refused(connection: sa.Connection, order: str, status: OrderStatus, error: dict[str, object] | None) -> None:
-    """Move a processing order on without a certificate; its CSR is not remembered."""
-    connection.execute(_END.values(status=status, error=error, csr=None, request_id=None), {"order": order})
+def end_refused(connection: sa.Connection, order: Order, status: OrderStatus, error: dict[str, object] | None) -> None:
+    """Move a processing order on without a certificate; its CSR is not remembered.
+
+    What has another CSR by now stays as it is: two processes may have judged the first one.
+    """
+    same = _END.where(orders.c.csr == order.csr)
+    connection.execute(same.values(status=status, error=error, csr=None, request_id=None), {"order": order.id})
 
 
 def note_request(connection: sa.Connection, order: str, request_id: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from server.acme.messages import Authorization, AuthorizationStatus
+    from server.acme.messages import Authorization, AuthorizationStatus, Order
 
 _ENDED = "the account has ended"
 _GIVEN_BACK = "an authorization of the order was given back"
@@ -40,7 +40,7 @@ def end_account(
         open_orders=states.sources(states.ORDER, states.OrderEvent.ABANDONED),
         open_authorizations=states.sources(states.AUTHORIZATION, states.AuthorizationEvent.DEACTIVATED),
     )
-    _stop(connection, orders.waiting(connection, account, None), _ENDED, by, now)
+    _stop(connection, orders.waiting(connection, account, None, now), _ENDED, by, now)
     return status
 
 
@@ -50,11 +50,11 @@ def end_authorization(
     """Record that an authorization is given back; no order that relies on it gets a certificate any more."""
     authorizations.change_authorization(connection, authorization, sources)
     lost(connection, authorization)
-    waiting = orders.waiting(connection, authorization.account, authorization.id)
+    waiting = orders.waiting(connection, authorization.account, authorization.id, now)
     _stop(connection, waiting, _GIVEN_BACK, f"account:{authorization.account}", now)
 
 
-def _stop(connection: sa.Connection, waiting: Sequence[tuple[str, str]], why: str, by: str, now: datetime) -> None:
+def _stop(connection: sa.Connection, waiting: Sequence[tuple[Order, str]], why: str, by: str, now: datetime) -> None:
     """Reject what waits for a person; what the CA is making is made."""
     failed = states.advance(states.ORDER, OrderStatus.PROCESSING, states.OrderEvent.FAILED)
     error = problem_object(ProblemDocument(ErrorType.UNAUTHORIZED, why))

@@ -181,7 +181,7 @@ class Finalization:
         event = states.OrderEvent.FAILED if failed.final else states.OrderEvent.CSR_REFUSED
         status = states.advance(states.ORDER, OrderStatus.PROCESSING, event)
         error = problem_object(document) if failed.final else None
-        await self._endpoint.write(lambda c: orders.end_refused(c, order.id, status, error))
+        await self._endpoint.write(lambda c: orders.end_refused(c, order, status, error))
         problem = Problem(problems.reason_of(document), document.detail)
         who = f"account:{order.account}"
         await self._endpoint.enrollment.refuse(
@@ -229,7 +229,7 @@ class Finalization:
                 event = states.OrderEvent.CSR_REFUSED if again else states.OrderEvent.FAILED
                 status = states.advance(states.ORDER, OrderStatus.PROCESSING, event)
                 error = None if again else problem_object(document)
-                await self._endpoint.write(lambda c: orders.end_refused(c, order.id, status, error))
+                await self._endpoint.write(lambda c: orders.end_refused(c, order, status, error))
                 return Rejected(document, recorded=True)
 
     async def _issued(self, order: Order, issued: Issued) -> Order:

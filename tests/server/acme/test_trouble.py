@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from server.acme.messages import OrderStatus
 from server.acme.nonces import LedgerUnavailable, Nonces
+from server.acme.records import orders
 from server.acme.records.overview import find_any_order
 from server.outcome import Refused
 from server.store import Store, StoreUnavailable
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from server.acme.messages import Order
     from tests.server.acme.lab import Lab
 
 
@@ -177,6 +180,27 @@ async def test_what_a_person_rejects_ends_the_order_and_the_client_is_told(manua
     }
     assert (await client.finalize(order, csr)).error == "orderNotReady"
     assert manual.issuer.issued == []
+
+
+async def test_a_process_that_is_late_with_its_no_does_not_end_another_csr(lab: Lab) -> None:
+    client = await lab.client()
+    made = await client.ready("late.localhost")
+    key = made.location.rpartition("/")[2]
+
+    async def judged(csr: bytes) -> Order:
+        await lab.store.write(lambda c: orders.begin_processing(c, key, OrderStatus.PROCESSING, csr))
+        found = await lab.store.read(lambda c: find_any_order(c, key, lab.now[0]))
+        assert found is not None
+        return found.order
+
+    first = await judged(b"one")
+    for _ in range(2):  # by two processes
+        await lab.store.write(lambda c: orders.end_refused(c, first, OrderStatus.READY, None))
+    second = await judged(b"two")
+    await lab.store.write(lambda c: orders.end_refused(c, first, OrderStatus.READY, None))
+    found = await lab.store.read(lambda c: find_any_order(c, key, lab.now[0]))
+    assert found is not None
+    assert found.order == second
 
 
 async def test_what_waits_for_a_person_is_not_issued_to_an_account_that_ended(manual: Lab) -> None:
