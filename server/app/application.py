@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from server.config import Config
     from server.scep.ra_renewal import RaRenewal
     from server.scep.ra_watch import RaWatch
+    from server.scep.service import ScepEndpoint
     from server.scep.superseded import Superseded
 
 _ROUND_SECONDS = 3600
@@ -60,8 +61,9 @@ class Application:
         services: what the protocols stand on.
     """
 
-    def __init__(self, services: Services, listeners: Mapping[str, Listener]) -> None:
+    def __init__(self, services: Services, listeners: Mapping[str, Listener], scep: Mapping[str, ScepEndpoint]) -> None:
         self.services = services
+        self._scep = scep
         self._listeners = listeners
         self._status = services.status
         replaced = Replaced(services.material.policies, services.store, services.enrollment, services.clock)
@@ -97,7 +99,8 @@ class Application:
         try:
             nonces = open_nonces(ledger, lambda: int(clock().timestamp()))
             services = _services(config, material, store, nonces, clock)
-            return cls(services, _listeners(services, sockets))
+            scep = protocols.scep_endpoints(services)
+            return cls(services, _listeners(services, sockets, scep), scep)
         except BaseException:  # the store's threads would keep the process from ending
             await store.close()
             raise
@@ -142,6 +145,8 @@ class Application:
             task.cancel()
         await self._status.stop()
         await self.services.enrollment.drain()
+        for endpoint in self._scep.values():
+            await endpoint.drain()
         self.services.credentials.close()
         for source in self.services.material.lookups.values():
             await source.close()
@@ -204,7 +209,9 @@ def _lease(config: Config) -> timedelta:
     return timedelta(seconds=max(10.0, *(issuer.longest_seconds + 5 for issuer in config.issuers.values())))
 
 
-def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapping[str, Listener]:
+def _listeners(
+    services: Services, sockets: Mapping[str, socket.socket], scep: Mapping[str, ScepEndpoint]
+) -> Mapping[str, Listener]:
     limits = services.config.limits
 
     async def readiness() -> Mapping[str, str]:
@@ -223,7 +230,7 @@ def _listeners(services: Services, sockets: Mapping[str, socket.socket]) -> Mapp
         app: web.Application = create_app(
             name, limits, readiness, _request_id, details=name == "admin", proxied=proxied
         )
-        protocols.mount(name, app, services)
+        protocols.mount(name, app, services, scep)
         tls = services.material.tls if name == "https" else None
         listeners[name] = Listener(name, app, limits, sock, None if tls is None else tls.context)
     return listeners

@@ -33,7 +33,7 @@ from server.status.records import Scope
 from server.successors import Successors
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp import web
     from cryptography import x509
@@ -97,20 +97,30 @@ class Services:
         return newest
 
 
-def mount(listener: str, app: web.Application, services: Services) -> None:
-    """Mount what belongs on a listener."""
+def mount(listener: str, app: web.Application, services: Services, endpoints: Mapping[str, scep.ScepEndpoint]) -> None:
+    """Mount what belongs on a listener.
+
+    Args:
+        listener: its name.
+        app: its application.
+        services: what the protocols stand on.
+        endpoints: those of SCEP by label, the same for all listeners.
+    """
+    served = {name.label for name, config in services.config.endpoints.scep.items() if config.https}
     if listener == "https":
         https = services.config.listeners.https
         _mount_est(app, services)
-        _mount_scep_pages(app, services)
+        _mount_scep_pages(app, services)  # before SCEP, which takes every path below its own
         _mount_acme(app, services, https.origins() if https is not None else ())
     elif listener == "proxied":
         proxied = services.config.listeners.proxied
         _mount_est(app, services)
         _mount_acme(app, services, proxied.external_urls if proxied is not None else ())
     elif listener == "http":
-        _mount_scep(app, services)
+        served = set(endpoints)
         services.status.mount(app)
+    if served and listener != "admin":
+        scep.mount(app, endpoints, served)
 
 
 def _mount_est(app: web.Application, services: Services) -> None:
@@ -159,8 +169,9 @@ def _mount_scep_pages(app: web.Application, services: Services) -> None:
         scep_pages.mount(app, pages)
 
 
-def _mount_scep(app: web.Application, services: Services) -> None:
-    endpoints = {
+def scep_endpoints(services: Services) -> Mapping[str, scep.ScepEndpoint]:
+    """Return the SCEP endpoints by label."""
+    return {
         name.label: scep.ScepEndpoint(
             label=name.label,
             config=config,
@@ -177,8 +188,6 @@ def _mount_scep(app: web.Application, services: Services) -> None:
         )
         for name, config in services.config.endpoints.scep.items()
     }
-    if endpoints:
-        scep.mount(app, endpoints)
 
 
 def scep_rounds(services: Services) -> tuple[RaRenewal | RaWatch | Superseded, ...]:

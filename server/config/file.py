@@ -133,8 +133,6 @@ def _contradictions(config: Config) -> Iterator[tuple[KeyPath, str]]:
         yield ("endpoints",), "there is no endpoint: name at least one, like est/default"
     if (endpoints.keys() - config.endpoints.scep.keys()) and listeners.https is None and listeners.proxied is None:
         yield ("listeners",), 'EST and ACME need TLS: "https" is missing, or "proxied" behind a proxy that ends it'
-    if config.endpoints.scep and listeners.http is None:
-        yield ("listeners",), 'SCEP is served over plain HTTP: "http" is missing'
     yield from _unpublishable(config)
     for name, endpoint in endpoints.items():
         here: KeyPath = ("endpoints", str(name))
@@ -142,7 +140,16 @@ def _contradictions(config: Config) -> Iterator[tuple[KeyPath, str]]:
             yield here, f'{name}: "issuer" is missing; there are several: {", ".join(sorted(config.issuers))}'
         elif endpoint.issuer is not None and endpoint.issuer not in config.issuers:
             yield (*here, "issuer"), f'no issuer "{endpoint.issuer}"{did_you_mean(endpoint.issuer, config.issuers)}'
+    yield from _contradictions_of_scep(config)
+
+
+def _contradictions_of_scep(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    listeners = config.listeners
+    if not all(scep.https for scep in config.endpoints.scep.values()) and listeners.http is None:
+        yield ("listeners",), 'SCEP is served over plain HTTP: "http" is missing'
     for name, scep in config.endpoints.scep.items():
+        if scep.https and listeners.https is None and listeners.proxied is None:
+            yield ("endpoints", str(name), "https"), 'nothing here has TLS: "https" or "proxied" is missing'
         if scep.challenge is not None and scep.challenge.page is not None and listeners.https is None:
             yield ("endpoints", str(name), "challenge", "page"), 'the page is served over TLS: "https" is missing'
         coming = scep.rollover

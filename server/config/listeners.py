@@ -45,7 +45,7 @@ class TlsRenewalConfig(Strict):
 
 
 class HttpsListener(Strict):
-    """EST and ACME.
+    """EST and ACME, and the SCEP endpoints that say ``https: true``.
 
     Attributes:
         certificate: PEM, the server's certificate first, then what a client needs up to the root.
@@ -70,7 +70,7 @@ class HttpsListener(Strict):
 
 
 class ProxiedListener(Strict):
-    """EST and ACME in plain HTTP, behind proxies that end TLS and say who the peer is. For proxies alone.
+    """What HttpsListener serves, in plain HTTP behind proxies that end TLS and say who the peer is. For proxies alone.
 
     Attributes:
         proxies: the only addresses that may connect; whoever comes from there is believed.

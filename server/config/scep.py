@@ -100,6 +100,7 @@ class ScepEndpointConfig(Profiled):
     """A SCEP endpoint (RFC 8894).
 
     Attributes:
+        https: whether the listeners that have TLS, ``https`` and ``proxied``, serve it besides ``http``.
         ra: the certificate and RSA key to which clients encrypt and which signs replies.
         previous_ra: earlier ones that clients may still have: they open requests, and sign the replies to these.
         ra_renewal: how the server renews the RA itself; None: a person does it in time.
@@ -129,6 +130,7 @@ class ScepEndpointConfig(Profiled):
             devices have no clock.
     """
 
+    https: bool = False
     ra: RaConfig
     previous_ra: tuple[RaConfig, ...] = ()
     ra_renewal: RaRenewal | None = None

@@ -14,7 +14,7 @@ from server.scep.observation import Carrier
 from server.scep.service import ScepEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["ScepEndpoint", "mount"]
 
@@ -24,18 +24,25 @@ _PATHS = ("/{lead:/*}scep{tail:.*}", "/{lead:/*}cgi-bin/pkiclient.exe{tail:.*}",
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 
 
-def mount(app: web.Application, endpoints: Mapping[str, ScepEndpoint]) -> None:
+def mount(app: web.Application, endpoints: Mapping[str, ScepEndpoint], labels: Collection[str] | None = None) -> None:
     """Serve SCEP at ``/scep``, ``/scep/<label>`` and the paths that devices have built in.
 
     Whatever follows is ignored (section 4.1: the CA should ignore SCEPPATH). Without a label it is the endpoint
     ``default``, or the only one.
+
+    Args:
+        app: the application of a listener.
+        endpoints: all that there are, by label.
+        labels: those that this listener serves; None: all.
 
     Raises:
         ValueError: there is no endpoint.
     """
     if not endpoints:
         raise ValueError("SCEP needs at least one endpoint")
-    default = endpoints.get(DEFAULT_LABEL) or (next(iter(endpoints.values())) if len(endpoints) == 1 else None)
+    usual = DEFAULT_LABEL if len(endpoints) > 1 else next(iter(endpoints))
+    endpoints = {label: one for label, one in endpoints.items() if labels is None or label in labels}
+    default = endpoints.get(usual)
 
     async def dispatch(request: web.Request) -> web.Response:
         endpoint = _endpoint(request.match_info["tail"], endpoints, default)

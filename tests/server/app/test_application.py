@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import sqlite3
 import ssl
+from base64 import b64encode
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from policies.document import DocumentErrors
 from server.app.addresses import bind_listeners
@@ -15,6 +21,7 @@ from server.app.application import Application, shared_ledger
 from server.app.material import load_material
 from server.config import load_config
 from tests.fakes.running import enrolled, running
+from tests.server.scep.device import enrollment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +52,43 @@ async def test_each_protocol_answers_on_its_listener_and_on_no_other(config: Con
         for path in ("/.well-known/est/cacerts", "/acme/directory"):
             assert b" 404 " in await _get(ports["http"], path)
             assert b" 404 " in await _get(ports["admin"], path)
+
+
+PROXIED = '  proxied: {port: 0, proxies: [127.0.0.1], headers: rfc9440, external_urls: ["https://pki.example"]}\n'
+
+
+def with_scep_over_https(folder: Path, label: str = "default") -> Config:
+    """Return the configuration with an endpoint that the listeners with TLS serve too."""
+    file = folder / "server.yaml"
+    text = file.read_text().replace("listeners:\n", f"listeners:\n{PROXIED}", 1)
+    file.write_text(text.replace("  scep/default:\n", f"  scep/{label}:\n    https: true\n", 1))
+    return load_config(file)
+
+
+async def test_scep_is_served_over_https_too_where_its_endpoint_says_so(folder: Path) -> None:
+    """Windows takes nothing else for certificates of users; messages that came are on record when the server stops."""
+    config, root = with_scep_over_https(folder), folder / "root.pem"
+    ra = x509.load_pem_x509_certificate((folder / "ra" / "ra.pem").read_bytes()).public_bytes(Encoding.DER)
+    message = quote(b64encode(enrollment(ra).encode()), safe="")
+    async with running(config) as (_, ports):
+        for port, ca in ((ports["https"], root), (ports["proxied"], None), (ports["http"], None)):
+            assert b"POSTPKIOperation" in await _get(port, "/scep/default/pkiclient.exe?operation=GetCACaps", ca)
+        answer = await _get(ports["https"], f"/scep?operation=PKIOperation&message={message}", root)
+        assert b"application/x-pki-message" in answer
+        assert b" 404 " in await _get(ports["admin"], "/scep?operation=GetCACaps")
+    with sqlite3.connect(folder / "certwright.db") as database:
+        assert database.execute("SELECT transaction_id FROM scep_exchanges").fetchall() == [("transaction-1",)]
+
+
+async def test_one_of_several_scep_endpoints_is_not_the_default_because_it_alone_has_https(folder: Path) -> None:
+    file = folder / "server.yaml"
+    (endpoint,) = re.findall(r"(?m)^  scep/default:\n(?:    .*\n)+", file.read_text())
+    file.write_text(file.read_text().replace(endpoint, endpoint + endpoint.replace("/default", "/phones", 1)))
+    config = with_scep_over_https(folder, "phones-first")
+    async with running(config) as (_, ports):
+        for path, status in (("/scep/phones-first", b" 200 "), ("/scep", b" 404 "), ("/scep/phones", b" 404 ")):
+            assert status in await _get(ports["https"], f"{path}?operation=GetCACaps", folder / "root.pem")
+        assert b" 200 " in await _get(ports["http"], "/scep/phones?operation=GetCACaps")
 
 
 async def test_readiness_tells_details_to_the_admin_listener_alone(config: Config) -> None:

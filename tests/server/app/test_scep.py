@@ -73,6 +73,7 @@ def test_the_configuration_says_who_authorises(tmp_path: Path, way: str, expecte
         ("devices: nowhere.yaml", "can't be read"),
         ('webhook: {url: "https://ra.example/hook", secret: {file: nowhere}}', "can't be read"),
         ("challenge: {one_time: true, page: {users: users.yaml}}", "https"),
+        ("https: true\n    challenge: {one_time: true}", "nothing here has TLS"),
         ("rollover: {issuer: isuing, profile: p, ra: {certificate: c, key: k}}", "isuing"),
         ("ra_renewal: {folder: f}", "profile"),
     ],
@@ -82,6 +83,19 @@ def test_what_is_missing_is_told_with_its_place(tmp_path: Path, way: str, why: s
     with pytest.raises(DocumentErrors, match=why) as caught:
         wired(tmp_path, way)
     assert "server.yaml:" in str(caught.value)
+
+
+def test_an_endpoint_that_has_https_needs_no_plain_http(tmp_path: Path) -> None:
+    https = "https: {port: 8443, certificate: tls.pem, key: tls.key}"
+    (tmp_path / "server.yaml").write_text(
+        FILE.replace("http: {address: 127.0.0.1, port: 8080}", https).replace("WAY", "https: true")
+    )
+    assert load_config(tmp_path / "server.yaml").endpoints.scep[HERE].https
+    (tmp_path / "server.yaml").write_text(
+        FILE.replace("http: {address: 127.0.0.1, port: 8080}", https).replace("WAY", "")
+    )
+    with pytest.raises(DocumentErrors, match='"http" is missing'):
+        load_config(tmp_path / "server.yaml")
 
 
 def test_the_files_of_authorisation_are_known_to_the_doctor() -> None:
