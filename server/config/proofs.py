@@ -38,6 +38,7 @@ class Http01(Strict):
             link-local, reserved ones and the metadata services of clouds.
         forbidden_networks: addresses never to connect to, also where ``networks`` has them.
         resolver: the DNS resolvers, or ``system``.
+        tcp: whether the resolvers are asked by TCP only.
         loopback_names: whether names under ``.localhost`` are loopback without asking DNS (RFC 6761 section 6.3).
         timeout_seconds: for one attempt, from the look-up to the last byte.
         proxy: the way out; None to connect directly.
@@ -47,6 +48,7 @@ class Http01(Strict):
     networks: tuple[Network, ...] | None = None
     forbidden_networks: tuple[Network, ...] = ()
     resolver: Resolvers = ()
+    tcp: bool = False
     loopback_names: bool = False
     timeout_seconds: PositiveSeconds = 10
     proxy: EgressProxy | None = None
@@ -74,11 +76,13 @@ class Dns01(Strict):
     Attributes:
         resolver: the DNS resolvers, or ``system``.
         port: their port, where none stands with the address.
+        tcp: whether they are asked by TCP only, which makes answers harder to forge (RFC 8555 section 11.2).
         timeout_seconds: for one attempt.
     """
 
     resolver: Resolvers = ()
     port: _PORTS = 53
+    tcp: bool = False
     timeout_seconds: PositiveSeconds = 10
 
 

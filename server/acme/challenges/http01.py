@@ -107,7 +107,8 @@ def _bad_redirect(how: str) -> ValidationFailed:
 
 def connector_for(config: Http01Config) -> Connector:
     """Return what connects to the hosts that the configuration of an endpoint allows."""
-    resolver: Resolver = DnsResolver(Lookup(config.resolver, _LOOKUP)) if config.resolver else SystemResolver()
+    own = config.resolver or config.tcp
+    resolver: Resolver = DnsResolver(Lookup(config.resolver, _LOOKUP, tcp=config.tcp)) if own else SystemResolver()
     if config.loopback_names:
         resolver = LoopbackNames(resolver)
     proxy = None

@@ -39,18 +39,24 @@ class Lookup:
         servers: the resolvers in their order; none for the system's.
         seconds: the time limit for one question.
         port: of resolvers that name none.
+        tcp: whether to ask by TCP only (RFC 8555 section 11.2); otherwise by UDP, and by TCP what is too long for it.
     """
 
-    def __init__(self, servers: Sequence[Nameserver] = (), seconds: float = 10.0, port: int = PORT) -> None:
+    def __init__(
+        self, servers: Sequence[Nameserver] = (), seconds: float = 10.0, port: int = PORT, *, tcp: bool = False
+    ) -> None:
         self._resolver = stub(servers, seconds, port)
         self._seconds = seconds
+        self._tcp = tcp
 
     async def records(self, name: str, kind: str) -> tuple[dns.rdata.Rdata, ...]:
         """Return the records at a name, aliases followed, none when there are none. Raises NoAnswer."""
         try:
             async with asyncio.timeout(self._seconds):
                 # The trailing dot: a search domain must not decide what a name means.
-                answer = await self._resolver.resolve(f"{name}.", kind, search=False, raise_on_no_answer=False)
+                answer = await self._resolver.resolve(
+                    f"{name}.", kind, tcp=self._tcp, search=False, raise_on_no_answer=False
+                )
         except dns.resolver.NXDOMAIN:
             return ()
         except (dns.exception.DNSException, TimeoutError, OSError) as error:
@@ -60,4 +66,4 @@ class Lookup:
 
 def lookup(config: Dns01) -> Lookup:
     """Return what asks the resolvers of a section of the configuration."""
-    return Lookup(config.resolver, config.timeout_seconds, config.port)
+    return Lookup(config.resolver, config.timeout_seconds, config.port, tcp=config.tcp)
