@@ -28,6 +28,7 @@ from ca.tbs import (
     IssuerProfile,
     PerIssuer,
     verifier,
+    write_validity,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _USAGES = {
     KeyUsage.DECIPHER_ONLY: "decipher_only",
 }
 _IDENTIFIERS = frozenset({SUBJECT_KEY_IDENTIFIER, AUTHORITY_KEY_IDENTIFIER})
-_ALGORITHM, _ISSUER, _KEY = 2, 3, 6
+_ALGORITHM, _ISSUER, _VALIDITY, _KEY = 2, 3, 4, 6
 _EXTENSIONS = der.context(3)
 _NAMES_TYPE, _CRITICAL = der.oid(SUBJECT_ALT_NAME), der.boolean(True)  # noqa: FBT003 - a BOOLEAN is what it writes
 _IDENTIFIER = der.oid(SUBJECT_KEY_IDENTIFIER) + b"\x04\x16\x04\x14"
@@ -77,7 +78,9 @@ class _Octets(NamedTuple):
     signed: bytes
     algorithms: tuple[bytes, bytes]
     issuer: bytes
+    validity: bytes
     key: bytes
+    unknown: list[der.Tlv]
     extensions: list[der.Tlv]
     signature: bytes
 
@@ -89,10 +92,14 @@ class _Octets(NamedTuple):
         parts = der.children(tbs)
         if parts[0].tag != der.context(0):
             parts.insert(0, parts[0])  # version 1 leaves the version out
-        found = [each for part in parts[_KEY + 1 :] if part.tag == _EXTENSIONS for each in der.children(part)]
+        rest = parts[_KEY + 1 :]
+        found = [each for part in rest if part.tag == _EXTENSIONS for each in der.children(part)]
+        unknown = [part for part in rest if part.tag != _EXTENSIONS]
         extensions = [one for each in found for one in der.children(each)]
         both, key = (parts[_ALGORITHM].raw, algorithm.raw), parts[_KEY].raw
-        return cls(whole, tbs.raw, both, parts[_ISSUER].raw, key, extensions, der.read_bits(signature)[1])
+        issuer, validity = parts[_ISSUER].raw, parts[_VALIDITY].raw
+        bits = der.read_bits(signature)[1]
+        return cls(whole, tbs.raw, both, issuer, validity, key, unknown, extensions, bits)
 
 
 class _Issuer:
@@ -183,7 +190,7 @@ def check(
         seen = latitude is NO_LATITUDE and issuer.has_seen(plan, octets)
         differences = [
             *_fields(plan, serial, certificate, latitude, octets),
-            *_validity(plan, certificate, issuer.profile.not_after, latitude),
+            *_validity(plan, certificate, issuer.profile.not_after, latitude, octets),
             *(() if seen else _extensions(plan, certificate, issuer.profile, latitude)),
             *_signature(certificate, issuer, octets),
         ]
@@ -211,6 +218,8 @@ def _fields(
     # the same octets are the same key; other octets may be too
     if octets.key != plan.spki and certificate.public_key().public_bytes(_DER, _SPKI) != plan.spki:
         yield "public key: another than planned"
+    if octets.unknown:
+        yield "unique identifiers: no CA may give any (RFC 5280 section 4.1.2.8)"
 
 
 def _is_named(planned: DistinguishedName, subject: x509.Name) -> bool:
@@ -231,7 +240,7 @@ def _repeats_names(plan: CertificatePlan, subject: DistinguishedName) -> bool:
 
 
 def _validity(
-    plan: CertificatePlan, certificate: x509.Certificate, limit: datetime, latitude: Latitude
+    plan: CertificatePlan, certificate: x509.Certificate, limit: datetime, latitude: Latitude, octets: _Octets
 ) -> Iterator[str]:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     early, late = plan.not_after - latitude.clock, plan.not_after + latitude.clock
@@ -241,6 +250,8 @@ def _validity(
         yield f"validity: planned {plan.not_before} to {plan.not_after}, is {begin} to {end}"
     if end > limit:
         yield "validity: ends after the issuing CA's"
+    if octets.validity != write_validity(begin, end):
+        yield "validity: not in the form that its years have (RFC 5280 section 4.1.2.5)"
 
 
 def _signature(certificate: x509.Certificate, issuer: _Issuer, octets: _Octets) -> Iterator[str]:
@@ -315,6 +326,10 @@ def _identifier(value: x509.ExtensionType, issuer: IssuerProfile) -> Iterator[st
         identifier = value.key_identifier
         if identifier is not None and identifier != issuer.key_identifier:
             yield "authorityKeyIdentifier: of another key"
+        named, own = value.authority_cert_issuer, issuer.certificate
+        place = [name.value for name in named or ()], value.authority_cert_serial_number
+        if named is not None and place != ([own.issuer], own.serial_number):
+            yield "authorityKeyIdentifier: of another certificate"
 
 
 def _names(plan: CertificatePlan, value: x509.SubjectAlternativeName) -> Iterator[str]:

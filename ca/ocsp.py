@@ -119,8 +119,8 @@ def parse_request(data: bytes) -> Request:
 
 def _request(element: der.Tlv) -> Request:
     tbs, *signature = der.inside(element, der.SEQUENCE)
-    if len(signature) > 1:
-        raise MalformedRequest("something stands behind the signature")
+    if len(signature) > 1 or any(each.tag != der.context(0) for each in signature):
+        raise MalformedRequest("something other than a signature stands behind the request")
     parts = der.inside(tbs, der.SEQUENCE)
     if parts and parts[0].tag == der.context(0):
         (version,) = der.children(parts.pop(0))
@@ -141,7 +141,11 @@ def _request(element: der.Tlv) -> Request:
 
 
 def _wanted(element: der.Tlv) -> CertId:
-    identifier = der.expect(der.inside(element, der.SEQUENCE)[0], der.SEQUENCE)
+    identifier, *more = der.inside(element, der.SEQUENCE)
+    for part in more:
+        (extensions,) = der.inside(part, der.context(0))
+        _nonce(der.expect(extensions, der.SEQUENCE))  # nothing but that none is critical
+    der.expect(identifier, der.SEQUENCE)
     algorithm, name, key, serial = der.children(identifier)
     oid = der.expect(der.inside(algorithm, der.SEQUENCE)[0], der.OID)
     hashes = der.expect(name, der.OCTET_STRING).content, der.expect(key, der.OCTET_STRING).content

@@ -226,7 +226,7 @@ def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> byte
             der.integer(serial),
             issuer.algorithm,
             issuer.name,
-            _validity(plan.not_before, plan.not_after),
+            write_validity(plan.not_before, plan.not_after),
             write_name(plan.subject),
             plan.spki,
             der.tlv(der.context(3), der.sequence(*_extensions(plan, issuer))),
@@ -236,7 +236,7 @@ def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> byte
 
 
 @lru_cache(maxsize=64)
-def _validity(begin: datetime, end: datetime) -> bytes:
+def write_validity(begin: datetime, end: datetime) -> bytes:
     """Return the DER of a Validity: under load many certificates begin in the same second."""
     return der.sequence(der.time(begin), der.time(end))
 

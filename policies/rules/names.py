@@ -59,6 +59,9 @@ def _of_one_kind(
 ) -> list[GeneralName]:
     """Judge the names of one kind, and return those that the profile itself brings."""
     added = _added(question, word, kind, report, given=bool(asked)) if kind.forced or kind.default else []
+    for name in added:
+        if kind.forbidden and _is_forbidden(kind, _compared(name), question.asked.known):
+            _forbid(question, word, name, report)  # what the request made of a placeholder
     for name in asked:
         if name not in added:
             _judge(question, word, kind, name, report)
@@ -76,13 +79,17 @@ def _judge(question: Question, word: str, kind: NameKind, name: GeneralName, rep
         message = f"a wildcard name is not allowed here: {_shown(name)}"
         report.failed(rule, profile.place("names", word, "wildcards"), message, text, "no wildcards")
     elif kind.forbidden and _is_forbidden(kind, _compared(name), question.asked.known):
-        message = f"this {_TITLES[word]} is not allowed: {_shown(name)}"
-        report.failed(rule, profile.place("names", word, "forbidden"), message, text, "forbidden")
+        _forbid(question, word, name, report)
     elif not kind.permits(_compared(name), question.asked.known):
         message = f"this {_TITLES[word]} is not allowed: {_shown(name)}"
         report.failed(rule, profile.place("names", word, "allowed"), message, text, kind.limit)
     else:
         report.passed(rule, profile.place("names", word, "allowed"), text, kind.limit)
+
+
+def _forbid(question: Question, word: str, name: GeneralName, report: Report) -> None:
+    place, message = question.profile.place("names", word, "forbidden"), f"this {_TITLES[word]} is not allowed"
+    report.failed(f"names.{word}", place, f"{message}: {_shown(name)}", str(name), "forbidden")
 
 
 def _shown(name: GeneralName) -> str:

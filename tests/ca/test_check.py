@@ -207,6 +207,44 @@ async def test_a_key_identifier_of_another_issuer_is_found() -> None:
     assert "authorityKeyIdentifier" in differences(PLAN, tampered)
 
 
+async def with_authority(value: bytes) -> x509.Certificate:
+    authority = extension("2.5.29.35", value)
+    return with_extensions(
+        await issued(PLAN), lambda own: [*(one for one in own if der.oid("2.5.29.35") not in one), authority]
+    )
+
+
+async def test_the_issuers_certificate_may_be_named_but_no_other() -> None:
+    """RFC 5280 section 4.2.1.1: its issuer and its serial number, both or neither."""
+    root, number = CERTIFICATE.issuer.public_bytes(), der.read(der.integer(CERTIFICATE.serial_number)).content
+    for name, serial, right in (
+        (root, number, True),
+        (root, b"\x09", False),
+        (CERTIFICATE.subject.public_bytes(), number, False),
+    ):
+        named = der.tlv(0xA1, der.tlv(0xA4, name))
+        certificate = await with_authority(der.sequence(named, der.tlv(0x82, serial)))
+        if right:
+            check(PLAN, 7, certificate, CERTIFICATE)
+        else:
+            assert "authorityKeyIdentifier: of another certificate" in differences(PLAN, certificate)
+
+
+@pytest.mark.parametrize("tag", [0x81, 0x82])
+async def test_unique_identifiers_are_found(tag: int) -> None:
+    """RFC 5280 section 4.1.2.8: no CA may generate them."""
+    *others, extensions = fields(await issued(PLAN))
+    tampered = resigned(der.sequence(*others, der.tlv(tag, b"\x00\x01"), extensions))
+    assert "unique identifiers" in differences(PLAN, tampered)
+
+
+async def test_a_time_in_the_wrong_form_is_found() -> None:
+    """RFC 5280 section 4.1.2.5: UTCTime through the year 2049."""
+    own = fields(await issued(PLAN))
+    own[4] = der.sequence(der.generalized_time(PLAN.not_before), der.generalized_time(PLAN.not_after))
+    assert "validity: not in the form" in differences(PLAN, resigned(der.sequence(*own)))
+
+
 async def test_an_issuer_may_name_itself_by_other_means_than_its_key() -> None:
     empty = extension("2.5.29.35", der.sequence())
     certificate = with_extensions(

@@ -88,6 +88,27 @@ def test_unknown_extensions_are_ignored_unless_critical() -> None:
         parse_request(extended(extension("1.2.3.4", b"x", critical=True)))
 
 
+def test_extensions_of_single_certificates_are_ignored_unless_critical() -> None:
+    _, one = parts()
+    identifier = der.children(der.read(one))[0].raw
+    for critical in (False, True):
+        more = der.tlv(der.context(0), der.sequence(extension("1.2.3.4", b"x", critical=critical)))
+        asked = der.sequence(der.sequence(der.sequence(der.sequence(identifier, more))))
+        if critical:
+            with pytest.raises(MalformedRequest, match="critical"):
+                parse_request(asked)
+        else:
+            assert parse_request(asked).certificates[0].raw == identifier
+
+
+@pytest.mark.parametrize("junk", [b"\x05\x00", der.tlv(der.context(0)), der.tlv(der.context(0), der.integer(1))])
+def test_what_stands_behind_a_certificate_is_its_extensions(junk: bytes) -> None:
+    _, one = parts()
+    identifier = der.children(der.read(one))[0].raw
+    with pytest.raises(MalformedRequest):
+        parse_request(der.sequence(der.sequence(der.sequence(der.sequence(identifier, junk)))))
+
+
 def test_two_nonces_are_malformed() -> None:
     one = extension("1.3.6.1.5.5.7.48.1.2", der.octet_string(b"n"))
     with pytest.raises(MalformedRequest, match="two"):
@@ -102,6 +123,7 @@ def test_two_nonces_are_malformed() -> None:
         b"x" * 8193,
         der.sequence(der.sequence(der.sequence(), der.integer(1))),
         der.sequence(*[der.sequence()] * 3),
+        der.sequence(der.read(request()).content, der.null()),
     ],
 )
 def test_what_is_no_request_is_malformed(data: bytes) -> None:

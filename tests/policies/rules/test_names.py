@@ -90,6 +90,14 @@ def test_a_profile_can_refuse_repetitions() -> None:
     assert rules(decision) == {"unused.duplicate_names"}
 
 
+@pytest.mark.parametrize("key", ["forced", "default"])
+def test_deny_beats_what_a_request_makes_of_a_placeholder(key: str) -> None:
+    sections = {"dns": {key: ["{csr.CN}.test"], "allowed": ["**.test"], "forbidden": ["admin.test"]}}
+    assert names(sections, subject="CN=pump") == ["dns:pump.test"]
+    assert denied(sections, subject="CN=admin") == {"names.dns"}
+    assert denied(sections, subject="CN=Admin") == {"names.dns"}
+
+
 def test_forced_names_are_always_there_and_may_be_asked_for() -> None:
     sections = {"dns": {"forced": ["{requester}.test"]}, "ip": {"forced": ["10.0.0.1"]}}
     assert names(sections, requester="password:a") == ["dns:a.test", "ip:10.0.0.1"]
