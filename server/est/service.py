@@ -95,7 +95,8 @@ async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller
     """Return what one request asks of the one door. Raises Refusal."""
     now = endpoint.clock()
     csr, wanted, claims = asked
-    if claims.one_time_password is not None and not _is_renewal(caller, csr, submission.operation):
+    both = endpoint.config.authenticate.require == "both"
+    if claims.one_time_password is not None and (both or not _is_renewal(caller, csr, submission.operation)):
         caller = await redeem(endpoint, submission, caller, claims.one_time_password, csr)
     expect_enough(endpoint, caller, csr)
     renewed = await _renewed(endpoint, caller, csr, submission.operation)

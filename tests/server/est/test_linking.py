@@ -25,7 +25,7 @@ from server.outcome import Issued, Reason
 from server.store.credentials import CredentialKind, find_for_certificate
 from server.store.requests import list_requests
 from tests.fakes.credential import credential, keep, kept
-from tests.server.est.lab import CHALLENGE_PASSWORD, Device, csr, lab
+from tests.server.est.lab import CHALLENGE_PASSWORD, Device, Holder, csr, lab
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +127,23 @@ async def test_automatic_tells_a_binding_from_a_password(folder: Path, tls: int)
         assert (await kept(store, "in")).uses_left == 0
         wrong = csr("valve", attributes={CHALLENGE_PASSWORD: "guess"})
         assert (await running.post("simpleenroll", wrong, tls=tls)).status == 401
+
+
+async def test_where_both_are_wanted_a_renewal_may_carry_its_password_inside(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    async with lab(folder, endpoint()) as running:
+        store = running.application.services.store
+        await keep(store, credential("first", username="pump"), credential("second", id="second", device="pump"))
+        first = await running.post("simpleenroll", csr("pump", key=key), basic=("pump", "first"))
+    both = endpoint().replace("certificates: true", "certificates: true, require: both")
+    async with lab(folder, both) as running:
+        holder, store = Holder(key, (first.certificate,)), running.application.services.store
+        assert (await running.post("simplereenroll", csr("pump"), holder=holder)).status == 401
+        wrong = csr("pump", attributes={OTP: "guess"})
+        assert (await running.post("simplereenroll", wrong, holder=holder)).status == 401
+        right = csr("pump", attributes={OTP: "second"})
+        assert (await running.post("simplereenroll", right, holder=holder)).status == 200
+        assert (await kept(store, "second")).uses_left == 0
 
 
 @pytest.mark.parametrize(("oid", "meaning"), [(OTP, "binding"), (CHALLENGE_PASSWORD, "one-time-password")])
