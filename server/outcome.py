@@ -55,6 +55,8 @@ class Reason(StrEnum):
     """A fault of the server."""
 
 
+_LOGGED_CHARACTERS = 300
+"""Of a message, which may repeat what a requester has sent."""
 TEMPORARY = frozenset({Reason.RATE_LIMITED, Reason.ISSUER_UNAVAILABLE, Reason.STORE_UNAVAILABLE, Reason.INTERNAL})
 """Reasons after which the same request may succeed later."""
 
@@ -76,6 +78,10 @@ class Problem:
     findings: tuple[Finding, ...] = ()
     detail: str = ""
     retry_after: int | None = None
+
+    def notes(self) -> dict[str, object]:
+        """Return what the event of a request says of its refusal: the class, and what the requester is told."""
+        return {"outcome": "refused", "reason": self.reason.value, "why": self.message[:_LOGGED_CHARACTERS]}
 
 
 @dataclass(frozen=True, slots=True)

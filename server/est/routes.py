@@ -148,7 +148,7 @@ class _Service:
                 note(request, outcome="pending", enrollment=identifier)
                 return codec.pending_reply(seconds)
             case Refused(problem=problem, request_id=identifier):
-                note(request, outcome="refused", reason=problem.reason.value, enrollment=identifier)
+                note(request, **problem.notes(), enrollment=identifier)
                 return self._refusal(problem, operation)
 
     async def full_cmc(self, request: web.Request) -> Reply:

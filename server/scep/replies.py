@@ -21,17 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from server.clock import Clock
-    from server.outcome import Outcome, Problem
+    from server.outcome import Outcome
     from server.scep.gate import Sealed
     from server.scep.messages import Accepted, CertRep, PkiMessage, Recipient
     from server.scep.ra import RaKey
 
 StatusContent = Literal["auto", "omit", "empty"]
-
-
-def refusal_notes(problem: Problem) -> dict[str, object]:
-    """Return what an event says of a refusal."""
-    return {"outcome": "refused", "reason": problem.reason.value}
 
 
 def _recipient(sealed: Sealed | None) -> Recipient | Password:
@@ -98,7 +93,7 @@ class Replies:
                 notes["outcome"] = "pending"
                 reply = Waiting()
             case Refused():
-                notes.update(refusal_notes(outcome.problem))
+                notes.update(outcome.problem.notes())
                 said = to_reply(outcome.problem)
                 if isinstance(said, Unavailable):
                     return Answer(said.status, TEXT, f"{said.text}\n".encode(), said.retry_after, notes)

@@ -48,7 +48,7 @@ from server.scep.problems import (
 )
 from server.scep.rate import Rate
 from server.scep.records import find_polled
-from server.scep.replies import Replies, refusal_notes
+from server.scep.replies import Replies
 from server.scep.signers import Signers
 from server.scep.transactions import idempotency_key, signer_of
 from server.store.certificates import renewed_from
@@ -168,13 +168,13 @@ class ScepEndpoint:
     async def too_large(self, address: str | None) -> Answer:
         """Answer a message beyond the limit, of which nothing was read."""
         await self._refuse(TOO_LARGE, address)
-        return Answer(413, TEXT, f"{TOO_LARGE.message}\n".encode(), notes=refusal_notes(TOO_LARGE))
+        return Answer(413, TEXT, f"{TOO_LARGE.message}\n".encode(), notes=TOO_LARGE.notes())
 
     async def malformed(self, error: Malformed, address: str | None) -> Answer:
         """Answer what no CertRep can answer, because there is no transaction in it."""
         problem = Problem(Reason.MALFORMED, str(error))
         await self._refuse(problem, address)
-        return Answer(400, TEXT, f"{problem.message}\n".encode(), notes=refusal_notes(problem))
+        return Answer(400, TEXT, f"{problem.message}\n".encode(), notes=problem.notes())
 
     async def pki_operation(self, data: bytes, address: str | None, carrier: Carrier = UNKNOWN_CARRIER) -> Answer:
         """Answer a pkiMessage (RFC 8894 section 4.3).
