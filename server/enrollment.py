@@ -428,7 +428,7 @@ class Enrollment:
         request = read_question(row.question or "", key.hex(), now)
         if self._gather is not None:
             request = await self._gather(replace(request, facts=NO_FACTS))
-        verdict = self._judge(request, serial)
+        verdict = await self._revoked_meanwhile(request) or self._judge(request, serial)
         if isinstance(verdict, _No):
             problem = verdict.problem
             event = AuditEvent(now, Action.FAILED, "certwright", row.id, detail=problem.message).row()
@@ -442,6 +442,16 @@ class Enrollment:
         if isinstance(started, OverQuota):
             return Refused(_no_room(started, verdict.plan).problem, row.id)
         return await self._issuance.go_on(started)
+
+    async def _revoked_meanwhile(self, request: EnrollmentRequest) -> _No | None:
+        """Return why a renewal that waited is to be refused: its certificate was good when it came, and is not now."""
+        if request.renewed is None:
+            return None
+        renewed = request.renewed.serial
+        old = await self._store.read(lambda connection: certificates.find_by_serial(connection, renewed))
+        if old is None or old.revoked_at is None:
+            return None
+        return _No(Problem(Reason.CERTIFICATE_REJECTED, "The certificate to be renewed was revoked meanwhile."))
 
     async def _not_pending(self, request_id: str) -> Outcome:
         outcome = await self.poll(request_id)

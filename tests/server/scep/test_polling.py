@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from ca import der
-from server.outcome import Issued
+from server.outcome import Issued, Reason, Refused
 from tests.server.scep.device import Message, csr, enrollment, envelope, rsa_key, self_signed
 
 if TYPE_CHECKING:
@@ -78,6 +78,23 @@ async def test_strangers_with_the_same_transaction_do_not_hide_the_request(lab: 
     assert (await lab.ask(enrollment(lab.ra_der, content=wrong))).status == "2"
     assert (await lab.ask(poll(lab))).status == "3"
     assert (await lab.ask(poll(lab, key="stranger"))).status == "3"
+
+
+async def test_a_renewal_ends_when_its_certificate_is_revoked_before_a_person_approves(lab: Lab) -> None:
+    """Whoever stole the key may have asked just before that was noticed."""
+    old = (await lab.ask(enrollment(lab.ra_der))).certificates[0]
+    request = envelope(csr(rsa_key("new"), "deferred"), lab.ra_der)
+    asked = Message(request, rsa_key(), old, der.printable("17"), transaction=der.printable("renewal-1"))
+    assert (await lab.ask(asked)).status == "3"
+    serial = x509.load_der_x509_certificate(old).serial_number
+    await lab.enrollment.revoke(serial, x509.ReasonFlags.key_compromise, "an admin")
+    (pending, _) = await lab.requests()
+    outcome = await lab.enrollment.approve(pending.id, "another admin")
+    assert isinstance(outcome, Refused)
+    assert outcome.problem.reason is Reason.CERTIFICATE_REJECTED
+    assert await lab.issued() == 1
+    reply = await lab.ask(replace(asked, kind=CERT_POLL))
+    assert (reply.status, reply.fail_info) == ("2", "2")
 
 
 async def test_a_certificate_that_is_revoked_meanwhile_is_not_to_be_polled(lab: Lab) -> None:
