@@ -28,6 +28,8 @@ def test_a_key_has_one_account_whatever_is_asked_later(stranger: Client) -> None
     again = client.register(contact=["mailto:other@example.com"])
     assert (again.status, again.location) == (200, made.location)
     assert again.json["contact"] == ["mailto:first@example.com"]
+    wrong = client.register(contact=["tel:+12"])
+    assert (wrong.status, wrong.location) == (200, made.location)
 
 
 @checks("NA-2")

@@ -54,7 +54,7 @@ def test_finalize_is_for_ready_orders_and_can_be_repeated(client: Client, issued
 
 
 @checks("FI-2")
-def test_a_csr_is_der_with_a_good_signature_by_another_key(client: Client, name: str) -> None:
+def test_a_csr_is_der_with_a_good_signature_by_a_key_of_no_account(client: Client, fresh: Client, name: str) -> None:
     order, good = client.ready(name), make_csr(name)
     assert client.post(order.json["finalize"], {"csr": b64(good) + "="}).error in {"malformed", "badCSR"}
     pem = x509.load_der_x509_csr(good).public_bytes(Encoding.PEM).decode()
@@ -64,7 +64,8 @@ def test_a_csr_is_der_with_a_good_signature_by_another_key(client: Client, name:
     weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
     for csr in (good + b"\0", bytes(forged), b"", good[:-4], make_csr(name, key=weak)):
         assert client.finalize(order, csr).error in {"badCSR", "malformed", "badPublicKey"}
-    assert client.finalize(order, make_csr(name, key=client.key.private)).refused("badCSR", 400)
+    for account in (client, fresh):
+        assert client.finalize(order, make_csr(name, key=account.key.private)).refused("badCSR", 400)
 
 
 @checks("FI-3")
