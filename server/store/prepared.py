@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import namedtuple
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -107,10 +107,8 @@ class Prepared:
 
 
 def driver_of(connection: sa.Connection) -> sqlite3.Connection:
-    """Return the driver's own connection, inside the transaction that SQLAlchemy's has begun."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - `server.store.lane` made it
-    return driver
+    """Return the driver's own connection, inside the transaction that `server.store.lane` has begun."""
+    return cast("sqlite3.Connection", connection.connection.dbapi_connection)
 
 
 def as_sqlalchemy(error: sqlite3.Error, statement: str) -> Exception:
