@@ -126,6 +126,7 @@ async def read_body(request: web.Request, limit: int | None = None) -> bytes:
 
 def _observe(listener: str, request_id: Callable[[], str]) -> Any:
     cohort = Cohort()
+    log = _log.bind(listener=listener)  # once: it costs a tenth of an event
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -141,9 +142,8 @@ def _observe(listener: str, request_id: Callable[[], str]) -> Any:
             response = await _answer(request, handler, identifier)
             status = response.status
         finally:
-            _log.info(
+            log.info(
                 "request",
-                listener=listener,
                 id=identifier,
                 method=request.method,
                 path=request.path,
