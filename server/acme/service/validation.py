@@ -48,6 +48,8 @@ log = structlog.get_logger()
 _AT_ONCE = 128
 _AT_ONCE_FOR_ONE = 32
 """Of one account: whose hosts swallow every packet must not keep others from being validated."""
+_MOST = 4096
+"""Validations that this process keeps in mind; more wait in the record until there is room."""
 _SWEEP_LIMIT = 100
 _MIN_PAUSE = 1.0
 _LOOK_AGAIN = 2
@@ -91,8 +93,11 @@ class Validation:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def start_attempts(self, authorization: Authorization) -> None:
-        """Work on an authorization with a processing challenge, unless that goes on already."""
-        if authorization.id in self._running:
+        """Work on an authorization with a processing challenge, unless that goes on already.
+
+        Where there is no room for it, it is taken up when there is, and its lease has run out.
+        """
+        if authorization.id in self._running or len(self._running) >= _MOST:
             return
         running = _Running()
         self._running[authorization.id] = running
@@ -141,6 +146,8 @@ class Validation:
     async def _take_up(self) -> None:
         now, scope = self._endpoint.clock(), str(self._endpoint.name)
         until = now + self._endpoint.timing.attempt_lease
+        if len(self._running) >= _MOST:
+            return
         if await self._endpoint.read(lambda c: authorizations.any_due(c, scope, now)):
             for due in await self._endpoint.write(
                 lambda c: authorizations.claim_due(c, scope, now, until, _SWEEP_LIMIT)

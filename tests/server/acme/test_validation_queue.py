@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from server.acme.service import Timing
+from server.acme.service import Timing, validation
 from tests.server.acme.lab import QUICK
 from tests.server.acme.test_orders import Stubborn, answer
 
 if TYPE_CHECKING:
+    import pytest
+
     from server.acme.challenges.question import Question
     from tests.server.acme.lab import Lab
 
@@ -56,6 +58,26 @@ async def test_a_validation_that_makes_the_server_stumble_fails_after_as_many_at
     assert challenge["error"]["type"] == "urn:ietf:params:acme:error:serverInternal"
     assert "odd.localhost" not in challenge["error"]["detail"]
     assert (await client.post(order.location)).body["status"] == "invalid"
+
+
+async def test_what_there_is_no_room_for_is_taken_up_when_there_is(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "_MOST", 2)
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,)))
+    client = await lab.client()
+    urls = [await answer(client, await client.order(f"{name}.localhost")) for name in "abc"]
+    for _ in range(3):  # leases run out, but nobody has room
+        lab.now[0] += timedelta(seconds=3)
+        await asyncio.sleep(0.15)
+    assert len(held.tried) == 2
+    held.open.set()
+    async with asyncio.timeout(20):
+        for url in urls:
+            while (await client.post(url)).body["status"] != "valid":
+                lab.now[0] += timedelta(seconds=3)
+                await asyncio.sleep(0.05)
+    assert len(held.tried) == 3
 
 
 async def test_every_failed_attempt_has_an_entry_and_it_is_said_when_the_next_one_was(lab: Lab) -> None:
