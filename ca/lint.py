@@ -100,6 +100,9 @@ class Linter:
         about 2 ms otherwise.
         """
         issuer = self._issuer(issuer_certificate)
+        outside = issuer.outside(plan)
+        if outside:
+            return tuple(LintFinding("name_constraints", "error", "", words) for words in outside)
         shape = None if self._always or full else _shape(plan, issuer)
         if shape is not None and shape in self._clean:
             return ()

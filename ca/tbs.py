@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, padding, rsa
 
 from ca import der
+from ca.constraints import NameConstraints
 from ca.keys import POST_QUANTUM, UnusableKey, key_shape, split_key
 from ca.name_codec import write_general_names, write_name
 from ca.names import MalformedName
 from ca.plan import KeyUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from ca.keys import KeyShape, SubjectKey
@@ -100,6 +101,7 @@ class IssuerProfile:
         key_identifier: its subjectKeyIdentifier.
         algorithm: DER of the signature AlgorithmIdentifier that goes with its key.
         not_after: the end of its validity.
+        constraints: which names it may certify, by its own certificate and those above.
     """
 
     certificate: x509.Certificate
@@ -109,6 +111,7 @@ class IssuerProfile:
     key_identifier: bytes
     algorithm: bytes
     not_after: datetime
+    constraints: tuple[NameConstraints, ...] = ()
     authority_key_identifier: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -116,10 +119,17 @@ class IssuerProfile:
         object.__setattr__(self, "authority_key_identifier", _extension(AUTHORITY_KEY_IDENTIFIER, value))
 
     @classmethod
-    def of(cls, certificate: x509.Certificate, *, pss: bool = False) -> Self:
-        """Take what is needed from an issuing CA's certificate; with `pss` its RSA key signs with RSASSA-PSS.
+    def of(cls, certificate: x509.Certificate, *, pss: bool = False, above: Iterable[x509.Certificate] = ()) -> Self:
+        """Take what is needed from an issuing CA's certificate.
 
-        Raises UnusableKey, also for `pss` with a key that is not RSA.
+        Args:
+            certificate: the certificate.
+            pss: whether its RSA key signs with RSASSA-PSS.
+            above: the CA certificates above, whose name constraints count as well.
+
+        Raises:
+            UnusableKey: a key that can't sign, or `pss` with one that is not RSA.
+            ValueError: name constraints that can't be read.
         """
         shape = key_shape(certificate.public_key())
         if pss and shape.kind != "rsa":
@@ -138,7 +148,12 @@ class IssuerProfile:
             key_identifier=identifier,
             algorithm=_PSS_SHA256 if pss else _signature_algorithm(shape),
             not_after=certificate.not_valid_after_utc,
+            constraints=tuple(found for found in map(NameConstraints.of, (certificate, *above)) if found is not None),
         )
+
+    def outside(self, plan: CertificatePlan) -> tuple[str, ...]:
+        """Return in words which names of a plan no CA certificate of this path lets through."""
+        return tuple(words for each in self.constraints for words in each.violations(plan))
 
 
 class PerIssuer(Generic[T]):
@@ -217,7 +232,8 @@ def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> byte
 
     Raises:
         UnsignablePlan: a CA certificate, a serial number or a validity out of bounds, no name at all, no purpose,
-            an extension twice, a name that RFC 5280 does not allow, the issuer's own key.
+            an extension twice, a name that RFC 5280 or the issuer's name constraints do not allow, the issuer's own
+            key.
     """
     _judge(plan, serial, issuer)
     try:
@@ -278,6 +294,7 @@ def _judge(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> None:
         "a key usage is not for this kind of key": _is_misused(plan.spki, plan.key_usage),
     }
     found = [fault for fault, is_there in faults.items() if is_there]
+    found += issuer.outside(plan)
     if found:
         raise UnsignablePlan("; ".join(found))
 

@@ -47,7 +47,7 @@ class Pkcs11Issuer:
             raise IssuerConfigurationError("the key in the HSM does not belong to the issuing CA's certificate")
         self._chain = held_together(certificate, *chain)
         try:
-            self._profile = IssuerProfile.of(certificate, pss=pss)
+            self._profile = IssuerProfile.of(certificate, pss=pss, above=chain)
         except UnusableKey as error:
             raise IssuerConfigurationError(f"the issuing CA's key can't be used: {error}") from error
         if isinstance(key, rsa.RSAPrivateKey) and key.key_size not in RSA_BITS:

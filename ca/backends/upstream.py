@@ -132,7 +132,7 @@ class UpstreamIssuer:
             serial=True, clock=clock, shorter=True, extensions=INFORMATIONAL, subject=subject, constraints=True
         )
         try:
-            self._profile = IssuerProfile.of(self._chain[0])
+            self._profile = IssuerProfile.of(self._chain[0], above=self._chain[1:])
         except UnusableKey as error:
             raise IssuerConfigurationError(f"the CA's key can't be used: {error}") from error
 
