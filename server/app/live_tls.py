@@ -71,9 +71,9 @@ class TlsFolder:
         """Return the last pair of those that follow one another. Raises TlsConfigurationError for a bad one."""
         while True:
             certificate, key = self._pairs.paths(served.chain[0])
-            if not certificate.exists():
-                return served
             try:
+                if not certificate.exists():
+                    return served
                 pems = certificate.read_bytes(), key.read_bytes()
             except OSError as error:
                 raise TlsConfigurationError(f"{certificate} or its key can't be read: {error.strerror}") from error

@@ -72,9 +72,10 @@ def check_files(config: Config) -> Iterator[Diagnosis]:
     """Look whether others than the owner can read what is secret."""
     secret = list(_secret_files(config))
     for path in secret:
-        if not path.exists():
-            continue  # that it is missing is said where it is loaded
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # that it can't be read is said where it is loaded
         if stat.S_IMODE(status.st_mode) & (stat.S_IRWXG | stat.S_IRWXO) and not _within_private_folder(path):
             yield Diagnosis(
                 Level.ERROR, "files", f"{path} can be read by other users of this machine", f"chmod 600 {path}"
@@ -93,7 +94,20 @@ def check_files(config: Config) -> Iterator[Diagnosis]:
             f"{root_key} is on the server, which never needs it",
             "for production, keep the root's key and its passphrase offline",
         )
+    yield from _unwritable(config)
     yield Diagnosis(Level.OK, "files", f"{len(secret)} secret files looked at")
+
+
+def _unwritable(config: Config) -> Iterator[Diagnosis]:
+    """Tell of folders for renewed certificates where this user can't write: the renewals would fail, later."""
+    https = config.listeners.https
+    folders = [https.renewal.folder] if https is not None and https.renewal is not None else []
+    folders += [scep.ra_renewal.folder for scep in config.endpoints.scep.values() if scep.ra_renewal is not None]
+    for folder in folders:
+        there = next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            message = f"renewed certificates can't be written to {folder}: this user may not write in {there}"
+            yield Diagnosis(Level.ERROR, "files", message, "give the folder to the server's user")
 
 
 def _root_keys(config: Config) -> Iterator[Path]:

@@ -28,7 +28,7 @@ def upgrade(config: ConfigOption = None) -> None:
     try:
         found = current_revision(url)
         upgrade_schema(url)
-    except (sa.exc.DBAPIError, SchemaUnknown) as error:
+    except (sa.exc.DBAPIError, SchemaUnknown, OSError) as error:
         file = database_file(url)
         record.stop(f"{file}: {obstacle(file) or getattr(error, 'orig', None) or error}")
     now = head_revision()

@@ -59,14 +59,15 @@ class RaFolder:
     def follow(self, ra: RaKey) -> RaKey | None:
         """Return the pair that follows one, None when there is none. Raises RaConfigurationError for a bad one."""
         certificate, key = self._pairs.paths(ra.certificate)
-        if not certificate.exists():
-            return None
         try:
+            if not certificate.exists():
+                return None
             if self._same_key:
                 return ra.under(x509.load_pem_x509_certificate(certificate.read_bytes()))
             return load_ra_key(certificate.read_bytes(), key.read_bytes(), self._pairs.passphrase)
         except (OSError, ValueError) as error:
-            what = error if isinstance(error, RaConfigurationError) else "can't be read"
+            cause = f": {error.strerror}" if isinstance(error, OSError) else ""
+            what = error if isinstance(error, RaConfigurationError) else f"can't be read{cause}"
             raise RaConfigurationError(f"{certificate} or its key: {what}") from error
 
     def key(self, ra: RaKey, make: Callable[[], rsa.RSAPrivateKey]) -> rsa.RSAPrivateKey:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from server.store.lane import Lane, StoreUnavailable, Work
 from server.store.migrations import SchemaOutdated, expect_head
+from server.store.obstacles import obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,8 +50,11 @@ class Store:
             ValueError: the URL is of another kind.
         """
         path = database_file(url)
-        if not path.exists():
-            raise SchemaOutdated(None)
+        try:
+            if not path.exists():
+                raise SchemaOutdated(None)
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: {obstacle(path) or error}") from error
         writer = await Lane.open(path, busy_timeout=busy_timeout)
         try:
             reader = await Lane.open(path, busy_timeout=busy_timeout, read_only=True)

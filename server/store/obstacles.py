@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 def obstacle(file: Path) -> str | None:
     """Return what keeps this user from opening a database file, with the way out; None when nothing is seen."""
-    folder = file.parent
+    try:
+        return _seen(file, file.parent)
+    except PermissionError as error:
+        return f"this user may not look for {error.filename}: run as the owner of its folder"
+
+
+def _seen(file: Path, folder: Path) -> str | None:
     if not folder.is_dir():
         return f"the folder {folder} is not there: make it, or correct the path"
     if file.is_dir():

@@ -6,6 +6,7 @@ import asyncio
 import re
 import ssl
 from datetime import timedelta
+from errno import EACCES
 from typing import TYPE_CHECKING
 
 import pytest
@@ -210,6 +211,17 @@ async def test_a_folder_that_can_not_be_written_is_no_end_of_the_server(tmp_path
     before = tls.chain
     await renewal.check()
     assert tls.chain == before
+
+
+def test_a_folder_that_can_not_be_looked_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pair(tmp_path)
+
+    def exists(path: Path) -> bool:
+        raise PermissionError(EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.exists", exists)
+    with pytest.raises(TlsConfigurationError, match=r"renewed/after-.*can't be read: Permission denied"):
+        live(tmp_path)
 
 
 def test_a_renewed_pair_that_is_damaged_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import sqlite3
@@ -200,3 +201,13 @@ def test_the_key_of_any_root_beside_the_issuers_is_told(folder: Path) -> None:
     messages = [each.message for each in check_files(load_config(folder / "server.yaml"))]
     assert any(message.startswith(f"{folder}/ca/plant-root.key is on the server") for message in messages)
     assert not any("issuing.key is on the server" in message for message in messages)
+
+
+def test_a_folder_where_renewals_can_not_be_written_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(folder / "server.yaml")
+    (folder / "tls" / "renewed").mkdir(exist_ok=True)
+    assert not [each for each in check_files(config) if "renewed" in each.message]
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and (path.name, mode) != ("renewed", 3))
+    (found,) = [each for each in check_files(config) if "renewed" in each.message]
+    assert (found.level, found.way_out) == (Level.ERROR, "give the folder to the server's user")

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import encode_basic_auth
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from structlog.testing import capture_logs
 
 from server.config import Authenticate, EstEndpointConfig, Limits
 from server.est.routes import EstEndpoint, mount
@@ -235,9 +236,12 @@ async def test_without_passwords_a_missing_certificate_is_a_403_that_says_so(
 
 async def test_a_refusal_says_why_in_text_plain(make_client: MakeClient, csr_der: bytes) -> None:
     client = await make_client(Refused(Problem(Reason.POLICY, "The policy says no.", detail="secret"), "request-1"))
-    response = await client.post(ENROLL, data=b64encode(csr_der), headers=PKCS10)
+    with capture_logs() as events:
+        response = await client.post(ENROLL, data=b64encode(csr_der), headers=PKCS10)
 
     assert response.status == 403
+    assert [(event["reason"], event["why"]) for event in events] == [("policy", "The policy says no.")]
+    assert "secret" not in str(events)
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert await response.text() == "The policy says no.\n"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from errno import EACCES
 from typing import TYPE_CHECKING
 
 from server.store.obstacles import obstacle
@@ -34,3 +35,11 @@ def test_what_another_user_owns_is_said_to_be_so(tmp_path: Path, monkeypatch: py
     assert obstacle(file) == "this user may not read and write it: run as its owner"
     monkeypatch.setattr(os, "access", lambda path, _mode: path == file)
     assert "may not write in the folder" in (obstacle(file) or "")
+
+
+def test_a_folder_that_can_not_be_looked_into_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stat(_path: Path, **_options: bool) -> os.stat_result:
+        raise PermissionError(EACCES, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr("pathlib.Path.stat", stat)
+    assert obstacle(tmp_path / "x.db") == f"this user may not look for {tmp_path}: run as the owner of its folder"
