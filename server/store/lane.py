@@ -12,6 +12,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
@@ -38,6 +39,7 @@ _CACHE_KIB = 32 * 1024
 """Serial numbers and fingerprints are random, so every row touches other pages of their indexes."""
 _CHECKPOINT_PAGES = 4000
 """16 MiB of log before its pages are copied into the database: the same pages change again and again."""
+_LOOK_AGAIN_SECONDS = 0.02
 _OWN_FAULT = (exc.IntegrityError, exc.DataError, exc.ProgrammingError, exc.NotSupportedError)
 
 
@@ -91,7 +93,7 @@ def _connect(path: Path, busy_timeout: float, *, read_only: bool) -> sqlite3.Con
     )
     try:
         connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout * 1000)}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection, busy_timeout)
         connection.execute("PRAGMA synchronous = FULL")  # the default of WAL may lose the last commits
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -102,6 +104,20 @@ def _connect(path: Path, busy_timeout: float, *, read_only: bool) -> sqlite3.Con
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
+    """Have the file written by way of a log, which is for good; SQLite's own patience does not hold for that change."""
+    until = monotonic() + busy_timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= until:
+                raise
+            sleep(_LOOK_AGAIN_SECONDS)
+        else:
+            return
 
 
 async def _visit(thread: aiosqlite.Connection, function: Callable[..., T], *arguments: Any) -> T:

@@ -150,6 +150,25 @@ async def test_two_stores_on_one_file_take_turns(store: Store, url: str) -> None
         await other.close()
 
 
+async def test_a_new_database_that_another_process_is_writing_is_waited_for(url: str) -> None:
+    with closing(sqlite3.connect(database_file(url), isolation_level=None, check_same_thread=False)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")  # as the upgrade leaves a database that nobody has opened yet
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.2, other.execute, "ROLLBACK")
+        store = await Store.open(url)
+    await store.write(lambda c: note(c, "x"))
+    assert await store.read(noted) == ["x"]
+    await store.close()
+
+
+async def test_a_new_database_that_another_process_does_not_let_go_is_unavailable(url: str) -> None:
+    with closing(sqlite3.connect(database_file(url), isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await Store.open(url, busy_timeout=0.1)
+
+
 async def test_a_database_that_is_not_there_is_outdated(tmp_path: Path) -> None:
     for _ in range(2):  # asking does not make the file
         with pytest.raises(SchemaOutdated, match=r"no tables yet.*run certwright db upgrade"):
