@@ -133,6 +133,7 @@ class _Worker:
     started: float = 0.0
     delay: float = 0.0
     due: float = field(default=0.0)
+    restarted: bool = False
 
 
 class Supervisor:
@@ -155,8 +156,9 @@ class Supervisor:
         self._supervised = Supervised(lifeline, shared_ledger(config))
 
     def run(self, ready: Callable[[], None]) -> int:
-        """Supervise until SIGINT or SIGTERM, or until a worker finds the configuration wrong.
+        """Supervise until SIGINT or SIGTERM, or until a worker finds the configuration wrong when it first starts.
 
+        What keeps a worker from starting again, such as a database that can't be opened now, does not end the others.
         Must run before anything starts a thread or an event loop. Returns the exit status of the process.
         """
         watched = {*_SIGNALS, signal.SIGCHLD, signal.SIGHUP}
@@ -209,7 +211,7 @@ class Supervisor:
             if received is not None and received.si_signo == signal.SIGHUP:
                 self._signal(signal.SIGHUP)
             for worker, status in self._reap():
-                if status == MISCONFIGURED:
+                if status == MISCONFIGURED and not worker.restarted:
                     return MISCONFIGURED
                 self._schedule(worker, status)
             for worker in self._workers:
@@ -220,7 +222,7 @@ class Supervisor:
         """Restart a dead worker at once, but ever later when it keeps dying young."""
         young = monotonic() - worker.started < _SHORT_LIFE_SECONDS
         worker.delay = min(_LONGEST_DELAY_SECONDS, max(0.5, worker.delay * 2)) if young else 0.0
-        worker.due = monotonic() + worker.delay
+        worker.due, worker.restarted = monotonic() + worker.delay, True
         _log.error("a worker died", worker=worker.number, status=status, restart_in_seconds=worker.delay)
 
     def _reap(self) -> list[tuple[_Worker, int]]:

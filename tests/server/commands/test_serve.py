@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SERVE = (sys.executable, "-P", "-m", "server", "serve")
 
@@ -80,6 +80,10 @@ def _children(pid: int) -> list[int]:
         return [int(child) for child in children.read().split()]
 
 
+def _has_opened(pid: int, file: Path) -> bool:
+    return any(file == each.readlink() for each in Path(f"/proc/{pid}/fd").iterdir() if each.exists())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_says_where_it_listens_and_stops_cleanly_on_a_signal(
@@ -126,6 +130,24 @@ def test_a_worker_that_dies_is_replaced(folder: Path, port: int) -> None:
         output, _ = process.communicate(timeout=90)
     assert process.returncode == 0
     assert "a worker died" in output
+
+
+def test_a_worker_that_can_not_start_again_now_does_not_end_the_others(folder: Path, port: int) -> None:
+    database = folder / "certwright.db"
+    with _serving(folder, "--workers", "2") as process:
+        _until(lambda: _answers(port))
+        before = _children(process.pid)
+        _until(lambda: all(_has_opened(pid, database) for pid in before))
+        database.rename(folder / "away.db")
+        os.kill(before[0], signal.SIGKILL)
+        time.sleep(2)
+        (folder / "away.db").rename(database)
+        _until(lambda: len(_children(process.pid)) == 2 and before[0] not in _children(process.pid))
+        assert before[1] in _children(process.pid)
+        assert _get(port) == 200
+        process.terminate()
+        output, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, output
 
 
 def test_workers_stop_when_the_supervisor_is_gone(folder: Path, port: int) -> None:
