@@ -302,12 +302,14 @@ class Enrollment:
         return await self._store.write(lambda c: revocations.release(c, serial, now, event))
 
     async def recover(self) -> int:
-        """Finish what processes that died have left half-done; to be called at start. Returns how many there were.
+        """Finish what was left half-done, by processes that died or for want of a store or CA; at start and later.
+
+        Returns how many there were.
 
         Raises:
             StoreUnavailable: the record can't be read.
         """
-        left = await self._store.read(lambda connection: intents.interrupted(connection, self._clock()))
+        left = await self._store.read(lambda connection: intents.interrupted(connection, self._issuance.lease()))
         gate = asyncio.Semaphore(_RECOVERED_AT_ONCE)
 
         async def finish(request_id: str) -> None:

@@ -34,7 +34,7 @@ from server.store.database import database_file
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from aiohttp import web
@@ -117,6 +117,8 @@ class Application:
         for each in self._hourly:
             await each.check()
             self._rounds.append(asyncio.create_task(_again_and_again(each)))
+        leases_end = _lease(self.services.config).total_seconds() + 1
+        self._rounds.append(asyncio.create_task(finish_later(self.services.enrollment.recover, leases_end)))
         self._rounds.append(asyncio.create_task(self.services.material.policies.watch()))
         if self.services.material.tls is not None:
             self._rounds.append(asyncio.create_task(self.services.material.tls.watch()))
@@ -154,6 +156,27 @@ class Application:
             if isinstance(issuer, ClosingIssuer):
                 await issuer.close()
         await self.services.store.close()
+
+
+async def finish_later(recover: Callable[[], Awaitable[int]], first: float, every: float = _ROUND_SECONDS) -> None:
+    """Finish what was left half-done, until cancelled: who starts soon after a crash finds its leases still going on.
+
+    Args:
+        recover: see `Enrollment.recover`.
+        first: after so many seconds for the first time.
+        every: then again and again, in seconds.
+    """
+    pause = first
+    while True:
+        await asyncio.sleep(pause)
+        pause = every
+        try:
+            left = await recover()
+        except StoreUnavailable as error:
+            _log.error("what was left half-done stays so for now", cause=str(error))
+            continue
+        if left:
+            _log.warning("took up what was left half-done", requests=left)
 
 
 async def _again_and_again(one: RaRenewal | RaWatch | Superseded | Replaced | TlsRenewal) -> None:

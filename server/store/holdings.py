@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from policies.request import Kind
 from server.store.certificates import find_by_serial, renewed_from
-from server.store.tables import certificates, requests
+from server.store.tables import certificates, is_in, requests
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -68,7 +68,7 @@ def exceeded(
         limits: how many there may be.
         request_id: the intent itself, which does not count.
     """
-    intended = [requests.c.state == "intended", requests.c.profile == profile, requests.c.id != request_id]
+    intended = [is_in("intended"), requests.c.profile == profile, requests.c.id != request_id]
     own = requests.c.requester == request.requester.identity
 
     def coming(*also: ColumnElement[bool]) -> int:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from server.store import approvals, credentials, holdings
 from server.store.bulk import BulkInsert
-from server.store.tables import certificates, requests
+from server.store.tables import certificates, is_in, requests
 from server.store.values import read_plan, write_asked, write_plan, write_question
 
 if TYPE_CHECKING:
@@ -216,9 +216,6 @@ ANSWER = sa.select(certificates.c.der, certificates.c.issuer, certificates.c.rev
 )
 
 
-_WAITING = sa.text("state = 'pending' AND state <> 'issued'")  # as the index on states has it
-
-
 def change(connection: sa.Connection, request_id: str, **values: object) -> None:
     """Set columns of one request."""
     connection.execute(_UPDATE.values(**values), {"wanted": request_id})
@@ -261,7 +258,7 @@ def _is_crowded(connection: sa.Connection, request: EnrollmentRequest) -> bool:
     """Whether too many wait, this one among them."""
     if request.pending is None:
         return False
-    waiting = sa.select(sa.func.count()).select_from(requests).where(_WAITING)
+    waiting = sa.select(sa.func.count()).select_from(requests).where(is_in("pending"))
     here = waiting.where(_table.endpoint == str(request.endpoint))
     if connection.execute(here).scalar_one() > request.pending.endpoint:
         return True
@@ -349,8 +346,13 @@ def _with(claimed: Claimed, one: Claim) -> Claimed:
     return claimed._replace(companion=one.companion) if isinstance(claimed, Granted) and one.companion else claimed
 
 
+def _is_held(until: datetime, lease: Lease) -> bool:
+    """Whether another's lease goes on; one that ends much later than a lease of now would is that of a wrong clock."""
+    return lease.now < until <= lease.until + (lease.until - lease.now)
+
+
 def _resume(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:
-    if row.owner != lease.owner and row.leased_until > lease.now:
+    if row.owner != lease.owner and _is_held(row.leased_until, lease):
         return Taken(row.id)
     change(connection, row.id, owner=lease.owner, leased_until=lease.until)
     return Granted(
@@ -421,7 +423,8 @@ def leave_with_issuer(connection: sa.Connection, request_id: str, lease: Lease, 
     connection.execute(sa.update(requests).where(held).values(values))
 
 
-def interrupted(connection: sa.Connection, now: datetime) -> list[str]:
+def interrupted(connection: sa.Connection, lease: Lease) -> list[str]:
     """Return the identifiers of the intents whose lease is over, the oldest first; not those that wait for a CA."""
-    stale = sa.and_(_table.state == "intended", _table.leased_until <= now, _table.issuer_reference.is_(None))
-    return list(connection.scalars(sa.select(_table.id).where(stale).order_by(_table.number)))
+    left = sa.and_(is_in("intended"), _table.issuer_reference.is_(None))
+    rows = connection.execute(sa.select(_table.id, _table.leased_until).where(left).order_by(_table.number))
+    return [row.id for row in rows if not _is_held(row.leased_until, lease)]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from policies.request import EndpointName
 from server.outcome import Problem, Reason
 from server.store import credentials
-from server.store.tables import audit_events, requests
+from server.store.tables import audit_events, is_in, requests
 from server.store.values import read_findings, write_findings
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _problem(problem: Problem) -> dict[str, object]:
 
 def forget_refusals(connection: sa.Connection, kept: int = REFUSALS_KEPT) -> None:
     """Remove all but the newest refusals."""
-    refused = _table.state == State.REFUSED
+    refused = is_in(State.REFUSED)
     oldest_kept = sa.select(_table.number).where(refused).order_by(_table.number.desc()).offset(kept).limit(1)
     connection.execute(sa.delete(requests).where(refused, _table.number <= oldest_kept.scalar_subquery()))
 
@@ -267,7 +267,8 @@ def list_requests(connection: sa.Connection, wanted: RequestFilter = EVERYTHING)
     """Return the requests that pass the filter, the newest first."""
     query = sa.select(requests).order_by(_table.number.desc()).limit(wanted.limit)
     if wanted.states is not None:
-        query = query.where(_table.state.in_(wanted.states))
+        several = [_table.state == state if state is State.ISSUED else is_in(state) for state in wanted.states]
+        query = query.where(sa.or_(sa.false(), *several))
     if wanted.endpoint is not None:
         query = query.where(_table.endpoint == str(wanted.endpoint))
     if wanted.text is not None:

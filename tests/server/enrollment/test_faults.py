@@ -269,6 +269,16 @@ async def test_starting_again_finishes_what_was_left(store: FlakyStore) -> None:
     await task
 
 
+async def test_a_lease_of_a_clock_that_was_wrong_does_not_last_until_then(store: FlakyStore) -> None:
+    _, task, released = await hung(store)  # with its clock far ahead
+    survivor = Door(store)
+    survivor.now -= timedelta(days=365)
+    assert await survivor.recover() == 1
+    assert len(await stored(store)) == 1
+    released.set()
+    await task
+
+
 async def test_draining_waits_for_what_goes_on(store: FlakyStore) -> None:
     door, _, released = await hung(store)
     draining = asyncio.create_task(door.drain())

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from server.audit import Action, AuditEvent
 from server.store.bulk import BulkInsert
-from server.store.tables import Serial, UtcTime, audit_events, certificates
+from server.store.tables import Serial, UtcTime, audit_events, certificates, is_in, requests
 from tests.fakes.issuer import NOW
 
 if TYPE_CHECKING:
@@ -71,3 +71,16 @@ async def test_bulk_rows_are_inserted_and_what_is_there_is_left_out(store: Store
     assert [(row.number, row.at, row.serial, row.request_id) for row in found] == [
         (n, NOW, 2**150, None) for n in (1, 2, 3)
     ]
+
+
+@pytest.mark.parametrize("state", ["pending", "intended", "refused", "failed"])
+def test_requests_in_a_state_are_found_by_an_index_however_many_are_issued(url: str, state: str) -> None:
+    statements: list[str] = []
+    query = sa.select(sa.func.count()).select_from(requests).where(is_in(state), requests.c.profile == "p")
+    engine = sa.create_engine(url.replace("+aiosqlite", ""))
+    sa.event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    with engine.connect() as connection:
+        connection.execute(query)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statements[0]}", ("p",)).all()
+    engine.dispose()
+    assert "USING INDEX ix_requests_state" in str(plan)
