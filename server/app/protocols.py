@@ -81,10 +81,21 @@ class Services:
         """Return the issuing CAs' own certificates."""
         return tuple(issuer.chain()[0] for issuer in self.material.issuers.values())
 
-    def current_crl(self, issuer: str | None) -> Callable[[], bytes | None]:
-        """Return what gives the newest revocation list of an issuer; None is the only one."""
-        name = issuer if issuer is not None else next(iter(self.material.issuers))
-        return lambda: self.status.shelf.current_crl(name)
+    def current_crl(self, preferred: str | None) -> Callable[[bytes], bytes | None]:
+        """Return what gives the newest revocation list of the issuer with an encoded name, None for none.
+
+        Of several with one name it is that of the preferred one.
+        """
+        names = sorted(self.material.issuers, key=lambda name: name != preferred)
+
+        def current(wanted: bytes) -> bytes | None:
+            return next((crl for name in names if (crl := self._crl_as(name, wanted)) is not None), None)
+
+        return current
+
+    def _crl_as(self, issuer: str, wanted: bytes) -> bytes | None:
+        is_meant = self.material.issuers[issuer].chain()[0].subject.public_bytes() == wanted
+        return self.status.shelf.current_crl(issuer) if is_meant else None
 
     def newest_crl(self, issuer: str | None) -> Callable[[], Awaitable[bytes | None]]:
         """Return what reads the newest revocation list of an issuer on record; None is the only one."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from policies.request import EndpointName
     from server.store import Store
 
-CurrentCrl: TypeAlias = Callable[[], bytes | None]
-"""Returns the newest revocation list of the endpoint's issuer, DER; None when there is none."""
+CurrentCrl: TypeAlias = Callable[[bytes], bytes | None]
+"""Returns the newest revocation list, DER, of the issuer with this encoded name; None when there is none."""
 
 
 class Lookups:
@@ -35,20 +35,17 @@ class Lookups:
     Args:
         store: the record of what was issued.
         endpoints: the endpoints whose certificates are shown.
-        chain: returns the issuing CA's certificate and those above it.
-        current_crl: gives the revocation list; None: there are none.
+        current_crl: gives revocation lists; None: there are none.
     """
 
     def __init__(
         self,
         store: Store,
         endpoints: Sequence[EndpointName],
-        chain: Callable[[], tuple[x509.Certificate, ...]],
         current_crl: CurrentCrl | None,
     ) -> None:
         self._store = store
         self._endpoints = frozenset(endpoints)
-        self._chain = chain
         self._current_crl = current_crl
 
     async def certificate(self, content: bytes | None) -> Found:
@@ -65,10 +62,12 @@ class Lookups:
         return Found(certificates=(stored.der,))
 
     async def crl(self, content: bytes | None) -> Found:
-        """Return the list of the issuer of this IssuerAndSerialNumber; argument as above. Raises Rejected."""
-        wanted, crl = _read(content), None
-        if self._current_crl is not None and wanted.issuer == self._chain()[0].subject.public_bytes():
-            crl = self._current_crl()
+        """Return the list of the issuer of this IssuerAndSerialNumber; argument as above. Raises Rejected.
+
+        Of any of our issuers: devices have certificates of the CA before, or of the one to come.
+        """
+        wanted = _read(content)
+        crl = None if self._current_crl is None else self._current_crl(wanted.issuer)
         if crl is None:
             raise Rejected(replace(UNKNOWN_CRL, detail=wanted.detail))
         return Found(crls=(crl,))

@@ -104,7 +104,7 @@ class ScepEndpoint:
         clock: tells the time of a request.
         nonce: returns 16 fresh octets for a senderNonce.
         random: returns that many octets for content keys and initialisation vectors.
-        current_crl: gives the revocation list for GetCRL; None: there are none.
+        current_crl: gives revocation lists for GetCRL; None: there are none.
         seconds: a monotonic clock.
     """
 
@@ -158,7 +158,7 @@ class ScepEndpoint:
             MessageType.RENEWAL_REQ: self._renewal_req,
             MessageType.CERT_POLL: self._cert_poll,
         }
-        lookups = Lookups(store, (self.name, *config.certificates_from), chain, current_crl)
+        lookups = Lookups(store, (self.name, *config.certificates_from), current_crl)
         if config.get_cert:
             dispatch[MessageType.GET_CERT] = lambda _, request: self._look_up(request, lookups.certificate)
         if current_crl is not None:

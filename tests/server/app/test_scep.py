@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from ca.ceremony import make_root
+from ca.names import DistinguishedName
 from policies.document import DocumentErrors
 from policies.request import EndpointName
+from server.app.protocols import Services
 from server.app.scep import authorizers, load_secrets
 from server.app.secret_sources import Reader
 from server.config import ScepEndpointConfig, load_config
@@ -17,6 +22,7 @@ from server.scep.authorization import ByHand, Challenges, DeviceList, Intune, We
 if TYPE_CHECKING:
     from pathlib import Path
 
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 HERE = EndpointName.parse("scep/default")
 FILE = """\
 version: 1
@@ -96,6 +102,22 @@ def test_an_endpoint_that_has_https_needs_no_plain_http(tmp_path: Path) -> None:
     )
     with pytest.raises(DocumentErrors, match='"http" is missing'):
         load_config(tmp_path / "server.yaml")
+
+
+def test_a_revocation_list_is_found_by_its_issuers_name_and_of_two_with_one_name_the_endpoints_own() -> None:
+    """After a change of CAs devices still ask about certificates of the one before."""
+    named = {"old": "CN=One", "new": "CN=Other", "rekeyed": "CN=Other"}
+    made = {name: make_root(DistinguishedName.from_text(text), now=NOW).certificate for name, text in named.items()}
+    issuers = {name: SimpleNamespace(chain=lambda one=one: (one,)) for name, one in made.items()}
+    parts = {
+        "material": SimpleNamespace(issuers=issuers),
+        "status": SimpleNamespace(shelf=SimpleNamespace(current_crl={"old": b"1", "new": b"2", "rekeyed": b"3"}.get)),
+    }
+    services = Services(**{field.name: cast("Any", parts.get(field.name)) for field in fields(Services)})
+    one, other = (made[name].subject.public_bytes() for name in ("old", "new"))
+    assert [services.current_crl("rekeyed")(name) for name in (one, other, b"")] == [b"1", b"3", None]
+    assert services.current_crl("new")(other) == b"2"
+    assert services.current_crl(None)(one) == b"1"
 
 
 def test_the_files_of_authorisation_are_known_to_the_doctor() -> None:

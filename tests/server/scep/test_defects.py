@@ -219,7 +219,7 @@ BLEICHENBACHER: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", ["17", "19", "21", "22"], ids=["RenewalReq", "PKCSReq", "GetCert", "GetCRL"])
 async def test_no_operation_is_an_oracle_for_the_padding_of_rsa_or_cbc(lab: Lab, kind: str) -> None:
     """Each operation that opens envelopes answers all of these with the same octets."""
-    lab.current_crl = lambda: None
+    lab.current_crl = lambda _: None
     endpoint = lab.endpoint(get_cert=True)
     good = enrollment(lab.ra_der).content or b""
     bad = [rebuilt(good, **changes) for changes in (*BLEICHENBACHER.values(), *TAMPERED.values())]

@@ -37,7 +37,9 @@ def asking(lab: Lab, content: bytes, kind: bytes) -> Message:
     return Message(envelope(content, lab.ra_der), STRANGER, self_signed(STRANGER, "stranger"), kind=kind)
 
 
-def crl() -> bytes:
+def crl(issuer: bytes) -> bytes | None:
+    if issuer != ISSUING.certificate.subject.public_bytes():
+        return None
     builder = x509.CertificateRevocationListBuilder(ISSUING.certificate.subject, NOW, NOW + timedelta(days=1))
     return builder.sign(ISSUING.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
@@ -130,7 +132,7 @@ async def test_get_crl_gives_the_list_alone(lab: Lab) -> None:
 
 @pytest.mark.parametrize("there", [True, False], ids=["of another CA", "none yet"])
 async def test_a_list_that_is_not_there_is_a_bad_cert_id(lab: Lab, there: bool) -> None:  # noqa: FBT001 - parameter
-    lab.current_crl = crl if there else lambda: None
+    lab.current_crl = crl if there else lambda _: None
     other = der.sequence(ROOT.certificate.subject.public_bytes(), der.integer(1))
     content = other if there else issuer_and_serial(await lab.enroll())
     reply = await lab.ask(asking(lab, content, GET_CRL))
