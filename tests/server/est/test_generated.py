@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
 from typer.testing import CliRunner
 
 from ca import der
@@ -35,19 +36,19 @@ from server.store import Store, StoreUnavailable
 from server.store.certificates import find_by_serial
 from server.store.credentials import uses_of
 from server.store.tables import audit_events
-from tests.fakes.credential import credential, keep
+from tests.fakes.credential import credential, keep, kept
 from tests.fakes.database import empty_database
 from tests.fakes.door import HERE, Door, ask
 from tests.fakes.issuer import spki_of
 from tests.fakes.record import stored
-from tests.server.est.lab import BASE, Holder, lab
+from tests.server.est.lab import BASE, Device, Holder, lab
 from tests.server.est.test_keygen import ENDPOINT, everything_in, holder_with, openssl, parts, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.server.est.lab import Lab
+    from tests.server.est.lab import Answer, Lab
 
 PROXIED = '{address: 127.0.0.1, port: 0, proxies: [127.0.0.1/32], headers: rfc9440, external_urls: ["https://e.test"]}'
 
@@ -209,14 +210,32 @@ async def test_key_and_escrow_are_as_the_profile_says_that_judges(folder: Path) 
     async with lab(folder, endpoint) as running:
         made = credential("otp", username="pump", profile="special"), credential("plain", username="valve")
         await keep(running.application.services.store, *made)
-        kept = sa.select(records.generated_keys.c.escrow).order_by(records.generated_keys.c.number)
+        held = sa.select(records.generated_keys.c.escrow).order_by(records.generated_keys.c.number)
         found = []
         for name, password in (("pump", "otp"), ("valve", "plain")):
             certificate = parts(await running.post("serverkeygen", request(name), basic=(name, password)))[2]
             found.append(key_shape(certificate.public_key()).curve)
-        escrows = await running.application.services.store.read(lambda c: c.execute(kept).scalars().all())
+        escrows = await running.application.services.store.read(lambda c: c.execute(held).scalars().all())
     assert found == ["P-384", "P-256"]
     assert [each is not None for each in escrows] == [True, False]
+
+
+async def test_a_key_of_the_judging_profile_does_not_leave_over_a_weaker_cipher_either(folder: Path) -> None:
+    head, _, _ = (folder / "policies" / "iot-device.yaml").read_text().partition("\ntests:")
+    special = head.replace("\n  iot-device:", "\n  special:").replace('["ec:P-256", ', '["ec:P-384", ')
+    (folder / "policies" / "special.yaml").write_text(special)
+    async with lab(folder, ENDPOINT.replace("[iot-device]", "[iot-device, special]").format(more="")) as running:
+        store = running.application.services.store
+        await keep(store, credential("otp", id="once", username="pump", profile="special"))
+
+        def work(ciphers: bytes) -> Answer:
+            with Device(running.ports["https"], tls=SSL.TLS1_2_VERSION, ciphers=ciphers) as device:
+                return device.post("serverkeygen", request(), basic=("pump", "otp"))
+
+        answer = await asyncio.to_thread(work, b"ECDHE+AES128+AESGCM")
+        assert (answer.status, b"weaker than the key" in answer.body) == (403, True)
+        assert (await kept(store, "once")).uses_left == 1
+        assert (await asyncio.to_thread(work, b"ECDHE+AES256+AESGCM")).status == 200
 
 
 async def test_without_the_profiles_word_nothing_is_kept(folder: Path) -> None:
