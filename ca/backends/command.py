@@ -114,6 +114,7 @@ def document(order: Order) -> dict[str, Any]:
         "request_id": order.request_id,
         "reference": order.reference,
         "csr": csr_pem(order.csr.der),
+        "csr_proven": order.proven,
         "plan": plan_document(order.plan),
     }
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import aiohttp
 
-from ca.csr import Csr, MalformedCsr, parse_csr
+from ca.csr import BadProof, Csr, MalformedCsr, parse_csr, read_recorded_csr
 from ca.issuer import IssuerConfigurationError, IssuerRefused, IssuerUnavailable, Latitude
 from ca.keys import UnusableKey
 from ca.tbs import IssuerProfile, UnsignablePlan, write_tbs
@@ -52,6 +52,8 @@ class Order:
         csr: the request of who wants the certificate, parsed; its key is the plan's.
         reference: what the CA called this order when it was pending; None at first.
         renews: the serial number of the certificate that is to be renewed, whichever CA gave it; None for a new one.
+        proven: whether the CSR itself proves possession of the key, to whoever reads it. It doesn't when the proof that
+            was verified here was another, or covered a challenge password, which is a secret and on no record.
     """
 
     request_id: str
@@ -59,12 +61,20 @@ class Order:
     csr: Csr
     reference: str | None
     renews: int | None = None
+    proven: bool = True
 
     def require_names(self, *, subject: bool = True) -> None:
         """Make sure that a CA which takes names from the CSR can do what is planned. Raises IssuerRefused."""
+        self.require_proof()
         differs = set(self.csr.names) != set(self.plan.names) or (subject and self.csr.subject != self.plan.subject)
         if differs:
             raise IssuerRefused("this CA takes the names from the CSR, and the policy has approved others")
+
+    def require_proof(self) -> None:
+        """Make sure that a CA which verifies the CSR's signature can. Raises IssuerRefused."""
+        if not self.proven:
+            why = "which is over a challenge password that is not passed on, or by another key"
+            raise IssuerRefused(f"this CA verifies the signature of the CSR, {why}")
 
 
 class Upstream(Protocol):
@@ -163,13 +173,10 @@ class UpstreamIssuer:
             raise IssuerRefused(f"the plan can't be signed: {error}") from error
         if permit.csr is None:
             raise IssuerRefused("this CA wants a certification request, and there is none")
-        try:
-            csr = parse_csr(permit.csr, allow_sha1=True)
-        except MalformedCsr as error:
-            raise IssuerRefused(f"the certification request can't be read any more: {error}") from error
+        csr, proven = _read(permit.csr)
         if csr.spki != plan.spki:
             raise IssuerRefused("the certification request is for another key than planned")
-        return Order(permit.request_id, plan, csr, permit.reference, permit.renews)
+        return Order(permit.request_id, plan, csr, permit.reference, permit.renews, proven)
 
     def chain(self) -> tuple[x509.Certificate, ...]:
         """Return the issuing CA's certificate and those above it, root last."""
@@ -182,6 +189,17 @@ class UpstreamIssuer:
     async def close(self) -> None:
         """Give connections back."""
         await self._upstream.close()
+
+
+def _read(recorded: bytes) -> tuple[Csr, bool]:
+    """Return a request of our record, whose proof was verified before, and whether it proves itself."""
+    try:
+        try:
+            return parse_csr(recorded, allow_sha1=True), True
+        except BadProof:
+            return read_recorded_csr(recorded), False
+    except MalformedCsr as error:
+        raise IssuerRefused(f"the certification request can't be read any more: {error}") from error
 
 
 class RevokingIssuer(UpstreamIssuer):

@@ -46,6 +46,7 @@ class VaultUpstream:
         Vault knows no idempotency key: when an answer is lost, the certificate in it stays behind in Vault's own list,
         has gone nowhere, and the next attempt gets another.
         """
+        order.require_proof()
         url = f"{self.url.rstrip('/')}/v1/{self.mount}/sign/{self.role}"
         body = json.dumps({"csr": csr_pem(order.csr.der), **_parameters(order.plan)}).encode()
         answer = await self.client.send("POST", url, body, {"Content-Type": "application/json"})

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import TestServer
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
@@ -25,10 +26,11 @@ from ca.backends.http_client import HttpClient
 from ca.backends.upstream import RevokingIssuer, UpstreamIssuer, issuer_of
 from ca.backends.vault import VaultUpstream
 from ca.check import PlanMismatch
+from ca.csr import parse_with_secret
 from ca.issuer import IssuerConfigurationError, IssuerPending, IssuerRefused, IssuerUnavailable, Permit, Revoker
-from ca.names import DistinguishedName, dns_name
+from ca.names import DistinguishedName, dns_name, to_x509
 from tests.contract.issuer import IssuerContract, RevokerContract, accept, issue
-from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan
+from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan, spki_of
 from tests.fakes.remote_ca import sign_for
 from tests.fakes.vault import FakeVault
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from ca.backends.upstream import Upstream
     from ca.issuer import Issuer
+    from ca.plan import CertificatePlan
 
 CA = make_issuer()
 PLAN = make_plan()
@@ -397,3 +400,35 @@ def test_a_ca_whose_key_can_not_be_verified_is_no_issuer() -> None:
     )
     with pytest.raises(IssuerConfigurationError, match="can't be used"):
         UpstreamIssuer(EstUpstream("", HttpClient()), (root.certificate,))
+
+
+def with_challenge() -> tuple[CertificatePlan, bytes]:
+    """Make a request as the record has it after a SCEP enrollment with a challenge password, and its plan."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    plan = make_plan(spki=spki_of(key))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(plan.subject.to_x509())
+    builder = builder.add_extension(x509.SubjectAlternativeName(map(to_x509, plan.names)), critical=False)
+    builder = builder.add_attribute(x509.ObjectIdentifier("1.2.840.113549.1.9.7"), b"secret")
+    sent = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    return plan, parse_with_secret(sent)[1].der
+
+
+async def test_a_command_gets_requests_whose_challenge_is_not_passed_on(tmp_path: Path) -> None:
+    plan, csr = with_challenge()
+    upstream = CommandUpstream(("/bin/sh", "-c", "cat > told; exit 10"), tmp_path)
+    async with behind(upstream) as issuer:
+        with pytest.raises(IssuerRefused, match="the command refuses"):
+            await issuer.issue(Permit("request", plan, 7, csr), plan, 7)
+    told = json.loads((tmp_path / "told").read_text())
+    assert told["csr_proven"] is False
+    assert told["plan"]["spki"] == plan.spki.hex()
+    assert b"secret" not in csr
+
+
+async def test_a_ca_that_verifies_the_request_is_not_asked_in_vain(vault: FakeVault) -> None:
+    plan, csr = with_challenge()
+    async with vault_issuer(vault) as issuer, est_issuer(est_answer) as other:
+        for one in (issuer, other):
+            with pytest.raises(IssuerRefused, match="challenge password that is not passed on"):
+                await one.issue(Permit("request", plan, 7, csr), plan, 7)
+    assert not vault.asked
