@@ -76,8 +76,8 @@ def to_jwk(key: object) -> Jwk | None:
             return Jwk("RSA", "", n, e)
         case ec.EllipticCurvePublicKey():
             name = next((crv for crv, (curve, *_) in _CURVES.items() if curve.name == key.curve.name), None)
-            point, size = key.public_numbers(), (key.key_size + 7) // 8
-            return None if name is None else Jwk("EC", name, point.x.to_bytes(size), point.y.to_bytes(size))
+            point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
+            return None if name is None else Jwk("EC", name, point[: len(point) // 2], point[len(point) // 2 :])
         case ed25519.Ed25519PublicKey():
             return Jwk("OKP", "Ed25519", key.public_bytes_raw(), b"")
         case _:
