@@ -286,7 +286,8 @@ class Credentials:
 
         Args:
             endpoint: where it asks; the certificate must be one that counts there.
-            subject: the subject, compared as RFC 5280 section 7.1 says.
+            subject: the subject, found by its text with letters of either case; the policy compares it as RFC 5280
+                section 7.1 says.
             names: the subject alternative names, in any order.
             grace: how long after its end a certificate may still be renewed.
         """

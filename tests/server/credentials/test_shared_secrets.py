@@ -34,6 +34,20 @@ class _NoStore:
         raise StoreUnavailable("gone")
 
 
+class _FailsLater:
+    """A store whose second reading fails."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._readings = 0
+
+    async def read(self, work: Any) -> object:
+        self._readings += 1
+        if self._readings > 1:
+            raise StoreUnavailable("gone")
+        return await self._store.read(work)
+
+
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     url = empty_database(tmp_path / "certwright.db")
@@ -93,6 +107,12 @@ async def test_a_secret_that_is_over_proves_nothing(store: Store, fields: dict[s
 async def test_a_secret_that_was_just_used_still_names_its_holder(store: Store) -> None:
     await keep(store, shared("a", b"first", uses_left=0, spent_at=NOW - timedelta(hours=1)))
     assert isinstance(await prove(store, b"first"), tuple)
+
+
+async def test_whether_a_used_secret_still_waits_for_a_person_must_be_known(store: Store) -> None:
+    await keep(store, shared("a", b"first", uses_left=0, spent_at=NOW - timedelta(days=2)))
+    assert reason(await prove(_FailsLater(store), b"first")) is Reason.STORE_UNAVAILABLE
+    assert reason(await prove(store, b"first")) is Reason.BAD_CREDENTIALS
 
 
 async def test_another_name_and_an_endpoint_without_a_key_prove_nothing(store: Store) -> None:
