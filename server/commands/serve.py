@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from server.config import Config
 
 _log = structlog.get_logger("server")
+_OTHER_FILES = 256
+"""What a process opens besides connections of its listeners: the database, files, connections to others."""
+_FEW_FILES = "not enough file descriptors for limits.connections: raise LimitNOFILE (ulimit -n), or lower them"
 _TEST_MODE = "DANGER: this endpoint is in test mode: it refuses good nonces and is slow on purpose"
 
 
@@ -48,6 +52,7 @@ def _serve(config: Config, workers: int) -> int:
     events.configure(config.log)
     material = load_material(config)
     sockets = bind_listeners(config, workers)
+    _make_room(config.limits.connections * len(sockets) + _OTHER_FILES)
     _make_tables(config)
     _warn(config)
 
@@ -57,6 +62,17 @@ def _serve(config: Config, workers: int) -> int:
     if workers == 1:
         return serve_here(config, material, {name: each[0] for name, each in sockets.items()}, ready=ready)
     return Supervisor(config, material, sockets).run(ready)
+
+
+def _make_room(wanted: int) -> None:
+    """Let this process and its workers have so many file descriptors each: most systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < wanted:
+        _log.warning(_FEW_FILES, wanted=wanted, possible=possible)
 
 
 def _make_tables(config: Config) -> None:

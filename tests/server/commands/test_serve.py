@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -38,10 +39,12 @@ def port(folder: Path) -> int:
 
 
 @contextmanager
-def _serving(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def _serving(folder: Path, *options: str, few_files: tuple[int, int] | None = None) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [*SERVE, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    if few_files is not None:  # long before the server looks: Python itself takes longer to start
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, few_files)
     try:
         yield process
     finally:
@@ -148,6 +151,20 @@ def test_a_worker_that_can_not_start_again_now_does_not_end_the_others(folder: P
         process.terminate()
         output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
+
+
+@pytest.mark.parametrize(("hard", "possible"), [(None, 2 * 1000 + 256), (1500, 1500)])
+def test_connections_have_as_many_file_descriptors_as_may_be(
+    folder: Path, port: int, hard: int | None, possible: int
+) -> None:
+    most = hard or resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with _serving(folder, few_files=(256, most)) as process:
+        _until(lambda: _answers(port))
+        soft, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        process.terminate()
+        output, _ = process.communicate(timeout=90)
+    assert soft >= possible
+    assert ("not enough file descriptors" in output) == (hard is not None)
 
 
 def test_workers_stop_when_the_supervisor_is_gone(folder: Path, port: int) -> None:
