@@ -21,6 +21,7 @@ from cryptography import x509
 from policies.document import DocumentErrors
 from server.app.addresses import IN_USE, bind_listeners
 from server.app.cmc import read_signer
+from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 from server.deployment.ca_files import CaFilesUnusable, is_root, read_certificates
 from server.http import SERVER
 from server.store import current_revision, head_revision
@@ -288,6 +289,27 @@ def _answers(config: Config) -> bool:
             except (OSError, http.client.HTTPException):
                 continue
     return False
+
+
+def check_addresses(config: Config) -> Iterator[Diagnosis]:
+    """Look whether a server for others gives out certificates whose status only this machine can ask for."""
+    if config.listeners.http is None or _is_here(config.listeners.http.address):
+        return
+    for name, issuer in config.issuers.items():
+        url = issuer.status.url if isinstance(issuer, LocalIssuerConfig | Pkcs11IssuerConfig) else None
+        if url is not None and _is_here(urlsplit(url).hostname or ""):
+            message = f"certificates say that their status is at {url}, which only this machine reaches"
+            way_out = (
+                f"write the http listener as relying parties reach it in {config.locate('issuers', name, 'status')}"
+            )
+            yield Diagnosis(Level.WARNING, f"issuer {name}", message, way_out)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_user() -> Iterator[Diagnosis]:

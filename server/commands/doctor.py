@@ -16,6 +16,7 @@ from server.commands.attestation_roots import check_attestations
 from server.commands.checks import (
     Diagnosis,
     Level,
+    check_addresses,
     check_certificates,
     check_database,
     check_files,
@@ -64,7 +65,9 @@ def examine(path: Path, clock: Clock) -> Iterator[Diagnosis]:
         return
     yield Diagnosis(Level.OK, "configuration", f"{path} is well-formed")
     yield from _material(config, clock)
-    yield from chain(check_files(config), check_database(config), check_ports(config), check_user())
+    yield from chain(
+        check_files(config), check_database(config), check_addresses(config), check_ports(config), check_user()
+    )
 
 
 def _material(config: Config, clock: Clock) -> Iterator[Diagnosis]:

@@ -47,7 +47,7 @@ issuers:
     passphrase_file: ca/issuing.passphrase
     chain: chain.pem
     status:
-      url: http://127.0.0.1:$http  # stands in every certificate: the http listener as relying parties reach it
+      url: http://$status:$http  # stands in every certificate: the http listener as relying parties reach it
 
 # The folder of profiles: what may be asked for, and what will be issued. `certwright policy check` reads them all.
 policies: policies
@@ -82,12 +82,17 @@ endpoints:
 
 
 def server_yaml(ports: Ports, hosts: Sequence[str]) -> str:
-    """Return the configuration for these ports; `hosts` are the names and addresses in the TLS certificate."""
-    urls = (f'      - "https://{f"[{host}]" if ":" in host else host}:{ports.https}"' for host in hosts)
+    """Return the configuration for these ports; `hosts` are the names and addresses in the TLS certificate.
+
+    The first is also where certificates say that their status is published.
+    """
+    written = [f"[{host}]" if ":" in host else host for host in hosts]
+    urls = (f'      - "https://{host}:{ports.https}"' for host in written)
     return _TEMPLATE.substitute(
         https=ports.https,
         http=ports.http,
         admin=ports.admin,
         http01=ports.http01,
+        status=written[0],
         external_urls="\n".join(urls),
     )

@@ -20,7 +20,15 @@ from ca.names import DistinguishedName, dns_name
 from server.__main__ import _app
 from server.app.material import load_material
 from server.clock import system_clock
-from server.commands.checks import Diagnosis, Level, check_certificates, check_database, check_files, check_ports
+from server.commands.checks import (
+    Diagnosis,
+    Level,
+    check_addresses,
+    check_certificates,
+    check_database,
+    check_files,
+    check_ports,
+)
 from server.commands.doctor import examine
 from server.config import load_config
 from tests.fakes.running import running
@@ -211,3 +219,16 @@ def test_a_folder_where_renewals_can_not_be_written_is_told(folder: Path, monkey
     monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and (path.name, mode) != ("renewed", 3))
     (found,) = [each for each in check_files(config) if "renewed" in each.message]
     assert (found.level, found.way_out) == (Level.ERROR, "give the folder to the server's user")
+
+
+def test_a_server_for_others_whose_certificates_point_to_loopback_is_warned_of(folder: Path) -> None:
+    yaml = folder / "server.yaml"
+    assert list(check_addresses(load_config(yaml))) == []
+    text = yaml.read_text()
+    http_ = text.index("  http: ")
+    yaml.write_text(text[:http_] + text[http_:].replace("address: 127.0.0.1", "address: 192.0.2.7", 1))
+    (found,) = check_addresses(load_config(yaml))
+    assert (found.level, found.subject) == (Level.WARNING, "issuer issuing")
+    assert found.way_out.endswith(str(load_config(yaml).locate("issuers", "issuing", "status")))
+    yaml.write_text(yaml.read_text().replace("url: http://127.0.0.1", "url: http://ca.example.com"))
+    assert list(check_addresses(load_config(yaml))) == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policies.request import EndpointName
-from server.config import load_config
+from server.config import LocalIssuerConfig, load_config
 from server.deployment.folder import Ports
 from server.deployment.template import server_yaml
 
@@ -45,3 +45,10 @@ def test_every_listener_is_on_loopback(tmp_path: Path) -> None:
     for listener in (listeners.https, listeners.http, listeners.admin):
         assert listener
         assert listener.address == "127.0.0.1"
+
+
+def test_certificates_point_to_the_first_name_of_the_server(tmp_path: Path) -> None:
+    for first, host in (("ca.example.com", "ca.example.com"), ("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+        issuer = loaded(tmp_path, first, "localhost").issuers["issuing"]
+        assert isinstance(issuer, LocalIssuerConfig)
+        assert issuer.status.url == f"http://{host}:8080"
