@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.backends.acme_account import AcmeRefused, b64
 from ca.crl import REASONS
-from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable
+from ca.issuer import IssuerError, IssuerPending, IssuerRefused, IssuerUnavailable
 from ca.names import DnsName, IpAddress
 
 if TYPE_CHECKING:
@@ -159,13 +159,13 @@ class AcmeUpstream:
         if self.dns01 is None:
             return
         for url in authorizations:
-            state = json.loads((await self.account.post(url)).body)
-            challenge = _dns01(state)
-            if challenge is not None and "token" in challenge:
-                try:
+            try:
+                state = json.loads((await self.account.post(url)).body)
+                challenge = _dns01(state)
+                if challenge is not None and "token" in challenge:
                     await self.dns01.run("cleanup", *self._record(state, challenge))
-                except IssuerUnavailable:
-                    continue
+            except (IssuerError, aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
 
     def _record(self, state: dict[str, Any], challenge: dict[str, Any]) -> tuple[str, str]:
         """Return name and value of the TXT record (section 8.4)."""
