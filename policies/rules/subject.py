@@ -77,7 +77,9 @@ def _is_among(value: str, question: Question) -> bool:
     attested = (one.devices for one in question.request.requester.evidence if isinstance(one, DeviceEvidence))
     if any(value in devices for devices in attested):
         return True
-    return value.lower() in {str(name.value).lower() for name in question.asked.names}
+    names = {str(name.value) for name in question.asked.names}
+    # beyond ASCII other characters have the same small letters: the Kelvin sign is no K
+    return value in names or (value.isascii() and value.lower() in {name.lower() for name in names})
 
 
 def _added(question: Question, kept: Iterable[tuple[Attribute, ...]], report: Report) -> list[tuple[Attribute, ...]]:

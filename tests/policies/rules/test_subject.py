@@ -93,6 +93,11 @@ def test_a_value_that_fits_is_taken(rule: dict[str, Any], value: str) -> None:
     assert subject({"allowed": {"CN": rule}}, subject=f"CN={value}") == f"CN={value}"
 
 
+def test_a_sign_with_the_small_letter_of_another_is_not_that() -> None:
+    section = {"subject": {"allowed": {"CN": {"like": ["*"], "among_names": True}}}}
+    assert rules(judge(section, subject="CN=ban\u212a.test", names=["dns:bank.test"])) == {"subject.CN"}
+
+
 def test_two_common_names_are_denied_where_one_is_allowed() -> None:
     assert rules(judge(subject="CN=device,CN=admin")) == {"subject.CN"}
 
