@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -40,6 +41,7 @@ def duration_text(duration: timedelta) -> str:
     return f"{seconds}s"
 
 
+@lru_cache(maxsize=256)  # each decision says its periods, which are nearly always the same
 def duration_words(duration: timedelta) -> str:
     """Return a duration for people: in the largest unit that fits, and what is left over in smaller ones."""
     left, words = round(duration.total_seconds()), []

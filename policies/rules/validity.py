@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from policies.durations import duration_text
+from policies.durations import duration_text, duration_words
 
 if TYPE_CHECKING:
     from policies.ruling import Question, Report
@@ -40,7 +40,7 @@ def build(question: Question, report: Report) -> tuple[datetime, datetime]:
     place = profile.place("validity", "max")
     if period > limit_:
         message = f"the certificate would be valid for longer than {duration_text(limit_)}"
-        report.failed("validity.max", place, message, str(period), str(limit_))
+        report.failed("validity.max", place, message, duration_words(period), duration_words(limit_))
     else:
-        report.passed("validity.max", place, str(period), str(limit_))
+        report.passed("validity.max", place, duration_words(period), duration_words(limit_))
     return not_before, not_after

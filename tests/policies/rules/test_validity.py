@@ -56,5 +56,11 @@ def test_the_ceiling_stands_above_the_profile() -> None:
     assert rules(decide(replace(question({}), ceilings=Ceilings(30 * DAY)))) == {"validity.max"}
 
 
+def test_the_trace_says_periods_as_files_write_them() -> None:
+    trace = judge({"validity": {"default": "89d", "max": "90d", "backdate": "5m"}}).trace
+    (check,) = [check for check in trace.checks if check.rule == "validity.max"]
+    assert (check.value, check.limit) == ("89d 5m", "90d")
+
+
 def test_max_holds_for_the_whole_period() -> None:
     assert approved(judge({"validity": {"default": "89d", "max": "90d", "backdate": "24h"}}))
