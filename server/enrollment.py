@@ -32,6 +32,7 @@ from server.store.intents import (
     Rejected,
     Spent,
     Taken,
+    Withdrawn,
 )
 from server.store.requests import Refusal, State, StoredRequest
 from server.store.revocations import Revocation
@@ -68,6 +69,7 @@ _RECOVERED_AT_ONCE = 100
 _FORGET_EVERY = 1000
 """After so many refusals of this process the oldest are forgotten."""
 _CROWDED = Problem(Reason.RATE_LIMITED, "Too many requests wait for approval.", retry_after=APPROVAL_RETRY)
+_WITHDRAWN = Problem(Reason.BAD_CREDENTIALS, "The certificate that the request came with was revoked.")
 _SPENT = Problem(Reason.BAD_CREDENTIALS, "The one-time password was used before.")
 
 
@@ -387,7 +389,7 @@ class Enrollment:
                     return Pending(claimed.request_id, APPROVAL_RETRY)
                 case Rejected():
                     return Refused(Problem(Reason.POLICY, requests.REJECTED), claimed.request_id)
-                case Spent() | Crowded() | OverQuota():
+                case Spent() | Crowded() | OverQuota() | Withdrawn():
                     return await self._refuse(_refusal(request_id, request, _no_room(claimed, verdict.plan)))
                 case Taken():
                     if loop.time() >= until:
@@ -441,6 +443,8 @@ class Enrollment:
         started = await self._store.write(lambda c: intents.start(c, claim))
         if isinstance(started, AwaitsApproval):
             return Pending(row.id, APPROVAL_RETRY)
+        if isinstance(started, Withdrawn):
+            return await self.turn_away(row.id, _WITHDRAWN)
         if isinstance(started, OverQuota):
             return Refused(_no_room(started, verdict.plan).problem, row.id)
         return await self._issuance.go_on(started)
@@ -480,13 +484,15 @@ _TOO_MANY = {
 }
 
 
-def _no_room(found: Spent | Crowded | OverQuota, plan: CertificatePlan) -> _No:
+def _no_room(found: Spent | Crowded | OverQuota | Withdrawn, plan: CertificatePlan) -> _No:
     """Return the refusal of what another request, perhaps in the same instant, left nothing or no room for."""
     match found:
         case Spent():
             problem = _SPENT
         case Crowded():
             problem = _CROWDED
+        case Withdrawn():
+            problem = _WITHDRAWN
         case OverQuota(limit):
             problem = _denied((Finding("quota", _TOO_MANY[limit], Location(f"profile {plan.profile}", 1, 1)),))
         case _:

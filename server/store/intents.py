@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
+from policies.request import CertificateEvidence, RegistrationAuthorityEvidence
 from server.store import approvals, credentials, holdings
 from server.store.bulk import BulkInsert
+from server.store.prepared import Prepared
 from server.store.tables import certificates, is_in, requests
 from server.store.values import read_plan, write_asked, write_plan, write_question
 
@@ -155,7 +157,14 @@ class OverQuota:
     limit: str
 
 
-Claimed: TypeAlias = Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent | Crowded | OverQuota
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A certificate that the requester is known by was revoked meanwhile; there is no intent."""
+
+
+Claimed: TypeAlias = (
+    Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent | Crowded | OverQuota | Withdrawn
+)
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
@@ -216,6 +225,13 @@ ANSWER = sa.select(certificates.c.der, certificates.c.issuer, certificates.c.rev
 )
 
 
+_REVOKED = Prepared(
+    sa.select(certificates.c.serial).where(
+        certificates.c.serial == sa.bindparam("serial"), certificates.c.revoked_at.is_not(None)
+    )
+)
+
+
 def change(connection: sa.Connection, request_id: str, **values: object) -> None:
     """Set columns of one request."""
     connection.execute(_UPDATE.values(**values), {"wanted": request_id})
@@ -234,8 +250,22 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
     ]
 
 
-def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Spent | Crowded | OverQuota:
+def _is_withdrawn(connection: sa.Connection, request: EnrollmentRequest) -> bool:
+    """Whether a certificate of ours that shows who asks is revoked by now, whatever it was when it was judged."""
+    own = (
+        one.serial
+        for one in request.requester.evidence
+        if isinstance(one, RegistrationAuthorityEvidence)
+        or (isinstance(one, CertificateEvidence) and one.anchor == "own")
+    )
+    return any(_REVOKED.first(connection, serial=serial) is not None for serial in own)
+
+
+def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Spent | Crowded | OverQuota | Withdrawn:
     """Keep to the limits and use up what a new intent spends; else there is no intent."""
+    if _is_withdrawn(connection, one.request):
+        connection.execute(sa.delete(requests).where(_table.id == one.request_id))
+        return Withdrawn()
     if one.limits is not None and one.deferred is None:
         over = holdings.exceeded(connection, one.request, one.plan.profile, one.limits, one.request_id)
         if over is not None:
@@ -388,8 +418,10 @@ def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted 
     return _resume(connection, row, lease) if row.state == "intended" else Gone(request_id)
 
 
-def _release(connection: sa.Connection, row: Row, one: Claim) -> Granted | AwaitsApproval | OverQuota:
+def _release(connection: sa.Connection, row: Row, one: Claim) -> Granted | AwaitsApproval | OverQuota | Withdrawn:
     """Start what persons have approved; when the policy has changed since and wants approval, they must look again."""
+    if _is_withdrawn(connection, one.request):
+        return Withdrawn()
     changed = one.plan.policy_digest != row.policy_digest
     if one.deferred is not None and (changed or not approvals.suffices(connection, row.id, one.deferred)):
         approvals.defer(connection, row.id, one.deferred, one.lease.now)
@@ -403,7 +435,7 @@ def _release(connection: sa.Connection, row: Row, one: Claim) -> Granted | Await
     return _start(connection, row, one.plan, one.serial, one.lease)
 
 
-def start(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | OverQuota | Gone:
+def start(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | OverQuota | Withdrawn | Gone:
     """Turn an approved request into an intent for this plan, if the approvals are enough for these terms."""
     row = connection.execute(BY_ID, {"wanted": one.request_id}).one()
     approved = row.state == "pending" and row.approved_by is not None

@@ -7,13 +7,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
+from ca.names import names_of, subject_of
 from policies.decision import ApprovalTerms, Approved, Deferred
+from policies.request import CertificateEvidence, Requester
+from server.audit import Action, AuditEvent
 from server.outcome import Issued, Pending, Reason, Refused
 from server.store.approvals import Vote, Voter, standing, vote
 from server.store.requests import State
-from tests.fakes.door import Door, FlakyStore, ask
-from tests.fakes.record import actions, asked, issued, problem
+from tests.fakes.door import HERE, Door, FlakyStore, ask
+from tests.fakes.record import actions, asked, issued, problem, stored
 from tests.fakes.scripted_policy import ScriptedPolicy
 
 if TYPE_CHECKING:
@@ -149,3 +153,48 @@ async def test_a_store_that_fails_is_an_outcome(door: Door, store: FlakyStore) -
 
 async def test_who_votes_on_nothing_is_told(store: FlakyStore, door: Door) -> None:
     assert await store.write(lambda c: vote(c, "nothing", Voter("admin:a"), door.now, {})) is Vote.NOT_WAITING
+
+
+async def holder(store: FlakyStore) -> tuple[Door, EnrollmentRequest, int]:
+    """Return a door that issues, a request that comes with a certificate of its own, and its serial number."""
+    door = Door(store)
+    outcome = issued(await door.submit(ask("old")))
+    held = x509.load_der_x509_certificate(outcome.certificate)
+    end = held.not_valid_after_utc
+    evidence = CertificateEvidence(subject_of(held), names_of(held), held.serial_number, end, "own", "scripted", HERE)
+    return door, replace(ask(), requester=Requester("certificate:old", (evidence,))), held.serial_number
+
+
+async def test_who_is_revoked_while_a_person_decides_gets_nothing(
+    door: Door, store: FlakyStore, policy: TermedPolicy
+) -> None:
+    first, request, serial = await holder(store)
+    policy.terms = ApprovalTerms()
+    outcome = await door.submit(request)
+    assert isinstance(outcome, Pending)
+    await first.revoke(serial, x509.ReasonFlags.key_compromise, "admin:eve")
+    assert "revoked" in problem(await door.approve(outcome.request_id, "admin:alice")).message
+    assert "revoked" in problem(await door.poll(outcome.request_id)).message
+    assert len(await stored(store)) == 1
+
+
+async def test_who_is_revoked_after_the_credentials_were_judged_gets_nothing(store: FlakyStore) -> None:
+    door, request, serial = await holder(store)
+    await door.revoke(serial, x509.ReasonFlags.key_compromise, "admin:eve")
+    found = problem(await door.submit(request))
+    assert (found.reason, "revoked" in found.message) == (Reason.BAD_CREDENTIALS, True)
+    assert len(await stored(store)) == 1
+
+
+async def test_who_was_approved_and_is_revoked_before_asking_again_gets_nothing(
+    door: Door, store: FlakyStore, policy: TermedPolicy
+) -> None:
+    first, request, serial = await holder(store)
+    policy.terms = ApprovalTerms()
+    outcome = await door.submit(request)
+    assert isinstance(outcome, Pending)
+    event = AuditEvent(door.now, Action.APPROVED, "admin:alice", outcome.request_id).row()
+    await store.write(lambda c: vote(c, outcome.request_id, Voter("admin:alice"), door.now, event))
+    await first.revoke(serial, x509.ReasonFlags.key_compromise, "admin:eve")
+    assert problem(await door.submit(request)).reason is Reason.BAD_CREDENTIALS
+    assert len(await stored(store)) == 1
