@@ -323,7 +323,9 @@ class ScepEndpoint:
 
         Only authorisation may see that: what goes further and on record is without, in no backup in the clear.
         """
-        content = await self._content(exchange.ra, request)
+        content = await self._deciphered(exchange.ra, request)
+        if content is None:
+            raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered"))
         try:
             digests = self._accepted.digests
             csr, bare = parse_with_secret(content, allow_sha1=Digest.SHA1 in digests, allow_md5=Digest.MD5 in digests)
@@ -337,23 +339,20 @@ class ScepEndpoint:
             exchange.sealed = request._replace(reply_to=password)
         return csr, bare
 
-    async def _content(self, ra: RaKey, request: Sealed) -> bytes:
+    async def _deciphered(self, ra: RaKey, request: Sealed) -> bytes | None:
+        """Return the content of an envelope, None when it can't be deciphered."""
         key = await ra.unwrap(request.wrapped.encrypted_key, request.transport)
         await next_step()
         try:
             return decipher(request.envelope, key, self._random)
-        except Undecipherable as error:
-            raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered")) from error
+        except Undecipherable:
+            return None
 
     async def _look_up(self, request: Sealed, look_up: Callable[[bytes | None], Awaitable[Found]]) -> Found:
         """GetCert and GetCRL (sections 3.3.4 and 4.6): what is public goes to whoever asks."""
         if request.reply_to is None:
             raise Rejected(EC_REQUESTER)
-        try:
-            content = await self._content(self._keys.holder(request.ours), request)
-        except Rejected:  # that it can't be deciphered; nobody is told
-            content = None
-        return await look_up(content)
+        return await look_up(await self._deciphered(self._keys.holder(request.ours), request))
 
     async def _submit(
         self,
