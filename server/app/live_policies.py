@@ -33,13 +33,20 @@ class LivePolicies:
         profiles: those of the start.
         load: reads and tests all files anew; raises DocumentErrors.
         look: returns what changes when a file does: names, times, sizes. Raises nothing.
+        seen: what `look` returned before `profiles` were read; None when they can't have changed since.
     """
 
-    def __init__(self, profiles: ProfileSet, load: Callable[[], ProfileSet], look: Callable[[], Hashable]) -> None:
+    def __init__(
+        self,
+        profiles: ProfileSet,
+        load: Callable[[], ProfileSet],
+        look: Callable[[], Hashable],
+        seen: Hashable | None = None,
+    ) -> None:
         self._current = profiles
         self._load = load
         self._look = look
-        self._loaded = look()
+        self._loaded = look() if seen is None else seen
         self._fault = ""
         self._busy = asyncio.Lock()
 
@@ -91,6 +98,11 @@ class LivePolicies:
                 _log.error("policy files not taken: the last good ones stay in force")
                 for problem in errors.problems:
                     _log.error("policy problem", where=str(problem.location), problem=problem.message)
+                self._loaded = seen
+                return False
+            except Exception as error:  # noqa: BLE001 - a fault must not end the watch
+                self._fault = f"the files can't be judged: {error!r}"
+                _log.exception("policy files not taken: the last good ones stay in force")
                 self._loaded = seen
                 return False
             changed, was_wrong = fresh.digest != self._current.digest, bool(self._fault)

@@ -111,6 +111,7 @@ class _Loader:
         config = self._config
         loaded = {name: self._attempt(("issuers", name), self._issuer, name) for name in config.issuers}
         issuers = {name: issuer for name, issuer in loaded.items() if issuer is not None}
+        seen = look_at_policies(config)  # before they are read: what changes from now on is read again
         policies = self._attempt(("policies",), self._policies, issuers) if len(issuers) == len(loaded) else None
         https = config.listeners.https
         ocsp_keys = {
@@ -154,7 +155,7 @@ class _Loader:
         return Material(
             issuers=issuers,
             lookups=lookups or {},
-            policies=LivePolicies(policies, lambda: self._policies(issuers), lambda: look_at_policies(config)),
+            policies=LivePolicies(policies, lambda: self._policies(issuers), lambda: look_at_policies(config), seen),
             authenticators={name: found for name, found in authenticators.items() if found is not None},
             scep_secrets={name: found for name, found in secrets.items() if found is not None},
             scep_proxies={name: found for name, found in proxies.items() if found is not None},

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from policies.request import EndpointName
+from server.app import material
 from server.app.material import load_material
 from server.config import load_config
+from server.policy_files import load_policies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from policies.profile_set import ProfileSet
     from server.app.live_policies import LivePolicies
 
 HERE = EndpointName.parse("est/default")
@@ -114,3 +117,50 @@ async def test_bad_files_are_not_read_again_and_again(folder: Path, live: LivePo
     watching.cancel()
     assert loads == 1
     assert "version" in live.state
+
+
+async def is_taken(live: LivePolicies) -> bool:
+    """Watch until the shorter lifetime is in force, or for ten seconds."""
+    watching = asyncio.create_task(live.watch(0.02))
+    for _ in range(500):
+        if lifetime(live) == 30:
+            break
+        await asyncio.sleep(0.02)
+    watching.cancel()
+    return lifetime(live) == 30
+
+
+async def test_a_change_while_the_server_starts_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed_meanwhile(*arguments: Any, **settings: Any) -> ProfileSet:
+        read = load_policies(*arguments, **settings)
+        monkeypatch.undo()
+        shorten(folder)
+        return read
+
+    monkeypatch.setattr(material, "load_policies", changed_meanwhile)
+    live = load_material(load_config(folder / "server.yaml")).policies
+    assert lifetime(live) == 365
+    assert await is_taken(live)
+
+
+async def test_a_fault_of_ours_keeps_the_last_good_files_and_ends_no_watch(folder: Path, live: LivePolicies) -> None:
+    load, faults = live._load, [RuntimeError("a fault of ours")]
+
+    def faulty() -> ProfileSet:
+        if faults:
+            raise faults.pop()
+        return load()
+
+    live._load = faulty
+    assert not await live.reload()
+    assert "last good files are in force: the files can't be judged: RuntimeError" in live.state
+    faults.append(RuntimeError("again"))
+    shorten(folder)
+    watching = asyncio.create_task(live.watch(0.02))
+    async with asyncio.timeout(10):
+        while faults:  # noqa: ASYNC110 - the watch itself is under test
+            await asyncio.sleep(0.02)
+    assert not watching.done()
+    edit(folder, "version: 1", "version: 1 ")
+    assert await is_taken(live)
+    assert watching.cancel()
