@@ -94,6 +94,6 @@ def _signed_by_itself(certificate: bytes) -> bool:
     try:
         loaded = x509.load_der_x509_certificate(certificate)
         loaded.verify_directly_issued_by(loaded)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (ValueError, TypeError, x509.InvalidVersion, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True

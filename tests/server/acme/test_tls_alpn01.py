@@ -122,6 +122,13 @@ def test_an_extension_that_stands_there_twice_is_refused() -> None:
     assert "twice" in fault(made, HOST, DIGEST)
 
 
+def test_a_version_that_there_is_not_is_refused() -> None:
+    right, absurd = (der.tlv(0xA0, der.integer(version)) for version in (2, 76))
+    octets = GOOD.der()
+    assert octets.count(right) == 1
+    assert "issued by itself" in fault(octets.replace(right, absurd), HOST, DIGEST)
+
+
 @given(st.one_of(st.binary(max_size=300), st.integers(0, 330).map(lambda n: GOOD.der()[:n])))
 def test_no_octets_but_a_right_certificate_pass(octets: bytes) -> None:
     assert fault(octets, HOST, DIGEST)
