@@ -26,18 +26,31 @@ def load_chain(certificate_pem: bytes, chain_pem: bytes) -> tuple[x509.Certifica
 
 
 def held_together(*chain: x509.Certificate) -> tuple[x509.Certificate, ...]:
-    """Return the chain, an issuing CA first. Raises IssuerConfigurationError when it does not hold, or is no CA's."""
+    """Return the chain, an issuing CA first.
+
+    Raises IssuerConfigurationError when it does not hold, is no CA's or has extensions that can't be read.
+    """
+    for each in chain:
+        _require_readable(each)
     _require_ca(chain[0])
     for below, above in pairwise(chain):
         _require_issued(below, above)
     return chain
 
 
+def _require_readable(certificate: x509.Certificate) -> None:
+    try:
+        _ = certificate.extensions
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        name = certificate.subject.rfc4514_string()
+        raise IssuerConfigurationError(f"the extensions of the CA certificate {name} can't be read: {error}") from error
+
+
 def _require_ca(certificate: x509.Certificate) -> None:
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+    except x509.ExtensionNotFound as error:
         raise IssuerConfigurationError("the issuing CA's certificate lacks basicConstraints or keyUsage") from error
     if not constraints.ca or not usage.key_cert_sign:
         raise IssuerConfigurationError("the issuing CA's certificate is not a CA certificate")

@@ -131,9 +131,7 @@ def constrained(value: x509.ExtensionType, *, above: bool = False) -> LocalIssue
     certificate = builder.sign(root.key, hashes.SHA256())
     if not above:
         return LocalIssuer(middle.key, certificate, (root.certificate,))
-    below = ceremony.make_issuing_ca(
-        ceremony.Credential(middle.key, certificate), DistinguishedName.from_text("CN=Below"), now=NOW
-    )
+    below = ceremony.make_issuing_ca(middle, DistinguishedName.from_text("CN=Below"), now=NOW)
     return LocalIssuer(below.key, below.certificate, (certificate, root.certificate))
 
 
@@ -152,7 +150,16 @@ def test_the_linter_tells_it_for_each_plan_whatever_its_shape() -> None:
     assert finding.code == "name_constraints"
 
 
-def test_constraints_that_cannot_be_read_are_told_at_once() -> None:
-    broken = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), b"\x30\x03\x02\x01\x05")
-    with pytest.raises(IssuerConfigurationError, match="the issuing CA's certificate"):
-        constrained(broken)
+@pytest.mark.parametrize("above", [False, True])
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\x30\x03\x02\x01\x05",
+        b"\x30\x09\xa0\x07\x30\x05\x87\x03abc",  # an address range of three octets
+        b"\x30\x08\xa0\x06\x30\x04\xa3\x02\x30\x00",  # an X.400 address
+    ],
+)
+def test_constraints_that_cannot_be_read_are_told_at_once(octets: bytes, above: bool) -> None:  # noqa: FBT001
+    broken = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), octets)
+    with pytest.raises(IssuerConfigurationError, match="the extensions of the CA certificate .* can't be read"):
+        constrained(broken, above=above)

@@ -47,10 +47,10 @@ def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
         return (IPv4Address(number & _IPV4),)
     if address in _LOCAL_NAT64:
         return _by_any_length(number)
-    if (number >> 32) & _IPV4 in _ISATAP:
-        return (IPv4Address(number & _IPV4),)
+    # A prefix and what follows it may each name one.
     inner = address.teredo[1] if address.teredo else address.sixtofour
-    return () if inner is None else (inner,)
+    behind = IPv4Address(number & _IPV4) if (number >> 32) & _IPV4 in _ISATAP else None
+    return tuple(each for each in (inner, behind) if each is not None)
 
 
 def _by_any_length(number: int) -> tuple[IPv4Address, ...]:
