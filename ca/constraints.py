@@ -24,7 +24,7 @@ from ca.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ca.names import GeneralName
     from ca.plan import CertificatePlan
@@ -71,6 +71,13 @@ class NameConstraints:
             excluded = [tree for tree in self.excluded if isinstance(tree, form)]
             if _is_outside(name, permitted) or any(_is_within(name, tree, any_=True) for tree in excluded):
                 yield f"{name} is outside of the name constraints of the issuing CA"
+
+
+def permitted_base(constraints: Iterable[NameConstraints]) -> DistinguishedName:
+    """Return a name under which subjects are permitted; empty where every subject is."""
+    trees = (tree for each in constraints for tree in each.permitted)
+    bases = (DistinguishedName.from_x509(tree.value) for tree in trees if isinstance(tree, x509.DirectoryName))
+    return next(bases, DistinguishedName())
 
 
 def _names(plan: CertificatePlan) -> Iterator[GeneralName]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ca.ceremony import generate_key
+from ca.constraints import permitted_base
 from ca.issuer import CrlIssuer, Revoker
 from ca.keys import key_shape
 from ca.tbs import IssuerProfile
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aiohttp import web
+    from cryptography import x509
 
     from ca.issuer import Issuer
+    from ca.names import DistinguishedName
     from policies.decision import Decision
     from policies.request import EnrollmentRequest
     from server.app.material import Material
@@ -66,7 +69,8 @@ class StatusService:
         shelf = Shelf(store, tuple(publishing))
         chains = {name: issuer.chain for name, issuer in issuers.items()}
         answering = {name: _answering(issuers[name], _settings(config)[name]) for name in publishing}
-        own = OwnCertificates(enrollment.submit, clock, generate_key, material.ocsp_keys)
+        bases = {name: _base(issuers[name].chain()) for name in publishing}
+        own = OwnCertificates(enrollment.submit, clock, generate_key, material.ocsp_keys, bases)
         responder = Responder(store, answering, own, clock) if answering else None
         publisher = Publisher(store, publishing, clock, secrets.token_hex(8))
         revokers = {name: issuer for name, issuer in issuers.items() if isinstance(issuer, Revoker)}
@@ -105,6 +109,11 @@ def own_plans(
         {name: issuer.chain()[0].not_valid_after_utc for name, issuer in issuers.items()},
         {name: each.ocsp.certificate for name, each in _settings(config).items()},
     )
+
+
+def _base(chain: tuple[x509.Certificate, ...]) -> DistinguishedName:
+    """Return under which name the subjects of an issuer's certificates must be."""
+    return permitted_base(IssuerProfile.of(chain[0], above=chain[1:]).constraints)
 
 
 def _answering(issuer: Issuer, settings: StatusConfig) -> Answering:

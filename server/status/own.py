@@ -131,6 +131,7 @@ class OwnCertificates:
         make_key: returns a new key of a kind.
         kept: keys that are there already, by the issuer's configured name. Since the same key asks the same, all
             processes of a server get the same certificate for it.
+        bases: under which name the responder of an issuer stands, where the CA's name constraints want it under one.
     """
 
     def __init__(
@@ -139,11 +140,13 @@ class OwnCertificates:
         clock: Clock,
         make_key: Callable[[str], SigningKey],
         kept: Mapping[str, KeptKey] | None = None,
+        bases: Mapping[str, DistinguishedName] | None = None,
     ) -> None:
         self._submit = submit
         self._clock = clock
         self._make_key = make_key
         self._kept = kept or {}
+        self._bases = bases or {}
 
     async def responder(self, issuer: str, kind: str) -> Responding:
         """Return a new key of this kind, or the kept one, with a certificate of this issuer. Raises NoResponder."""
@@ -170,7 +173,8 @@ class OwnCertificates:
         )
 
     def _request(self, issuer: str, key: SigningKey) -> EnrollmentRequest:
-        subject = DistinguishedName(((Attribute(COMMON_NAME, f"OCSP responder of {issuer}"[:64]),),))
+        base = self._bases.get(issuer, DistinguishedName())
+        subject = DistinguishedName((*base.rdns, (Attribute(COMMON_NAME, f"OCSP responder of {issuer}"[:64]),)))
         spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         csr = Csr(
             der=_csr(key, subject),

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 
 from ca import ceremony, der
 from ca.backends.local import LocalIssuer
-from ca.constraints import NameConstraints
+from ca.constraints import NameConstraints, permitted_base
 from ca.issuer import IssuerConfigurationError, IssuerRefused
 from ca.lint import Linter
 from ca.names import (
@@ -110,6 +110,12 @@ def test_a_form_that_cannot_be_compared_is_refused_where_such_are_constrained() 
     tree = x509.OtherName(x509.ObjectIdentifier("1.2.3"), der.utf8("b"))
     assert list(NameConstraints((), (tree,)).violations(plan))
     assert not list(NameConstraints((DNS("test"),), ()).violations(plan))
+
+
+def test_subjects_are_permitted_under_the_first_name_that_says_so() -> None:
+    every = [NameConstraints((DNS("test"),), (directory("O=No"),)), NameConstraints((directory("O=Test,C=DE"),), ())]
+    assert permitted_base(every) == DistinguishedName.from_text("O=Test,C=DE")
+    assert not permitted_base(every[:1])
 
 
 def constrained(value: x509.ExtensionType, *, above: bool = False) -> LocalIssuer:
