@@ -167,5 +167,5 @@ def test_the_linter_tells_it_for_each_plan_whatever_its_shape() -> None:
 )
 def test_constraints_that_cannot_be_read_are_told_at_once(octets: bytes, above: bool) -> None:  # noqa: FBT001
     broken = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), octets)
-    with pytest.raises(IssuerConfigurationError, match="the extensions of the CA certificate .* can't be read"):
+    with pytest.raises(IssuerConfigurationError, match=r"the extensions of the CA certificate .* can't be read"):
         constrained(broken, above=above)
