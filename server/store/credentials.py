@@ -187,7 +187,8 @@ def spend(
     if len(held) != len(wanted) or any(one.revoked_at if one.id in used else one.objection(at) for one in held):
         return False
     if used:
-        connection.execute(sa.update(credential_uses).where(*theirs).values(request_id=request_id))
+        taken = {"request_id": request_id, "taken_from": _uses.request_id}
+        connection.execute(sa.update(credential_uses).where(*theirs).values(taken))
     for one in held:
         if one.id in used:
             continue
@@ -222,13 +223,16 @@ def is_waiting(connection: sa.Connection, identifier: str, refused: datetime, ap
 
 
 def give_back(connection: sa.Connection, request_id: str) -> None:
-    """Undo what a request has spent, when it came to nothing."""
-    spent = list(connection.scalars(sa.select(_uses.credential_id).where(_uses.request_id == request_id)))
+    """Undo what a request has spent, when it came to nothing: what it took over is the other request's again."""
+    own = _uses.request_id == request_id
+    restored = {"request_id": _uses.taken_from, "taken_from": None}
+    connection.execute(sa.update(credential_uses).where(own, _uses.taken_from.is_not(None)).values(restored))
+    spent = list(connection.scalars(sa.select(_uses.credential_id).where(own)))
     for identifier in spent:
         one_more = {"uses_left": _table.uses_left + 1, "spent_at": None}  # NULL + 1 is NULL: any number stays that
         connection.execute(sa.update(credentials).where(_table.id == identifier).values(one_more))
     if spent:
-        connection.execute(sa.delete(credential_uses).where(_uses.request_id == request_id))
+        connection.execute(sa.delete(credential_uses).where(own))
 
 
 def uses_of(connection: sa.Connection, identifier: str) -> tuple[tuple[str, datetime], ...]:

@@ -225,5 +225,6 @@ credential_uses = sa.Table(
     sa.Column("credential_id", sa.String(32), sa.ForeignKey("credentials.id"), nullable=False, index=True),
     sa.Column("request_id", sa.String(64), nullable=False, index=True),
     sa.Column("at", UtcTime(), nullable=False),
+    sa.Column("taken_from", sa.String(64)),  # the request whose use it was, and is again if this one comes to nothing
 )
 """Which request spent which secret."""

@@ -177,3 +177,17 @@ async def test_what_was_approved_after_a_long_time_survives_an_issuer_that_is_aw
     again = issued(await door.submit(ask("deferred", now=door.now)))
     assert again.request_id == first.request_id
     assert len(await stored(store)) == 1
+
+
+async def test_what_comes_to_nothing_in_place_of_another_request_gives_its_use_back_to_that_one(
+    door: Door, store: FlakyStore
+) -> None:
+    await keep(store, credential(id="otp"))
+    first = issued(await door.submit(ask(key="a", spends=("otp",))))
+
+    door.issuer.failures.append(IssuerRefused("no"))
+    refused = await door.submit(ask(key="b", spends=("otp",), instead_of=(first.request_id,)))
+    assert problem(refused).reason is Reason.ISSUER_REFUSED
+    assert (await kept(store, "otp")).uses_left == 0
+    assert problem(await door.submit(ask(key="c", spends=("otp",)))).reason is Reason.BAD_CREDENTIALS
+    issued(await door.submit(ask(key="d", spends=("otp",), instead_of=(first.request_id,))))
