@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from aiohttp import web
@@ -70,7 +70,7 @@ def _bound(address: str, port: int, *, shared: bool) -> socket.socket:
 class HttpConnection(web.RequestHandler):
     """aiohttp's protocol with what it leaves open: half-closed peers, readers that take nothing, telling errors."""
 
-    __slots__ = ("_counted", "_idle_seconds", "_limit", "_stalled")
+    __slots__ = ("_connected", "_counted", "_idle_seconds", "_left", "_limit", "_stalled")
 
     def __init__(
         self, server: web.Server, *, limit: ConnectionLimit | None, idle_seconds: float, **options: Any
@@ -80,6 +80,8 @@ class HttpConnection(web.RequestHandler):
         self._limit = limit
         self._counted = False
         self._stalled: asyncio.TimerHandle | None = None
+        self._connected: asyncio.Transport | None = None
+        self._left = 0
 
     @property
     def busy(self) -> bool:
@@ -95,14 +97,25 @@ class HttpConnection(web.RequestHandler):
                 transport.close()
                 return
             self._counted = True
+        self._connected = cast("asyncio.Transport", transport)
         super().connection_made(transport)
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._counted and self._limit is not None:
             self._limit.leave()
+        self._connected = None
         self._patience_ends()
         super().connection_lost(exc)
+
+    @override
+    async def start(self) -> None:
+        """Answer requests, then see to it that closing comes to an end: the peer may not take what is left for it."""
+        try:
+            await super().start()
+        finally:
+            if self._buffered():
+                self._be_patient()
 
     @override
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio reads the answer, aiohttp gives none
@@ -116,12 +129,21 @@ class HttpConnection(web.RequestHandler):
     @override
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self._loop.call_later(self._idle_seconds, self._give_up)
+        self._be_patient()
 
     @override
     def resume_writing(self) -> None:
-        self._patience_ends()
+        if self._connected is None or not self._connected.is_closing():  # else something is left all the same
+            self._patience_ends()
         super().resume_writing()
+
+    def _be_patient(self) -> None:
+        self._patience_ends()
+        self._left = self._buffered()
+        self._stalled = self._loop.call_later(self._idle_seconds, self._give_up)
+
+    def _buffered(self) -> int:
+        return 0 if self._connected is None else self._connected.get_write_buffer_size()
 
     def _patience_ends(self) -> None:
         if self._stalled is not None:
@@ -129,9 +151,12 @@ class HttpConnection(web.RequestHandler):
             self._stalled = None
 
     def _give_up(self) -> None:
-        if self.transport is not None:
-            _log.info("the peer takes nothing", peer=self.peername[0] if self.peername else None)
-            self.transport.abort()
+        if self._buffered() < self._left:  # slowly, but it does take something
+            self._be_patient()
+        elif self._connected is not None:
+            peername = self._connected.get_extra_info("peername")
+            _log.info("the peer takes nothing", peer=peername[0] if isinstance(peername, tuple) else None)
+            self._connected.abort()
 
     @override
     def handle_error(

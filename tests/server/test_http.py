@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,13 @@ async def _forbid(request: web.Request) -> web.Response:
     raise web.HTTPServiceUnavailable(text="later\n", headers={"Retry-After": "7", "X-Internal": "secret"})
 
 
+async def _large(request: web.Request) -> web.Response:
+    response = web.Response(body=b"x" * int(request.query["size"]))
+    if "close" in request.query:
+        response.force_close()
+    return response
+
+
 @asynccontextmanager
 async def _serving(
     limits: Limits | None = None, *, details: bool = False, host: str = "127.0.0.1", **parts: str
@@ -51,6 +59,7 @@ async def _serving(
     app.router.add_route("*", "/echo", _echo)
     app.router.add_get("/break", _break)
     app.router.add_get("/forbid", _forbid)
+    app.router.add_get("/large", _large)
     (sock,) = bind(host, 0)
     listener = Listener("http", app, limits, sock)
     await listener.start()
@@ -197,6 +206,36 @@ async def test_a_client_that_sends_no_request_is_let_go() -> None:
         writer.write(b"GET /echo HT")
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
+
+
+@pytest.mark.parametrize("option", ["", "&close"])
+async def test_a_client_that_takes_not_even_the_rest_of_an_answer_is_let_go(option: str) -> None:
+    clients = []
+    async with _serving(Limits(idle_seconds=0.2)) as (port, listener):
+        # What the kernel keeps is not ours: of so many sizes some leave a rest that is too small to wait for.
+        for size in range(2_000_000, 4_400_000, 30_000):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(f"GET /large?size={size}{option} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            clients.append(client)
+            await asyncio.sleep(0.005)
+        await _until_empty(listener)
+    for client in clients:
+        client.close()
+
+
+async def test_a_client_that_takes_a_large_answer_slowly_gets_it_whole() -> None:
+    async with _serving(Limits(idle_seconds=1)) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /large?size=50000000&close HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        received = 0
+        while chunk := await reader.read(300_000):
+            received += len(chunk)
+            await asyncio.sleep(0.01)
+        writer.close()
+    assert received == 50_000_000
 
 
 async def test_connections_beyond_the_limit_are_closed_and_counted_back() -> None:
