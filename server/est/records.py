@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from server.store.tables import UtcTime, audit_events, certificates, metadata, requests
+from server.audit import Action, AuditEvent
+from server.outcome import Reason
+from server.store import results
+from server.store.results import Failure
+from server.store.tables import UtcTime, audit_events, certificates, is_in, metadata, requests
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from policies.request import EnrollmentRequest
 
+_AWAY = "The certification authority can't be reached now."
+_INTENDED = is_in("intended")
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 generated_keys = sa.Table(
@@ -68,7 +74,7 @@ class Predecessors:
 
 
 def add(connection: sa.Connection, made: GeneratedKey, since: datetime) -> Predecessors:
-    """Keep a key's row; return what came before it.
+    """Keep a key's row, and return what came before it; what was left half-done before it ends.
 
     Args:
         connection: writes the store.
@@ -77,6 +83,7 @@ def add(connection: sa.Connection, made: GeneratedKey, since: datetime) -> Prede
     """
     row = generated_keys.c
     connection.execute(sa.delete(generated_keys).where(row.escrow.is_(None), row.made_at < since))
+    _end_half_done(connection, made)
     found = connection.execute(
         sa.select(certificates.c.serial, certificates.c.request_id)
         .select_from(generated_keys.join(requests, requests.c.key == row.request_key))
@@ -91,9 +98,24 @@ def add(connection: sa.Connection, made: GeneratedKey, since: datetime) -> Prede
     return Predecessors(tuple(one.serial for one in found), tuple(one.request_id for one in found))
 
 
+def _end_half_done(connection: sa.Connection, made: GeneratedKey) -> None:
+    """End the intents of the same question on which nobody works: nobody has their keys, so nobody comes for them."""
+    row = requests.c
+    left = connection.execute(
+        sa.select(row.id, row.owner)
+        .select_from(generated_keys.join(requests, row.key == generated_keys.c.request_key))
+        .where(generated_keys.c.question == made.question, _INTENDED, row.leased_until <= made.made_at)
+    )
+    for one in left.all():
+        why = "asked for again with another key"
+        event = AuditEvent(made.made_at, Action.FAILED, "certwright", one.id, detail=why).row()
+        results.fail(connection, Failure(one.id, one.owner, made.made_at, Reason.ISSUER_UNAVAILABLE, _AWAY, why, event))
+
+
 def forget(connection: sa.Connection, made: GeneratedKey) -> None:
-    """Remove the row of a key that never left."""
-    connection.execute(sa.delete(generated_keys).where(generated_keys.c.request_key == made.request_key))
+    """Remove the row of a key that never left, unless its intent stands: that is ended, or issued, later."""
+    stands = sa.select(requests.c.id).where(requests.c.key == made.request_key, _INTENDED).exists()
+    connection.execute(sa.delete(generated_keys).where(generated_keys.c.request_key == made.request_key, ~stands))
 
 
 def read_escrow(connection: sa.Connection, serial: int, event: dict[str, object]) -> bytes | None:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from ca import der
 from ca.csr import parse_keyless
+from ca.issuer import IssuerUnavailable
 from ca.keys import KeyShape, key_shape
 from policies.document import DocumentErrors
 from server.app.material import load_material
@@ -130,6 +131,28 @@ async def test_of_several_that_lost_the_reply_at_once_one_gets_another_key_for_a
     assert [request_id for request_id, _ in uses] == [
         each.request_id for each in await stored(store) if not each.revoked_at
     ]
+
+
+@pytest.mark.parametrize("keys", ["abc", "bc"])
+async def test_an_issuer_that_is_away_does_not_use_up_the_password_for_the_next_key(store: Store, keys: str) -> None:
+    """The next request has another key, and is never the same request as the one that was left half-done."""
+    await keep(store, credential(id="once"))
+    door = Door(store)
+    generated = GeneratedKeys(endpoint=HERE, store=store, enrollment=door, escrows=lambda _: False)
+    generator = KeyGenerator(lambda: (ec.generate_private_key(ec.SECP256R1()), ()))
+
+    async def asked(key: str) -> bool:
+        new_key = NewKey(generator, keygen_shape(), None, direct=True)
+        return isinstance(await generated.submit(ask("pump", key=key, spends=("once",)), new_key), Issued)
+
+    for key in keys:
+        if key == "b":
+            door.issuer.failures.append(IssuerUnavailable("away"))
+        assert await asked(key) is (key != "b")
+
+    assert await door.recover() == 0
+    assert [each.revoked_at is None for each in await stored(store)].count(True) == 1
+    assert (await kept(store, "once")).uses_left == 0
 
 
 async def test_later_it_is_a_key_of_its_own(folder: Path) -> None:
