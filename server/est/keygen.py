@@ -269,19 +269,10 @@ class NewKey:
         csr = codec.decode_keyless(body, self._generator.stand_in)
         wanted = read_protection(csr)
         self._recipient = self._generator.recipient(wanted, self._leaf, direct=self._direct)
-        self._expect_strength()
         if wanted is not None and self._recipient is not None:
             self._capabilities = wanted.capabilities
             _cipher(self._capabilities, self._recipient)  # before a key is made and a certificate issued for nothing
         return without_attributes(csr, _OURS)  # no policy needs them
-
-    def _expect_strength(self) -> None:
-        if self._recipient is None and self._cipher_bits is not None and self._cipher_bits < strength(self._shape):
-            raise Malformed(
-                Reason.POLICY,
-                "The cipher of this TLS connection is weaker than the key that would go over it (RFC 7030 section "
-                "4.4): offer one of 256 bits, or name a key to encrypt to.",
-            )
 
     async def make(self, csr: Csr, shape: KeyShape | None = None) -> Csr:
         """Return the request with the key that is now made. Raises Malformed.
@@ -291,7 +282,12 @@ class NewKey:
             shape: kind and size of the key, where it is another than was thought when nobody had asked yet.
         """
         self._shape = shape or self._shape
-        self._expect_strength()
+        if self._recipient is None and self._cipher_bits is not None and self._cipher_bits < strength(self._shape):
+            raise Malformed(
+                Reason.POLICY,
+                "The cipher of this TLS connection is weaker than the key that would go over it (RFC 7030 section "
+                "4.4): offer one of 256 bits, or name a key to encrypt to.",
+            )
         self._key = await self._generator.make(self._shape)
         return with_generated_key(csr, _spki(self._key))
 

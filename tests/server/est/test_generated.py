@@ -261,6 +261,23 @@ async def test_a_key_of_the_judging_profile_does_not_leave_over_a_weaker_cipher_
         assert (await asyncio.to_thread(work, b"ECDHE+AES256+AESGCM")).status == 200
 
 
+async def test_what_other_profiles_of_the_endpoint_want_does_not_count_for_the_cipher(folder: Path) -> None:
+    file = folder / "policies" / "iot-device.yaml"
+    head, _, _ = file.read_text().partition("\ntests:")
+    (folder / "policies" / "special.yaml").write_text(head.replace("\n  iot-device:", "\n  special:"))
+    file.write_text(head.replace('["ec:P-256", ', '["ec:P-384", '))
+    async with lab(folder, ENDPOINT.replace("[iot-device]", "[iot-device, special]").format(more="")) as running:
+        made = credential("otp", username="pump", profile="special"), credential("plain", username="valve")
+        await keep(running.application.services.store, *made)
+
+        def work(name: str, password: str) -> int:
+            with Device(running.ports["https"], tls=SSL.TLS1_2_VERSION, ciphers=b"ECDHE+AES128+AESGCM") as device:
+                return device.post("serverkeygen", request(name), basic=(name, password)).status
+
+        assert await asyncio.to_thread(work, "pump", "otp") == 200
+        assert await asyncio.to_thread(work, "valve", "plain") == 403
+
+
 async def test_without_the_profiles_word_nothing_is_kept(folder: Path) -> None:
     escrow_for(folder, holder_with(rsa.generate_private_key(65537, 2048)))
     async with lab(folder, ENDPOINT.format(more="escrow: escrow.pem")) as running:
