@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -346,8 +347,8 @@ class _Loader:
             for name, issuer in issuers.items()
         }
         ceilings = read_ceilings(config)
-        if not config.policies.is_dir():
-            message = f"can't read the folder of policy files: {config.policies} is no folder, or not there"
+        if not os.access(config.policies, os.X_OK) or not config.policies.is_dir():
+            message = f"can't read the folder of policy files: {config.policies} is no folder, not there or closed"
             raise DocumentErrors([config.problem(("policies",), message)])
         endpoints = {name: endpoint.every_profile() for name, endpoint in config.endpoints.all().items()}
         try:

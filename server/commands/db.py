@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -55,8 +56,8 @@ def backup(
 ) -> None:
     """Copy the database, also while the server runs: what was on record at one moment, readable by its owner only."""
     own = database_file(record.database_url(config))
-    if not own.is_file():
-        record.stop(f"{own} is not there: nothing to copy")
+    if not os.access(own, os.R_OK):
+        record.stop(f"{own}: {obstacle(own) or 'it is not there: nothing to copy'}")
     try:
         write_secret(file, b"")
     except FileExistsError:

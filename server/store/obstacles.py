@@ -15,6 +15,8 @@ def obstacle(file: Path) -> str | None:
         return _seen(file, file.parent)
     except PermissionError as error:
         return f"this user may not look for {error.filename}: run as the owner of its folder"
+    except OSError as error:
+        return f"there can be no such file: {error.strerror}"
 
 
 def _seen(file: Path, folder: Path) -> str | None:

@@ -179,3 +179,11 @@ def test_an_ra_that_clients_would_not_be_shown_is_an_error(folder: Path) -> None
     file.write_text(file.read_text().replace("  scep/default:\n", "  scep/default:\n    ca_certificates: ca-only\n"))
     with pytest.raises(DocumentErrors, match="must be the CA's own"):
         load_material(load_config(file))
+
+
+@pytest.mark.parametrize("name", ["nowhere", "server.yaml", "x" * 300])
+def test_a_folder_of_policies_that_is_none_is_told_at_its_word(folder: Path, name: str) -> None:
+    file = folder / "server.yaml"
+    file.write_text(file.read_text().replace("\npolicies: policies", f"\npolicies: {name}"))
+    with pytest.raises(DocumentErrors, match="can't read the folder of policy files"):
+        load_material(load_config(file))

@@ -69,3 +69,9 @@ def test_without_a_database_or_a_place_for_the_copy_it_says_so(folder: Path, tmp
     assert "No such file or directory" in _backup(folder, tmp_path / "nowhere" / "copy.db", code=1).stderr
     (folder / "certwright.db").unlink()
     assert "nothing to copy" in _backup(folder, tmp_path / "copy.db", code=1).stderr
+
+
+def test_a_database_that_can_not_be_is_one_message(folder: Path, tmp_path: Path) -> None:
+    file = folder / "server.yaml"
+    file.write_text(file.read_text().replace("\ndatabase: certwright.db", f"\ndatabase: {'x' * 300}"))
+    assert "File name too long" in _backup(folder, tmp_path / "copy.db", code=1).stderr

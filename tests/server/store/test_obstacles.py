@@ -43,3 +43,7 @@ def test_a_folder_that_can_not_be_looked_into_is_said_to_be_so(tmp_path: Path, m
 
     monkeypatch.setattr("pathlib.Path.stat", stat)
     assert obstacle(tmp_path / "x.db") == f"this user may not look for {tmp_path}: run as the owner of its folder"
+
+
+def test_a_name_that_no_file_can_have_is_said_to_be_so(tmp_path: Path) -> None:
+    assert obstacle(tmp_path / ("x" * 300)) == "there can be no such file: File name too long"
