@@ -69,7 +69,7 @@ _RECOVERED_AT_ONCE = 100
 _FORGET_EVERY = 1000
 """After so many refusals of this process the oldest are forgotten."""
 _CROWDED = Problem(Reason.RATE_LIMITED, "Too many requests wait for approval.", retry_after=APPROVAL_RETRY)
-_WITHDRAWN = Problem(Reason.BAD_CREDENTIALS, "The certificate that the request came with was revoked.")
+_WITHDRAWN = Problem(Reason.CERTIFICATE_REJECTED, "The certificate that the request came with, or renews, was revoked.")
 _SPENT = Problem(Reason.BAD_CREDENTIALS, "The one-time password was used before.")
 
 
@@ -432,7 +432,7 @@ class Enrollment:
         request = read_question(row.question or "", key.hex(), now)
         if self._gather is not None:
             request = await self._gather(replace(request, facts=NO_FACTS))
-        verdict = await self._revoked_meanwhile(request) or self._judge(request, serial)
+        verdict = self._judge(request, serial)
         if isinstance(verdict, _No):
             problem = verdict.problem
             event = AuditEvent(now, Action.FAILED, "certwright", row.id, detail=problem.message).row()
@@ -448,16 +448,6 @@ class Enrollment:
         if isinstance(started, OverQuota):
             return Refused(_no_room(started, verdict.plan).problem, row.id)
         return await self._issuance.go_on(started)
-
-    async def _revoked_meanwhile(self, request: EnrollmentRequest) -> _No | None:
-        """Return why a renewal that waited is to be refused: its certificate was good when it came, and is not now."""
-        if request.renewed is None:
-            return None
-        renewed = request.renewed.serial
-        old = await self._store.read(lambda connection: certificates.find_by_serial(connection, renewed))
-        if old is None or old.revoked_at is None:
-            return None
-        return _No(Problem(Reason.CERTIFICATE_REJECTED, "The certificate to be renewed was revoked meanwhile."))
 
     async def _not_pending(self, request_id: str) -> Outcome:
         outcome = await self.poll(request_id)

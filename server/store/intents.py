@@ -159,7 +159,7 @@ class OverQuota:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """A certificate that the requester is known by was revoked meanwhile; there is no intent."""
+    """A certificate that the requester is known by, or renews, was revoked meanwhile; there is no intent."""
 
 
 Claimed: TypeAlias = (
@@ -251,13 +251,15 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
 
 
 def _is_withdrawn(connection: sa.Connection, request: EnrollmentRequest) -> bool:
-    """Whether a certificate of ours that shows who asks is revoked by now, whatever it was when it was judged."""
-    own = (
+    """Whether a certificate of ours that shows who asks, or is renewed, is revoked by now: it was good when judged."""
+    own = {
         one.serial
         for one in request.requester.evidence
         if isinstance(one, RegistrationAuthorityEvidence)
         or (isinstance(one, CertificateEvidence) and one.anchor == "own")
-    )
+    }
+    if request.renewed is not None:
+        own.add(request.renewed.serial)
     return any(_REVOKED.first(connection, serial=serial) is not None for serial in own)
 
 

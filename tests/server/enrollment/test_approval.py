@@ -182,7 +182,7 @@ async def test_who_is_revoked_after_the_credentials_were_judged_gets_nothing(sto
     door, request, serial = await holder(store)
     await door.revoke(serial, x509.ReasonFlags.key_compromise, "admin:eve")
     found = problem(await door.submit(request))
-    assert (found.reason, "revoked" in found.message) == (Reason.BAD_CREDENTIALS, True)
+    assert (found.reason, "revoked" in found.message) == (Reason.CERTIFICATE_REJECTED, True)
     assert len(await stored(store)) == 1
 
 
@@ -196,5 +196,5 @@ async def test_who_was_approved_and_is_revoked_before_asking_again_gets_nothing(
     event = AuditEvent(door.now, Action.APPROVED, "admin:alice", outcome.request_id).row()
     await store.write(lambda c: vote(c, outcome.request_id, Voter("admin:alice"), door.now, event))
     await first.revoke(serial, x509.ReasonFlags.key_compromise, "admin:eve")
-    assert problem(await door.submit(request)).reason is Reason.BAD_CREDENTIALS
+    assert problem(await door.submit(request)).reason is Reason.CERTIFICATE_REJECTED
     assert len(await stored(store)) == 1
