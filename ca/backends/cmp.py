@@ -57,9 +57,11 @@ class CmpUpstream:
     async def enroll(self, order: Order) -> x509.Certificate:
         """Pass the requester's CSR on, or poll for it; see `ca.backends.upstream.Upstream.enroll`.
 
+        Where the CSR alone does not ask for what is planned, or does not show to others that its key is there, the CA
+        is told so: cr, and the proof of possession was verified here (raVerified, RFC 4211 section 4).
+
         The transaction follows from the request's identifier, so that a CA can tell a repetition.
         """
-        order.require_names()
         if order.reference is not None:
             return await self._poll(order)
         identifier = hashlib.sha256(order.request_id.encode()).digest()[:16]
@@ -69,7 +71,8 @@ class CmpUpstream:
             if reply.status is None or cmp.BAD_CERT_ID not in reply.status.failures:
                 return await self._conclude(order, reply)
             identifier = self.random(16)  # the certificate before is not this CA's: it is a new one there
-        return await self._conclude(order, await self._ask(cmp.write_p10cr(order.csr.der), identifier))
+        body = cmp.write_p10cr(order.csr.der) if order.speaks_for_itself else cmp.write_cr(order.plan)
+        return await self._conclude(order, await self._ask(body, identifier))
 
     async def _ask(self, body: bytes, identifier: bytes) -> Reply:
         reply = await self._exchange(body, Transaction(identifier, self.random(16)))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ca.backends.cmp_protection import Protection
     from ca.plan import CertificatePlan
 
-P10CR, CP, KUR, KUP, RR, RP = 4, 3, 7, 8, 11, 12
+CR, CP, P10CR, KUR, KUP, RR, RP = 2, 3, 4, 7, 8, 11, 12
 PKICONF, ERROR, CERT_CONF, POLL_REQ, POLL_REP = 19, 23, 24, 25, 26
 
 ACCEPTED, GRANTED_WITH_MODS, REJECTION, WAITING, REVOKED_ALREADY = 0, 1, 2, 3, 5
@@ -100,6 +100,11 @@ def write_poll_req(request: int) -> bytes:
     return der.tlv(der.context(POLL_REQ), der.sequence(der.sequence(der.integer(request))))
 
 
+def write_cr(plan: CertificatePlan) -> bytes:
+    """Return the body that asks for what is planned (section 5.3.3); the key's possession was proven here."""
+    return _crmf(CR, plan, b"")
+
+
 def write_kur(plan: CertificatePlan, issuer: bytes, renews: int) -> bytes:
     """Return the body that asks for a successor of a certificate (section 5.3.5); the key's possession was proven here.
 
@@ -108,6 +113,12 @@ def write_kur(plan: CertificatePlan, issuer: bytes, renews: int) -> bytes:
         issuer: DER of the name that issued the certificate before.
         renews: its serial number.
     """
+    before = der.sequence(_field(4, issuer), der.integer(renews))
+    return _crmf(KUR, plan, der.sequence(der.sequence(der.oid(_OLD_CERT_ID), before)))
+
+
+def _crmf(body: int, plan: CertificatePlan, controls: bytes) -> bytes:
+    """Return one CertReqMsg (RFC 4211 section 3) with raVerified; the body's number says what is asked for."""
     extensions = b""
     if plan.names:
         critical = () if plan.subject else (der.boolean(True),)  # noqa: FBT003 - a BOOLEAN is what it writes
@@ -115,11 +126,9 @@ def write_kur(plan: CertificatePlan, issuer: bytes, renews: int) -> bytes:
         extensions = der.tlv(der.context(9), der.sequence(der.oid(_SUBJECT_ALT_NAME), *critical, names))
     key = der.tlv(der.context(6), der.read(plan.spki).content)
     template = der.sequence(_field(5, write_name(plan.subject)), key, extensions)
-    before = der.sequence(_field(4, issuer), der.integer(renews))
-    controls = der.sequence(der.sequence(der.oid(_OLD_CERT_ID), before))
     request = der.sequence(der.integer(0), template, controls)
     ra_verified = der.tlv(der.context(0, constructed=False))
-    return der.tlv(der.context(KUR), der.sequence(der.sequence(request, ra_verified)))
+    return der.tlv(der.context(body), der.sequence(der.sequence(request, ra_verified)))
 
 
 def write_rr(issuer: bytes, serial: int, reason: x509.ReasonFlags) -> bytes:

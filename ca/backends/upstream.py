@@ -63,11 +63,18 @@ class Order:
     renews: int | None = None
     proven: bool = True
 
+    @property
+    def speaks_for_itself(self) -> bool:
+        """Whether who gets nothing but the CSR sees what is planned, and that the key is there."""
+        return self.proven and not self._differs(subject=True)
+
+    def _differs(self, *, subject: bool) -> bool:
+        return set(self.csr.names) != set(self.plan.names) or (subject and self.csr.subject != self.plan.subject)
+
     def require_names(self, *, subject: bool = True) -> None:
         """Make sure that a CA which takes names from the CSR can do what is planned. Raises IssuerRefused."""
         self.require_proof()
-        differs = set(self.csr.names) != set(self.plan.names) or (subject and self.csr.subject != self.plan.subject)
-        if differs:
+        if self._differs(subject=subject):
             raise IssuerRefused("this CA takes the names from the CSR, and the policy has approved others")
 
     def require_proof(self) -> None:

@@ -1,4 +1,4 @@
-"""A CMP server on loopback: certifies what a p10cr or kur asks for, and revokes.
+"""A CMP server on loopback: certifies what a p10cr, cr or kur asks for, and revokes.
 
 It says "later" as often as it is told, and wants certConf.
 """
@@ -15,6 +15,9 @@ from ca import der
 from ca.backends import cmp_messages as cmp
 from ca.backends.cmp_messages import Transaction
 from ca.backends.cmp_protection import SharedSecret
+from ca.issuer import Permit
+from ca.name_codec import read_general_names, read_name
+from tests.fakes.issuer import make_plan
 from tests.fakes.remote_ca import sign_for
 
 if TYPE_CHECKING:
@@ -49,11 +52,11 @@ class FakeCmp:
 
     async def _body(self, body: der.Tlv, identifier: bytes) -> bytes:
         self.bodies.append(body.tag - der.context(0))
-        if body.tag == der.context(cmp.RR):
-            return self._revoke(body)
         if body.tag == der.context(cmp.CERT_CONF):
             self.confirmed += 1
             return der.tlv(der.context(cmp.PKICONF), der.null())
+        if body.tag in {der.context(cmp.RR), der.context(cmp.CR)}:
+            return self._revoke(body) if body.tag == der.context(cmp.RR) else await self._certify(body)
         if self.error is not None:
             status = der.sequence(der.integer(2), der.sequence(der.utf8("as told")), der.bit_string(self.error))
             return der.tlv(der.context(cmp.ERROR), der.sequence(status))
@@ -67,6 +70,19 @@ class FakeCmp:
             return self._response(der.integer(3))
         certificate = await sign_for(self.inner, x509.load_der_x509_csr(self.waiting[identifier]))
         self.known.add(certificate.serial_number)
+        pair = der.sequence(der.tlv(der.context(0), certificate.public_bytes(Encoding.DER)))
+        return self._response(der.integer(0), pair)
+
+    async def _certify(self, body: der.Tlv) -> bytes:
+        """Certify what the template of a CertReqMsg says (RFC 4211 section 5), for whom the sender has verified."""
+        request, proof = der.children(der.children(der.children(body)[0])[0])
+        assert proof.raw == b"\x80\x00"  # raVerified
+        template = {field.tag: field for field in der.children(der.children(request)[1])}
+        (extension,) = der.children(template[der.context(9)])
+        spki = der.sequence(template[der.context(6)].content)
+        names = read_general_names(der.children(extension)[-1].content)
+        plan = make_plan(subject=read_name(der.children(template[der.context(5)])[0]), names=names, spki=spki)
+        certificate = await self.inner.issue(Permit("remote", plan, 0x51), plan, 0x51)
         pair = der.sequence(der.tlv(der.context(0), certificate.public_bytes(Encoding.DER)))
         return self._response(der.integer(0), pair)
 

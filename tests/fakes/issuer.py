@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from ca import ceremony
 from ca.backends.local import LocalIssuer
+from ca.csr import parse_with_secret
 from ca.names import DistinguishedName, dns_name, to_x509
 from ca.plan import CertificatePlan, KeyUsage
 
@@ -83,3 +84,14 @@ class FakeIssuer:
 
     def chain(self) -> tuple[x509.Certificate, ...]:
         return self.inner.chain()
+
+
+def with_challenge() -> tuple[CertificatePlan, bytes]:
+    """Make a request as the record has it after a SCEP enrollment with a challenge password, and its plan."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    plan = make_plan(spki=spki_of(key))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(plan.subject.to_x509())
+    builder = builder.add_extension(x509.SubjectAlternativeName(map(to_x509, plan.names)), critical=False)
+    builder = builder.add_attribute(x509.ObjectIdentifier("1.2.840.113549.1.9.7"), b"secret")
+    sent = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    return plan, parse_with_secret(sent)[1].der

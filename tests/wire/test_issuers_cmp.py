@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from secrets import token_bytes
 from typing import TYPE_CHECKING
@@ -193,4 +194,6 @@ async def test_openssl_updates_and_revokes_with_a_secret_and_with_signatures(
         async with at_mock_server(port, ca, protection) as issuer:
             assert await issuer.issue(Permit("renewal", plan, 1, csr_of(plan), renews=0x77), plan, 1) == made
             assert await issuer.issue(Permit("new", plan, 1, csr_of(plan)), plan, 1) == made
+            other = csr_of(replace(plan, names=()))
+            assert await issuer.issue(Permit("told", plan, 1, other), plan, 1) == made
             await issuer.revoke(made, x509.ReasonFlags.key_compromise, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from secrets import token_bytes
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,10 +24,10 @@ from ca.backends.http_client import HttpClient
 from ca.backends.upstream import RevokingIssuer, UpstreamIssuer, issuer_of
 from ca.ceremony import generate_key
 from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable, Permit
-from ca.names import DistinguishedName
+from ca.names import DistinguishedName, dns_name
 from tests.contract.issuer import IssuerContract, RevokerContract, accept, issue
 from tests.fakes.cmp import SECRET, FakeCmp
-from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan
+from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan, with_challenge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Container
@@ -241,3 +243,20 @@ def test_whatever_the_ca_protects_is_read_or_refused(kind: int, content: bytes) 
         cmp.read_message(answered(der.tlv(der.context(kind), content)), SECRET)
     except der.MalformedDer:
         return
+
+
+async def test_what_the_request_does_not_show_the_ca_is_told(server: FakeCmp) -> None:
+    plan, without_challenge = with_challenge()
+    async with behind(server.application) as issuer:
+        made = await issuer.issue(Permit("request", plan, 7, without_challenge), plan, 7)
+    assert server.bodies[0] == cmp.CR
+    assert made.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == plan.spki
+
+
+async def test_names_that_the_policy_has_made_others_of_are_those_that_the_ca_is_asked_for(server: FakeCmp) -> None:
+    asked = make_plan()
+    plan = replace(asked, subject=DistinguishedName.from_text("CN=another"), names=(dns_name("another.example"),))
+    async with behind(server.application) as issuer:
+        made = await issuer.issue(Permit("request", plan, 7, csr_of(asked)), plan, 7)
+    assert server.bodies[0] == cmp.CR
+    assert made.subject.rfc4514_string() == "CN=another"

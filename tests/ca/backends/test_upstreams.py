@@ -15,7 +15,6 @@ import pytest
 from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import TestServer
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
@@ -26,11 +25,10 @@ from ca.backends.http_client import HttpClient
 from ca.backends.upstream import RevokingIssuer, UpstreamIssuer, issuer_of
 from ca.backends.vault import VaultUpstream
 from ca.check import PlanMismatch
-from ca.csr import parse_with_secret
 from ca.issuer import IssuerConfigurationError, IssuerPending, IssuerRefused, IssuerUnavailable, Permit, Revoker
-from ca.names import DistinguishedName, dns_name, to_x509
+from ca.names import DistinguishedName, dns_name
 from tests.contract.issuer import IssuerContract, RevokerContract, accept, issue
-from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan, spki_of
+from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan, with_challenge
 from tests.fakes.remote_ca import sign_for
 from tests.fakes.vault import FakeVault
 
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
     from ca.backends.upstream import Upstream
     from ca.issuer import Issuer
-    from ca.plan import CertificatePlan
 
 CA = make_issuer()
 PLAN = make_plan()
@@ -400,17 +397,6 @@ def test_a_ca_whose_key_can_not_be_verified_is_no_issuer() -> None:
     )
     with pytest.raises(IssuerConfigurationError, match="can't be used"):
         UpstreamIssuer(EstUpstream("", HttpClient()), (root.certificate,))
-
-
-def with_challenge() -> tuple[CertificatePlan, bytes]:
-    """Make a request as the record has it after a SCEP enrollment with a challenge password, and its plan."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    plan = make_plan(spki=spki_of(key))
-    builder = x509.CertificateSigningRequestBuilder().subject_name(plan.subject.to_x509())
-    builder = builder.add_extension(x509.SubjectAlternativeName(map(to_x509, plan.names)), critical=False)
-    builder = builder.add_attribute(x509.ObjectIdentifier("1.2.840.113549.1.9.7"), b"secret")
-    sent = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
-    return plan, parse_with_secret(sent)[1].der
 
 
 async def test_a_command_gets_requests_whose_challenge_is_not_passed_on(tmp_path: Path) -> None:
