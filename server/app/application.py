@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from server.credentials import Credentials
 from server.enrollment import Enrollment
 from server.http import create_app
 from server.listener import Listener
+from server.rounds import again_and_again
 from server.sampling import Sampling
 from server.store import SchemaOutdated, Store, StoreUnavailable
 from server.store.database import database_file
@@ -45,10 +47,7 @@ if TYPE_CHECKING:
     from server.app.material import Material
     from server.clock import Clock
     from server.config import Config
-    from server.scep.ra_renewal import RaRenewal
-    from server.scep.ra_watch import RaWatch
     from server.scep.service import ScepEndpoint
-    from server.scep.superseded import Superseded
 
 _ROUND_SECONDS = 3600
 _log = structlog.get_logger("server.app")
@@ -116,9 +115,14 @@ class Application:
             _log.warning("finished what an earlier process left half-done", requests=left)
         for each in self._hourly:
             await each.check()
-            self._rounds.append(asyncio.create_task(_again_and_again(each)))
+            kind = type(each).__name__
+            rounds = again_and_again(each.check, _ROUND_SECONDS, "round_failed", first=_ROUND_SECONDS, kind=kind)
+            self._rounds.append(asyncio.create_task(rounds))
+        # Who starts soon after a crash finds its leases still going on.
         leases_end = _lease(self.services.config).total_seconds() + 1
-        self._rounds.append(asyncio.create_task(finish_later(self.services.enrollment.recover, leases_end)))
+        rest = partial(take_up, self.services.enrollment.recover)
+        rounds = again_and_again(rest, _ROUND_SECONDS, "what was left half-done stays so for now", first=leases_end)
+        self._rounds.append(asyncio.create_task(rounds))
         self._rounds.append(asyncio.create_task(self.services.material.policies.watch()))
         if self.services.material.tls is not None:
             self._rounds.append(asyncio.create_task(self.services.material.tls.watch()))
@@ -158,31 +162,11 @@ class Application:
         await self.services.store.close()
 
 
-async def finish_later(recover: Callable[[], Awaitable[int]], first: float, every: float = _ROUND_SECONDS) -> None:
-    """Finish what was left half-done, until cancelled: who starts soon after a crash finds its leases still going on.
-
-    Args:
-        recover: see `Enrollment.recover`.
-        first: after so many seconds for the first time.
-        every: then again and again, in seconds.
-    """
-    pause = first
-    while True:
-        await asyncio.sleep(pause)
-        pause = every
-        try:
-            left = await recover()
-        except StoreUnavailable as error:
-            _log.error("what was left half-done stays so for now", cause=str(error))
-            continue
-        if left:
-            _log.warning("took up what was left half-done", requests=left)
-
-
-async def _again_and_again(one: RaRenewal | RaWatch | Superseded | Replaced | TlsRenewal) -> None:
-    while True:
-        await asyncio.sleep(_ROUND_SECONDS)
-        await one.check()
+async def take_up(recover: Callable[[], Awaitable[int]]) -> None:
+    """Finish what was left half-done; see `Enrollment.recover`."""
+    left = await recover()
+    if left:
+        _log.warning("took up what was left half-done", requests=left)
 
 
 def _services(config: Config, material: Material, store: Store, nonces: Nonces, clock: Clock) -> Services:

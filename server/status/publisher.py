@@ -13,9 +13,9 @@ import structlog
 
 from ca.crl import RevocationList
 from ca.issuer import IssuerError
+from server.rounds import again_and_again
 from server.status import records
 from server.status.records import COMPLETE, List, Published, Scope, Wanted
-from server.store import StoreUnavailable
 from server.store.revocations import restore
 
 if TYPE_CHECKING:
@@ -83,23 +83,13 @@ class Publisher:
     def start(self) -> None:
         """Look for what is due from now on."""
         if self._issuers:
-            self._task = asyncio.create_task(self._watch())
+            self._task = asyncio.create_task(again_and_again(self.publish_due, self._pause, "crl_postponed"))
 
     async def stop(self) -> None:
         """Stop looking; a list that is being made is left to others."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-
-    async def _watch(self) -> None:
-        while True:
-            try:
-                await self.publish_due()
-            except StoreUnavailable as error:
-                _log.warning("crl_postponed", detail=str(error))
-            except Exception:  # noqa: BLE001 - one bad list must not end the lists of all
-                _log.exception("crl_failed")
-            await asyncio.sleep(self._pause)
 
     async def publish_due(self) -> int:
         """Make every list that is due and that no other process is making; return how many. Raises StoreUnavailable."""

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-import structlog
-
+from server.rounds import again_and_again
 from server.status import records
 from server.status.records import Scope
-from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from server.status.records import Published
     from server.store import Store
-
-_log = structlog.get_logger("server.status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class Shelf:
     def start(self) -> None:
         """Keep the complete lists at hand from now on."""
         if self._issuers:
-            self._task = asyncio.create_task(self._watch())
+            self._task = asyncio.create_task(again_and_again(self._look, self._pause, "crl_not_read"))
 
     async def stop(self) -> None:
         """Stop looking."""
@@ -75,11 +71,6 @@ class Shelf:
             item = self._items[scope, delta] = Item(published, octets, sha256(octets).hexdigest()[:32])
         return item
 
-    async def _watch(self) -> None:
-        while True:
-            try:
-                for issuer in self._issuers:
-                    await self.get(Scope(issuer))
-            except StoreUnavailable as error:
-                _log.warning("crl_not_read", detail=str(error))
-            await asyncio.sleep(self._pause)
+    async def _look(self) -> None:
+        for issuer in self._issuers:
+            await self.get(Scope(issuer))

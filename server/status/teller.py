@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,7 +12,8 @@ from cryptography import x509
 
 from ca.issuer import IssuerError
 from server.audit import Action, AuditEvent
-from server.store import StoreUnavailable, notices
+from server.rounds import again_and_again
+from server.store import notices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +50,12 @@ class Teller:
 
     def start(self) -> None:
         """Look for what there is to tell from now on."""
-        self._tasks = [asyncio.create_task(self._watch(name)) for name in self._issuers]
+        self._tasks = [
+            asyncio.create_task(
+                again_and_again(partial(self._tell_all, name), self._pause, "issuer_not_told", issuer=name)
+            )
+            for name in self._issuers
+        ]
 
     async def stop(self) -> None:
         """Stop telling; what is under way is told again by others, later."""
@@ -57,16 +64,9 @@ class Teller:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _watch(self, issuer: str) -> None:
-        while True:
-            try:
-                while await self.tell(issuer):
-                    pass
-            except StoreUnavailable as error:
-                _log.warning("issuer_not_told", issuer=issuer, detail=str(error))
-            except Exception:  # noqa: BLE001 - one bad notice must not silence all others
-                _log.exception("issuer_not_told", issuer=issuer)
-            await asyncio.sleep(self._pause)
+    async def _tell_all(self, issuer: str) -> None:
+        while await self.tell(issuer):
+            pass
 
     async def tell(self, issuer: str) -> int:
         """Tell one CA what is due now; return how many revocations were tried. Raises StoreUnavailable."""

@@ -9,6 +9,7 @@ import structlog
 
 from server.acme.messages import Rejected
 from server.acme.records import retention
+from server.rounds import again_and_again
 
 if TYPE_CHECKING:
     from server.acme.service.endpoint import AcmeEndpoint
@@ -29,7 +30,8 @@ class Retention:
     def start(self) -> None:
         """Begin to look."""
         if self._task is None:
-            self._task = asyncio.create_task(self._again_and_again())
+            pause = self._endpoint.timing.forget
+            self._task = asyncio.create_task(again_and_again(self._round, pause, "acme_retention_failed", first=pause))
 
     async def stop(self) -> None:
         """Stop."""
@@ -38,13 +40,11 @@ class Retention:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def _again_and_again(self) -> None:
-        while True:
-            await asyncio.sleep(self._endpoint.timing.forget)
-            try:
-                await self.forget()
-            except Rejected as error:
-                log.warning("acme_retention_failed", detail=error.document.detail)
+    async def _round(self) -> None:
+        try:
+            await self.forget()
+        except Rejected as error:
+            log.warning("acme_retention_failed", detail=error.document.detail)
 
     async def forget(self) -> int:
         """Remove what is old enough. Returns how many orders there were. Raises Rejected when the store has trouble."""

@@ -33,6 +33,7 @@ from server.acme.service.limits import Limiter
 from server.acme.service.orders import lost
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem
+from server.rounds import again_and_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,8 @@ class Validation:
     def start(self) -> None:
         """Begin to look for validations that were left behind."""
         if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep())
+            pause = self._endpoint.timing.sweep
+            self._sweeper = asyncio.create_task(again_and_again(self._sweep, pause, "acme_validation_sweep_failed"))
 
     async def stop(self) -> None:
         """Stop; what is not finished is taken up after the next start."""
@@ -136,12 +138,10 @@ class Validation:
                 return
 
     async def _sweep(self) -> None:
-        while True:
-            try:
-                await self._take_up()
-            except Rejected as error:
-                log.warning("acme_validation_sweep_failed", detail=error.document.detail)
-            await asyncio.sleep(self._endpoint.timing.sweep)
+        try:
+            await self._take_up()
+        except Rejected as error:
+            log.warning("acme_validation_sweep_failed", detail=error.document.detail)
 
     async def _take_up(self) -> None:
         now, scope = self._endpoint.clock(), str(self._endpoint.name)

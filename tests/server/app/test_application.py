@@ -18,10 +18,9 @@ from structlog.testing import capture_logs
 
 from policies.document import DocumentErrors
 from server.app.addresses import bind_listeners
-from server.app.application import Application, finish_later, shared_ledger
+from server.app.application import Application, shared_ledger, take_up
 from server.app.material import load_material
 from server.config import load_config
-from server.store import StoreUnavailable
 from tests.fakes.running import enrolled, running
 from tests.server.scep.device import enrollment
 
@@ -109,27 +108,14 @@ async def test_a_restart_keeps_what_was_issued(config: Config) -> None:
     assert first == again
 
 
-async def test_what_was_left_half_done_is_finished_when_leases_are_over_and_whenever_the_store_lets_it() -> None:
-    rounds = 0
-    third = asyncio.Event()
-
+@pytest.mark.parametrize(("left", "said"), [(2, ["took up what was left half-done"]), (0, [])])
+async def test_what_was_left_half_done_is_taken_up_and_said(left: int, said: list[str]) -> None:
     async def recover() -> int:
-        nonlocal rounds
-        rounds += 1
-        if rounds == 1:
-            raise StoreUnavailable("locked")
-        if rounds == 3:
-            third.set()
-        return 2 if rounds == 2 else 0
+        return left
 
-    task = asyncio.create_task(finish_later(recover, 0.01, 0.01))
     with capture_logs() as events:
-        await asyncio.wait_for(third.wait(), 10)
-    task.cancel()
-    assert [event["event"] for event in events] == [
-        "what was left half-done stays so for now",
-        "took up what was left half-done",
-    ]
+        await take_up(recover)
+    assert [event["event"] for event in events] == said
 
 
 async def test_a_database_of_another_schema_says_what_to_run(folder: Path) -> None:
