@@ -10,7 +10,7 @@ import structlog
 from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Hashable
 
 _log = structlog.get_logger("server.rounds")
 
@@ -36,3 +36,31 @@ async def again_and_again(
         except Exception:  # noqa: BLE001 - one bad round must not end those that would be good
             _log.exception(failed, **about)
         await asyncio.sleep(pause)
+
+
+async def when_changed(
+    look: Callable[[], Hashable],
+    taken: Callable[[], Hashable],
+    reload: Callable[[], Awaitable[object]],
+    pause: float,
+    failed: str,
+) -> None:
+    """Reload whenever files have changed and stayed as they are for a while, until cancelled.
+
+    Args:
+        look: returns what changes when a file does; called in a thread.
+        taken: returns what `look` returned when the files were last read.
+        reload: reads them.
+        pause: seconds between two looks.
+        failed: the name of the event for a round that fails.
+    """
+    last = taken()
+
+    async def round_() -> None:
+        nonlocal last
+        seen = await asyncio.to_thread(look)
+        if seen == last != taken():
+            await reload()
+        last = seen
+
+    await again_and_again(round_, pause, failed, first=pause)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from policies.document import DocumentErrors
+from server.rounds import when_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -115,10 +116,4 @@ class LivePolicies:
 
     async def watch(self, seconds: float = WATCH_SECONDS) -> None:
         """Reload whenever files have changed and stayed as they are for a while; until cancelled."""
-        last = self._loaded
-        while True:
-            await asyncio.sleep(seconds)
-            seen = await asyncio.to_thread(self._look)
-            if seen == last != self._loaded:
-                await self.reload()
-            last = seen
+        await when_changed(self._look, lambda: self._loaded, self.reload, seconds, "policies_not_watched")

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from policies.document import DocumentErrors
+from server.rounds import when_changed
 from server.tls import TlsConfigurationError, make_context
 
 if TYPE_CHECKING:
@@ -157,13 +158,7 @@ class LiveTls:
 
     async def watch(self, seconds: float = WATCH_SECONDS) -> None:
         """Reload whenever files have changed and stayed as they are for a while; until cancelled."""
-        last = self._seen
-        while True:
-            await asyncio.sleep(seconds)
-            seen = await asyncio.to_thread(self._look)
-            if seen == last != self._seen:
-                await self.reload()
-            last = seen
+        await when_changed(self._look, lambda: self._seen, self.reload, seconds, "tls_files_not_watched")
 
 
 def stamps(files: Sequence[Path]) -> Hashable:

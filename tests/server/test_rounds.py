@@ -7,7 +7,7 @@ from collections import deque
 
 from structlog.testing import capture_logs
 
-from server.rounds import again_and_again
+from server.rounds import again_and_again, when_changed
 from server.store import StoreUnavailable
 
 
@@ -47,3 +47,26 @@ async def test_the_first_round_comes_when_it_is_due() -> None:
     task = asyncio.create_task(again_and_again(work, 3600, "failed"))
     await asyncio.wait_for(done.wait(), 10)
     task.cancel()
+
+
+async def test_files_are_read_when_they_stay_changed_and_a_fault_does_not_end_the_watch() -> None:
+    files, taken, reads, done = 1, 1, list[int](), asyncio.Event()
+
+    async def reload() -> None:
+        nonlocal taken, files
+        taken = files
+        reads.append(files)
+        if len(reads) == 1:
+            files += 1
+            raise ZeroDivisionError
+        done.set()
+
+    with capture_logs() as events:
+        task = asyncio.create_task(when_changed(lambda: files, lambda: taken, reload, 0.01, "not_watched"))
+        await asyncio.sleep(0.1)
+        assert not reads
+        files = 2
+        await asyncio.wait_for(done.wait(), 10)
+        task.cancel()
+    assert reads == [2, 3]
+    assert [event["event"] for event in events] == ["not_watched"]
