@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ca import der
-from ca.backends.cmp_protection import BadProtection
+from ca.backends.cmp_protection import BadProtection, members
 from ca.crl import REASONS
 from ca.name_codec import write_general_names, write_name
 
@@ -183,8 +183,8 @@ def read_message(data: bytes, protection: Protection) -> Reply:
         BadProtection: it is not protected as we expect of the CA.
         MalformedDer: it is not a message that is understood.
     """
-    header, body, *rest = _parts(der.read(data), 2, 4)
-    fields = {field.tag: field for field in _parts(header, 3, 12)[3:]}
+    header, body, *rest = members(der.read(data), 2, 4)
+    fields = {field.tag: field for field in members(header, 3, 12)[3:]}
     protections = [field for field in rest if field.tag == der.context(0)]
     if len(protections) != 1 or der.context(1) not in fields:
         raise BadProtection("the CA's message is not protected")
@@ -202,32 +202,32 @@ def read_message(data: bytes, protection: Protection) -> Reply:
 
 def _read_body(reply: Reply, content: der.Tlv) -> Reply:
     if reply.body in {CP, KUP}:
-        parts = _parts(content, 1, 2)
-        (response,) = _parts(parts[-1], 1, 1)
-        number, status, *pair = _parts(response, 2, 4)
+        parts = members(content, 1, 2)
+        (response,) = members(parts[-1], 1, 1)
+        number, status, *pair = members(response, 2, 4)
         certificate = _certificate(pair[0]) if pair and pair[0].tag == der.SEQUENCE else None
         request = der.read_integer(der.expect(number, der.INTEGER))
         return replace(reply, status=_status(status), request=request, certificate=certificate)
     if reply.body == RP:
-        (status,) = _parts(_parts(content, 1, 3)[0], 1, 1)
+        (status,) = members(members(content, 1, 3)[0], 1, 1)
         return replace(reply, status=_status(status))
     if reply.body == ERROR:
-        return replace(reply, status=_status(_parts(content, 1, 3)[0]))
+        return replace(reply, status=_status(members(content, 1, 3)[0]))
     if reply.body == POLL_REP:
-        (response,) = _parts(content, 1, 1)
-        numbers = [der.read_integer(der.expect(each, der.INTEGER)) for each in _parts(response, 2, 3)[:2]]
+        (response,) = members(content, 1, 1)
+        numbers = [der.read_integer(der.expect(each, der.INTEGER)) for each in members(response, 2, 3)[:2]]
         return replace(reply, request=numbers[0], check_after=numbers[1])
     return reply
 
 
 def _certificate(pair: der.Tlv) -> bytes:
     """Return the certificate of a CertifiedKeyPair; an encrypted one is not for us."""
-    choice = _parts(pair, 1, 3)[0]
+    choice = members(pair, 1, 3)[0]
     return _only(der.expect(choice, der.context(0))).raw
 
 
 def _status(element: der.Tlv) -> Status:
-    number, *rest = _parts(element, 1, 3)
+    number, *rest = members(element, 1, 3)
     text, failures = "", frozenset[int]()
     for part in rest:
         if part.tag == der.SEQUENCE:
@@ -243,7 +243,7 @@ def _is_implicit(general: der.Tlv | None) -> bool:
     """Whether id-it-implicitConfirm is among the generalInfo (section 5.1.1.1)."""
     if general is None:
         return False
-    kinds = (_parts(each, 1, 2)[0] for each in der.inside(_only(general), der.SEQUENCE))
+    kinds = (members(each, 1, 2)[0] for each in der.inside(_only(general), der.SEQUENCE))
     return any(der.dotted(kind) == "1.3.6.1.5.5.7.4.13" for kind in kinds)
 
 
@@ -256,10 +256,3 @@ def _only(element: der.Tlv) -> der.Tlv:
     if len(parts) != 1:
         raise der.MalformedDer("a tag with nothing or several things in it")
     return parts[0]
-
-
-def _parts(element: der.Tlv, least: int, most: int) -> list[der.Tlv]:
-    parts = der.inside(element, der.SEQUENCE)
-    if not least <= len(parts) <= most:
-        raise der.MalformedDer("a sequence has too few or too many elements")
-    return parts

@@ -37,6 +37,14 @@ class BadProtection(ValueError):
     """A message is not protected as it should be: whoever sent it, it is not the CA."""
 
 
+def members(element: der.Tlv, least: int, most: int) -> list[der.Tlv]:
+    """Return the elements of a SEQUENCE that has so many. Raises MalformedDer."""
+    found = der.inside(element, der.SEQUENCE)
+    if not least <= len(found) <= most:
+        raise der.MalformedDer("a sequence has too few or too many elements")
+    return found
+
+
 class Protection(Protocol):
     """Who we are for the CA, and how we know it.
 
@@ -102,11 +110,11 @@ class SharedSecret:
 
     def verify(self, algorithm: der.Tlv, octets: bytes, protected: bytes) -> None:
         """Compare the MAC; see `Protection.verify`."""
-        oid, *parameters = _parts(algorithm, 1, 2)
+        oid, *parameters = members(algorithm, 1, 2)
         if not parameters or der.dotted(oid) != PASSWORD_BASED_MAC:
             raise BadProtection("the CA's message is not protected with a shared secret")
-        salt, owf, iterations, mac = _parts(parameters[0], 4, 4)
-        names = [der.dotted(_parts(each, 1, 2)[0]) for each in (owf, mac)]
+        salt, owf, iterations, mac = members(parameters[0], 4, 4)
+        names = [der.dotted(members(each, 1, 2)[0]) for each in (owf, mac)]
         count = der.read_integer(der.expect(iterations, der.INTEGER))
         if names[0] not in _HASHES or names[1] not in _MACS or not 0 < count <= ITERATION_LIMIT:
             raise BadProtection("the CA protects its messages in a way that is not known here")
@@ -158,10 +166,3 @@ def _mac(secret: bytes, iterations: int, data: bytes, *, owf: str = "sha256", ma
     for _ in range(iterations):
         key = hashlib.new(owf, key).digest()
     return hmac.digest(key, data, mac)
-
-
-def _parts(element: der.Tlv, least: int, most: int) -> list[der.Tlv]:
-    parts = der.inside(element, der.SEQUENCE)
-    if not least <= len(parts) <= most:
-        raise der.MalformedDer("a sequence has too few or too many elements")
-    return parts

@@ -31,42 +31,25 @@ if TYPE_CHECKING:
 
 def expected_at(endpoint: EndpointName, config: Config, policies: LivePolicies) -> Callable[[], Expectations | None]:
     """Return what tells what the profile in force wants of requests that name none, None where there is no profile."""
-
-    def expected() -> Expectations | None:
-        profile = policies.select(endpoint, None)
-        return expectations(profile, config.ceilings.min_rsa_bits) if profile is not None else None
-
-    return expected
+    return lambda: _wanted(policies.select(endpoint, None), config)
 
 
 def judging(config: Config, policies: LivePolicies) -> Callable[[EnrollmentRequest], Expectations | None]:
     """Return what tells what the profile that will judge a request wants of it, None where there is no profile."""
-
-    def expected(request: EnrollmentRequest) -> Expectations | None:
-        profile = policies.select_for(request)
-        return expectations(profile, config.ceilings.min_rsa_bits) if profile is not None else None
-
-    return expected
+    return lambda request: _wanted(policies.select_for(request), config)
 
 
 def keeping(policies: LivePolicies) -> Callable[[EnrollmentRequest], bool]:
     """Return what tells whether the profile that will judge a request has its key kept."""
-
-    def keeps(request: EnrollmentRequest) -> bool:
-        profile = policies.select_for(request)
-        return profile is not None and profile.sections.key.escrow
-
-    return keeps
+    return lambda request: _keeps_keys(policies.select_for(request))
 
 
-def escrows_at(endpoint: EndpointName, select: Select) -> Callable[[str | None], bool]:
-    """Return what tells whether the profile with a name, or the one for requests that name none, has keys kept."""
+def _wanted(profile: Profile | None, config: Config) -> Expectations | None:
+    return None if profile is None else expectations(profile, config.ceilings.min_rsa_bits)
 
-    def escrows(name: str | None) -> bool:
-        profile = select(endpoint, name)
-        return profile is not None and profile.sections.key.escrow
 
-    return escrows
+def _keeps_keys(profile: Profile | None) -> bool:
+    return profile is not None and profile.sections.key.escrow
 
 
 def key_generator(name: EndpointName, config: Config, tls: LiveTls | None, select: Select) -> KeyGenerator | None:
@@ -89,8 +72,8 @@ def key_generator(name: EndpointName, config: Config, tls: LiveTls | None, selec
         raise DocumentErrors([config.problem(here, "serverkeygen needs the https listener, whose key signs keys")])
     reader = Reader(config)
     shared, recipients = _shared_keys(settings, here, reader), _recipients(settings, here, reader)
-    escrow, escrows = _escrow(settings, here, reader), escrows_at(name, select)
-    kept = [each for each in config.endpoints.est[name].profiles if escrows(each)]
+    escrow = _escrow(settings, here, reader)
+    kept = [each for each in config.endpoints.est[name].profiles if _keeps_keys(select(name, each))]
     if kept and escrow is None:
         raise DocumentErrors(
             [config.problem(here, f"the profile {kept[0]} has keys kept: say for whom (escrow: FILE)")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from errno import EEXIST
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,8 +15,10 @@ from ca.tbs import SigningKey
 from server.deployment.files import write_public, write_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+T = TypeVar("T")
 
 
 class CaFilesUnusable(Exception):
@@ -65,22 +67,21 @@ def read_key(folder: Path, name: str) -> SigningKey:
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
     """Read the certificates of a PEM file. Raises CaFilesUnusable."""
-    try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        raise CaFilesUnusable(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise CaFilesUnusable(f"{path} holds no PEM certificate") from error
+    return _read(path, x509.load_pem_x509_certificates, "certificate")
 
 
 def read_request(path: Path) -> x509.CertificateSigningRequest:
     """Read a PEM request for a certificate; whether its key has signed it is not looked at. Raises CaFilesUnusable."""
+    return _read(path, x509.load_pem_x509_csr, "certificate request")
+
+
+def _read(path: Path, load: Callable[[bytes], T], what: str) -> T:
     try:
-        return x509.load_pem_x509_csr(path.read_bytes())
+        return load(path.read_bytes())
     except OSError as error:
         raise CaFilesUnusable(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise CaFilesUnusable(f"{path} holds no PEM certificate request") from error
+        raise CaFilesUnusable(f"{path} holds no PEM {what}") from error
 
 
 def read_credential(folder: Path, name: str) -> Credential:

@@ -38,11 +38,6 @@ _PEM_LABELS = frozenset({b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"})  #
 
 _CHANGE_UNREADABLE = "The ChangeSubjectName of the certification request can't be read (RFC 6402 section 2.8)."
 
-_SIGNED_DATA = der.oid("1.2.840.113549.1.7.2")
-# RFC 5652 section 5.1: version 1, no digest algorithms, id-data without content ... certificates ... no signers.
-_BEFORE_CERTIFICATES = der.integer(1) + der.set_of() + der.sequence(der.oid("1.2.840.113549.1.7.1"))
-_NO_SIGNERS = der.set_of()
-
 # RFC 7030 says "Content-Transfer-Encoding: base64", RFC 8951 section 3 calls it meaningless. BouncyCastle decodes
 # base64 only when it is there, and no client minds it.
 _TRANSFER_ENCODING = ("Content-Transfer-Encoding", "base64")

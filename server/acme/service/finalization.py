@@ -75,7 +75,8 @@ class Finalization:
         signed = await self._authentication.by_account(call)
         call.transaction = order
         csr = self._csr(call, signed)
-        found = await self._endpoint.write(lambda c: self._begin(c, signed, order, csr))
+        thumbprint = account_thumbprint(csr.key)
+        found = await self._endpoint.write(lambda c: self._begin(c, signed, order, csr, thumbprint))
         if found.status == OrderStatus.PROCESSING:
             task = self._task(found, csr, call.address)
             await asyncio.wait((task,), timeout=self._endpoint.timing.finalize)
@@ -98,7 +99,9 @@ class Finalization:
         call.csr = csr
         return csr
 
-    def _begin(self, connection: sa.Connection, signed: Signed, order: str, csr: Csr) -> Order | Rejected:
+    def _begin(
+        self, connection: sa.Connection, signed: Signed, order: str, csr: Csr, thumbprint: str | None
+    ) -> Order | Rejected:
         """Take the order from ready to processing, with the CSR, if all is as it must be."""
         now = self._endpoint.clock()
         found = orders.find_order(connection, signed.owner, order, now) or missing(connection, signed)
@@ -111,7 +114,9 @@ class Finalization:
         refusal = self._objection(connection, found)
         if refusal is not None:
             return refusal
-        fault = _COMPROMISED * is_compromised(connection, csr.spki) or _ACCOUNT_KEY * _is_account_key(connection, csr)
+        fault = _COMPROMISED * is_compromised(connection, csr.spki) or _ACCOUNT_KEY * _is_account_key(
+            connection, thumbprint
+        )
         fault = fault or _names_fault(csr, found) or self._key_fault(connection, csr, found)
         if fault:
             return rejected(ErrorType.BAD_CSR, fault)
@@ -255,9 +260,8 @@ def _chain(certificates: tuple[x509.Certificate, ...]) -> tuple[str, str]:
     return pem, hashlib.sha256(pem.encode("ascii")).hexdigest()
 
 
-def _is_account_key(connection: sa.Connection, csr: Csr) -> bool:
-    """Say whether the key of a CSR is one of any account (section 11.1): what signs as TLS asks could sign for it."""
-    thumbprint = account_thumbprint(csr.key)
+def _is_account_key(connection: sa.Connection, thumbprint: str | None) -> bool:
+    """Say whether a key is one of any account (section 11.1): what signs as TLS asks could sign for it."""
     return thumbprint is not None and is_account_key(connection, thumbprint)
 
 
