@@ -100,7 +100,7 @@ class AcmeClient:
         """Make the order and return its URL and object (RFC 8555 section 7.4)."""
         identifiers = {"identifiers": [{"type": "dns", "value": job.name}]}
         reply = await self._account.post(self._urls["newOrder"], identifiers)
-        return reply.headers["Location"], _json(reply)
+        return reply.headers["location"], _json(reply)
 
     async def resume(self, order_url: str) -> tuple[str, dict[str, Any]]:
         """Return an order that was made before, with its object as it is now."""

@@ -50,7 +50,7 @@ class Account:
     async def register(self, new_account: str) -> None:
         """Make the account. Raises EnrollmentFailed."""
         reply = await self.post(new_account, {"termsOfServiceAgreed": True})
-        self._identity = {"kid": reply.headers["Location"]}
+        self._identity = {"kid": reply.headers["location"]}
 
     async def post(self, url: str, payload: Mapping[str, Any] | None) -> Reply:
         """Send a signed request, None being POST-as-GET. Raises EnrollmentFailed for anything but success."""
@@ -69,14 +69,14 @@ class Account:
         reply = await self._connection.request(
             "POST", url, body=body, headers={"Content-Type": "application/jose+json"}
         )
-        if "Replay-Nonce" in reply.headers:
-            self._nonces.append(reply.headers["Replay-Nonce"])
+        if "replay-nonce" in reply.headers:
+            self._nonces.append(reply.headers["replay-nonce"])
         return reply
 
     async def _fresh_nonce(self) -> str:
         reply = await self._connection.request("HEAD", self._new_nonce)
         try:
-            return reply.headers["Replay-Nonce"]
+            return reply.headers["replay-nonce"]
         except KeyError:
             raise EnrollmentFailed("newNonce gave no nonce") from None
 

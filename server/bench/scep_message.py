@@ -31,6 +31,8 @@ MESSAGE_TYPE = "2.16.840.1.113733.1.9.2"
 PKI_STATUS = "2.16.840.1.113733.1.9.3"
 SENDER_NONCE = "2.16.840.1.113733.1.9.5"
 TRANSACTION_ID = "2.16.840.1.113733.1.9.7"
+SUCCESS = der.sequence(der.oid(PKI_STATUS), der.set_of(der.printable("0")))
+"""The attribute that a CertRep with a certificate has (RFC 8894 section 3.2.1.3)."""
 
 
 @dataclass(frozen=True, slots=True)

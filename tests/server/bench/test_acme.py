@@ -34,7 +34,7 @@ class Scripted:
         left = self.answers[url]
         answer = left.pop(0) if len(left) > 1 else left[0]
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        return Reply(HTTPStatus.OK, {"Location": "order"} if url == "new" else {}, body)
+        return Reply(HTTPStatus.OK, {"location": "order"} if url == "new" else {}, body)
 
 
 ORDER = {"authorizations": ["authorization"], "finalize": "finalize", "certificate": "certificate"}
@@ -117,7 +117,7 @@ async def test_an_object_without_what_it_must_have_is_a_failure(client: AcmeClie
 async def test_an_order_without_a_location_is_a_failure(client: AcmeClient) -> None:
     scripted(client, other=[{}])
     client._urls = {"newOrder": "other"}
-    with pytest.raises(EnrollmentFailed, match="lacks 'Location'"):
+    with pytest.raises(EnrollmentFailed, match="lacks 'location'"):
         await client.send(client.prepare())
 
 
