@@ -152,7 +152,7 @@ class Application:
         await self._status.stop()
         await self.services.enrollment.drain()
         for endpoint in self._scep.values():
-            await endpoint.drain()
+            await endpoint.close()
         self.services.credentials.close()
         for source in self.services.material.lookups.values():
             await source.close()

@@ -220,6 +220,11 @@ class ScepEndpoint:
         """Return when all that was noted is on record."""
         await self._diary.drain()
 
+    async def close(self) -> None:
+        """Have all on record, and close what is open to services outside."""
+        await self.drain()
+        await self._panel.close()
+
     async def _judge(self, exchange: _Exchange) -> Outcome | Found:
         message = exchange.message
         authentic = authenticate(message, self._accepted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from ca.csr import Csr
@@ -61,4 +61,13 @@ class Authorizer(Protocol):
 
     async def report(self, transaction: str, csr: bytes | None, problem: Problem) -> None:
         """Hear that nothing was issued; arguments as above."""
+        ...
+
+
+@runtime_checkable
+class ClosingAuthorizer(Protocol):
+    """One that holds connections; a power of its own."""
+
+    async def close(self) -> None:
+        """Give them back. The authorizer is not used afterwards."""
         ...

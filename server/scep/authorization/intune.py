@@ -130,6 +130,10 @@ class Intune:
         except NoAnswer as error:
             _log.warning("Intune was not told of a refusal", transaction=transaction, cause=str(error))
 
+    async def close(self) -> None:
+        """Close the connections to it."""
+        await self._outside.close()
+
     async def _act(
         self, action: str, transaction: str, csr: bytes, notification: Mapping[str, object]
     ) -> tuple[str, str]:

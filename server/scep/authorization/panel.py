@@ -8,6 +8,7 @@ import structlog
 from cryptography import x509
 
 from server.outcome import Issued, Problem, Reason, Refused
+from server.scep.authorization.admission import ClosingAuthorizer
 from server.store.lane import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ class Panel:
                 await self._take_back(outcome.certificate)
             return Refused(problem, outcome.request_id)
         return outcome
+
+    async def close(self) -> None:
+        """Let go of whom is asked outside."""
+        for authorizer in self._authorizers:
+            if isinstance(authorizer, ClosingAuthorizer):
+                await authorizer.close()
 
     async def _take_back(self, certificate: bytes) -> None:
         serial = x509.load_der_x509_certificate(certificate).serial_number

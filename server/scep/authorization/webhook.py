@@ -81,3 +81,7 @@ class Webhook:
 
     async def report(self, transaction: str, csr: bytes | None, problem: Problem) -> None:
         """Tell nobody."""
+
+    async def close(self) -> None:
+        """Close the connections to it."""
+        await self._outside.close()

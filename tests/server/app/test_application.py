@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
@@ -21,6 +22,7 @@ from server.app.addresses import bind_listeners
 from server.app.application import Application, shared_ledger, take_up
 from server.app.material import load_material
 from server.config import load_config
+from tests.fakes.intune import FakeIntune
 from tests.fakes.running import enrolled, running
 from tests.server.scep.device import enrollment
 
@@ -79,6 +81,43 @@ async def test_scep_is_served_over_https_too_where_its_endpoint_says_so(folder: 
         assert b" 404 " in await _get(ports["admin"], "/scep?operation=GetCACaps")
     with sqlite3.connect(folder / "certwright.db") as database:
         assert database.execute("SELECT transaction_id FROM scep_exchanges").fetchall() == [("transaction-1",)]
+
+
+def with_intune(folder: Path, url: str) -> Config:
+    """Return the configuration with Intune, at this origin, in place of the challenge."""
+    file = folder / "server.yaml"
+    (folder / "intune").write_text("s3cret")
+    account = "tenant: tenant, client_id: client, client_secret: {file: intune}"
+    text, replaced = re.subn(
+        r"(?m)^    challenge:\n      static:.*$",
+        f'    intune: {{{account}, login_url: "{url}", graph_url: "{url}"}}',
+        file.read_text(),
+    )
+    assert replaced == 1
+    file.write_text(text)
+    return load_config(file)
+
+
+async def test_no_connection_to_intune_is_left_when_the_server_has_stopped(folder: Path) -> None:
+    fake = FakeIntune()
+    intune = web.AppRunner(fake.app())
+    await intune.setup()
+    await web.TCPSite(intune, "127.0.0.1", 0).start()
+    fake.url = f"http://127.0.0.1:{intune.addresses[0][1]}"
+    config = with_intune(folder, fake.url)
+    ra = x509.load_pem_x509_certificate((folder / "ra" / "ra.pem").read_bytes()).public_bytes(Encoding.DER)
+    message = quote(b64encode(enrollment(ra).encode()), safe="")
+    async with running(config) as (_, ports):
+        await _get(ports["http"], f"/scep?operation=PKIOperation&message={message}")
+        assert [action for action, _ in fake.asked] == ["validateRequest", "successNotification"]
+        assert intune.server is not None
+        assert intune.server.connections, "kept for the next request"
+    for _ in range(500):
+        if not intune.server.connections:
+            break
+        await asyncio.sleep(0.01)
+    assert not intune.server.connections
+    await intune.cleanup()
 
 
 async def test_one_of_several_scep_endpoints_is_not_the_default_because_it_alone_has_https(folder: Path) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import der
 from server.outcome import Problem, Reason
-from server.scep.authorization import Intune, IntuneAccount, Outside, Webhook
+from server.scep.authorization import ByHand, Intune, IntuneAccount, Outside, Webhook
 from server.store.certificates import list_certificates
 from tests.fakes.intune import FakeIntune
 from tests.server.scep.device import Message, csr, enrollment, envelope, rsa_key, self_signed
@@ -277,6 +277,18 @@ async def test_renewals_do_not_ask_intune(lab: Lab, tenant: Tenant) -> None:
     renewal = Message(content, rsa_key(), old.public_bytes(Encoding.DER), kind=der.printable("17"))
     assert (await lab.ask(renewal)).status == "0"
     assert len(tenant.fake.asked) == before
+
+
+async def test_an_endpoint_that_is_closed_closes_what_it_has_opened_to_others(lab: Lab, tenant: Tenant) -> None:
+    outside = Outside(0.5)
+    async with serving(Hook().app()) as url:
+        lab.authorizers = (webhook(lab, url, outside), tenant.intune, ByHand())
+        endpoint = lab.endpoint()
+        assert (await lab.ask(enrollment(lab.ra_der), endpoint)).status == "0"
+        await endpoint.close()
+    for each in (outside, tenant.intune._outside):
+        assert each._session is not None
+        assert each._session.closed
 
 
 async def test_a_revocation_that_can_not_be_recorded_still_delivers_nothing(lab: Lab, tenant: Tenant) -> None:
