@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ca.names import IpAddress
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
 from policies.decision import Finding, Location
 from policies.request import (
@@ -15,7 +16,9 @@ from policies.request import (
     ChallengeEvidence,
     EndpointName,
     EnrollmentRequest,
+    Facts,
     Kind,
+    LookupAnswer,
     PasswordEvidence,
     Protocol,
     Renewed,
@@ -25,6 +28,7 @@ from server.store.values import (
     read_findings,
     read_plan,
     read_question,
+    write_asked,
     write_findings,
     write_plan,
     write_question,
@@ -109,5 +113,43 @@ def test_text_can_not_name_other_classes_or_leave_fields_out(text: str) -> None:
 
 
 def test_only_what_is_listed_is_written() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(TypeError):
         write_findings([IPv4Address])  # type: ignore[list-item]
+
+
+_PLAN = (
+    '{"":"CertificatePlan","issuer":"issuing","profile":"a \\"profile\\"","policy_digest":"86fc","subject":{"":"Dist'
+    'inguishedName","rdns":[[{"":"Attribute","oid":"2.5.4.3","value":"pumpe-ü"}]]},"names":[{"":"DnsName","value":"a.e'
+    'xample"},{"":"IpAddress","value":{"ip":"192.0.2.1"}}],"spki":{"bytes":"MFkw"},"not_before":{"time":"2026-11-22T0'
+    '9:59:35+00:00"},"not_after":{"time":"2027-11-22T10:04:34+00:00"},"ca":false,"key_usage":{"set":["digitalSignatu'
+    're"]},"extended_key_usage":["1.3.6.1.5.5.7.3.2"],"extensions":[{"":"PlannedExtension","oid":"2.5.29.31","critic'
+    'al":false,"value":{"bytes":"MC4w"}}]}'
+)
+"""As it stands in the records of earlier versions."""
+
+
+def test_plans_of_earlier_versions_are_read_and_written_as_they_were() -> None:
+    plan = read_plan(_PLAN)
+    assert (plan.profile, plan.names[1]) == ('a "profile"', IpAddress(IPv4Address("192.0.2.1")))
+    assert write_plan(plan) == _PLAN
+
+
+def test_questions_are_written_as_in_earlier_versions() -> None:
+    evidence = PasswordEvidence("pump-17")
+    request = EnrollmentRequest(
+        key="key",
+        kind=Kind.ENROLL,
+        endpoint=EndpointName(Protocol.EST, "default"),
+        profile=None,
+        csr=csr_for("pump-17"),
+        requester=Requester("password:pump-17", (evidence,), "192.0.2.1"),
+        now=NOW,
+        facts=Facts(active=2, lookups=(LookupAnswer("owner", "ldap", found=True, values=(("cn", "a"),)),)),
+    )
+    assert write_asked(request) == (
+        '{"kind":"enroll","endpoint":{"":"EndpointName","protocol":"est","label":"default"},"profile":null,"requester":'
+        '{"":"Requester","identity":"password:pump-17","evidence":[{"":"PasswordEvidence","username":"pump-17"}],"addre'
+        'ss":"192.0.2.1"},"renewed":null,"transaction":null,"facts":{"":"Facts","lookups":[{"":"LookupAnswer","name":"o'
+        'wner","source":"ldap","found":true,"values":[["cn","a"]],"age":0,"error":""}],"active":2,"issued_to_requester":'
+        'null,"issued_under_profile":null,"key_renewals":null,"key_holders":null,"origin":null}}'
+    )
