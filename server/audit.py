@@ -65,7 +65,7 @@ class AuditEvent(NamedTuple):
         """Return the event as a row of ``audit_events``."""
         return {
             "at": self.at,
-            "action": self.action,
+            "action": str(self.action),
             "actor": self.actor,
             "request_id": self.request_id,
             "serial": self.serial,

@@ -43,7 +43,7 @@ class BulkInsert:
             line = list(self._values(row))
             for place, convert in conversions:
                 line[place] = convert(line[place])
-            lines.append(tuple(line))
+            lines.append(line)
         driver = driver_of(connection)
         try:
             return driver.executemany(statement, lines).rowcount

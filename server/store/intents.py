@@ -314,7 +314,7 @@ def _row(one: Claim) -> dict[str, object]:
         "key": one.key,
         "state": "pending" if one.deferred else "intended",
         "endpoint": str(request.endpoint),
-        "kind": request.kind,
+        "kind": str(request.kind),
         "profile": one.plan.profile,
         "requester": request.requester.identity,
         "address": request.requester.address,

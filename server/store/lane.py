@@ -40,6 +40,9 @@ _CACHE_KIB = 32 * 1024
 _CHECKPOINT_PAGES = 4000
 """16 MiB of log before its pages are copied into the database: the same pages change again and again."""
 _LOOK_AGAIN_SECONDS = 0.02
+# The driver searches long for how to adapt what is no number or text, and ends with the value as it is: it is told so.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(type(None), {None: None}.get)
 _OWN_FAULT = (exc.IntegrityError, exc.DataError, exc.ProgrammingError, exc.NotSupportedError)
 
 
