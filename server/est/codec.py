@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 PREFIX = "/.well-known/est/"
-_LINE = re.compile(b".{1,76}")
+_LINE = 76
 _OPERATIONS = {operation.value: operation for operation in Operation}
 _SPACES = b" \t\r\n"  # exactly what RFC 8951 section 3.1 lets receivers tolerate
 _PEM = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----(?P<text>[^-]*)-----END (?P=label)-----")
@@ -238,7 +238,9 @@ def certs_only(certificates: Iterable[bytes]) -> bytes:
 def encode_base64(octets: bytes, *, wrapped: bool) -> bytes:
     """Return base64 (RFC 4648 section 4): one line without an end, or lines of 76 characters each ended by LF."""
     text = b64encode(octets)
-    return b"\n".join([*_LINE.findall(text), b""]) if wrapped else text
+    if not wrapped:
+        return text
+    return b"".join([text[start : start + _LINE] + b"\n" for start in range(0, len(text), _LINE)])
 
 
 def cacerts_reply(chain: Iterable[bytes], *, wrapped: bool) -> Reply:
