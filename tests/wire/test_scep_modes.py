@@ -38,7 +38,7 @@ ENDPOINTS = {
     "by-hand": f"{{issuer: issuing, profiles: [approved-device], {RA}, by_hand: true}}",
     "legacy": (
         f"{{issuer: issuing, profiles: [network-device], {RA}, {STATIC}, "
-        "compatibility: legacy-des, ca_certificates: ra-only}"
+        "compatibility: legacy-des, ca_certificates: ra-only, https: true}"
     ),
     "approved": f"{{issuer: issuing, profiles: [approved-device], {RA}, {STATIC}}}",
     "once": (
@@ -256,6 +256,29 @@ def test_micromdms_scepclient_enrolls_and_renews_where_single_des_is_accepted(
     second = accept(server, certificate)
     assert first.subject == second.subject
     assert first.serial_number != second.serial_number
+
+
+def test_micromdms_scepclient_enrolls_and_renews_over_tls(server: RunningServer, tmp_path: Path) -> None:
+    trust = {"SSL_CERT_FILE": str(server.root_pem)}
+    program = require_program("scepclient", "apt-get install scep")
+    certificate = tmp_path / "client.pem"
+    files = ("-private-key", tmp_path / "client.key", "-certificate", certificate)
+    url = ("-server-url", f"{server.https_url}/scep/legacy", "-cn", "mdm-3.example")
+    run(program, *files, *url, "-challenge", server.scep_challenge, cwd=tmp_path, environment=trust)
+    first = accept(server, certificate)
+    run(program, *files, *url, "-challenge", server.scep_challenge, cwd=tmp_path, environment=trust)
+    assert accept(server, certificate).serial_number != first.serial_number
+
+
+def test_only_endpoints_that_say_so_are_served_over_tls(server: RunningServer) -> None:
+    """By GET and POST. It is curl that asks: strongSwan's `pki` trusts the system's roots for TLS and no others."""
+    curl = require_program("curl", "apt-get install curl")
+    written = ("--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--cacert", server.root_pem)
+    for label in ENDPOINTS:
+        url = f"{server.https_url}/scep/{label}?operation="
+        asked = run(curl, *written, f"{url}GetCACaps").stdout
+        sent = run(curl, *written, "--data-binary", "no message", f"{url}PKIOperation").stdout
+        assert (asked, sent) == (("200", "400") if label == "legacy" else ("404", "404"))
 
 
 def test_micromdms_scepclient_is_refused_with_a_wrong_challenge(server: RunningServer, tmp_path: Path) -> None:
