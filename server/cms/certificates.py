@@ -6,6 +6,8 @@ them. Nothing is trusted because of what is read here: it only says which key to
 
 from __future__ import annotations
 
+from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from ca import der
@@ -56,6 +58,12 @@ class BagCertificate(NamedTuple):
     def self_issued(self) -> bool:
         """Whether issuer and subject are the same octets."""
         return self.issuer == self.subject
+
+
+@lru_cache(maxsize=64)  # several ask for it in one enrollment: the key of the signer is that to be certified
+def key_digest(spki: bytes) -> str:
+    """Return by what a key is known on record: SHA-256 of its SubjectPublicKeyInfo, in hexadecimal digits."""
+    return sha256(spki).hexdigest()
 
 
 def degenerate(certificates: Iterable[bytes], crls: Iterable[bytes] = ()) -> bytes:

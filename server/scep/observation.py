@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cryptography import x509
 
 from server.cms.algorithms import EC_PUBLIC_KEY, RSA_ENCRYPTION, RSASSA_PSS, Digest, label_of
+from server.cms.certificates import key_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +162,7 @@ def _signer(certificate: BagCertificate) -> dict[str, Any]:
         "issuer": certificate.issuer.hex()[:_LONGEST_NAME],
         "serial": certificate.serial[2:].hex()[:_LONGEST],
         "self_issued": certificate.self_issued,
-        "key": sha256(certificate.spki).hexdigest(),
+        "key": key_digest(certificate.spki),
     }
 
 
@@ -188,7 +189,7 @@ def _request(csr: Csr) -> dict[str, Any]:
     return {
         "subject": _printable(str(csr.subject)),
         "names": [_printable(str(name)) for name in csr.names[:_MOST]],
-        "key": sha256(csr.spki).hexdigest(),
+        "key": key_digest(csr.spki),
         "attributes": [attribute.oid for attribute in csr.attributes[:_MOST]],
         "extensions": [extension.oid for extension in csr.extensions[:_MOST]],
     }

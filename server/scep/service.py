@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from ca.csr import Csr
     from policies.request import CertificateEvidence, Renewed
     from server.clock import Clock
+    from server.cms.certificates import BagCertificate
     from server.config import ScepEndpointConfig
     from server.credentials import Credentials
     from server.enrollment import Enrollment
@@ -264,7 +265,7 @@ class ScepEndpoint:
         ignored.
         """
         authentic = request.authentic
-        is_proxy = sha256(authentic.signer.der).digest() in self._proxies  # whose certificate may be one of ours
+        is_proxy = self._signs_for_others(authentic.signer)  # whose certificate may be one of ours
         if not is_proxy and self._config.renewal and self._signers.claims_to_be_ours(authentic.signer):
             return await self._renewal_req(exchange, request)
         vouched = None if is_proxy else await self._signers.alternate(authentic)
@@ -282,6 +283,9 @@ class ScepEndpoint:
             exchange, authentic, bare, requester, profile=admission.profile, spends=admission.spends
         )
         return await self._panel.settle(asked.transaction, csr.der, outcome)
+
+    def _signs_for_others(self, signer: BagCertificate) -> bool:
+        return bool(self._proxies) and sha256(signer.der).digest() in self._proxies
 
     async def _renewal_req(self, exchange: _Exchange, request: Sealed) -> Outcome:
         """RenewalReq (section 3.3.1): the signer's certificate is the authentication."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from server.cms.certificates import key_digest
+
 if TYPE_CHECKING:
     from ca.csr import Csr
     from policies.request import EndpointName, Renewed
@@ -15,7 +17,7 @@ _SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
 
 def signer_of(authentic: Authentic) -> str:
     """Return what the key of a message's signer is known by on record: a poll must be signed with the same."""
-    return sha256(authentic.signer.spki).hexdigest()
+    return key_digest(authentic.signer.spki)
 
 
 def idempotency_key(
@@ -34,6 +36,5 @@ def idempotency_key(
     subject = [[(attribute.oid, attribute.value) for attribute in rdn] for rdn in csr.subject.rdns]
     others = [each for each in csr.extensions if each.oid != _SUBJECT_KEY_IDENTIFIER]
     extensions = [(each.oid, each.critical, each.value) for each in others]
-    key = signer if csr.spki == authentic.signer.spki else sha256(csr.spki).hexdigest()
-    asked = sha256(repr((subject, key, extensions)).encode()).hexdigest()
+    asked = sha256(repr((subject, key_digest(csr.spki), extensions)).encode()).hexdigest()
     return f"{endpoint} {signer} {occasion} {asked} {transaction}"

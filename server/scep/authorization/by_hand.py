@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from policies.request import PossessionEvidence
+from server.cms.certificates import key_digest
 from server.scep.authorization.admission import Admission
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class ByHand:
         """Admit the key; whoever presents a challenge is judged by that."""
         if asked.challenge:
             return None
-        key = sha256(asked.csr.spki).hexdigest()
+        key = key_digest(asked.csr.spki)
         return Admission(f"possession:{key[:_DIGITS]}", PossessionEvidence(key))
 
     async def confirm(self, transaction: str, csr: bytes | None, issued: Issued) -> None:  # noqa: ARG002 - nobody to ask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, Field
 from ca.names import COMMON_NAME, DnsName
 from policies.document import Strict, read_document
 from policies.request import ChallengeEvidence
+from server.cms.certificates import key_digest
 from server.outcome import Problem, Reason
 from server.scep.authorization.admission import Admission
 
@@ -75,7 +75,7 @@ class DeviceList:
             return NOT_LISTED
         if device.key is None:
             return None
-        if hashlib.sha256(asked.csr.spki).hexdigest() != device.key:
+        if key_digest(asked.csr.spki) != device.key:
             return Problem(Reason.POLICY, NOT_LISTED.message, detail=f"{device.name} has another key on the list")
         return Admission(f"challenge:{device.name}", ChallengeEvidence("device-key"))
 
