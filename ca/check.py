@@ -1,7 +1,7 @@
 """Was what was signed what was planned? Asked of every certificate, whatever signed it, before it leaves.
 
 The certificate is read by ``cryptography``, not by the code that wrote it: a mistake of the writer shows here. What is
-octet for octet the same in all certificates of a profile is read once.
+octet for octet the same in all certificates of a profile is read once (`ca.frame`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from ca import der, names
+from ca.frame import Frames
 from ca.issuer import NO_LATITUDE
 from ca.names import DistinguishedName, MalformedName
 from ca.plan import KeyUsage
@@ -49,13 +50,18 @@ _USAGES = {
     KeyUsage.ENCIPHER_ONLY: "encipher_only",
     KeyUsage.DECIPHER_ONLY: "decipher_only",
 }
+_UNREADABLE = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
 _IDENTIFIERS = frozenset({SUBJECT_KEY_IDENTIFIER, AUTHORITY_KEY_IDENTIFIER})
 _ALGORITHM, _ISSUER, _VALIDITY, _KEY = 2, 3, 4, 6
 _EXTENSIONS = der.context(3)
-_NAMES_TYPE, _CRITICAL = der.oid(SUBJECT_ALT_NAME), der.boolean(True)  # noqa: FBT003 - a BOOLEAN is what it writes
-_IDENTIFIER = der.oid(SUBJECT_KEY_IDENTIFIER) + b"\x04\x16\x04\x14"
-_IDENTIFIER_SIZE = len(_IDENTIFIER) + 20
-_REMEMBERED = 1024
+_TBS = 4
+"""Where the TBSCertificate begins in a certificate of 256 to 65,535 octets."""
 _DER, _SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 
 
@@ -72,34 +78,27 @@ class PlanMismatch(Exception):
 
 
 class _Octets(NamedTuple):
-    """Parts of a certificate as they are (RFC 5280 section 4.1), for what can be compared so."""
+    """A certificate as it was read, and parts of it as they are (RFC 5280 section 4.1), for what can be compared so."""
 
+    read: x509.Certificate
     whole: bytes
     signed: bytes
     algorithms: tuple[bytes, bytes]
     issuer: bytes
     validity: bytes
     key: bytes
-    unknown: list[der.Tlv]
-    extensions: list[der.Tlv]
-    signature: bytes
+    has_more: bool
 
     @classmethod
-    def of(cls, certificate: x509.Certificate) -> Self:
+    def of(cls, octets: bytes, read: x509.Certificate) -> Self:
         """Take them. Raises MalformedDer."""
-        whole = certificate.public_bytes(_DER)
-        tbs, algorithm, signature = der.children(der.read(whole))
-        parts = der.children(tbs)
-        if parts[0].tag != der.context(0):
+        tbs, algorithm, _ = der.pieces(octets)
+        parts = der.pieces(tbs)
+        if parts[0][0] != der.context(0):
             parts.insert(0, parts[0])  # version 1 leaves the version out
-        rest = parts[_KEY + 1 :]
-        found = [each for part in rest if part.tag == _EXTENSIONS for each in der.children(part)]
-        unknown = [part for part in rest if part.tag != _EXTENSIONS]
-        extensions = [one for each in found for one in der.children(each)]
-        both, key = (parts[_ALGORITHM].raw, algorithm.raw), parts[_KEY].raw
-        issuer, validity = parts[_ISSUER].raw, parts[_VALIDITY].raw
-        bits = der.read_bits(signature)[1]
-        return cls(whole, tbs.raw, both, issuer, validity, key, unknown, extensions, bits)
+        has_more = any(part[0] != _EXTENSIONS for part in parts[_KEY + 1 :])
+        both = parts[_ALGORITHM], algorithm
+        return cls(read, octets, tbs, both, parts[_ISSUER], parts[_VALIDITY], parts[_KEY], has_more)
 
 
 class _Issuer:
@@ -108,60 +107,22 @@ class _Issuer:
     def __init__(self, certificate: x509.Certificate) -> None:
         self.certificate = certificate
         self.profile = IssuerProfile.of(certificate)
+        self.frames = Frames()
         self._verify: Callable[[bytes, bytes], None] | None = None
-        self._right: dict[bytes, tuple[object, ...]] = {}
 
-    def has_plainly_signed(self, octets: _Octets) -> bool:
-        """Whether name and algorithms are octet for octet its own and its key verifies; False decides nothing.
-
-        What `verify_directly_issued_by` does, with a key that was loaded before. Raises InvalidSignature.
-        """
+    def is_named(self, octets: _Octets) -> bool:
+        """Whether name and algorithms in a certificate are octet for octet its own; False decides nothing."""
         algorithm = self.profile.algorithm
-        if octets.issuer != self.profile.name or octets.algorithms != (algorithm, algorithm):
-            return False
+        return octets.issuer == self.profile.name and octets.algorithms == (algorithm, algorithm)
+
+    def verify(self, signature: bytes, signed: bytes) -> None:
+        """Do what `verify_directly_issued_by` does beyond that, with a key that was loaded before.
+
+        Raises InvalidSignature.
+        """
         if self._verify is None:
             self._verify = verifier(self.profile.key)
-        self._verify(octets.signature, octets.signed)
-        return True
-
-    def remember(self, plan: CertificatePlan, octets: _Octets) -> None:
-        """Keep the extensions of a certificate that is exactly as planned, but for what is its holder's."""
-        if len(self._right) >= _REMEMBERED:
-            self._right.clear()
-        self._right[_apart(octets)[0]] = (plan.key_usage, plan.extended_key_usage, plan.extensions)
-
-    def has_seen(self, plan: CertificatePlan, octets: _Octets) -> bool:
-        """Whether the extensions are octet for octet those that were right for such a plan; False decides nothing.
-
-        The names must be what ``cryptography`` writes of those planned, the key identifier 20 octets.
-        """
-        shared, named, identifiers = _apart(octets)
-        expected = [_written_names(plan)] if plan.names else []
-        if named != expected or identifiers > 1:
-            return False
-        return self._right.get(shared) == (plan.key_usage, plan.extended_key_usage, plan.extensions)
-
-
-def _apart(octets: _Octets) -> tuple[bytes, list[bytes], int]:
-    """Return the extensions that certificates share, in order, what is in those of names, how many identifiers."""
-    shared, named, identifiers = [], [], 0
-    for extension in octets.extensions:
-        content = extension.content
-        if content.startswith(_NAMES_TYPE):
-            named.append(content)
-        elif len(content) == _IDENTIFIER_SIZE and content.startswith(_IDENTIFIER):
-            identifiers += 1
-        else:
-            shared.append(extension.raw)
-    return b"".join(shared), named, identifiers
-
-
-def _written_names(plan: CertificatePlan) -> bytes:
-    """Return what is in the extension subjectAltName; empty for kinds of names that are only compared one by one."""
-    if not all(isinstance(name, names.DnsName) for name in plan.names):
-        return b""
-    value = x509.SubjectAlternativeName([x509.DNSName(str(name.value)) for name in plan.names]).public_bytes()
-    return b"".join((_NAMES_TYPE, b"" if plan.subject.rdns else _CRITICAL, der.octet_string(value)))
+        self._verify(signature, signed)
 
 
 _known = PerIssuer(_Issuer)
@@ -170,42 +131,60 @@ _known = PerIssuer(_Issuer)
 def check(
     plan: CertificatePlan,
     serial: int,
-    certificate: x509.Certificate,
+    octets: bytes,
     issuer_certificate: x509.Certificate,
     latitude: Latitude = NO_LATITUDE,
-) -> bytes:
+) -> int:
     """Compare every field and extension of a certificate with its plan, and verify its signature.
 
     The order of names and purposes is free, for the sake of remote CAs; `latitude` says what else they may choose. Key
     identifiers are the issuer's choice, but may not contradict its certificate.
 
+    Args:
+        plan: what was to be signed.
+        serial: the serial number that it was to have.
+        octets: the certificate, DER.
+        issuer_certificate: that of the CA that should have signed it.
+        latitude: what this CA may choose.
+
     Returns:
-        The DER of the certificate that is as planned.
+        The serial number, which is another than planned where `latitude` leaves it to the CA.
 
     Raises:
         PlanMismatch: with all differences.
     """
     try:
-        octets, issuer = _Octets.of(certificate), _known(issuer_certificate)
-        seen = latitude is NO_LATITUDE and issuer.has_seen(plan, octets)
-        differences = [
-            *_fields(plan, serial, certificate, latitude, octets),
-            *_validity(plan, certificate, issuer.profile.not_after, latitude, octets),
-            *(() if seen else _extensions(plan, certificate, issuer.profile, latitude)),
-            *_signature(certificate, issuer, octets),
-        ]
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm) as error:
+        certificate, issuer = x509.load_der_x509_certificate(octets), _known(issuer_certificate)
+        expected = issuer.frames.expected(plan, serial) if latitude is NO_LATITUDE else None
+        if expected is not None and octets.startswith(expected + issuer.profile.algorithm, _TBS):
+            differences = [
+                *_validity(plan, certificate, issuer.profile.not_after, latitude),
+                *_signature(certificate, octets, issuer, expected),
+            ]
+        else:
+            differences = _differences(plan, serial, _Octets.of(octets, certificate), issuer, latitude)
+    except _UNREADABLE as error:
         raise PlanMismatch((f"the certificate can't be read: {error}",)) from error
     if differences:
         raise PlanMismatch(tuple(differences))
-    if not seen and latitude is NO_LATITUDE:
-        issuer.remember(plan, octets)
-    return octets.whole
+    return certificate.serial_number if latitude.serial else serial
 
 
-def _fields(
-    plan: CertificatePlan, serial: int, certificate: x509.Certificate, latitude: Latitude, octets: _Octets
-) -> Iterator[str]:
+def _differences(plan: CertificatePlan, serial: int, octets: _Octets, issuer: _Issuer, latitude: Latitude) -> list[str]:
+    certificate, is_named = octets.read, issuer.is_named(octets)
+    differences = [
+        *_fields(plan, serial, octets, latitude),
+        *_validity(plan, certificate, issuer.profile.not_after, latitude),
+        *_extensions(plan, certificate, issuer.profile, latitude),
+        *_signature(certificate, octets.whole, issuer, octets.signed if is_named else None),
+    ]
+    if is_named and latitude is NO_LATITUDE and not differences:
+        issuer.frames.remember(plan, serial, octets.signed)
+    return differences
+
+
+def _fields(plan: CertificatePlan, serial: int, octets: _Octets, latitude: Latitude) -> Iterator[str]:
+    certificate = octets.read
     if certificate.version is not x509.Version.v3:
         yield f"version: {certificate.version.name}"
     number = certificate.serial_number
@@ -218,7 +197,9 @@ def _fields(
     # the same octets are the same key; other octets may be too
     if octets.key != plan.spki and certificate.public_key().public_bytes(_DER, _SPKI) != plan.spki:
         yield "public key: another than planned"
-    if octets.unknown:
+    if octets.validity != write_validity(certificate.not_valid_before_utc, certificate.not_valid_after_utc):
+        yield "validity: not in the form that its years have (RFC 5280 section 4.1.2.5)"
+    if octets.has_more:
         yield "unique identifiers: no CA may give any (RFC 5280 section 4.1.2.8)"
 
 
@@ -240,7 +221,7 @@ def _repeats_names(plan: CertificatePlan, subject: DistinguishedName) -> bool:
 
 
 def _validity(
-    plan: CertificatePlan, certificate: x509.Certificate, limit: datetime, latitude: Latitude, octets: _Octets
+    plan: CertificatePlan, certificate: x509.Certificate, limit: datetime, latitude: Latitude
 ) -> Iterator[str]:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     early, late = plan.not_after - latitude.clock, plan.not_after + latitude.clock
@@ -250,16 +231,20 @@ def _validity(
         yield f"validity: planned {plan.not_before} to {plan.not_after}, is {begin} to {end}"
     if end > limit:
         yield "validity: ends after the issuing CA's"
-    if octets.validity != write_validity(begin, end):
-        yield "validity: not in the form that its years have (RFC 5280 section 4.1.2.5)"
 
 
-def _signature(certificate: x509.Certificate, issuer: _Issuer, octets: _Octets) -> Iterator[str]:
+def _signature(certificate: x509.Certificate, octets: bytes, issuer: _Issuer, signed: bytes | None) -> Iterator[str]:
+    """Verify the signature over what was signed; without that, look at the issuer's name and the algorithms first."""
+    signature = certificate.signature
     try:
-        if not issuer.has_plainly_signed(octets):
+        if signed is None:
             certificate.verify_directly_issued_by(issuer.certificate)
+        else:
+            issuer.verify(signature, signed)
     except (InvalidSignature, TypeError, ValueError, UnsupportedAlgorithm):
         yield "signature: not by the issuing CA, or the issuer's name is not its name"
+    if octets[-len(signature) - 1]:
+        yield "signature: not a whole number of octets"
 
 
 def _extensions(

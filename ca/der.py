@@ -146,6 +146,11 @@ def elements(data: bytes, *, ber: bool = False) -> list[Tlv]:
     return found
 
 
+def pieces(element: bytes) -> list[bytes]:
+    """Return the elements inside one, each as a whole; strict. Raises MalformedDer, also for octets after it."""
+    return [each.raw for each in elements(read(element).content)]
+
+
 def expect(element: Tlv, tag: int) -> Tlv:
     """Return the element when it has this identifier octet. Raises MalformedDer."""
     if element.tag != tag:

@@ -118,8 +118,8 @@ NO_LATITUDE = Latitude()
 class Issuer(Protocol):
     """A CA that signs plans."""
 
-    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
-        """Redeem the permit, sign the plan and return the certificate.
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
+        """Redeem the permit, sign the plan and return the certificate, DER: it is for others to read.
 
         The same request identifier again (with a new permit for the same plan and serial) gives a certificate with
         the same content.

@@ -185,6 +185,7 @@ def _signature_algorithm(shape: KeyShape) -> bytes:
     return algorithm
 
 
+@lru_cache(maxsize=16)  # asked for when a certificate is written and when it is checked
 def key_identifier(spki: bytes) -> bytes:
     """Return the key identifier: 160 bits of the SHA-256 of the key's octets (RFC 7093 section 2, method 1).
 

@@ -12,8 +12,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never, cast
 
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.check import PlanMismatch, check
 from ca.issuer import NO_LATITUDE, IssuerPending, IssuerRefused, IssuerUnavailable, Permit, RemoteIssuer
@@ -27,6 +25,8 @@ from server.store.results import Failure, Result, SerialTaken
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
+
+    from cryptography import x509
 
     from ca.issuer import Issuer
     from server.clock import Clock
@@ -130,19 +130,18 @@ class Issuance:
         if issuer is None:
             return await self._fail(granted, internal(f"no issuer {plan.issuer!r} is configured"))
         certificate = await self._ask(issuer, granted)
-        if not isinstance(certificate, x509.Certificate):
+        if not isinstance(certificate, bytes):
             return certificate
         await next_step()
         try:
             latitude = cast("RemoteIssuer", issuer).latitude() if _may_choose(type(issuer)) else NO_LATITUDE
-            der = check(plan, serial, certificate, issuer.chain()[0], latitude)
+            given = check(plan, serial, certificate, issuer.chain()[0], latitude)
         except PlanMismatch as error:
-            other = certificate.public_bytes(Encoding.DER)
-            return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=other)
+            return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=certificate)
         await next_step()
-        return await self._record(granted, der, certificate.serial_number)
+        return await self._record(granted, certificate, given)
 
-    async def _ask(self, issuer: Issuer, granted: Granted) -> x509.Certificate | Outcome:
+    async def _ask(self, issuer: Issuer, granted: Granted) -> bytes | Outcome:
         plan, serial = granted.plan, granted.serial
         try:
             permit = Permit(granted.request_id, plan, serial, granted.csr, granted.reference, granted.renews)

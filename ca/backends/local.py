@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -18,6 +17,8 @@ from ca.tbs import IssuerProfile, SigningKey, UnsignablePlan, signer, write_cert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cryptography import x509
 
     from ca.crl import RevocationList
     from ca.issuer import Permit
@@ -63,7 +64,7 @@ class LocalIssuer:
         self._sign = signer(key, pss=pss)
         self._in_thread = not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey)
 
-    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
         """Redeem the permit and sign the plan; see `ca.issuer.Issuer.issue`.
 
         The same plan and serial number give the same TBSCertificate. Raises IssuerRefused for a plan that no issuer
@@ -75,7 +76,7 @@ class LocalIssuer:
         except UnsignablePlan as error:
             raise IssuerRefused(f"the plan can't be signed: {error}") from error
         signature = await asyncio.to_thread(self._sign, tbs) if self._in_thread else self._sign(tbs)
-        return x509.load_der_x509_certificate(write_certificate(tbs, self._profile, signature))
+        return write_certificate(tbs, self._profile, signature)
 
     async def sign_crl(self, content: RevocationList) -> bytes:
         """Return the DER of the signed list; the work is done in a thread."""

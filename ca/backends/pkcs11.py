@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ca.backends.chain import held_together
@@ -17,6 +16,8 @@ from ca.tbs import IssuerProfile, UnsignablePlan, signer, write_certificate, wri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cryptography import x509
 
     from ca.backends.hsm import HsmEcKey, HsmRsaKey
     from ca.crl import RevocationList
@@ -57,7 +58,7 @@ class Pkcs11Issuer:
         self._limit = limit
         self._waiting = 0
 
-    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
         """Redeem the permit and sign the plan; see `ca.issuer.Issuer.issue`."""
         permit.redeem(plan, serial)
         try:
@@ -73,7 +74,7 @@ class Pkcs11Issuer:
             raise IssuerUnavailable(str(error)) from error  # it was there when the server started
         finally:
             self._waiting -= 1
-        return x509.load_der_x509_certificate(write_certificate(tbs, self._profile, signature))
+        return write_certificate(tbs, self._profile, signature)
 
     async def sign_crl(self, content: RevocationList) -> bytes:
         """Return the DER of the signed list. Raises IssuerUnavailable."""

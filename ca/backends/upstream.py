@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import aiohttp
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.csr import BadProof, Csr, MalformedCsr, parse_csr, read_recorded_csr
 from ca.issuer import IssuerConfigurationError, IssuerRefused, IssuerUnavailable, Latitude
@@ -153,12 +154,12 @@ class UpstreamIssuer:
         except UnusableKey as error:
             raise IssuerConfigurationError(f"the CA's key can't be used: {error}") from error
 
-    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
         """Redeem the permit and ask the CA; see `ca.issuer.Issuer.issue`. The CA gives another serial number."""
         permit.redeem(plan, serial)
         order = self._order(permit, plan, serial)
         async with self._told():
-            return await self._upstream.enroll(order)
+            return (await self._upstream.enroll(order)).public_bytes(Encoding.DER)
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:

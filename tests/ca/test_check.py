@@ -15,9 +15,9 @@ from ca import der
 from ca.check import PlanMismatch, check
 from ca.issuer import NO_LATITUDE, Latitude, Permit
 from ca.name_codec import write_general_names
-from ca.names import DirectoryName, DistinguishedName, dns_name
+from ca.names import DirectoryName, DistinguishedName, dns_name, names_of
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
-from ca.tbs import IssuerProfile, PerIssuer, write_certificate
+from ca.tbs import SUBJECT_ALT_NAME, SUBJECT_KEY_IDENTIFIER, IssuerProfile, PerIssuer, write_certificate
 from tests.ca.strategies import DISTINGUISHED, GENERAL
 from tests.fakes.issuer import NOW, make_issuer, make_plan
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ISSUER = make_issuer()
 CERTIFICATE = ISSUER.chain()[0]
+PROFILE = IssuerProfile.of(CERTIFICATE)
 PLAN = make_plan(extensions=(PlannedExtension("1.2.3.4", critical=True, value=b"\x05\x00"),))
 
 
@@ -37,17 +38,19 @@ async def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         check(PLAN, 7, await issued(PLAN), CERTIFICATE)
 
 
-async def issued(plan: CertificatePlan, serial: int = 7) -> x509.Certificate:
+async def issued(plan: CertificatePlan, serial: int = 7) -> bytes:
     return await ISSUER.issue(Permit("request", plan, serial), plan, serial)
 
 
-def resigned(tbs: bytes, sign: Callable[[bytes], bytes] | None = None) -> x509.Certificate:
-    profile = IssuerProfile.of(CERTIFICATE)
-    signature = (sign or ISSUER._sign)(tbs)
-    return x509.load_der_x509_certificate(write_certificate(tbs, profile, signature))
+def resigned(tbs: bytes, sign: Callable[[bytes], bytes] | None = None) -> bytes:
+    return write_certificate(tbs, PROFILE, (sign or ISSUER._sign)(tbs))
 
 
-def differences(plan: CertificatePlan, certificate: x509.Certificate, serial: int = 7) -> str:
+def tbs_of(certificate: bytes) -> bytes:
+    return der.pieces(certificate)[0]
+
+
+def differences(plan: CertificatePlan, certificate: bytes, serial: int = 7) -> str:
     with pytest.raises(PlanMismatch) as mismatch:
         check(plan, serial, certificate, CERTIFICATE)
     assert str(mismatch.value) == "; ".join(mismatch.value.differences)
@@ -122,18 +125,17 @@ async def test_the_order_of_names_and_purposes_is_free() -> None:
 async def test_a_signature_by_another_key_is_found() -> None:
     certificate = await issued(PLAN)
     other = make_issuer()
-    assert "signature" in differences(PLAN, resigned(certificate.tbs_certificate_bytes, other._sign))
+    assert "signature" in differences(PLAN, resigned(tbs_of(certificate), other._sign))
     with pytest.raises(PlanMismatch, match="signature"):
         check(PLAN, 7, certificate, other.chain()[0])
 
 
-async def test_what_is_as_planned_is_returned_as_der() -> None:
-    certificate = await issued(PLAN)
-    assert check(PLAN, 7, certificate, CERTIFICATE) == certificate.public_bytes(serialization.Encoding.DER)
+async def test_the_serial_number_is_returned() -> None:
+    assert check(PLAN, 7, await issued(PLAN), CERTIFICATE) == 7
+    assert check(PLAN, 7, await issued(PLAN, 8), CERTIFICATE, FREE) == 8
 
 
-async def test_extensions_that_were_right_for_one_plan_are_wrong_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_REMEMBERED", 2)
+async def test_extensions_that_were_right_for_one_plan_are_wrong_for_another() -> None:
     plans = [replace(PLAN, extended_key_usage=("1.2.3", f"1.2.3.{number}")) for number in range(4)]
     certificates = [await issued(plan) for plan in plans]
     for _ in range(2):
@@ -143,13 +145,13 @@ async def test_extensions_that_were_right_for_one_plan_are_wrong_for_another(mon
             assert "extendedKeyUsage" in differences(plan, certificate)
 
 
-def fields(certificate: x509.Certificate) -> list[bytes]:
-    return [field.raw for field in der.children(der.read(certificate.tbs_certificate_bytes))]
+def fields(certificate: bytes) -> list[bytes]:
+    return der.pieces(tbs_of(certificate))
 
 
-def with_extensions(certificate: x509.Certificate, change: Callable[[list[bytes]], list[bytes]]) -> x509.Certificate:
+def with_extensions(certificate: bytes, change: Callable[[list[bytes]], list[bytes]]) -> bytes:
     *others, extensions = fields(certificate)
-    own = [extension.raw for extension in der.children(der.children(der.read(extensions))[0])]
+    own = der.pieces(der.pieces(extensions)[0])
     return resigned(der.sequence(*others, der.tlv(0xA3, der.sequence(*change(own)))))
 
 
@@ -202,12 +204,12 @@ async def test_names_that_nobody_planned_are_found(value: bytes, text: str) -> N
 
 
 async def test_a_key_identifier_of_another_issuer_is_found() -> None:
-    tbs = (await issued(PLAN)).tbs_certificate_bytes
-    tampered = resigned(tbs.replace(IssuerProfile.of(CERTIFICATE).key_identifier, bytes(20)))
+    tbs = tbs_of(await issued(PLAN))
+    tampered = resigned(tbs.replace(PROFILE.key_identifier, bytes(20)))
     assert "authorityKeyIdentifier" in differences(PLAN, tampered)
 
 
-async def with_authority(value: bytes) -> x509.Certificate:
+async def with_authority(value: bytes) -> bytes:
     authority = extension("2.5.29.35", value)
     return with_extensions(
         await issued(PLAN), lambda own: [*(one for one in own if der.oid("2.5.29.35") not in one), authority]
@@ -255,18 +257,18 @@ async def test_an_issuer_may_name_itself_by_other_means_than_its_key() -> None:
 
 async def test_a_validity_beyond_the_issuers_is_found() -> None:
     plan = replace(PLAN, not_after=CERTIFICATE.not_valid_after_utc + timedelta(days=1))
-    tbs = (await issued(PLAN)).tbs_certificate_bytes
+    tbs = tbs_of(await issued(PLAN))
     tampered = resigned(tbs.replace(der.time(PLAN.not_after), der.time(plan.not_after)))
     assert differences(plan, tampered) == "validity: ends after the issuing CA's"
 
 
 async def test_a_subject_is_compared_whatever_its_string_types() -> None:
-    tbs = (await issued(PLAN)).tbs_certificate_bytes
+    tbs = tbs_of(await issued(PLAN))
     check(PLAN, 7, resigned(tbs.replace(der.utf8("Pump 17"), der.printable("Pump 17"))), CERTIFICATE)
 
 
 async def test_a_key_that_cannot_be_read_is_found() -> None:
-    tbs = (await issued(PLAN)).tbs_certificate_bytes
+    tbs = tbs_of(await issued(PLAN))
     tampered = resigned(tbs.replace(PLAN.spki[-64:], bytes(64)))
     assert "can't be read" in differences(PLAN, tampered)
 
@@ -275,7 +277,7 @@ DAY = timedelta(days=1)
 FREE = Latitude(serial=True, clock=DAY, shorter=True, extensions=frozenset({"1.2.3.4"}), subject=True, constraints=True)
 
 
-def told(planned: CertificatePlan, certificate: x509.Certificate, latitude: Latitude = FREE, serial: int = 1) -> str:
+def told(planned: CertificatePlan, certificate: bytes, latitude: Latitude = FREE, serial: int = 1) -> str:
     try:
         check(planned, serial, certificate, ISSUER.chain()[0], latitude)
     except PlanMismatch as error:
@@ -327,3 +329,65 @@ async def test_without_a_shorter_life_in_its_latitude_a_ca_may_not_shorten() -> 
     bare = make_plan(spki=PLAN.spki)
     certificate = await issued(replace(bare, not_after=PLAN.not_after - 2 * DAY))
     assert "validity" in told(bare, certificate, replace(FREE, shorter=False))
+
+
+def meaning(certificate: bytes) -> object:
+    """Return all that a certificate says, as ``cryptography`` reads it; a key identifier is the CA's choice."""
+    read = x509.load_der_x509_certificate(certificate)
+    extensions = {
+        (each.oid.dotted_string, each.critical, names_of(read) if is_names else each.value.public_bytes())
+        for each in read.extensions
+        if (is_names := each.oid.dotted_string == SUBJECT_ALT_NAME) or each.oid.dotted_string != SUBJECT_KEY_IDENTIFIER
+    }
+    key = read.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    times = read.not_valid_before_utc, read.not_valid_after_utc
+    return read.version, read.serial_number, read.issuer, read.subject, times, key, extensions
+
+
+def said_of(octets: bytes) -> str:
+    try:
+        check(PLAN, 7, octets, CERTIFICATE)
+    except PlanMismatch as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+async def test_a_change_of_any_octet_is_found_or_changes_no_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if signed anew each time, so that only a comparison can find it."""
+    monkeypatch.setattr(checking._Issuer, "verify", lambda *_: None)  # signing so often would take long
+    certificate = await issued(PLAN)
+    tbs, _, signature = der.pieces(certificate)
+    for place in range(len(tbs)):
+        for bit in (0x01, 0x20, 0x80):
+            changed = bytearray(tbs)
+            changed[place] ^= bit
+            octets = der.sequence(bytes(changed), PROFILE.algorithm, signature)
+            assert said_of(octets) or meaning(octets) == meaning(certificate)
+
+
+async def test_a_signature_with_unused_bits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking._Issuer, "verify", lambda *_: None)  # the last bit of a real one may be set
+    bits = der.tlv(der.BIT_STRING, b"\x01", bytes(64))
+    octets = der.sequence(tbs_of(await issued(PLAN)), PROFILE.algorithm, bits)
+    assert said_of(octets) == "signature: not a whole number of octets"
+
+
+async def test_a_change_of_any_octet_outside_of_the_signed_ones_is_found() -> None:
+    certificate = await issued(PLAN)
+    behind = 4 + len(tbs_of(certificate))
+    for place in (*range(4), *range(behind, len(certificate))):
+        changed = bytearray(certificate)
+        changed[place] ^= 1
+        assert said_of(bytes(changed))
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+@given(st.data())
+async def test_changes_anywhere_are_found_or_change_no_meaning(data: st.DataObject) -> None:
+    certificate = await issued(PLAN)
+    tbs = bytearray(tbs_of(certificate))
+    for place in data.draw(st.lists(st.integers(0, len(tbs) - 1), min_size=1, max_size=4, unique=True)):
+        tbs[place] = data.draw(st.integers(0, 255))
+    octets = resigned(bytes(tbs))
+    assert said_of(octets) or meaning(octets) == meaning(certificate)

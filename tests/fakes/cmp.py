@@ -83,7 +83,7 @@ class FakeCmp:
         names = read_general_names(der.children(extension)[-1].content)
         plan = make_plan(subject=read_name(der.children(template[der.context(5)])[0]), names=names, spki=spki)
         certificate = await self.inner.issue(Permit("remote", plan, 0x51), plan, 0x51)
-        pair = der.sequence(der.tlv(der.context(0), certificate.public_bytes(Encoding.DER)))
+        pair = der.sequence(der.tlv(der.context(0), certificate))
         return self._response(der.integer(0), pair)
 
     def _response(self, status: bytes, *pair: bytes) -> bytes:

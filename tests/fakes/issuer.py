@@ -75,7 +75,7 @@ class FakeIssuer:
         self.failures: deque[Exception] = deque()
         self.issued: list[str] = []
 
-    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
         if self.failures:
             raise self.failures.popleft()
         certificate = await self.inner.issue(permit, plan, serial)

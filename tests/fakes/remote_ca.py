@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.csr import parse_csr
@@ -12,8 +13,6 @@ from ca.issuer import Permit
 from tests.fakes.issuer import make_plan
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
     from ca.issuer import Issuer
 
 _serials = count(0x7000)
@@ -28,4 +27,4 @@ async def sign_for(inner: Issuer, csr: x509.CertificateSigningRequest, **changes
     if plan.not_after > end:
         raise ValueError("longer than the CA")
     serial = next(_serials)
-    return await inner.issue(Permit("remote", plan, serial), plan, serial)
+    return x509.load_der_x509_certificate(await inner.issue(Permit("remote", plan, serial), plan, serial))

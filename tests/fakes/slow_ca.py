@@ -22,7 +22,7 @@ class SlowCa:
         self.permits: list[Permit] = []
         self.changes: dict[str, object] = {}
 
-    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
         permit.redeem(plan, serial)
         self.permits.append(permit)
         if self.waits:

@@ -119,7 +119,7 @@ async def test_an_order_that_takes_longer_is_gone_on_with(made: Callable[..., Up
         await issue(hasty, plan)
     assert "/my-order/" in pending.value.reference
     permit = Permit("request", plan, 1, csr_of(plan), pending.value.reference)
-    accept(patient, plan, await patient.issue(permit, plan, 1))
+    accept(patient, plan, x509.load_der_x509_certificate(await patient.issue(permit, plan, 1)))
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,8 @@ async def test_openssl_updates_and_revokes_with_a_secret_and_with_signatures(
     now = system_clock()
     ca = ceremony.make_root(DistinguishedName.from_text("CN=CMP CA"), now=now)
     plan = make_plan(not_before=now.replace(microsecond=0), not_after=now.replace(microsecond=0) + timedelta(days=90))
-    made = await LocalIssuer(ca.key, ca.certificate).issue(Permit("made", plan, 0x77), plan, 0x77)
+    octets = await LocalIssuer(ca.key, ca.certificate).issue(Permit("made", plan, 0x77), plan, 0x77)
+    made = x509.load_der_x509_certificate(octets)
     (tmp_path / "made.pem").write_bytes(made.public_bytes(Encoding.PEM))
     protection: Protection = SharedSecret(b"door", b"correct horse", token_bytes)
     options: tuple[str, ...] = SECRET
@@ -192,8 +193,8 @@ async def test_openssl_updates_and_revokes_with_a_secret_and_with_signatures(
                    "-srv_keypass", "pass:horse", "-srv_trusted", str(tmp_path / "door.pem"))  # fmt: skip
     with mock_server(port, tmp_path / "made.pem", "-accept_raverified", protection=options):
         async with at_mock_server(port, ca, protection) as issuer:
-            assert await issuer.issue(Permit("renewal", plan, 1, csr_of(plan), renews=0x77), plan, 1) == made
-            assert await issuer.issue(Permit("new", plan, 1, csr_of(plan)), plan, 1) == made
+            assert await issuer.issue(Permit("renewal", plan, 1, csr_of(plan), renews=0x77), plan, 1) == octets
+            assert await issuer.issue(Permit("new", plan, 1, csr_of(plan)), plan, 1) == octets
             other = csr_of(replace(plan, names=()))
-            assert await issuer.issue(Permit("told", plan, 1, other), plan, 1) == made
+            assert await issuer.issue(Permit("told", plan, 1, other), plan, 1) == octets
             await issuer.revoke(made, x509.ReasonFlags.key_compromise, now)

@@ -81,7 +81,8 @@ class TestCmp(RevokerContract, IssuerContract):
                 await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
             reference = pending.value.reference
             waits.append(pending.value.retry_after)
-        accept(issuer, PLAN, await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1))
+        octets = await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
+        accept(issuer, PLAN, x509.load_der_x509_certificate(octets))
         assert waits == [30, 7, 7]
         assert len(set(server.transactions)) == 1
 
@@ -248,8 +249,9 @@ def test_whatever_the_ca_protects_is_read_or_refused(kind: int, content: bytes) 
 async def test_what_the_request_does_not_show_the_ca_is_told(server: FakeCmp) -> None:
     plan, without_challenge = with_challenge()
     async with behind(server.application) as issuer:
-        made = await issuer.issue(Permit("request", plan, 7, without_challenge), plan, 7)
+        octets = await issuer.issue(Permit("request", plan, 7, without_challenge), plan, 7)
     assert server.bodies[0] == cmp.CR
+    made = x509.load_der_x509_certificate(octets)
     assert made.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == plan.spki
 
 
@@ -257,6 +259,6 @@ async def test_names_that_the_policy_has_made_others_of_are_those_that_the_ca_is
     asked = make_plan()
     plan = replace(asked, subject=DistinguishedName.from_text("CN=another"), names=(dns_name("another.example"),))
     async with behind(server.application) as issuer:
-        made = await issuer.issue(Permit("request", plan, 7, csr_of(asked)), plan, 7)
+        octets = await issuer.issue(Permit("request", plan, 7, csr_of(asked)), plan, 7)
     assert server.bodies[0] == cmp.CR
-    assert made.subject.rfc4514_string() == "CN=another"
+    assert x509.load_der_x509_certificate(octets).subject.rfc4514_string() == "CN=another"

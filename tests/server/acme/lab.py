@@ -153,7 +153,7 @@ class GatedIssuer(FakeIssuer):
         self.open = asyncio.Event()
         self.open.set()
 
-    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
         self.asked.set()
         await self.open.wait()
         return await super().issue(permit, plan, serial)

@@ -33,7 +33,7 @@ class Witness:
         self.after = after
         self.signed: list[int] = []
 
-    async def issue(self, permit: Any, plan: Any, serial: int) -> x509.Certificate:
+    async def issue(self, permit: Any, plan: Any, serial: int) -> bytes:
         if self.failures and not self.after:
             raise self.failures.pop(0)
         certificate = await ISSUER.issue(permit, plan, serial)
@@ -170,7 +170,7 @@ async def hung(store: Store) -> tuple[Door, asyncio.Task[Any], asyncio.Event]:
     door, reached, released = Door(store), asyncio.Event(), asyncio.Event()
     issue = door.issuer.issue
 
-    async def wait(*arguments: Any) -> x509.Certificate:
+    async def wait(*arguments: Any) -> bytes:
         reached.set()
         await released.wait()
         return await issue(*arguments)

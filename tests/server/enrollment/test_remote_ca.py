@@ -66,7 +66,7 @@ async def test_a_start_does_not_wait_for_a_slow_ca(store: Store) -> None:
 class DeadCa(SlowCa):
     """Answers nothing for a while, then there is an outage."""
 
-    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> x509.Certificate:
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
         await asyncio.sleep(0.2)
         raise IssuerUnavailable("dead")
 

@@ -36,7 +36,7 @@ class Gate:
         self._issue = door.issuer.issue
         setattr(door.issuer, "issue", self._wait)  # noqa: B010 - replaces a method
 
-    async def _wait(self, *arguments: Any) -> x509.Certificate:
+    async def _wait(self, *arguments: Any) -> bytes:
         self.reached.set()
         await self.open.wait()
         return await self._issue(*arguments)
