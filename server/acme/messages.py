@@ -442,14 +442,14 @@ class Order(NamedTuple):
 
 def authorization_status(stored: AuthorizationStatus, expires: datetime, now: datetime) -> AuthorizationStatus:
     """Return what the stored status means now: pending and valid authorizations expire."""
-    expiring = stored in {AuthorizationStatus.PENDING, AuthorizationStatus.VALID}
-    return AuthorizationStatus.EXPIRED if expiring and expires <= now else stored
+    expired = expires <= now and stored in {AuthorizationStatus.PENDING, AuthorizationStatus.VALID}
+    return AuthorizationStatus.EXPIRED if expired else stored
 
 
 def order_status(stored: OrderStatus, expires: datetime, now: datetime) -> OrderStatus:
     """Return what the stored status means now: pending and ready orders expire and are invalid then."""
-    expiring = stored in {OrderStatus.PENDING, OrderStatus.READY}
-    return OrderStatus.INVALID if expiring and expires <= now else stored
+    expired = expires <= now and stored in {OrderStatus.PENDING, OrderStatus.READY}
+    return OrderStatus.INVALID if expired else stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ nothing but the time differs.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import namedtuple
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +20,18 @@ if TYPE_CHECKING:
 
     Processor = Callable[[Any], Any]
 
-_DIALECT = sa.create_mock_engine("sqlite+pysqlite://", lambda *_: None).dialect
+_write_json = json.JSONEncoder(check_circular=False).encode
+_scan_json = json.JSONDecoder().raw_decode
+
+
+def _read_json(text: str) -> Any:
+    """Return what `_write_json`, or SQLAlchemy, has written: `json.loads` looks for white space round it, too."""
+    return _scan_json(text)[0]
+
+
+_DIALECT = sa.create_mock_engine(
+    "sqlite+pysqlite://", lambda *_: None, json_serializer=_write_json, json_deserializer=_read_json
+).dialect
 
 
 class Prepared:
@@ -75,7 +87,7 @@ class Prepared:
             parameters = self._constants | parameters
         for name, bind in self._binds:
             parameters[name] = bind(parameters[name])
-        return tuple([parameters[name] for name in self._names])
+        return tuple(map(parameters.__getitem__, self._names))
 
     def _read(self, found: tuple[Any, ...]) -> Any:
         if not self._columns:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from server.acme.messages import Authorization, Owner
 
+_STATUSES = {each.value: each for each in OrderStatus}
+
 _owned = Prepared(
     sa.select(orders)
     .join(accounts, OWNED)
@@ -75,7 +77,7 @@ def read_order(row: Any, now: datetime) -> Order:
     return Order(
         id=row.id,
         account=row.account_id,
-        status=order_status(OrderStatus(row.status), row.expires, now),
+        status=order_status(_STATUSES[row.status], row.expires, now),
         expires=row.expires,
         identifiers=tuple(Identifier(type_, value) for type_, value in row.identifiers),
         authorizations=tuple(row.authorizations),
