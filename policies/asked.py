@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ca import der
 from ca.names import DnsName, EmailAddress, IpAddress, Uri
@@ -31,27 +30,26 @@ class UnusableRequester(ValueError):
     """A value depends on something that is not there once, or has characters that can't go into a certificate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What is asked for.
 
     Attributes:
         requester: the requester's identity without its kind; ``NOBODY`` unless it is plain text of up to 64 characters.
         evidence: the words for the evidence that was presented.
         names: the names of the order for an ACME account, else those of the CSR.
+        known: what placeholders stand for.
         key_usage, purposes, ca: the CSR's keyUsage, extendedKeyUsage (dotted) and basicConstraints.
         unreadable: names of requested extensions that are not what their specification says; nothing was read of them.
-        known: what placeholders stand for.
     """
 
     requester: str
     evidence: frozenset[str]
     names: tuple[GeneralName, ...]
+    known: Known
     key_usage: frozenset[KeyUsage] = frozenset()
     purposes: tuple[str, ...] = ()
     ca: bool = False
     unreadable: tuple[str, ...] = ()
-    known: Known = field(default_factory=dict, compare=False)
 
     def fill(self, template: str) -> str:
         """Put what placeholders stand for into a value of the profile. Raises UnusableRequester."""
@@ -73,16 +71,19 @@ def read_request(request: EnrollmentRequest) -> Asked:
         if isinstance(one, AccountEvidence):
             names = one.authorized
     known = _Known(request, requester)
-    if any(extension.oid in _READ for extension in request.csr.extensions):
-        return Asked(requester, words, names, *_usages(request.csr), known=known)
-    return Asked(requester, words, names, known=known)
+    for extension in request.csr.extensions:
+        if extension.oid in _READ:
+            return Asked(requester, words, names, known, *_usages(request.csr))
+    return Asked(requester, words, names, known)
 
 
 class _Known(dict[str, str]):
     """What placeholders stand for, found out when it is wanted: plain text of up to 64 characters, or `NOBODY`."""
 
+    __slots__ = ("_request",)
+
     def __init__(self, request: EnrollmentRequest, requester: str) -> None:
-        super().__init__({REQUESTER: requester})
+        self[REQUESTER] = requester
         self._request = request
 
     def __missing__(self, placeholder: str) -> str:

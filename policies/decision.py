@@ -52,6 +52,10 @@ class Verdict(StrEnum):
     """A rule that is on trial would have denied."""
 
 
+Entry = tuple[str, Verdict, Location, str, str]
+"""A check as rules write it; most are never read."""
+
+
 class Check(NamedTuple):
     """One line of the trace: which rule looked at what and how it ended."""
 
@@ -68,7 +72,7 @@ class Trace(NamedTuple):
     Attributes:
         profile: the profile that judged, empty when none matched.
         policy_digest: SHA-256, hex, of the file it stands in.
-        checks: every check that ran, in order.
+        entries: every check that ran, in order; to be read as `checks`.
         ignored: what of the CSR had no influence, each as one readable phrase.
         considered: profiles that were looked at and did not apply, each with the reason.
         shadows: what rules on trial would have denied for.
@@ -76,10 +80,15 @@ class Trace(NamedTuple):
 
     profile: str
     policy_digest: str
-    checks: tuple[Check, ...] = ()
+    entries: tuple[Entry, ...] = ()
     ignored: tuple[str, ...] = ()
     considered: tuple[str, ...] = ()
     shadows: tuple[Finding, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Every check that ran, in order."""
+        return tuple(map(Check._make, self.entries))
 
 
 class Rate(NamedTuple):
@@ -103,8 +112,7 @@ class QuotaLimits:
     under_profile: Rate | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(NamedTuple):
     """The plan may be signed, once.
 
     Attributes:
@@ -120,8 +128,7 @@ class Approved:
     limits: QuotaLimits | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(NamedTuple):
     """The request is refused; there is at least one finding."""
 
     findings: tuple[Finding, ...]
@@ -143,8 +150,7 @@ class ApprovalTerms:
     expires: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(NamedTuple):
     """A person must approve; the plan is what would be signed, on these terms."""
 
     findings: tuple[Finding, ...]

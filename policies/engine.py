@@ -27,11 +27,14 @@ from policies.ruling import Draft, Report, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from ca.names import GeneralName
-    from ca.plan import KeyUsage
-    from policies.decision import Decision
+    from ca.plan import KeyUsage, PlannedExtension
+    from policies.decision import Decision, QuotaLimits
+    from policies.profile import Profile
     from policies.ruling import Question
+    from policies.sections import Approval
 
 RULES: tuple[Rule, ...] = (
     Rule("evidence", evidence.judge),
@@ -48,9 +51,11 @@ RULES: tuple[Rule, ...] = (
 
 T = TypeVar("T")
 
+_NO_SUBJECT = DistinguishedName()
 _NO_NAMES: tuple[GeneralName, ...] = ()
 _NO_USAGE: frozenset[KeyUsage] = frozenset()
 _NO_PURPOSES: tuple[str, ...] = ()
+_NO_PERIOD: tuple[datetime, datetime] | None = None
 
 
 def decide(question: Question, rules: Sequence[Rule] = RULES) -> Decision:
@@ -72,14 +77,11 @@ def decide(question: Question, rules: Sequence[Rule] = RULES) -> Decision:
         except Exception as error:  # noqa: BLE001 - any fault of a rule denies
             report.faulty(rule.id, question.profile.place(rule.id), error)
     profile = question.profile
-    trace = Trace(
-        profile.name, profile.digest, tuple(report.checks), tuple(report.ignored), shadows=tuple(report.shadows)
-    )
+    trace = Trace(profile.name, profile.digest, tuple(report.entries), tuple(report.ignored), (), tuple(report.shadows))
     if report.findings:
         return Denied(tuple(report.findings), trace)
-    plan, full = _plan(question, draft), profile.sections.lint == "always"
-    limits = None if profile.sections.quota is None else profile.sections.quota.limits
-    approval = profile.sections.approval
+    issuer, extensions, full, limits, approval = profile.prepared(_constant)
+    plan = _plan(question, draft, issuer, extensions)
     if approval is not None and conditions.is_approval_needed(question, draft, approval):
         message = "a person must approve this request" if approval.count == 1 else "persons must approve this request"
         finding = Finding("approval", message, profile.place("approval"), limit=approval.limit)
@@ -96,14 +98,15 @@ def objections_to_names(question: Question) -> tuple[Finding, ...]:
 
 def _draft(question: Question, report: Report) -> Draft:
     """Build each part of the certificate; a part that can't be built denies and is empty."""
-    now = question.request.now.astimezone(UTC)
-    return Draft(
-        _part("subject", question, subject.build, DistinguishedName(), report),
-        _part("names", question, names.build, _NO_NAMES, report),
-        _part("key_usage", question, usages.build_key_usage, _NO_USAGE, report),
-        _part("extended_key_usage", question, usages.build_purposes, _NO_PURPOSES, report),
-        *_part("validity", question, validity.build, (now, now), report),
-    )
+    subject_ = _part("subject", question, subject.build, _NO_SUBJECT, report)
+    names_ = _part("names", question, names.build, _NO_NAMES, report)
+    key_usage = _part("key_usage", question, usages.build_key_usage, _NO_USAGE, report)
+    purposes = _part("extended_key_usage", question, usages.build_purposes, _NO_PURPOSES, report)
+    period = _part("validity", question, validity.build, _NO_PERIOD, report)
+    if period is None:
+        now = question.request.now.astimezone(UTC)
+        period = now, now
+    return Draft(subject_, names_, key_usage, purposes, *period)
 
 
 def _part(rule: str, question: Question, build: Callable[[Question, Report], T], empty: T, report: Report) -> T:
@@ -114,18 +117,27 @@ def _part(rule: str, question: Question, build: Callable[[Question, Report], T],
         return empty
 
 
-def _plan(question: Question, draft: Draft) -> CertificatePlan:
-    profile = question.profile
+def _constant(
+    profile: Profile,
+) -> tuple[str, tuple[PlannedExtension, ...], bool, QuotaLimits | None, Approval | None]:
+    """Return what all decisions under a profile have of it: issuer, extensions, full lint, quota and approval."""
+    sections = profile.sections
+    limits = None if sections.quota is None else sections.quota.limits
+    return sections.issuer, sections.extensions.planned, sections.lint == "always", limits, sections.approval
+
+
+def _plan(question: Question, draft: Draft, issuer: str, extensions: tuple[PlannedExtension, ...]) -> CertificatePlan:
+    profile, (subject_, names_, key_usage, purposes, not_before, not_after) = question.profile, draft
     return CertificatePlan(
-        issuer=profile.sections.issuer,
-        profile=profile.name,
-        policy_digest=profile.digest,
-        subject=draft.subject,
-        names=draft.names,
-        spki=question.request.csr.spki,
-        not_before=draft.not_before,
-        not_after=draft.not_after,
-        key_usage=draft.key_usage,
-        extended_key_usage=draft.purposes,
-        extensions=profile.sections.extensions.planned,
+        issuer,
+        profile.name,
+        profile.digest,
+        subject_,
+        names_,
+        question.request.csr.spki,
+        not_before,
+        not_after,
+        key_usage,
+        purposes,
+        extensions,
     )

@@ -92,7 +92,7 @@ def expectations(profile: Profile, min_rsa_bits: int) -> Expectations:
         subject=subject,
         names=names,
         open_names=open_names,
-        key_usage=sections.key_usage.granted(key.kind)[0],
+        key_usage=sections.key_usage.granted[key.kind][0],
         purposes=granted,
         must_ask_purpose=needs,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from ca.csr import Csr
     from policies.decision import Location
+
+T = TypeVar("T")
 
 _NOTHING_KNOWN: Mapping[str, str] = {}
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
@@ -106,7 +108,7 @@ class Profile:
     clients: tuple[Glob, ...] | None
     personal: bool
     _document: Document[Any] = field(repr=False, compare=False)
-    _places: dict[KeyPath, Location] = field(default_factory=dict, repr=False, compare=False)
+    _prepared: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def is_for(self, requester: str) -> bool:
         """Whether the profile is for the requester of this name."""
@@ -119,10 +121,21 @@ class Profile:
 
     def place(self, *path: str | int) -> Location:
         """Return the place of a key below the profile, or of its nearest ancestor that is in the file."""
-        place = self._places.get(path)
+        place: Location | None = self._prepared.get(path)
         if place is None:
-            place = self._places[path] = self._document.locate(("profiles", self.name, *path))
+            place = self._prepared[path] = self._document.locate(("profiles", self.name, *path))
         return place
+
+    def prepared(self, prepare: Callable[[Profile], T]) -> T:
+        """Return what a rule makes of the profile; it is made once: reading a section takes longer than judging by it.
+
+        Args:
+            prepare: a function of a module, which makes it of nothing but the profile, and never None.
+        """
+        made: T | None = self._prepared.get(prepare)
+        if made is None:
+            made = self._prepared[prepare] = prepare(self)
+        return made
 
 
 @dataclass(frozen=True, slots=True)

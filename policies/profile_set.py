@@ -75,6 +75,7 @@ class ProfileSet:
             self._tell_apart(endpoint, names)
         # As many as there are right answers.
         self._chosen: dict[tuple[EndpointName, str | None], tuple[Profile, ...]] = {}
+        self._some_for_few = any(profile.clients is not None for profile in every)
         self._personal = any(profile.personal for profile in every)
         digests = sorted({profile.digest for profile in every})
         self.digest = hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -150,7 +151,7 @@ class ProfileSet:
             candidates = tuple(profile for profile in taking if name in {None, profile.name})
             if candidates:
                 self._chosen[endpoint, name] = candidates
-        if requester is not None:
+        if requester is not None and self._some_for_few:
             candidates = tuple([each for each in candidates if each.is_for(requester)])
         return () if self._endpoints is None and len(candidates) > 1 else candidates
 

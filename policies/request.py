@@ -314,6 +314,6 @@ def requester_name(request: EnrollmentRequest) -> str:
     Who renews with nothing but a certificate is who asked for the first of its line: a device stays who it is.
     """
     kind, _, name = request.requester.identity.partition(":")
-    if request.kind is Kind.RENEW and kind == "certificate" and request.facts.origin is not None:
+    if kind == "certificate" and request.kind is Kind.RENEW and request.facts.origin is not None:
         return request.facts.origin.partition(":")[2]
     return name

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from policies.decision import Check, Finding, Location, Verdict
+from policies.decision import Finding, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from ca.names import DistinguishedName, GeneralName
     from ca.plan import KeyUsage
     from policies.asked import Asked
+    from policies.decision import Entry, Location
     from policies.profile import Ceilings, IssuerFacts, Profile
     from policies.request import EnrollmentRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+_PASS = Verdict.PASS  # members of an enumeration are found slowly, and this is the one that is wanted
+
+
+class Question(NamedTuple):
     """What there is to be judged: a request under a profile, within what issuer and ceilings let through.
 
     Attributes:
@@ -51,34 +54,36 @@ class Draft(NamedTuple):
     not_after: datetime
 
 
-@dataclass(slots=True)
 class Report:
     """Where rules write what they found; they can't read it. A finding denies."""
 
-    checks: list[Check] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    shadows: list[Finding] = field(default_factory=list)
+    __slots__ = ("entries", "findings", "ignored", "shadows")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.findings: list[Finding] = []
+        self.ignored: list[str] = []
+        self.shadows: list[Finding] = []
 
     def passed(self, rule: str, location: Location, value: str = "", limit: str = "") -> None:
         """Say that a rule has nothing against the request."""
-        self.checks.append(Check(rule, Verdict.PASS, location, value, limit))
+        self.entries.append((rule, _PASS, location, value, limit))
 
     def failed(self, rule: str, location: Location, message: str, value: str = "", limit: str = "") -> None:
         """Deny; `message` is for the requester, the rest for administrators."""
-        self.checks.append(Check(rule, Verdict.FAIL, location, value, limit))
+        self.entries.append((rule, Verdict.FAIL, location, value, limit))
         self.findings.append(Finding(rule, message, location, value, limit))
 
     def faulty(self, rule: str, location: Location, error: Exception) -> None:
         """Deny, because the rule itself went wrong."""
         cause = repr(error)
-        self.checks.append(Check(rule, Verdict.ERROR, location, cause))
+        self.entries.append((rule, Verdict.ERROR, location, cause, ""))
         message = "the policy could not be evaluated; its administrator knows more"
         self.findings.append(Finding(rule, message, location, cause))
 
     def on_trial(self, rule: str, location: Location, message: str, value: str = "", limit: str = "") -> None:
         """Say that a rule would deny, were it not on trial."""
-        self.checks.append(Check(rule, Verdict.SHADOW, location, value, limit))
+        self.entries.append((rule, Verdict.SHADOW, location, value, limit))
         self.shadows.append(Finding(rule, message, location, value, limit))
 
     def unused(self, phrase: str) -> None:

@@ -23,7 +23,7 @@ from policies.expressions import ExpressionField
 from policies.extensions import Extensions
 from policies.fields import KEY_KINDS, AttributeWord, EvidenceWord, KeyKind, KeyPatternField, Purpose, Template, listed
 from policies.patterns import CharactersField, EndpointPatternField, GlobField
-from policies.words import CA_USAGES, NEVER_REQUESTED_PURPOSES, PURPOSES, SUBJECT_ATTRIBUTES
+from policies.words import CA_USAGES, NEVER_REQUESTED_PURPOSES, PURPOSES
 
 
 class Evidence(Strict):
@@ -111,11 +111,6 @@ class Subject(Strict):
     default: dict[AttributeWord, Template] = Field(default_factory=dict)
     others: Literal["refuse", "ignore"] = "refuse"
 
-    @cached_property
-    def counted(self) -> tuple[tuple[str, str, Text], ...]:
-        """The allowed attributes with their dotted numbers."""
-        return tuple((SUBJECT_ATTRIBUTES[word], word, rule) for word, rule in self.allowed.items())
-
     @model_validator(mode="after")
     def _once(self) -> Subject:
         both = sorted(self.forced.keys() & (self.allowed.keys() | self.default.keys()))
@@ -139,16 +134,13 @@ class KeyUsages(Strict):
         return self
 
     @cached_property
-    def _granted(self) -> dict[str, tuple[frozenset[KeyUsage], str]]:
+    def granted(self) -> dict[str, tuple[frozenset[KeyUsage], str]]:
+        """What a key of each kind always gets, as bits and in words."""
         granted = {}
         for kind in KEY_KINDS:
             bits = frozenset((*self.forced, *self.forced_for.get(kind, ())))
             granted[kind] = (bits, ", ".join(sorted(bits)))
         return granted
-
-    def granted(self, kind: str) -> tuple[frozenset[KeyUsage], str]:
-        """Return what a key of this kind always gets, as bits and in words."""
-        return self._granted[kind]
 
 
 class Purposes(Strict):

@@ -410,7 +410,7 @@ class Enrollment:
                 trace = decision.trace
                 return _No(_denied(decision.findings), trace.profile or None, trace.policy_digest)
             if self._amend is not None:
-                decision = replace(decision, plan=self._amend(decision.plan, serial))
+                decision = decision._replace(plan=self._amend(decision.plan, serial))
             plan = decision.plan
             issuer = self._issuers[plan.issuer].chain()[0]
             found = self._linter.lint(plan, serial, issuer, full=decision.full_lint)

@@ -8,31 +8,38 @@ from policies.request import CertificateEvidence, Kind
 
 if TYPE_CHECKING:
     from policies.decision import Location
+    from policies.profile import Profile
     from policies.ruling import Draft, Question, Report
     from policies.sections import Evidence
+
+    _Demand = tuple[Evidence, str, Location]
 
 
 def judge(question: Question, draft: Draft, report: Report) -> None:
     """Compare the evidence with what is asked for; bind what a certificate may get to the names that it has."""
-    wanted, place = _wanted(question)
+    first, renewing, bound = question.profile.prepared(_demands)
+    wanted, limit, place = renewing if question.request.kind is Kind.RENEW else first
     present = question.asked.evidence
     value = ", ".join(sorted(present))
     if not wanted.is_met_by(present):
         message = "this kind of authentication is not enough for this certificate"
-        report.failed("evidence", place, message, value or "none", wanted.limit)
+        report.failed("evidence", place, message, value or "none", limit)
         return
-    report.passed("evidence", place, value, wanted.limit)
-    bound = question.profile.sections.certificate_names == "same" and question.request.kind is Kind.ENROLL
-    if bound and "certificate" in present and not wanted.is_met_by(present - {"certificate"}):
+    report.passed("evidence", place, value, limit)
+    if not bound or "certificate" not in present or question.request.kind is not Kind.ENROLL:
+        return
+    if not wanted.is_met_by(present - {"certificate"}):
         _own_names(question, draft, report)
 
 
-def _wanted(question: Question) -> tuple[Evidence, Location]:
-    profile = question.profile
-    renewal = profile.sections.renewal
-    if question.request.kind is Kind.RENEW and renewal is not None and renewal.evidence is not None:
-        return renewal.evidence, profile.place("renewal", "evidence")
-    return profile.sections.evidence, profile.place("evidence")
+def _demands(profile: Profile) -> tuple[_Demand, _Demand, bool]:
+    """Return what is demanded for a first certificate and for a renewal; whether a certificate proves but its names."""
+    sections = profile.sections
+    first = renewing = sections.evidence, sections.evidence.limit, profile.place("evidence")
+    if sections.renewal is not None and sections.renewal.evidence is not None:
+        wanted = sections.renewal.evidence
+        renewing = wanted, wanted.limit, profile.place("renewal", "evidence")
+    return first, renewing, sections.certificate_names == "same"
 
 
 def _own_names(question: Question, draft: Draft, report: Report) -> None:

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 def judge(question: Question, draft: Draft, report: Report) -> None:
     """Deny a certificate without any name (RFC 5280 section 4.1.2.6)."""
-    if not draft.subject and not draft.names:
+    if not draft.names and not draft.subject:
         message = "the certificate would name nobody: there is no subject and no subjectAltName"
         report.failed("identity", question.profile.place(), message)

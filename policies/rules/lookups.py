@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 def judge(question: Question, draft: Draft, report: Report) -> None:
     """Deny what could not be looked up, and what is not known where it must be."""
     del draft
+    sections = question.profile.sections.lookups
+    if not sections:
+        return
     answers = {answer.name: answer for answer in question.request.facts.lookups}
-    for name, section in question.profile.sections.lookups.items():
+    for name, section in sections.items():
         place, answer = question.profile.place("lookups", name), answers.get(name)
         if answer is None or answer.error:
             message = "what must be known of the requester can't be looked up now"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ca.names import DnsName, EmailAddress, IpAddress, MalformedName, OtherName, Uri, dns_name, email_address, uri
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
     from ca.names import GeneralName
     from policies.alternative_names import NameKind
+    from policies.decision import Location
     from policies.patterns import Known
+    from policies.profile import Profile
     from policies.ruling import Question, Report
 
 _WORDS: dict[type, str] = {DnsName: "dns", IpAddress: "ip", EmailAddress: "email", Uri: "uri", OtherName: "other"}
@@ -26,6 +29,58 @@ _MAKERS: dict[str, Callable[[str], GeneralName]] = {
     "uri": uri,
     "other": other_name,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of names; its section, at hand.
+
+    Attributes:
+        word: its name in policy files.
+        rule: the rule's identifier.
+        section: the rest of it.
+        permits: whether a value matches an allowed pattern.
+        place: where the allowed patterns stand.
+        limit: these in words.
+        brings: whether the profile has names of its own.
+        always: whether the kind matters to requests that have no name of it.
+        wildcards: whether these are allowed; of other kinds than DNS nothing is a wildcard.
+        forbidden: patterns, for whatever the allowed ones say.
+        least, most: how many names there may be.
+    """
+
+    word: str
+    rule: str
+    section: NameKind
+    permits: Callable[[Any, Known], bool]
+    place: Location
+    limit: str
+    brings: bool
+    always: bool
+    wildcards: bool
+    forbidden: Sequence[Any]
+    least: int
+    most: int
+
+
+def _kinds(profile: Profile) -> tuple[_Kind, ...]:
+    return tuple(
+        _Kind(
+            word=word,
+            rule=f"names.{word}",
+            section=kind,
+            permits=kind.permits,
+            place=profile.place("names", word, "allowed"),
+            limit=kind.limit,
+            brings=bool(kind.forced or kind.default),
+            always=bool(kind.forced or kind.default or kind.min),
+            wildcards=getattr(kind, "wildcards", "") != "forbidden",
+            forbidden=kind.forbidden,
+            least=kind.min,
+            most=kind.max,
+        )
+        for word, kind in profile.sections.names.kinds
+    )
 
 
 def build(question: Question, report: Report) -> tuple[GeneralName, ...]:
@@ -44,8 +99,10 @@ def build(question: Question, report: Report) -> tuple[GeneralName, ...]:
         else:
             by_kind.setdefault(word, []).append(name)
     added: list[GeneralName] = []
-    for word, kind in question.profile.sections.names.kinds:
-        added += _of_one_kind(question, word, kind, by_kind.pop(word, ()), report)
+    for kind in question.profile.prepared(_kinds):
+        of_kind = by_kind.pop(kind.word, ())
+        if of_kind or kind.always:
+            added += _of_one_kind(question, kind, of_kind, report)
     for word, names in by_kind.items():
         place = question.profile.place("names", word)
         for name in names:
@@ -54,42 +111,42 @@ def build(question: Question, report: Report) -> tuple[GeneralName, ...]:
     return tuple(dict.fromkeys((*added, *unique))) if added else unique
 
 
-def _of_one_kind(
-    question: Question, word: str, kind: NameKind, asked: Sequence[GeneralName], report: Report
-) -> list[GeneralName]:
+def _of_one_kind(question: Question, kind: _Kind, asked: Sequence[GeneralName], report: Report) -> list[GeneralName]:
     """Judge the names of one kind, and return those that the profile itself brings."""
-    added = _added(question, word, kind, report, given=bool(asked)) if kind.forced or kind.default else []
+    added = _added(question, kind, report, given=bool(asked)) if kind.brings else []
     for name in added:
         if kind.forbidden and _is_forbidden(kind, _compared(name), question.asked.known):
-            _forbid(question, word, name, report)  # what the request made of a placeholder
+            _forbid(question, kind, name, report)  # what the request made of a placeholder
     for name in asked:
         if name not in added:
-            _judge(question, word, kind, name, report)
+            _judge(question, kind, name, report)
     number = len({*asked, *added}) if added else len(asked)
-    if not kind.min <= number <= kind.max:
-        place = question.profile.place("names", word, "min" if number < kind.min else "max")
-        message = f"{number} names of kind {word} are asked for; allowed: {kind.min} to {kind.max}"
-        report.failed(f"names.{word}.count", place, message, str(number), f"{kind.min} to {kind.max}")
+    if not kind.least <= number <= kind.most:
+        word, limit = kind.word, f"{kind.least} to {kind.most}"
+        place = question.profile.place("names", word, "min" if number < kind.least else "max")
+        message = f"{number} names of kind {word} are asked for; allowed: {limit}"
+        report.failed(f"names.{word}.count", place, message, str(number), limit)
     return added
 
 
-def _judge(question: Question, word: str, kind: NameKind, name: GeneralName, report: Report) -> None:
-    profile, rule, text = question.profile, f"names.{word}", str(name)
-    if getattr(kind, "wildcards", "") == "forbidden" and text.startswith("dns:*."):
+def _judge(question: Question, kind: _Kind, name: GeneralName, report: Report) -> None:
+    text, value = str(name), _compared(name)
+    if not kind.wildcards and text.startswith("dns:*."):
         message = f"a wildcard name is not allowed here: {_shown(name)}"
-        report.failed(rule, profile.place("names", word, "wildcards"), message, text, "no wildcards")
-    elif kind.forbidden and _is_forbidden(kind, _compared(name), question.asked.known):
-        _forbid(question, word, name, report)
-    elif not kind.permits(_compared(name), question.asked.known):
-        message = f"this {_TITLES[word]} is not allowed: {_shown(name)}"
-        report.failed(rule, profile.place("names", word, "allowed"), message, text, kind.limit)
+        place = question.profile.place("names", kind.word, "wildcards")
+        report.failed(kind.rule, place, message, text, "no wildcards")
+    elif kind.forbidden and _is_forbidden(kind, value, question.asked.known):
+        _forbid(question, kind, name, report)
+    elif not kind.permits(value, question.asked.known):
+        message = f"this {_TITLES[kind.word]} is not allowed: {_shown(name)}"
+        report.failed(kind.rule, kind.place, message, text, kind.limit)
     else:
-        report.passed(rule, profile.place("names", word, "allowed"), text, kind.limit)
+        report.passed(kind.rule, kind.place, text, kind.limit)
 
 
-def _forbid(question: Question, word: str, name: GeneralName, report: Report) -> None:
-    place, message = question.profile.place("names", word, "forbidden"), f"this {_TITLES[word]} is not allowed"
-    report.failed(f"names.{word}", place, f"{message}: {_shown(name)}", str(name), "forbidden")
+def _forbid(question: Question, kind: _Kind, name: GeneralName, report: Report) -> None:
+    place, title = question.profile.place("names", kind.word, "forbidden"), _TITLES[kind.word]
+    report.failed(kind.rule, place, f"this {title} is not allowed: {_shown(name)}", str(name), "forbidden")
 
 
 def _shown(name: GeneralName) -> str:
@@ -99,9 +156,8 @@ def _shown(name: GeneralName) -> str:
     return f"{str(name.value)!r:.80}"
 
 
-def _is_forbidden(kind: NameKind, value: Any, known: Known) -> bool:
-    patterns: Sequence[Any] = kind.forbidden
-    return any(pattern.matches(value, known, covering=True) for pattern in patterns)
+def _is_forbidden(kind: _Kind, value: Any, known: Known) -> bool:
+    return any(pattern.matches(value, known, covering=True) for pattern in kind.forbidden)
 
 
 def _compared(name: GeneralName) -> Any:
@@ -109,20 +165,21 @@ def _compared(name: GeneralName) -> Any:
     return name if isinstance(name, OtherName) else name.value
 
 
-def _added(question: Question, word: str, kind: NameKind, report: Report, *, given: bool) -> list[GeneralName]:
+def _added(question: Question, kind: _Kind, report: Report, *, given: bool) -> list[GeneralName]:
     """Return the names that are forced, and the defaults when none of the kind is asked for."""
-    templates = [("forced", text) for text in kind.forced]
+    word = kind.word
+    templates = [("forced", text) for text in kind.section.forced]
     if not given:
-        templates += [("default", text) for text in kind.default]
+        templates += [("default", text) for text in kind.section.default]
     names: list[GeneralName] = []
     for key, template in templates:
         place = question.profile.place("names", word, key)
         try:
             names.append(_MAKERS[word](question.asked.fill(template)))
         except (UnusableRequester, MalformedName, ValueError) as error:
-            report.failed(f"names.{word}", place, str(error), question.request.requester.identity, template)
+            report.failed(kind.rule, place, str(error), question.request.requester.identity, template)
         else:
-            report.passed(f"names.{word}", place, str(names[-1]), f"{key} {template}")
+            report.passed(kind.rule, place, str(names[-1]), f"{key} {template}")
     return names
 
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 def judge(question: Question, draft: Draft, report: Report) -> None:
     """Compare what was counted with the limits; what was not counted denies."""
     del draft
-    quota, facts = question.profile.sections.quota, question.request.facts
+    quota = question.profile.sections.quota
     if quota is None:
         return
+    facts = question.request.facts
     limits: list[tuple[str, int | None, int, str]] = []
     if quota.active is not None and question.request.kind is Kind.ENROLL:
         message = "the requester holds as many valid certificates as it may"

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 def judge(question: Question, draft: Draft, report: Report) -> None:
     """Compare a renewal with the certificate that it replaces; a first enrollment passes."""
     request, section = question.request, question.profile.sections.renewal
-    place, old = question.profile.place("renewal"), request.renewed
+    old = request.renewed
+    if old is None and request.kind is not Kind.RENEW:
+        return
+    place = question.profile.place("renewal")
     if request.kind is not Kind.RENEW:
-        if old is not None:
-            report.failed("renewal", place, "this is no renewal, and names a certificate to be renewed")
+        report.failed("renewal", place, "this is no renewal, and names a certificate to be renewed")
         return
     if old is None:
         report.failed("renewal", place, "there is no certificate to be renewed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ca.names import Attribute, DistinguishedName
@@ -10,33 +11,80 @@ from policies.request import DeviceEvidence
 from policies.words import ATTRIBUTE_BOUNDS, ATTRIBUTE_NAMES, DEFAULT_BOUND, SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from policies.decision import Location
+    from policies.patterns import Characters, Glob
+    from policies.profile import Profile
     from policies.ruling import Question, Report
-    from policies.sections import Text
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """An attribute that is taken from the request; its section, at hand.
+
+    Attributes:
+        word: its name in policy files.
+        rule: the rule's identifier.
+        place: where it stands.
+        bound: how long a value may be, in octets.
+        characters, like, among_names: what a value may be; no patterns for any.
+        required, most: how many there must and may be.
+        limit: the patterns in words.
+    """
+
+    word: str
+    rule: str
+    place: Location
+    bound: int
+    characters: Characters | None
+    like: tuple[Glob, ...]
+    among_names: bool
+    required: bool
+    most: int
+    limit: str
+
+
+def _allowed(profile: Profile) -> dict[str, _Allowed]:
+    """Return what is taken from requests, by dotted number."""
+    return {
+        SUBJECT_ATTRIBUTES[word]: _Allowed(
+            word=word,
+            rule=f"subject.{word}",
+            place=profile.place("subject", "allowed", word),
+            bound=text.length or ATTRIBUTE_BOUNDS.get(word, DEFAULT_BOUND),
+            characters=text.characters,
+            like=() if text.is_free else text.like,
+            among_names=text.among_names,
+            required=text.required,
+            most=text.max,
+            limit=text.limit,
+        )
+        for word, text in profile.sections.subject.allowed.items()
+    }
 
 
 def build(question: Question, report: Report) -> DistinguishedName:
     """Return the subject: what is forced or default in the order of the file, then what is kept of the request."""
     kept: list[tuple[Attribute, ...]] = []
     asked, section = question.request.csr.subject, question.profile.sections.subject
+    allowed = question.profile.prepared(_allowed)
     for rdn in asked.rdns:
-        attributes = tuple([attribute for attribute in rdn if _is_kept(question, attribute, report)])
+        attributes = tuple([attribute for attribute in rdn if _is_kept(question, allowed, attribute, report)])
         if attributes:
             kept.append(attributes)
     added = _added(question, kept, report) if section.forced or section.default else []
-    subject = DistinguishedName((*added, *kept))
-    _counts(question, subject, report)
-    return subject
+    rdns = (*added, *kept)
+    _counts(rdns, allowed, report)
+    return asked if rdns == asked.rdns else DistinguishedName(rdns)
 
 
-def _is_kept(question: Question, attribute: Attribute, report: Report) -> bool:
-    section = question.profile.sections.subject
-    word = ATTRIBUTE_NAMES.get(attribute.oid, attribute.oid)
-    rule = section.allowed.get(word)
+def _is_kept(question: Question, allowed: Mapping[str, _Allowed], attribute: Attribute, report: Report) -> bool:
+    rule = allowed.get(attribute.oid)
     if rule is not None:
-        _judge(question, word, rule, attribute.value, report)
+        _judge(question, rule, attribute.value, report)
         return True
+    section, word = question.profile.sections.subject, ATTRIBUTE_NAMES.get(attribute.oid, attribute.oid)
     if word in section.forced:
         report.unused(f"subject {word} (the profile forces another)")
     elif section.others == "ignore":
@@ -48,24 +96,22 @@ def _is_kept(question: Question, attribute: Attribute, report: Report) -> bool:
     return False
 
 
-def _judge(question: Question, word: str, rule: Text, value: str, report: Report) -> None:
-    place = question.profile.place("subject", "allowed", word)
-    bound = rule.length or ATTRIBUTE_BOUNDS.get(word, DEFAULT_BOUND)
+def _judge(question: Question, rule: _Allowed, value: str, report: Report) -> None:
+    word, bound = rule.word, rule.bound
     fits = value.isprintable() if rule.characters is None else rule.characters.contain(value)
-    known = question.asked.known
     if not 0 < _length(value) <= bound:
         message, limit = f"the subject attribute {word} must have 1 to {bound} characters", str(bound)
     elif not fits or (word == "C" and not (len(value) == 2 and value.isascii() and value.isalpha())):
         message = f"the subject attribute {word} has characters that are not allowed here"
         limit = str(rule.characters or "printable")
-    elif not (rule.is_free or any(pattern.matches(value, known) for pattern in rule.like)):
+    elif rule.like and not any(pattern.matches(value, question.asked.known) for pattern in rule.like):
         message, limit = f"this value of the subject attribute {word} is not allowed", rule.limit
     elif rule.among_names and not _is_among(value, question):
         message, limit = f"the subject attribute {word} must be one of the names asked for", "among_names"
     else:
-        report.passed(f"subject.{word}", place, value, rule.limit)
+        report.passed(rule.rule, rule.place, value, rule.limit)
         return
-    report.failed(f"subject.{word}", place, message, value, limit)
+    report.failed(rule.rule, rule.place, message, value, limit)
 
 
 def _length(value: str) -> int:
@@ -106,15 +152,14 @@ def _added(question: Question, kept: Iterable[tuple[Attribute, ...]], report: Re
     return added
 
 
-def _counts(question: Question, subject: DistinguishedName, report: Report) -> None:
-    present = [attribute.oid for rdn in subject.rdns for attribute in rdn]
-    for oid, word, rule in question.profile.sections.subject.counted:
+def _counts(rdns: Iterable[tuple[Attribute, ...]], allowed: Mapping[str, _Allowed], report: Report) -> None:
+    present = [attribute.oid for rdn in rdns for attribute in rdn]
+    for oid, rule in allowed.items():
         number = present.count(oid)
-        if number > rule.max:
-            message = f"the subject attribute {word} is there {number} times; allowed: {rule.max}"
+        if number > rule.most:
+            message = f"the subject attribute {rule.word} is there {number} times; allowed: {rule.most}"
         elif rule.required and not number:
-            message = f"the subject attribute {word} is missing"
+            message = f"the subject attribute {rule.word} is missing"
         else:
             continue
-        place = question.profile.place("subject", "allowed", word)
-        report.failed(f"subject.{word}", place, message, str(number), f"{int(rule.required)} to {rule.max}")
+        report.failed(rule.rule, rule.place, message, str(number), f"{int(rule.required)} to {rule.most}")

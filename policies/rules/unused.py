@@ -25,7 +25,10 @@ from policies.words import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ca.csr import RequestedExtension
+    from policies.asked import Asked
     from policies.ruling import Draft, Question, Report
 
 _MODELLED = frozenset({SUBJECT_ALT_NAME, KEY_USAGE, EXTENDED_KEY_USAGE, BASIC_CONSTRAINTS})
@@ -33,17 +36,20 @@ _MODELLED = frozenset({SUBJECT_ALT_NAME, KEY_USAGE, EXTENDED_KEY_USAGE, BASIC_CO
 
 def judge(question: Question, draft: Draft, report: Report) -> None:
     """Look at every extension and attribute that has no influence."""
-    csr = question.request.csr
-    for word in question.asked.unreadable:
+    csr, asked = question.request.csr, question.asked
+    for word in asked.unreadable:
         place = question.profile.place("unused")
         report.failed("unused.unreadable", place, f"the requested extension {word} can't be read", word)
-    powers = _powers(question, draft)
+    # What has a place in certificates of this profile is none of them; nearly all requests have nothing else.
+    extensions = [extension for extension in csr.extensions if extension.oid not in _MODELLED]
+    if extensions:
+        brought = question.profile.sections.extensions.brought
+        extensions = [extension for extension in extensions if (extension.oid, extension.value) not in brought]
+    powers = _powers(asked, draft, extensions) if extensions or asked.key_usage or asked.purposes or asked.ca else []
     if powers:
         _refuse_powers(question, powers, report)
-    for extension in csr.extensions:
-        if extension.oid in _MODELLED or extension.oid in POWERFUL_EXTENSIONS:
-            continue
-        if (extension.oid, extension.value) not in question.profile.sections.extensions.brought:
+    for extension in extensions:
+        if extension.oid not in POWERFUL_EXTENSIONS:
             _extension(question, extension, report)
     for attribute in csr.attributes:
         _attribute(question, name_of(attribute.oid, REQUEST_ATTRIBUTE_NAMES), report)
@@ -51,9 +57,8 @@ def judge(question: Question, draft: Draft, report: Report) -> None:
         report.unused("attribute challengePassword (for authentication only)")
 
 
-def _powers(question: Question, draft: Draft) -> list[str]:
+def _powers(asked: Asked, draft: Draft, extensions: Iterable[RequestedExtension]) -> list[str]:
     """Return in words what would give power over others."""
-    asked = question.asked
     words = ["basicConstraints CA:TRUE"] if asked.ca else []
     words += [f"key usage {bit}" for bit in sorted(asked.key_usage & CA_USAGES)]
     words += [
@@ -63,9 +68,8 @@ def _powers(question: Question, draft: Draft) -> list[str]:
     ]
     words += [
         f"extension {name_of(extension.oid, EXTENSION_NAMES)}"
-        for extension in question.request.csr.extensions
+        for extension in extensions
         if extension.oid in POWERFUL_EXTENSIONS
-        and (extension.oid, extension.value) not in question.profile.sections.extensions.brought
     ]
     return words
 

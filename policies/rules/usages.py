@@ -8,22 +8,24 @@ from policies.profile import fits_key
 from policies.words import PURPOSE_NAMES, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ca.plan import KeyUsage
+    from policies.decision import Location
+    from policies.profile import Profile
     from policies.ruling import Question, Report
 
 
 def build_key_usage(question: Question, report: Report) -> frozenset[KeyUsage]:
     """Return the bits of keyUsage."""
-    section, wanted = question.profile.sections.key_usage, question.asked.key_usage
-    kind = question.request.csr.key_shape.kind
-    granted, text = section.granted(kind)
-    place = question.profile.place("key_usage")
+    wanted, kind = question.asked.key_usage, question.request.csr.key_shape.kind
+    always, place = question.profile.prepared(_key_usage)
+    granted, text = always[kind]
     if not wanted:
         report.passed("key_usage", place, "", text)
         return granted
-    granted |= {bit for bit in wanted.intersection(section.allowed) if fits_key(bit, kind)}
+    allowed = question.profile.sections.key_usage.allowed
+    granted |= {bit for bit in wanted.intersection(allowed) if fits_key(bit, kind)}
     report.passed("key_usage", place, ", ".join(sorted(wanted)), ", ".join(sorted(granted)))
     _left_over(question, "key_usage", sorted(wanted - granted), report)
     return granted
@@ -31,11 +33,13 @@ def build_key_usage(question: Question, report: Report) -> frozenset[KeyUsage]:
 
 def build_purposes(question: Question, report: Report) -> tuple[str, ...]:
     """Return the extended key usages; none at all is a finding, because no list would mean every purpose."""
-    section, wanted = question.profile.sections.extended_key_usage, question.asked.purposes
-    place = question.profile.place("extended_key_usage")
-    if not wanted:
-        granted = tuple(dict.fromkeys((*section.forced, *section.default)))
-    else:
+    wanted = question.asked.purposes
+    granted, text, place = question.profile.prepared(_usual_purposes)
+    if granted and not wanted:
+        report.passed("extended_key_usage", place, "", text)
+        return granted
+    section = question.profile.sections.extended_key_usage
+    if wanted:
         granted = tuple(dict.fromkeys((*section.forced, *(one for one in wanted if one in section.allowed))))
     if not granted:
         message = "none of the extended key usages that are asked for is allowed here"
@@ -45,6 +49,18 @@ def build_purposes(question: Question, report: Report) -> tuple[str, ...]:
     left = [name_of(purpose, PURPOSE_NAMES) for purpose in wanted if purpose not in granted]
     _left_over(question, "extended_key_usage", left, report)
     return granted
+
+
+def _key_usage(profile: Profile) -> tuple[Mapping[str, tuple[frozenset[KeyUsage], str]], Location]:
+    """Return what keys of each kind always get, as bits and in words, and where that stands."""
+    return profile.sections.key_usage.granted, profile.place("key_usage")
+
+
+def _usual_purposes(profile: Profile) -> tuple[tuple[str, ...], str, Location]:
+    """Return the purposes of who asks for none, also in words, and where they stand."""
+    section = profile.sections.extended_key_usage
+    granted = tuple(dict.fromkeys((*section.forced, *section.default)))
+    return granted, _purposes(granted), profile.place("extended_key_usage")
 
 
 def _left_over(question: Question, rule: str, words: Sequence[str], report: Report) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,9 @@ from policies.decision import Location
 from policies.document import DocumentErrors
 from policies.profile import Ceilings, ceiling_problems, fits_key, parse_policy, parse_profiles
 from tests.fakes.policy import MINIMAL, profile
+
+if TYPE_CHECKING:
+    from policies.profile import Profile
 
 
 def problems(**sections: object) -> list[str]:
@@ -180,3 +183,24 @@ def test_any_value_in_a_section_is_a_profile_or_document_errors(section: str, va
         profile(**{section: value})
     except DocumentErrors as errors:
         assert all(problem.location.file == "device.yaml" for problem in errors.problems)  # noqa: PT017 - either is right
+
+
+def test_what_a_rule_makes_of_a_profile_is_made_once_for_each_profile_and_rule() -> None:
+    made: list[str] = []
+
+    def first(one: Profile) -> str:
+        made.append(one.name)
+        return f"first of {one.name}"
+
+    def second(one: Profile) -> str:
+        return f"second of {one.name}"
+
+    device, other = profile(), profile(lint="always")
+    assert [device.prepared(first), device.prepared(second), device.prepared(first)] == [
+        "first of device",
+        "second of device",
+        "first of device",
+    ]
+    assert made == ["device"]
+    assert other.prepared(first) == "first of device"
+    assert made == ["device", "device"]

@@ -46,7 +46,7 @@ def test_ed25519_is_taken_where_it_is_listed() -> None:
 
 
 def test_the_ceiling_denies_what_a_profile_would_take() -> None:
-    asked = replace(question({}, key="rsa:2048"), ceilings=Ceilings(timedelta(days=825), min_rsa_bits=3072))
+    asked = question({}, key="rsa:2048")._replace(ceilings=Ceilings(timedelta(days=825), min_rsa_bits=3072))
     assert rules(decide(asked)) == {"key.ceiling"}
 
 
@@ -54,7 +54,7 @@ def weak_question(**key: object) -> Question:
     asked = question({"key": {"allowed": ["rsa:2048"], **key}}, key="rsa:2048")
     weak = rsa.RSAPublicNumbers(65537, (1 << 2047) + 1).public_key()
     spki = weak.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return replace(asked, request=replace(asked.request, csr=replace(asked.request.csr, key=weak, spki=spki)))
+    return asked._replace(request=replace(asked.request, csr=replace(asked.request.csr, key=weak, spki=spki)))
 
 
 def test_a_weak_key_is_denied() -> None:
@@ -80,7 +80,7 @@ def test_a_key_that_the_server_blocks_is_denied() -> None:
     asked = question({})
     blocked = frozenset({sha256(asked.request.csr.spki).hexdigest()})
     ceilings = Ceilings(timedelta(days=825), blocked_keys=blocked)
-    assert rules(decide(replace(asked, ceilings=ceilings))) == {"key.weak"}
+    assert rules(decide(asked._replace(ceilings=ceilings))) == {"key.weak"}
 
 
 def test_a_key_of_another_client_is_denied_where_the_profile_says_so() -> None:
@@ -92,4 +92,4 @@ def test_a_key_of_another_client_is_denied_where_the_profile_says_so() -> None:
 
 def test_a_key_that_nobody_looked_up_is_denied() -> None:
     asked = question({"key": {"allowed": ["ec:P-256"], "reuse": "same-client"}})
-    assert rules(decide(replace(asked, request=replace(asked.request, facts=NO_FACTS)))) == {"key.reuse"}
+    assert rules(decide(asked._replace(request=replace(asked.request, facts=NO_FACTS)))) == {"key.reuse"}

@@ -33,7 +33,7 @@ def test_who_is_not_found_is_denied_unless_that_does_not_matter() -> None:
 @pytest.mark.parametrize("facts", [NO_FACTS, Facts((LookupAnswer("device", "cmdb", error="time-out"),))])
 def test_no_answer_denies_and_says_the_cause_to_administrators_alone(facts: Facts) -> None:
     asked = question({"lookups": DEVICE})
-    decision = decide(replace(asked, request=replace(asked.request, facts=facts)))
+    decision = decide(asked._replace(request=replace(asked.request, facts=facts)))
     assert isinstance(decision, Denied)
     (finding,) = decision.findings
     assert "can't be looked up" in finding.message
@@ -43,7 +43,7 @@ def test_no_answer_denies_and_says_the_cause_to_administrators_alone(facts: Fact
 def test_the_trace_says_where_an_answer_came_from_and_how_old_it_is() -> None:
     asked = question({"lookups": DEVICE})
     facts = Facts((LookupAnswer("device", "cmdb", found=True, values=(("state", "active"),), age=7),))
-    decision = decide(replace(asked, request=replace(asked.request, facts=facts)))
+    decision = decide(asked._replace(request=replace(asked.request, facts=facts)))
     (check,) = [check for check in decision.trace.checks if check.rule == "lookups"]
     assert (check.value, check.limit) == ("device: state=active", "cmdb, 7 s old")
 
@@ -68,7 +68,7 @@ def test_a_renewal_takes_the_place_of_what_it_renews() -> None:
 
 def test_what_was_not_counted_denies() -> None:
     asked = question({"quota": {"active": 1, "per_profile": "5/1d"}})
-    decision = decide(replace(asked, request=replace(asked.request, facts=NO_FACTS)))
+    decision = decide(asked._replace(request=replace(asked.request, facts=NO_FACTS)))
     assert isinstance(decision, Denied)
     assert {finding.value for finding in decision.findings} == {"active: not counted", "per_profile: not counted"}
 

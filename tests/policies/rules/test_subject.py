@@ -23,7 +23,7 @@ def judge_subject(rule: dict[str, Any], word: str, value: str) -> Decision:
     asked = question({"subject": {"allowed": {word: rule}}})
     subject = DistinguishedName(((Attribute(SUBJECT_ATTRIBUTES[word], value),),))
     request = replace(asked.request, csr=replace(asked.request.csr, subject=subject))
-    return decide(replace(asked, request=request))
+    return decide(asked._replace(request=request))
 
 
 def test_what_is_not_mentioned_is_forbidden() -> None:

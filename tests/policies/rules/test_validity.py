@@ -24,36 +24,36 @@ def test_it_begins_a_little_earlier_for_clocks_that_are_slow() -> None:
 def test_times_are_whole_seconds_in_utc() -> None:
     asked = question({"validity": {"default": "1d", "backdate": "0s"}})
     now = datetime(2026, 1, 1, 14, 0, 0, 999_999, timezone(timedelta(hours=2)))
-    made = plan(decide(replace(asked, request=replace(asked.request, now=now))))
+    made = plan(decide(asked._replace(request=replace(asked.request, now=now))))
     assert made.not_before == TEST_NOW
     assert made.not_before.tzinfo is UTC
 
 
 def test_it_never_begins_before_the_issuer() -> None:
-    asked = replace(question({}), issuer=IssuerFacts(TEST_NOW - SECOND, TEST_NOW + 365 * DAY))
+    asked = question({})._replace(issuer=IssuerFacts(TEST_NOW - SECOND, TEST_NOW + 365 * DAY))
     assert plan(decide(asked)).not_before == TEST_NOW - SECOND
 
 
 def test_it_never_outlives_the_issuer() -> None:
     soon = IssuerFacts(TEST_NOW - DAY, TEST_NOW + 30 * DAY)
-    assert rules(decide(replace(question({}), issuer=soon))) == {"validity.issuer"}
+    assert rules(decide(question({})._replace(issuer=soon))) == {"validity.issuer"}
 
 
 def test_a_profile_can_shorten_it_to_the_end_of_the_issuer_and_the_trace_says_so() -> None:
     soon = IssuerFacts(TEST_NOW - DAY, TEST_NOW + 30 * DAY)
-    decision = decide(replace(question({"validity": {"default": "90d", "issuer_end": "shorten"}}), issuer=soon))
+    decision = decide(question({"validity": {"default": "90d", "issuer_end": "shorten"}})._replace(issuer=soon))
     assert plan(decision).not_after == soon.not_after
     assert any(check.value.startswith("shortened") for check in decision.trace.checks)
 
 
 def test_an_issuer_that_is_not_valid_now_signs_nothing() -> None:
     for issuer in (IssuerFacts(TEST_NOW - 2 * DAY, TEST_NOW), IssuerFacts(TEST_NOW + DAY, TEST_NOW + 9 * DAY)):
-        decision = decide(replace(question({"validity": {"default": "1d", "issuer_end": "shorten"}}), issuer=issuer))
+        decision = decide(question({"validity": {"default": "1d", "issuer_end": "shorten"}})._replace(issuer=issuer))
         assert rules(decision) == {"validity.issuer"}
 
 
 def test_the_ceiling_stands_above_the_profile() -> None:
-    assert rules(decide(replace(question({}), ceilings=Ceilings(30 * DAY)))) == {"validity.max"}
+    assert rules(decide(question({})._replace(ceilings=Ceilings(30 * DAY)))) == {"validity.max"}
 
 
 def test_the_trace_says_periods_as_files_write_them() -> None:

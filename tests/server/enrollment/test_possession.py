@@ -42,7 +42,7 @@ def fitting(door: Door) -> None:
         assert isinstance(decision, Approved)
         if request.csr.key_shape.kind != "ml-kem-768":
             return decision
-        return replace(decision, plan=replace(decision.plan, key_usage=ENCIPHERMENT))
+        return decision._replace(plan=replace(decision.plan, key_usage=ENCIPHERMENT))
 
     door._decide = usage
 
@@ -118,7 +118,7 @@ async def test_a_certificate_that_is_not_for_signatures_proves_nothing(door: Doo
     def enciphering(request: EnrollmentRequest) -> Decision:
         decision = decide(request)
         assert isinstance(decision, Approved)
-        return replace(decision, plan=replace(decision.plan, key_usage=ENCIPHERMENT))
+        return decision._replace(plan=replace(decision.plan, key_usage=ENCIPHERMENT))
 
     door._decide = enciphering
     signer = await enroll(door, key=key)

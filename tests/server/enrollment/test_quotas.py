@@ -29,7 +29,7 @@ def limited(store: FlakyStore, limits: QuotaLimits) -> Door:
 
     def decide(request: EnrollmentRequest) -> Decision:
         decision = plain.policy.decide(request)
-        return replace(decision, limits=limits) if isinstance(decision, Approved | Deferred) else decision
+        return decision._replace(limits=limits) if isinstance(decision, Approved | Deferred) else decision
 
     return Door(store, decide=decide)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +180,7 @@ async def test_a_profile_that_wants_every_certificate_linted_has_it(store: Flaky
     def decide(request: EnrollmentRequest) -> Decision:
         decision = scripted.decide(request)
         assert isinstance(decision, Approved)
-        return replace(decision, full_lint=wanted)
+        return decision._replace(full_lint=wanted)
 
     issued(await Door(store, linter=Listening(), decide=decide).submit(ask()))
     assert asked_for == [wanted]
