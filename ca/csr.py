@@ -47,6 +47,7 @@ EXTENSION_REQUESTS = frozenset(
     }
 )
 _ATTRIBUTES = der.context(0)
+_TRUE, _FALSE = (der.BOOLEAN, b"\xff"), (der.BOOLEAN, b"\x00")
 _CHALLENGE_PASSWORD_OID = der.oid(CHALLENGE_PASSWORD)
 _EXTENSION_REQUEST_OID = der.oid("1.2.840.113549.1.9.14")
 
@@ -393,19 +394,20 @@ def _read_attributes(attributes: list[der.Tlv]) -> _Attributes:
     challenge: str | None = None
     others = []
     for attribute in attributes:
-        kind, values = _parts(attribute, 2, 2)
-        oid = der.dotted(kind)
-        found = der.inside(values, der.SET)
+        (kind, encoded), (tag, values) = _contents(attribute.tag, attribute.content, 2, 2)
+        if (kind, tag) != (der.OID, der.SET):
+            raise der.MalformedDer("an attribute is not an object identifier and a set of values")
+        oid = der.read_oid(encoded)
         if oid in EXTENSION_REQUESTS:
             if extensions is not None:
                 raise MalformedCsr("extensions are requested twice")
-            extensions = tuple(_read_extension(e) for e in der.inside(_single(found), der.SEQUENCE))
+            extensions = _read_extensions(*_single(values))
         elif oid == CHALLENGE_PASSWORD:
             if challenge is not None:
                 raise MalformedCsr("there are two challenge passwords")
-            challenge = der.read_text(_single(found))
+            challenge = der.text(*_single(values))
         else:
-            others.append(RequestedAttribute(oid, tuple(value.raw for value in found)))
+            others.append(RequestedAttribute(oid, tuple(value.raw for value in der.elements(values))))
     extensions = extensions or ()
     if len({extension.oid for extension in extensions}) != len(extensions):
         raise MalformedCsr("an extension is requested twice (RFC 5280 section 4.2)")
@@ -413,13 +415,34 @@ def _read_attributes(attributes: list[der.Tlv]) -> _Attributes:
     return _Attributes(extensions, names, challenge, tuple(others))
 
 
-def _single(values: list[der.Tlv]) -> der.Tlv:
-    if len(values) != 1:
+def _single(values: bytes) -> tuple[int, bytes]:
+    found = der.contents(values)
+    if len(found) != 1:
         raise MalformedCsr("an attribute of one value has none or several (RFC 2985 section 5.4)")
-    return values[0]
+    return found[0]
 
 
-def _read_extension(element: der.Tlv) -> RequestedExtension:
-    oid, *flag, value = _parts(element, 2, 3)
-    critical = bool(flag) and der.read_boolean(der.expect(flag[0], der.BOOLEAN))
-    return RequestedExtension(der.dotted(oid), critical, der.expect(value, der.OCTET_STRING).content)
+def _read_extensions(tag: int, content: bytes) -> tuple[RequestedExtension, ...]:
+    if tag != der.SEQUENCE:
+        raise der.unexpected(tag, der.SEQUENCE)
+    return tuple([_read_extension(*each) for each in der.contents(content)])
+
+
+def _read_extension(tag: int, content: bytes) -> RequestedExtension:
+    (kind, oid), *flag, (form, value) = _contents(tag, content, 2, 3)
+    if (kind, form) != (der.OID, der.OCTET_STRING):
+        raise der.MalformedDer("an extension is not an object identifier and octets")
+    critical = bool(flag) and flag[0] == _TRUE
+    if flag and not critical and flag[0] != _FALSE:
+        raise der.MalformedDer("the criticality of an extension is neither true nor false")
+    return RequestedExtension(der.read_oid(oid), critical, value)
+
+
+def _contents(tag: int, content: bytes, least: int, most: int) -> list[tuple[int, bytes]]:
+    """Return what is in a SEQUENCE of so many elements."""
+    if tag != der.SEQUENCE:
+        raise der.unexpected(tag, der.SEQUENCE)
+    found = der.contents(content)
+    if not least <= len(found) <= most:
+        raise der.MalformedDer("a sequence has too few or too many elements")
+    return found

@@ -51,20 +51,26 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 def read_name(element: der.Tlv) -> DistinguishedName:
     """Read a Name. Raises MalformedDer, and MalformedName for a value that is no text or has control characters."""
     der.expect(element, der.SEQUENCE)
-    return DistinguishedName(tuple(_rdn(rdn) for rdn in der.children(element)))
+    return DistinguishedName(tuple([_rdn(tag, content) for tag, content in der.contents(element.content)]))
 
 
-def _rdn(element: der.Tlv) -> tuple[Attribute, ...]:
+def _rdn(tag: int, content: bytes) -> tuple[Attribute, ...]:
+    if tag != der.SET:
+        raise der.unexpected(tag, der.SET)
     attributes = []
-    for pair in der.inside(element, der.SET):
-        parts = der.inside(pair, der.SEQUENCE)
+    for pair_tag, pair in der.contents(content):
+        if pair_tag != der.SEQUENCE:
+            raise der.unexpected(pair_tag, der.SEQUENCE)
+        parts = der.contents(pair)
         if len(parts) != 2:
             raise MalformedName("an attribute of a name is not a pair of type and value")
-        oid = der.dotted(parts[0])
-        text = der.read_text(parts[1])
+        (kind, oid), (string, value) = parts
+        if kind != der.OID:
+            raise der.unexpected(kind, der.OID)
+        text = der.text(string, value)
         if _CONTROL.search(text):
             raise MalformedName("an attribute of a name has control characters")
-        attributes.append(Attribute(oid, text))
+        attributes.append(Attribute(der.read_oid(oid), text))
     if not attributes:
         raise MalformedName("a relative distinguished name is empty")
     return tuple(attributes)
@@ -95,16 +101,19 @@ def read_general_names(data: bytes) -> tuple[GeneralName, ...]:
 
     Raises MalformedDer and MalformedName, also when there are none.
     """
-    names = tuple(read_general_name(e) for e in der.inside(der.read(data), der.SEQUENCE))
+    names = tuple([_general_name(tag, content) for tag, content in der.contents(der.read_as(data, der.SEQUENCE))])
     if not names:
         raise MalformedName("subjectAltName is empty (RFC 5280 section 4.2.1.6)")
     return names
 
 
-def read_general_name(element: der.Tlv) -> GeneralName:  # noqa: PLR0911 - one for each kind of name
+def read_general_name(element: der.Tlv) -> GeneralName:
     """Read one GeneralName, normalised. Raises MalformedDer and MalformedName, also for kinds not supported."""
-    content = element.content
-    match element.tag:
+    return _general_name(element.tag, element.content)
+
+
+def _general_name(tag: int, content: bytes) -> GeneralName:  # noqa: PLR0911 - one for each kind of name
+    match tag:
         case 0x82:
             return dns_name(_ia5(content))
         case 0x87:
@@ -118,9 +127,9 @@ def read_general_name(element: der.Tlv) -> GeneralName:  # noqa: PLR0911 - one f
         case 0x88:
             return RegisteredId(der.read_oid(content))
         case 0xA0:
-            return _other_name(der.children(element))
+            return _other_name(der.elements(content))
         case _:
-            raise MalformedName(f"a kind of name that is not supported (tag {element.tag:#04x})")
+            raise MalformedName(f"a kind of name that is not supported (tag {tag:#04x})")
 
 
 def _other_name(parts: list[der.Tlv]) -> OtherName:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time as duration
 from datetime import UTC, datetime
 
@@ -35,6 +36,42 @@ def test_any_octets_are_read_or_refused_with_the_one_exception(data: bytes) -> N
             continue
         if not ber:
             assert element.raw == data
+
+
+ELEMENTS = st.lists(
+    st.builds(
+        der.tlv,
+        st.sampled_from([0x02, 0x04, 0x0C, 0x30, 0x31, 0x82, 0xA0]),
+        st.one_of(st.binary(max_size=20), st.integers(100, 300).map(bytes)),
+    ),
+    max_size=5,
+).map(b"".join)
+
+
+@given(
+    st.one_of(st.binary(max_size=60), ELEMENTS, st.builds(lambda data, cut: data[:-cut], ELEMENTS, st.integers(1, 5)))
+)
+@example(b"\x30")
+@example(b"\x30\x81\x05hello")
+@example(b"\x30\x82")
+def test_contents_and_pieces_are_those_of_elements(data: bytes) -> None:
+    try:
+        found = der.elements(data)
+    except der.MalformedDer as error:
+        with pytest.raises(der.MalformedDer, match=re.escape(str(error))):
+            der.contents(data)
+        with pytest.raises(der.MalformedDer, match=re.escape(str(error))):
+            der.pieces(der.octet_string(data))
+        return
+    assert der.contents(data) == [(each.tag, each.content) for each in found]
+    assert der.pieces(der.octet_string(data)) == [each.raw for each in found]
+
+
+def test_one_element_is_read_as_what_it_should_be() -> None:
+    assert der.read_as(b"\x04\x02hi", der.OCTET_STRING) == b"hi"
+    for data in (b"", b"\x04", b"\x04\x02h", b"\x04\x00\x05\x00", b"\x30\x00"):
+        with pytest.raises(der.MalformedDer):
+            der.read_as(data, der.OCTET_STRING)
 
 
 def walk(element: der.Tlv, *, ber: bool, depth: int = 0) -> None:
