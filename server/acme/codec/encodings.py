@@ -47,8 +47,8 @@ def read_object(data: bytes, what: str) -> dict[str, Any]:
         value, end = _DECODER.raw_decode(text) if text.startswith("{") else (None, -1)
         if end != len(text):  # white space round it, or no object
             value = _DECODER.decode(text)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is no text
+        if "\\" in text:  # an escape: half of a surrogate pair is no text
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise malformed(f"{what} is not a JSON object in UTF-8 with unrepeated members") from None
     if not isinstance(value, dict):

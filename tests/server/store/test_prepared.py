@@ -99,7 +99,8 @@ async def test_what_the_database_refuses_comes_as_sqlalchemys_error(filled: Stor
 async def test_json_is_written_and_read_as_sqlalchemy_does(store: Store) -> None:
     value = {"Schlüssel": ["\n\u20ac", 1, None, True, {"a": 0.5}], "empty": [{}, []]}
     bound = sa.bindparam("wanted", type_=sa.JSON())
-    statement = sa.select(bound.label("value"), sa.type_coerce(sa.func.trim(bound), sa.Text()).label("text"))
+    columns: tuple[Any, ...] = (bound.label("value"), sa.type_coerce(sa.func.trim(bound), sa.Text()).label("text"))
+    statement = sa.select(*columns)
     [expected] = await store.read(lambda c: _plain(c, statement, wanted=value))
     assert tuple(await store.read(lambda c: Prepared(statement).first(c, wanted=value))) == expected
     assert expected[0] == value
