@@ -315,12 +315,12 @@ def _read_algorithm(content: bytes) -> tuple[str, der.Tlv | None]:
 
 
 @lru_cache(maxsize=256)  # it is asked for by several who do not know of one another
-def split_key(spki: bytes) -> tuple[der.Tlv, der.Tlv]:
-    """Return the algorithm and the BIT STRING of a SubjectPublicKeyInfo. Raises MalformedDer."""
-    parts = der.children(der.read(spki))
-    if len(parts) != 2:
+def split_key(spki: bytes) -> tuple[bytes, bytes]:
+    """Return what is in the AlgorithmIdentifier of a SubjectPublicKeyInfo, and the key. Raises MalformedDer."""
+    parts = der.contents(der.read_as(spki, der.SEQUENCE))
+    if [tag for tag, _ in parts] != [der.SEQUENCE, der.BIT_STRING]:
         raise der.MalformedDer("a SubjectPublicKeyInfo is not a pair of algorithm and key")
-    return parts[0], parts[1]
+    return parts[0][1], parts[1][1][1:]
 
 
 def _pair(element: der.Tlv) -> list[der.Tlv]:

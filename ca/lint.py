@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -139,8 +140,8 @@ def _no_signature(issuer: IssuerProfile) -> bytes:
 
 def _shape(plan: CertificatePlan, issuer: IssuerProfile) -> Hashable | None:
     """Return what the rules can tell apart in a plan, None when they can tell every plan apart."""
-    subject = tuple(tuple(attribute.oid for attribute in rdn) for rdn in plan.subject.rdns)
-    if any(oid in _RELATED for rdn in subject for oid in rdn) or _OPAQUE.intersection(map(type, plan.names)):
+    subject = tuple([tuple([attribute.oid for attribute in rdn]) for rdn in plan.subject.rdns])
+    if not _RELATED.isdisjoint(chain(*subject)) or not _OPAQUE.isdisjoint(map(type, plan.names)):
         return None
     return (
         plan.profile,
@@ -163,6 +164,6 @@ def _shape(plan: CertificatePlan, issuer: IssuerProfile) -> Hashable | None:
 def _algorithm(spki: bytes) -> bytes:
     """Return what the rules see of a key: its AlgorithmIdentifier."""
     try:
-        return split_key(spki)[0].raw
+        return split_key(spki)[0]
     except der.MalformedDer:
         return spki

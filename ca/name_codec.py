@@ -76,12 +76,18 @@ def _rdn(tag: int, content: bytes) -> tuple[Attribute, ...]:
     return tuple(attributes)
 
 
-@lru_cache(maxsize=256)
 def write_name(name: DistinguishedName) -> bytes:
     """Return the DER of a Name. Raises MalformedName for what RFC 5280 does not allow in one."""
-    if any(len({attribute.oid for attribute in rdn}) != len(rdn) for rdn in name.rdns):
+    return der.sequence(*map(_write_rdn, name.rdns))
+
+
+@lru_cache(maxsize=256)  # names of one site have all but one in common
+def _write_rdn(rdn: tuple[Attribute, ...]) -> bytes:
+    if len(rdn) == 1:
+        return der.tlv(der.SET, _attribute(rdn[0]))
+    if len({attribute.oid for attribute in rdn}) != len(rdn):
         raise MalformedName("a relative distinguished name has a type twice (X.501 section 9.3)")
-    return der.sequence(*(der.set_of(*map(_attribute, rdn)) for rdn in name.rdns))
+    return der.set_of(*map(_attribute, rdn))
 
 
 def _attribute(attribute: Attribute) -> bytes:

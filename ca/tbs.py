@@ -191,7 +191,7 @@ def key_identifier(spki: bytes) -> bytes:
 
     Raises MalformedDer when this is not a SubjectPublicKeyInfo.
     """
-    return sha256(split_key(spki)[1].content[1:]).digest()[:20]
+    return sha256(split_key(spki)[1]).digest()[:20]
 
 
 def signer(key: SigningKey, *, pss: bool = False) -> Callable[[bytes], bytes]:
@@ -294,10 +294,10 @@ def _judge(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> None:
         "the key is the issuing CA's own": plan.spki == issuer.spki,
         "a key usage is not for this kind of key": _is_misused(plan.spki, plan.key_usage),
     }
-    found = [fault for fault, is_there in faults.items() if is_there]
-    found += issuer.outside(plan)
-    if found:
-        raise UnsignablePlan("; ".join(found))
+    outside = issuer.outside(plan)
+    if outside or any(faults.values()):
+        found = [fault for fault, is_there in faults.items() if is_there]
+        raise UnsignablePlan("; ".join((*found, *outside)))
 
 
 _MLDSA_ALGORITHMS = tuple(der.sequence(der.oid(oid)) for kind, (oid, _) in POST_QUANTUM.items() if "dsa" in kind)
