@@ -11,6 +11,9 @@ import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ca import der
+from ca.keys import read_key
+from ca.name_codec import read_general_names, read_name
 from ca.names import names_of, subject_of
 from policies.request import EndpointName, Renewed
 from server.store.prepared import Prepared
@@ -153,6 +156,9 @@ def list_certificates(
     return tuple(map(_stored, connection.execute(query)))
 
 
+_ALTERNATIVE_NAME = der.oid("2.5.29.17")
+
+
 class Identity(NamedTuple):
     """Whom a certificate of ours names, and its key as SubjectPublicKeyInfo."""
 
@@ -162,11 +168,29 @@ class Identity(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def identity_in(der: bytes) -> Identity:
+def identity_in(octets: bytes) -> Identity:
     """Return whom a recorded certificate names; one request asks several times, and so does each on its connection."""
-    certificate = x509.load_der_x509_certificate(der)
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Identity(subject_of(certificate), names_of(certificate), spki)
+    try:
+        return _read_identity(octets)
+    except ValueError:  # of another CA, which may have signed what is not signed here
+        certificate = x509.load_der_x509_certificate(octets)
+        spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return Identity(subject_of(certificate), names_of(certificate), spki)
+
+
+def _read_identity(octets: bytes) -> Identity:
+    """Read no more of a certificate than is wanted: the library would make objects of all its extensions.
+
+    Raises ValueError for what has no extensions, and for all that certification requests can't have.
+    """
+    _version, *_, subject, spki, extensions = der.inside(der.inside(der.read(octets), der.SEQUENCE)[0], der.SEQUENCE)
+    (listed,) = der.inside(extensions, der.context(3))
+    alternative = [each for each in der.inside(listed, der.SEQUENCE) if each.content.startswith(_ALTERNATIVE_NAME)]
+    names: tuple[GeneralName, ...] = ()
+    if alternative:
+        (extension,) = alternative
+        names = read_general_names(der.expect(der.children(extension)[-1], der.OCTET_STRING).content)
+    return Identity(read_name(subject), names, read_key(spki).spki)
 
 
 def renewed_from(stored: StoredCertificate) -> Renewed:
