@@ -103,8 +103,9 @@ class Credentials:
             password: the password.
             address: who presented it; failures count for user and address together, and not where it is not known.
         """
-        passwords = self._endpoints[endpoint].passwords
-        if self._endpoints[endpoint].stored:
+        ways = self._endpoints[endpoint]
+        passwords = ways.passwords
+        if ways.stored:
             presented = Presented(CredentialKind.EST_PASSWORD, endpoint, password, username)
             found, compared = await self._stored(presented, address, decoy=not passwords)
             # Argon2 is computed once for a wrong password, whoever the user is: the time tells nothing.

@@ -161,7 +161,7 @@ class Caller(NamedTuple):
     @property
     def evidence(self) -> tuple[Evidence, ...]:
         """All that was presented and is right."""
-        return tuple(one for one in (self.password, self.ra or self.certificate) if one is not None)
+        return tuple([one for one in (self.password, self.ra or self.certificate) if one is not None])
 
 
 NOTHING_TO_RENEW = Problem(
@@ -244,7 +244,7 @@ async def _password(
     A device keeps sending the one-time password that it was given, also with the certificate that it got for it. Beside
     a certificate that stands, a password that is used up counts as none.
     """
-    if endpoint.realm is None or not submission.authorization:
+    if not submission.authorization or not endpoint.config.authenticate.takes_passwords:
         return None, None
     credentials = codec.parse_basic(submission.authorization[0]) if len(submission.authorization) == 1 else None
     if credentials is None:
