@@ -77,9 +77,14 @@ def account_key(jwk: Jwk) -> SigningKey:
     return jws.load_key(jwk, encode_jwk(jwk))
 
 
-def account_thumbprint(key: object) -> str | None:
-    """Return the thumbprint by which an account with this public key is known, None when none can have it."""
-    jwk = jws.to_jwk(key)
+def account_thumbprint(key: object, spki: bytes) -> str | None:
+    """Return the thumbprint by which an account with this public key is known, None when none can have it.
+
+    Args:
+        key: the key.
+        spki: DER of its SubjectPublicKeyInfo.
+    """
+    jwk = jws.to_jwk(key, spki)
     return None if jwk is None else jws.thumbprint(encode_jwk(jwk))
 
 

@@ -75,7 +75,7 @@ class Finalization:
         signed = await self._authentication.by_account(call)
         call.transaction = order
         csr = self._csr(call, signed)
-        thumbprint = account_thumbprint(csr.key)
+        thumbprint = account_thumbprint(csr.key, csr.spki)
         found = await self._endpoint.write(lambda c: self._begin(c, signed, order, csr, thumbprint))
         if found.status == OrderStatus.PROCESSING:
             task = self._task(found, csr, call.address)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x448
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from server.acme.jws import thumbprint
 from server.acme.service.authentication import account_thumbprint
@@ -38,6 +39,10 @@ class RsaSigner(Signer):
         assert self.rsa is not None
         signature = self.rsa.sign(f"{protected}.{payload}".encode(), padding.PKCS1v15(), SHA256())
         return {"protected": protected, "payload": payload, "signature": b64(signature)}
+
+
+def spki(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x448.X448PublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 async def refuse(client: Client, name: str, key: object) -> None:
@@ -75,13 +80,21 @@ def test_a_key_on_a_curve_is_known_as_the_account_that_has_it(curve: ec.Elliptic
     crv = {256: "P-256", 384: "P-384", 521: "P-521"}[curve.key_size]
     x, y = (b64(each.to_bytes(size)) for each in (numbers.x, numbers.y))
     canonical = json_bytes({"crv": crv, "kty": "EC", "x": x, "y": y})
-    assert account_thumbprint(key) == thumbprint(canonical) == b64(sha256(canonical).digest())
+    assert account_thumbprint(key, spki(key)) == thumbprint(canonical) == b64(sha256(canonical).digest())
+
+
+def test_a_key_is_known_however_its_point_is_written() -> None:
+    key = new_key().public_key()
+    point = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    compressed = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200") + point
+    found = load_der_public_key(compressed)
+    assert account_thumbprint(found, compressed) == account_thumbprint(key, spki(key)) is not None
 
 
 def test_an_ed25519_key_is_known_and_what_no_account_can_have_is_none() -> None:
     key = ed25519.Ed25519PrivateKey.generate().public_key()
     canonical = json_bytes({"crv": "Ed25519", "kty": "OKP", "x": b64(key.public_bytes_raw())})
-    assert account_thumbprint(key) == thumbprint(canonical)
-    assert account_thumbprint(x448.X448PrivateKey.generate().public_key()) is None
-    assert account_thumbprint(ec.generate_private_key(ec.SECP256K1()).public_key()) is None
-    assert account_thumbprint(new_key()) is None, "a private key is none"
+    assert account_thumbprint(key, spki(key)) == thumbprint(canonical)
+    for other in (x448.X448PrivateKey.generate().public_key(), ec.generate_private_key(ec.SECP256K1()).public_key()):
+        assert account_thumbprint(other, spki(other)) is None
+    assert account_thumbprint(new_key(), b"") is None, "a private key is none"
