@@ -75,7 +75,7 @@ class Lookups:
 
 
 class _Wanted(NamedTuple):
-    """What was asked for, an issuer without name when that can't be read; the detail is for administrators."""
+    """What was asked for, nobody's when that can't be read; the detail is for administrators."""
 
     issuer: bytes
     serial: int
@@ -88,8 +88,6 @@ _NOBODY = der.sequence(der.sequence(), der.integer(0))
 def _read(content: bytes | None) -> _Wanted:
     detail = "the envelope can't be deciphered" if content is None else ""
     try:
-        issuer, serial = read_issuer_and_serial(_NOBODY if content is None else content)  # it takes as long, too
+        return _Wanted(*read_issuer_and_serial(_NOBODY if content is None else content), detail)
     except Malformed as error:
-        issuer, serial = b"", 0
-        detail = str(error)
-    return _Wanted(issuer, serial, detail)
+        return _Wanted(*read_issuer_and_serial(_NOBODY), str(error))  # it takes as long, too

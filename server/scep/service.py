@@ -333,13 +333,13 @@ class ScepEndpoint:
         Only authorisation may see that: what goes further and on record is without, in no backup in the clear.
         """
         content = await self._deciphered(exchange.ra, request)
-        if content is None:
-            raise Rejected(replace(UNREADABLE, detail="the envelope can't be deciphered"))
+        octets = b"" if content is None else content  # are read as well: nonsense takes as long as bad padding
         try:
             digests = self._accepted.digests
-            csr, bare = parse_with_secret(content, allow_sha1=Digest.SHA1 in digests, allow_md5=Digest.MD5 in digests)
+            csr, bare = parse_with_secret(octets, allow_sha1=Digest.SHA1 in digests, allow_md5=Digest.MD5 in digests)
         except MalformedCsr as error:
-            raise Rejected(replace(UNREADABLE, detail=f"certification request: {error}")) from error
+            why = "the envelope can't be deciphered" if content is None else f"certification request: {error}"
+            raise Rejected(replace(UNREADABLE, detail=why)) from error
         exchange.csr = bare
         if request.reply_to is None:
             if not csr.challenge_password:

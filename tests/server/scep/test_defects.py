@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,8 +30,11 @@ from tests.server.scep.device import (
     rsa_key,
     self_signed,
 )
+from tests.server.scep.lab import ISSUING
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tests.server.scep.lab import Lab
 
 KEY = rsa_key()
@@ -229,6 +233,39 @@ async def test_no_operation_is_an_oracle_for_the_padding_of_rsa_or_cbc(lab: Lab,
         answers.add((answer.status, answer.content_type, answer.body, answer.retry_after))
     assert len(answers) == 1
     assert await lab.issued() == 0
+
+
+async def calls(lab: Lab, content: bytes, kind: str) -> int:
+    """Answer a message and return how many functions of the reader, of CMS and of SCEP were called for it."""
+    found, endpoint = 0, lab.endpoint(get_cert=True)
+    message = enrollment(lab.ra_der, content=content, kind=der.printable(kind)).encode()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal found
+        found += event == "call" and frame.f_globals.get("__name__", "").startswith(
+            ("ca.", "server.cms.", "server.scep.")
+        )
+
+    sys.setprofile(count)
+    try:
+        await endpoint.pki_operation(message, "192.0.2.7")
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["19", "21", "22"], ids=["PKCSReq", "GetCert", "GetCRL"])
+async def test_whatever_is_wrong_with_key_or_content_takes_as_many_calls(lab: Lab, kind: str) -> None:
+    """What is called for bad padding of the key, a key of another length, bad padding of the content, and nonsense."""
+    lab.current_crl = lambda _: None
+    nonsense = envelope(b"\xff" * 64, lab.ra_der)
+    bad = [BLEICHENBACHER["block type 1"], BLEICHENBACHER["conforming, 48 octets"], TAMPERED["CBC padding"]]
+    contents = [nonsense, *(rebuilt(nonsense, **changes) for changes in bad)]
+    if kind != "19":
+        contents.append(envelope(der.sequence(ISSUING.certificate.subject.public_bytes(), der.integer(7)), lab.ra_der))
+    await calls(lab, nonsense, kind)  # so that what is remembered of a client is remembered
+    counts = [await calls(lab, content, kind) for content in contents]
+    assert max(counts) - min(counts) <= 4, counts
 
 
 @pytest.mark.parametrize("cipher", Cipher)
