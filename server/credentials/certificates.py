@@ -37,6 +37,7 @@ class CertificateJudge:
         self._store = store
         self._issuers = issuers
         self._verified: OrderedDict[bytes, None] = OrderedDict()
+        self._fingerprints: OrderedDict[int, tuple[x509.Certificate, bytes]] = OrderedDict()
         self.issuer_names = frozenset(certificate.subject.public_bytes() for certificate in issuers.values())
 
     async def judge(
@@ -55,7 +56,7 @@ class CertificateJudge:
             now: the time.
             grace: how long after its end it still counts; it never counts before its beginning.
         """
-        fingerprint = leaf.fingerprint(SHA256())
+        fingerprint = self._fingerprint(leaf)
         try:
             stored = await self._store.read(lambda connection: find_by_fingerprint(connection, fingerprint))
         except StoreUnavailable as error:
@@ -78,6 +79,18 @@ class CertificateJudge:
             endpoint=stored.endpoint,
         )
         return evidence, stored
+
+    def _fingerprint(self, leaf: x509.Certificate) -> bytes:
+        """Return a certificate's SHA-256, worked out once for each connection: the library encodes it anew for that.
+
+        What is remembered is kept, so that no other object can come to have its identity.
+        """
+        found = self._fingerprints.get(id(leaf))
+        if found is None:
+            found = self._fingerprints[id(leaf)] = (leaf, leaf.fingerprint(SHA256()))
+            if len(self._fingerprints) > _REMEMBERED:
+                self._fingerprints.popitem(last=False)
+        return found[1]
 
     def _signed_by_us(self, leaf: x509.Certificate, fingerprint: bytes, issuer: str) -> bool:
         """Verify the signature, once for each certificate: neither it nor the issuer's key can change."""

@@ -118,6 +118,20 @@ async def test_a_certificate_issued_here_is_evidence(config: Config) -> None:
         credentials.close()
 
 
+async def test_certificates_are_told_apart_however_few_are_remembered(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.credentials.certificates._REMEMBERED", 1)
+    async with running(config) as (application, _):
+        credentials = _credentials(application, _Time())
+        certificates = [await enrolled(application, name) for name in ("device-1", "device-2")]
+        for certificate in (*certificates, *certificates):
+            found = await credentials.certificate(EST, (certificate,), grace=NO_GRACE)
+            assert not isinstance(found, Problem)
+            assert found[0].serial == certificate.serial_number
+        credentials.close()
+
+
 async def test_a_certificate_for_another_endpoint_is_rejected_and_so_is_any_where_none_are_taken(
     config: Config,
 ) -> None:
