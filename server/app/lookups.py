@@ -287,7 +287,7 @@ class Gatherer:
         if origin is not None:
             request = replace(request, facts=Facts(origin=origin))
         profile = self._policies.select_for(request)
-        if profile is None or not _wants_facts(profile):
+        if profile is None or not profile.prepared(_wants_facts):
             return request
         lookups = profile.sections.lookups.items()
         answers = await asyncio.gather(*(self._look_up(name, lookup, request) for name, lookup in lookups))
