@@ -19,6 +19,7 @@ import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy import exc, pool
 
+from server.store.nearby import Follower, processor
 from server.store.obstacles import obstacle
 from server.store.prepared import as_sqlalchemy, driver_of
 
@@ -138,6 +139,7 @@ class Lane:
         self._connection = connection
         self._driver = driver_of(connection)
         self._begin = begin
+        self._follower = Follower()
         self._waiting: list[_Job] = []
         self._running: asyncio.Task[None] | None = None
         self._closed = False
@@ -198,7 +200,7 @@ class Lane:
                 await asyncio.sleep(0)  # let everything that is ready in this turn of the loop join the group
                 jobs, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
                 try:
-                    await _visit(self._thread, self._run_group, jobs)
+                    await _visit(self._thread, self._run_group, jobs, processor())
                 except Exception as error:  # noqa: BLE001 - handed to those who wait
                     for job in jobs:
                         job.error = StoreUnavailable(f"the connection is gone: {error}")
@@ -212,8 +214,12 @@ class Lane:
         finally:
             self._running = None
 
-    def _run_group(self, jobs: list[_Job]) -> None:
-        """Run all jobs in one transaction; those that spoil it, afterwards, each in its own. On the thread."""
+    def _run_group(self, jobs: list[_Job], place: int) -> None:
+        """Run all jobs in one transaction; those that spoil it, afterwards, each in its own.
+
+        On the thread, and on the processor that has just worked on what the jobs are about.
+        """
+        self._follower.follow(place)
         together, alone = jobs, list[_Job]()
         while together:
             try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -223,3 +224,11 @@ def test_other_urls_are_refused(url: str) -> None:
 
 def test_upgrading_twice_changes_nothing(url: str) -> None:
     upgrade(url)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads can't be placed here")
+async def test_transactions_run_on_one_processor_and_the_rest_of_the_process_where_it_may(store: Store) -> None:
+    free = os.sched_getaffinity(0)
+    assert len(await store.write(lambda _: os.sched_getaffinity(0))) == 1
+    assert len(await store.read(lambda _: os.sched_getaffinity(0))) == 1
+    assert os.sched_getaffinity(0) == free
