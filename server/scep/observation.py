@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
 
-from server.cms.algorithms import EC_PUBLIC_KEY, RSA_ENCRYPTION, RSASSA_PSS, Digest, label_of
+from server.cms.algorithms import EC_PUBLIC_KEY, RSA_ENCRYPTION, RSASSA_PSS, Cipher, Digest, label_of
 from server.cms.certificates import key_digest
 
 if TYPE_CHECKING:
@@ -89,6 +89,13 @@ def observe(message: PkiMessage, carrier: Carrier, sealed: Sealed | None, csr: C
     if csr is not None:
         seen["request"] = _request(csr)
     return seen
+
+
+def broken_algorithms(message: PkiMessage, sealed: Sealed | None) -> tuple[str, ...]:
+    """Return what a message uses that nobody should use any more: MD5 and single DES, by their names."""
+    md5 = message.signed.signer.digest_algorithm.oid == Digest.MD5.oid
+    des = sealed is not None and sealed.envelope.cipher is Cipher.DES
+    return (*((Digest.MD5.label,) if md5 else ()), *((Cipher.DES.label,) if des else ()))
 
 
 def fingerprint(seen: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ca.csr import MalformedCsr, parse_with_secret
 from policies.request import EndpointName, EnrollmentRequest, Kind, PendingLimits, Protocol, Requester
-from server.cms.algorithms import Digest
+from server.cms.algorithms import Cipher, Digest
 from server.cms.enveloped import Undecipherable, decipher
 from server.cms.passwords import Password
 from server.cohort import next_step
@@ -30,7 +30,7 @@ from server.scep.messages import (
     MessageType,
     accepted,
 )
-from server.scep.observation import UNKNOWN_CARRIER, observe
+from server.scep.observation import UNKNOWN_CARRIER, broken_algorithms, observe
 from server.scep.problems import (
     EC_POLL,
     EC_REQUESTER,
@@ -142,6 +142,7 @@ class ScepEndpoint:
         self._exposure = Exposure(self.name, store, credentials, clock)
         self._panel = Panel(authorizers, self.name, enrollment)
         self._proxies = proxies
+        self._takes_broken = Digest.MD5 in self._accepted.digests or Cipher.DES in self._accepted.ciphers
         self.advertising = Advertising(config, self._accepted, keys, chain, clock)
         self._clock = clock
         self._random = random
@@ -200,6 +201,8 @@ class ScepEndpoint:
             outcome = await self._refuse(rejection.problem, address, exchange)
         await next_step()
         answer = await self._replies.answer(exchange.message, exchange.sealed, outcome, exchange.ra)
+        if self._takes_broken and (broken := broken_algorithms(message, exchange.sealed)):
+            answer = replace(answer, notes={**answer.notes, "broken": " ".join(broken)})
         self._diary.note(self._seen(exchange, carrier, answer))
         return answer
 

@@ -45,6 +45,7 @@ ENDPOINTS = {
         f"{{issuer: issuing, profiles: [network-device], {RA}, "
         "challenge: {one_time: true, page: {users: secrets/est-passwords.yaml}}}"
     ),
+    "patient": f"{{issuer: issuing, profiles: [patient-device], {RA}, {STATIC}}}",
     "renewing": (
         f"{{issuer: issuing, profiles: [network-device], {RA}, {STATIC}, "
         "ra_renewal: {profile: scep-ra, before: 3650d, folder: ra/renewed}}"
@@ -67,6 +68,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     approved = approved.replace("any: [challenge]", "any: [challenge, possession]")
     assert "possession" in approved
     (policies / "approved-device.yaml").write_text(approved)
+    patient = profile.replace("  network-device:\n", "  patient-device:\n")
+    assert "    renewal:\n" in patient
+    patient = re.sub(r"(    renewal:\n)(      window: .*\n)?", r"\1      window: 1h\n", patient)
+    (policies / "patient-device.yaml").write_text(patient)
     following = profile.replace("  network-device:\n", "  next-device:\n").replace("issuer: issuing", "issuer: next")
     following = following.replace("    renewal:\n", "    renewal:\n      profiles: [next-device, network-device]\n")
     (policies / "next-device.yaml").write_text(following)
@@ -211,6 +216,16 @@ def test_a_one_time_challenge_is_made_spent_and_not_burnt_by_a_retry(server: Run
     told = server.said("request", "explain", transaction_of(done))
     assert "strongSwan" in told
     assert "bad-credentials" in told
+
+
+def test_a_router_that_renews_too_early_is_refused_and_told_when_to_come(server: RunningServer, router: Router) -> None:
+    enroll(server, router, "patient", *challenge(server))
+    accept(server, router.certificate)
+    done = enroll(server, router, "patient", *router.set_aside(), check=False)
+    assert done.returncode
+    assert "badRequest" in done.stderr
+    assert refusals(server, transaction_of(done))[0]["reason"] == "policy"
+    assert "it is too early to renew; try again from" in server.said("request", "explain", transaction_of(done))
 
 
 def test_the_page_gives_a_challenge_to_who_logs_in(server: RunningServer, router: Router) -> None:

@@ -49,6 +49,15 @@ async def test_a_preset_takes_what_it_says(lab: Lab, preset: str, algorithm: str
         assert reply.signed.signer.digest_algorithm.oid == Digest.SHA256.oid
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "broken"), [("SHA-1", None), ("3DES", None), ("MD5", "MD5"), ("DES", Cipher.DES.label)]
+)
+async def test_each_use_of_what_is_broken_is_in_the_log(lab: Lab, algorithm: str, broken: str | None) -> None:
+    message = request(lab, *OLD[algorithm])
+    answer = await lab.send(message, lab.endpoint(compatibility="legacy-des"))
+    assert answer.notes.get("broken") == broken
+
+
 @pytest.mark.parametrize("algorithm", OLD)
 async def test_a_switch_adds_one_algorithm_or_takes_it_away(lab: Lab, algorithm: str) -> None:
     message, switch = request(lab, *OLD[algorithm]), SWITCHES[algorithm]

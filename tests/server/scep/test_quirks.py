@@ -158,6 +158,14 @@ async def test_ndes_tested_printers_use_3des_and_sha_1_and_get_both_back(lab: La
     assert read_envelope(reply.signed.content).cipher is Cipher.DES3
 
 
+@pytest.mark.parametrize("cipher", [Cipher.DES3, Cipher.AES128, Cipher.AES256])
+async def test_stormshield_chooses_among_three_ciphers_and_gets_its_choice_back(lab: Lab, cipher: Cipher) -> None:
+    content = envelope(csr(KEY), lab.ra_der, cipher)
+    reply = await ask(lab, enrollment(lab.ra_der, content=content).encode(), compatibility="compatible")
+    assert reply.status == "0"
+    assert read_envelope(reply.signed.content or b"").cipher is cipher
+
+
 @pytest.mark.parametrize("digest", [Digest.SHA256, Digest.SHA384, Digest.SHA512])
 async def test_rhel_9_gets_no_sha_1_that_it_has_not_used(lab: Lab, digest: Digest) -> None:
     reply = await ask(lab, enrollment(lab.ra_der, digest=digest).encode(), compatibility="compatible")
