@@ -199,12 +199,13 @@ def _ec_key(element: der.Tlv, parameters: der.Tlv | None, octets: bytes) -> Publ
     return PublicKey(key, spki, KeyShape("ec", curve[1], curve[0]))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
 def load_key(spki: bytes) -> PublicKeyTypes:
     """Load a SubjectPublicKeyInfo. Raises ValueError or UnsupportedAlgorithm.
 
-    The last few stay: one key is often met several times in a request (it signs a SCEP message, is in the certification
-    request, and the reply is encrypted to it), and what the library works out for its modulus is worth keeping so long.
+    The last ones stay: one key is often met several times in a request (it signs a SCEP message, is in the
+    certification request, and the reply is encrypted to it), and what the library works out for its modulus is worth
+    keeping so long. There are as many as requests that take their steps together.
     """
     return serialization.load_der_public_key(spki)
 
