@@ -41,10 +41,11 @@ class ScepClient:
         url: the SCEP endpoint.
         challenge: the challenge password.
         clock: for the validity of the self-signed certificates that sign requests.
-        keys: RSA keys take long to make, so this many serve all requests; each request is a transaction of its own.
+        keys: RSA keys take long to make, so this many serve all requests, in turn, each request a transaction of its
+            own. They are more than a server keeps, so that each request finds it as little prepared as a new device.
     """
 
-    def __init__(self, url: str, challenge: str, *, clock: Clock, keys: int = 16) -> None:
+    def __init__(self, url: str, challenge: str, *, clock: Clock, keys: int = 80) -> None:
         self._url = url
         self._challenge = challenge
         made = (rsa.generate_private_key(65537, 2048) for _ in range(keys))
