@@ -144,7 +144,7 @@ def read_key(element: der.Tlv) -> PublicKey:
         MalformedDer: not the encoding of one.
         UnusableKey: RSA below 1024 or above 8192 bits or with an absurd exponent, a curve or kind that is not known.
     """
-    if element.raw.startswith(_P256_UNCOMPRESSED) and len(element.raw) == _P256_OCTETS:  # what nearly all have
+    if p256_point(element.raw) is not None:  # what nearly all have
         return PublicKey(_loaded(element.raw), element.raw, _P256)
     algorithm, bits = _pair(element)
     unused, octets = der.read_bits(der.expect(bits, der.BIT_STRING))
@@ -184,6 +184,11 @@ _P256_OCTETS = 91
 _P256_UNCOMPRESSED = der.sequence(
     der.sequence(der.oid(_EC), der.oid("1.2.840.10045.3.1.7")), der.bit_string(b"\x04" + bytes(64))
 )[:-64]
+
+
+def p256_point(spki: bytes) -> bytes | None:
+    """Return x and y, 32 octets each, of a P-256 key whose point is not compressed (RFC 5480); None for other keys."""
+    return spki[-64:] if len(spki) == _P256_OCTETS and spki.startswith(_P256_UNCOMPRESSED) else None
 
 
 def _ec_key(element: der.Tlv, parameters: der.Tlv | None, octets: bytes) -> PublicKey:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ca.keys import p256_point
 from ca.weak_keys import weaknesses
 from server.acme.messages import ErrorType, Jwk, ProblemDocument, Rejected, rejected
 
@@ -31,9 +32,6 @@ _CURVES: dict[str, tuple[ec.EllipticCurve, str, HashAlgorithm]] = {
     "P-384": (ec.SECP384R1(), "ES384", SHA384()),
     "P-521": (ec.SECP521R1(), "ES512", SHA512()),
 }
-_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
-"""What stands before x and y in the DER of a P-256 key whose point is not compressed (RFC 5480)."""
-_P256_OCTETS = len(_P256) + 64
 _RSA_BITS = range(2048, 8193)
 _EXPONENT_LIMIT = 2**33
 
@@ -72,8 +70,9 @@ def load_key(jwk: Jwk, canonical: bytes) -> SigningKey:
 
 def to_jwk(key: object, spki: bytes) -> Jwk | None:
     """Return the JWK of a public key, which is also given in DER; None for one that no account can have."""
-    if len(spki) == _P256_OCTETS and spki.startswith(_P256):  # to get the point from the key, it is calculated anew
-        return Jwk("EC", "P-256", spki[-64:-32], spki[-32:])
+    point = p256_point(spki)
+    if point is not None:  # to get it from the key, it is calculated anew
+        return Jwk("EC", "P-256", point[:32], point[32:])
     match key:
         case rsa.RSAPublicKey():
             numbers = key.public_numbers()

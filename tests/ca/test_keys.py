@@ -57,6 +57,27 @@ def test_a_compressed_point_is_written_out() -> None:
     assert keys.read_key(der.read(der.sequence(P256, der.bit_string(point)))).spki == spki_of(EC_KEY)
 
 
+@pytest.mark.parametrize("kind", ["P-256", "P-384", "rsa:2048"])
+def test_the_point_of_a_p_256_key_is_found_in_its_octets_and_of_no_other(kind: str) -> None:
+    key = generate_key(kind)
+    point = None
+    if kind == "P-256":
+        form = serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+        point = key.public_key().public_bytes(*form)[1:]
+    assert keys.p256_point(spki_of(key)) == point
+
+
+def test_no_other_octets_are_taken_for_a_p_256_point() -> None:
+    spki = spki_of(EC_KEY)
+    for other in (
+        b"",
+        spki[:-1],
+        spki + b"\0",
+        *(spki[:at] + bytes([spki[at] ^ 1]) + spki[at + 1 :] for at in range(27)),
+    ):
+        assert keys.p256_point(other) is None
+
+
 @pytest.mark.parametrize(
     "spki",
     [
