@@ -27,7 +27,7 @@ from ca.tbs import (
     SUBJECT_ALT_NAME,
     SUBJECT_KEY_IDENTIFIER,
     IssuerProfile,
-    PerIssuer,
+    PerCertificate,
     verifier,
     write_validity,
 )
@@ -125,7 +125,7 @@ class _Issuer:
         self._verify(signature, signed)
 
 
-_known = PerIssuer(_Issuer)
+_known = PerCertificate(_Issuer)
 
 
 def check(

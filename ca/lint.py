@@ -28,7 +28,7 @@ from ca import der
 from ca.keys import split_key
 from ca.name_codec import DOMAIN_COMPONENT
 from ca.names import EMAIL_ADDRESS, DirectoryName, OtherName
-from ca.tbs import IssuerProfile, PerIssuer, UnsignablePlan, write_certificate, write_tbs
+from ca.tbs import IssuerProfile, PerCertificate, UnsignablePlan, write_certificate, write_tbs
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -86,7 +86,7 @@ class Linter:
         self._always = mode == "always"
         self._remembered = remembered
         self._clean: dict[Hashable, None] = {}
-        self._issuer = PerIssuer(IssuerProfile.of)
+        self._issuer = PerCertificate(IssuerProfile.of)
 
     @cached_property
     def _rules(self) -> PkixRules:

@@ -156,8 +156,8 @@ class IssuerProfile:
         return tuple(words for each in self.constraints for words in each.violations(plan))
 
 
-class PerIssuer(Generic[T]):
-    """What is made of an issuing CA's certificate, once for each.
+class PerCertificate(Generic[T]):
+    """What is made of a certificate that is met again and again, once for each.
 
     Found by the object: to hash or compare certificates takes reading all of them.
     """
@@ -185,7 +185,7 @@ def _signature_algorithm(shape: KeyShape) -> bytes:
     return algorithm
 
 
-@lru_cache(maxsize=16)  # asked for when a certificate is written and when it is checked
+@lru_cache(maxsize=64)  # asked for when a certificate is written and when it is checked, by all of a cohort in between
 def key_identifier(spki: bytes) -> bytes:
     """Return the key identifier: 160 bits of the SHA-256 of the key's octets (RFC 7093 section 2, method 1).
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from ca.tbs import PerCertificate
 from policies.request import CertificateEvidence
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
@@ -37,7 +38,8 @@ class CertificateJudge:
         self._store = store
         self._issuers = issuers
         self._verified: OrderedDict[bytes, None] = OrderedDict()
-        self._fingerprints: OrderedDict[int, tuple[x509.Certificate, bytes]] = OrderedDict()
+        # One for each connection: the library encodes a certificate anew to take its fingerprint.
+        self._fingerprint = PerCertificate(lambda leaf: leaf.fingerprint(SHA256()), remembered=_REMEMBERED)
         self.issuer_names = frozenset(certificate.subject.public_bytes() for certificate in issuers.values())
 
     async def judge(
@@ -79,18 +81,6 @@ class CertificateJudge:
             endpoint=stored.endpoint,
         )
         return evidence, stored
-
-    def _fingerprint(self, leaf: x509.Certificate) -> bytes:
-        """Return a certificate's SHA-256, worked out once for each connection: the library encodes it anew for that.
-
-        What is remembered is kept, so that no other object can come to have its identity.
-        """
-        found = self._fingerprints.get(id(leaf))
-        if found is None:
-            found = self._fingerprints[id(leaf)] = (leaf, leaf.fingerprint(SHA256()))
-            if len(self._fingerprints) > _REMEMBERED:
-                self._fingerprints.popitem(last=False)
-        return found[1]
 
     def _signed_by_us(self, leaf: x509.Certificate, fingerprint: bytes, issuer: str) -> bool:
         """Verify the signature, once for each certificate: neither it nor the issuer's key can change."""

@@ -17,7 +17,7 @@ from ca.issuer import NO_LATITUDE, Latitude, Permit
 from ca.name_codec import write_general_names
 from ca.names import DirectoryName, DistinguishedName, dns_name, names_of
 from ca.plan import CertificatePlan, KeyUsage, PlannedExtension
-from ca.tbs import SUBJECT_ALT_NAME, SUBJECT_KEY_IDENTIFIER, IssuerProfile, PerIssuer, write_certificate
+from ca.tbs import SUBJECT_ALT_NAME, SUBJECT_KEY_IDENTIFIER, IssuerProfile, PerCertificate, write_certificate
 from tests.ca.strategies import DISTINGUISHED, GENERAL
 from tests.fakes.issuer import NOW, make_issuer, make_plan
 
@@ -33,7 +33,7 @@ PLAN = make_plan(extensions=(PlannedExtension("1.2.3.4", critical=True, value=b"
 @pytest.fixture(autouse=True, params=["first", "again"])
 async def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test see certificates of a kind that was never there, and of one that was right before."""
-    monkeypatch.setattr(checking, "_known", PerIssuer(checking._Issuer))
+    monkeypatch.setattr(checking, "_known", PerCertificate(checking._Issuer))
     if request.param == "again":
         check(PLAN, 7, await issued(PLAN), CERTIFICATE)
 

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import der
-from ca.tbs import IssuerProfile, PerIssuer, key_identifier
+from ca.tbs import IssuerProfile, PerCertificate, key_identifier
 from tests.fakes.issuer import make_issuer, make_plan
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def test_what_is_made_of_an_issuer_is_made_once_for_each_and_not_kept_for_ever()
         made.append(certificate.public_bytes(Encoding.DER).hex())
         return IssuerProfile.of(certificate)
 
-    profile_of = PerIssuer(make, remembered=2)
+    profile_of = PerCertificate(make, remembered=2)
     first, second, third = (make_issuer().chain()[0] for _ in range(3))
     assert profile_of(first) is profile_of(first)
     assert profile_of(second).certificate is second
@@ -46,7 +46,7 @@ def test_what_cannot_be_made_is_not_kept() -> None:
     def fail(_: x509.Certificate) -> None:
         raise ValueError("no")
 
-    certificate, made = make_issuer().chain()[0], PerIssuer(fail)
+    certificate, made = make_issuer().chain()[0], PerCertificate(fail)
     for _ in range(2):
         with pytest.raises(ValueError, match="no"):
             made(certificate)
