@@ -21,7 +21,7 @@ from policies import request as vocabulary
 from policies.decision import Finding, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from ca.csr import Csr
 
@@ -65,10 +65,10 @@ def _array(values: Iterable[object]) -> str:
     return f"[{','.join([_writer_of(type(value), _plain)(value) for value in values])}]"
 
 
-def _writer(cls: type[Any]) -> Callable[[Any], str]:
+def _writer(cls: type[Any], leaving_out: Collection[str] = (), end: str = "}") -> Callable[[Any], str]:
     """Return how to write a class: its name under the empty key, then its fields."""
-    names = tuple(field.name for field in fields(cls))
-    text = "".join(["{", f'"":"{cls.__name__}"', *(f',"{name}":%s' for name in names), "}"])
+    names = tuple(field.name for field in fields(cls) if field.name not in leaving_out)
+    text = "".join(["{", f'"":"{cls.__name__}"', *(f',"{name}":%s' for name in names), end])
     if len(names) == 1:
         only = attrgetter(*names)
         return lambda value: text % _json(only(value))
@@ -136,30 +136,12 @@ def _frozen(value: object) -> object:
 _DECODER = json.JSONDecoder(object_hook=_read)
 
 
+_begin_plan = _writer(CertificatePlan, leaving_out=("key_usage", "extended_key_usage", "extensions"), end=",")
+
+
 def write_plan(plan: CertificatePlan) -> str:
     """Return the plan as text."""
-    return "".join(
-        [
-            '{"":"CertificatePlan","issuer":',
-            _quoted(plan.issuer),
-            ',"profile":',
-            _quoted(plan.profile),
-            ',"policy_digest":',
-            _quoted(plan.policy_digest),
-            ',"subject":',
-            _json(plan.subject),
-            ',"names":',
-            _array(plan.names),
-            ',"spki":',
-            _json(plan.spki),
-            ',"not_before":',
-            _time(plan.not_before),
-            ',"not_after":',
-            _time(plan.not_after),
-            ',"ca":true,' if plan.ca else ',"ca":false,',
-            _shared(plan.key_usage, plan.extended_key_usage, plan.extensions),
-        ]
-    )
+    return _begin_plan(plan) + _shared(plan.key_usage, plan.extended_key_usage, plan.extensions)
 
 
 @lru_cache(maxsize=256)
