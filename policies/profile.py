@@ -108,7 +108,8 @@ class Profile:
     clients: tuple[Glob, ...] | None
     personal: bool
     _document: Document[Any] = field(repr=False, compare=False)
-    _prepared: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
+    _places: dict[KeyPath, Location] = field(default_factory=dict, repr=False, compare=False)
+    _prepared: dict[Callable[[Profile], Any], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def is_for(self, requester: str) -> bool:
         """Whether the profile is for the requester of this name."""
@@ -121,9 +122,9 @@ class Profile:
 
     def place(self, *path: str | int) -> Location:
         """Return the place of a key below the profile, or of its nearest ancestor that is in the file."""
-        place: Location | None = self._prepared.get(path)
+        place = self._places.get(path)
         if place is None:
-            place = self._prepared[path] = self._document.locate(("profiles", self.name, *path))
+            place = self._places[path] = self._document.locate(("profiles", self.name, *path))
         return place
 
     def prepared(self, prepare: Callable[[Profile], T]) -> T:
