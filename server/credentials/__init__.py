@@ -1,5 +1,6 @@
 """Evidence judged: passwords, challenges and certificates become evidence for the policy, or a problem."""
 
+from server.credentials.anchors import ThirdParty
 from server.credentials.credentials import Authenticators, Credentials
 from server.credentials.files import load_challenge, load_passwords
 from server.credentials.redeeming import Redeemable
@@ -10,6 +11,7 @@ __all__ = [
     "Credentials",
     "Redeemable",
     "Sealer",
+    "ThirdParty",
     "Unsealable",
     "load_challenge",
     "load_passwords",

@@ -6,8 +6,9 @@ them is never one of ours, whatever is written in it.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import MD5, SHA1
@@ -33,6 +34,19 @@ class AnchorConfigurationError(Exception):
 
 class Rejected(Exception):
     """A certificate under these anchors that does not stand. The text is for the requester."""
+
+
+class ThirdParty(NamedTuple):
+    """A certificate under these anchors that stands.
+
+    Attributes:
+        identity: the name of its holder, as `Requester.identity`: ``certificate:NAME.ISSUER.SERIAL``. A serial number
+            is unique within one issuer alone (RFC 5280 section 4.1.2.2), and there may be many below one anchor.
+        evidence: what it proves.
+    """
+
+    identity: str
+    evidence: CertificateEvidence
 
 
 class TrustAnchors:
@@ -69,7 +83,7 @@ class TrustAnchors:
         self._crls = crls
         self._grace = grace
 
-    def judge(self, presented: Sequence[x509.Certificate], now: datetime) -> CertificateEvidence | None:
+    def judge(self, presented: Sequence[x509.Certificate], now: datetime) -> ThirdParty | None:
         """Return what a certificate proves, None when it is not under these anchors. Reads CRL files: for a thread.
 
         Args:
@@ -97,7 +111,7 @@ class TrustAnchors:
             subject, names = subject_of(leaf), names_of(leaf)
         except (MalformedName, ValueError) as error:
             raise Rejected("the names of the presented certificate can't be read") from error
-        return CertificateEvidence(
+        evidence = CertificateEvidence(
             subject=subject,
             names=names,
             serial=leaf.serial_number,
@@ -106,6 +120,7 @@ class TrustAnchors:
             profile=None,
             endpoint=None,
         )
+        return ThirdParty(f"certificate:{self.name}.{_issuer(leaf, chain[1])}.{leaf.serial_number:x}", evidence)
 
     def _path(self, presented: Sequence[x509.Certificate], now: datetime) -> tuple[x509.Certificate, ...] | None:
         """Return the path from the leaf to an anchor, None when there is none. Raises Rejected.
@@ -149,6 +164,15 @@ def _is_ca(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return False  # what can't be read is refused when its names are looked for
+
+
+def _issuer(leaf: x509.Certificate, above: x509.Certificate) -> str:
+    """Return what tells apart who issued a certificate: 64 bits of the hash of the name in it and of the key.
+
+    Not of the name alone, which makers may have given to several CAs, and not of the CA's certificate, of which there
+    may be several. Whoever could make two CAs with the same bits could name its devices as it likes anyway.
+    """
+    return sha256(leaf.issuer.public_bytes() + _spki(above)).hexdigest()[:16]
 
 
 def _octets(certificate: x509.Certificate) -> bytes:

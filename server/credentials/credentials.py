@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ca.names import DistinguishedName, GeneralName
     from policies.request import CertificateEvidence, EndpointName
     from server.clock import Clock
-    from server.credentials.anchors import TrustAnchors
+    from server.credentials.anchors import ThirdParty, TrustAnchors
     from server.credentials.redeeming import Redeemable
     from server.credentials.sealing import Sealer
     from server.store import Store
@@ -260,7 +260,7 @@ class Credentials:
 
     async def third_party(
         self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...]
-    ) -> CertificateEvidence | Problem | None:
+    ) -> ThirdParty | Problem | None:
         """Judge a presented certificate by the trust anchors of other parties, each time anew.
 
         Args:

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.x509.oid import ObjectIdentifier
 
 from policies.request import EndpointName, PasswordEvidence, Protocol, RegistrationAuthorityEvidence
-from server.credentials import Redeemable
+from server.credentials import Redeemable, ThirdParty
 from server.est import codec
 from server.est.messages import Operation
 from server.outcome import Problem, Reason
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from server.peer import PeerIdentity
     from server.store.certificates import StoredCertificate
 
-_Found: TypeAlias = "tuple[CertificateEvidence, StoredCertificate | None] | Problem | None"
+_Found: TypeAlias = "tuple[CertificateEvidence, StoredCertificate] | ThirdParty | Problem | None"
 _CMC_RA = ObjectIdentifier("1.3.6.1.5.5.7.3.28")
 
 
@@ -139,6 +139,7 @@ class Caller(NamedTuple):
         ra: what a registration authority's certificate is good for besides its own renewal, None for others.
         redeemed: what the password is good for, None when it is not one of the store.
         renews_own: whether the certificate that is presented is the one to be renewed; it then names the requester.
+        foreign: what the holder of a certificate of another party is called, None for one of ours.
     """
 
     password: PasswordEvidence | None = None
@@ -147,6 +148,7 @@ class Caller(NamedTuple):
     ra: RegistrationAuthorityEvidence | None = None
     redeemed: Redeemable | None = None
     renews_own: bool = False
+    foreign: str | None = None
 
     @property
     def identity(self) -> str | None:
@@ -155,8 +157,7 @@ class Caller(NamedTuple):
             return f"password:{self.password.username}"
         if self.certificate is None:
             return None
-        party = "" if self.certificate.anchor == "own" else f"{self.certificate.anchor}."
-        return f"certificate:{party}{self.certificate.serial:x}"
+        return self.foreign or f"certificate:{self.certificate.serial:x}"
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
@@ -203,10 +204,15 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_fo
             raise Refusal(found, f"certificate:{leaf.serial_number:x}" if leaf is not None else None)
         submission.note(certificate=found.message)
         return Caller(password, redeemed=redeemed)
-    certificate, stored = found or (None, None)
-    caller = Caller(password, certificate, stored, _registration_authority(endpoint, stored), redeemed)
-    if submission.operation is Operation.SIMPLEREENROLL and stored is None:
-        if certificate is None or not endpoint.config.reenroll_first:
+    if found is None:
+        caller = Caller(password, redeemed=redeemed)
+    elif isinstance(found, ThirdParty):
+        caller = Caller(password, found.evidence, redeemed=redeemed, foreign=found.identity)
+    else:
+        certificate, stored = found
+        caller = Caller(password, certificate, stored, _registration_authority(endpoint, stored), redeemed)
+    if submission.operation is Operation.SIMPLEREENROLL and caller.stored is None:
+        if caller.certificate is None or not endpoint.config.reenroll_first:
             raise Refusal(NOTHING_TO_RENEW, caller.identity)
         submission.note(reenroll="first enrollment")
     if not more_follows and (submission.authorization or not ways.one_time_passwords):
@@ -263,15 +269,13 @@ async def _password(
     return found, None
 
 
-def _registration_authority(
-    endpoint: EstEndpoint, stored: StoredCertificate | None
-) -> RegistrationAuthorityEvidence | None:
+def _registration_authority(endpoint: EstEndpoint, stored: StoredCertificate) -> RegistrationAuthorityEvidence | None:
     """Return the rights of a registration authority (RFC 7030 section 3.7).
 
     Only a certificate that was issued here has them, under a profile that this endpoint names, and with id-kp-cmcRA in
     it: whatever another CA writes into its certificates, or another endpoint, gives no power here.
     """
-    if stored is None or stored.endpoint != endpoint.name:
+    if stored.endpoint != endpoint.name:
         return None
     if stored.profile not in endpoint.config.authenticate.registration_authorities:
         return None
@@ -301,5 +305,5 @@ async def _certificate(endpoint: EstEndpoint, submission: Submission) -> _Found:
     if isinstance(found, Problem) and found.reason is Reason.CERTIFICATE_REJECTED and ways.manufacturers:
         foreign = await endpoint.credentials.third_party(endpoint.name, presented)
         if foreign is not None:
-            return foreign if isinstance(foreign, Problem) else (foreign, None)
+            return foreign
     return found

@@ -60,11 +60,11 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from ca.csr import Csr
-    from policies.request import CertificateEvidence, Renewed
+    from policies.request import Renewed
     from server.clock import Clock
     from server.cms.certificates import BagCertificate
     from server.config import ScepEndpointConfig
-    from server.credentials import Credentials
+    from server.credentials import Credentials, ThirdParty
     from server.enrollment import Enrollment
     from server.outcome import Outcome
     from server.scep.authorization import Authorizer
@@ -303,10 +303,10 @@ class ScepEndpoint:
         requester = Requester(f"certificate:{stored.serial:x}", (evidence,), exchange.address)
         return await self._submit(exchange, authentic, csr, requester, renewed=renewed_from(stored))
 
-    async def _alternate(self, exchange: _Exchange, request: Sealed, evidence: CertificateEvidence) -> Outcome:
+    async def _alternate(self, exchange: _Exchange, request: Sealed, vouched: ThirdParty) -> Outcome:
         """A certificate of another CA is the authentication; for us it is a first enrollment, of the names in it."""
         _with_challenge, csr = await self._open(exchange, request)
-        requester = Requester(f"certificate:{evidence.anchor}:{evidence.serial:x}", (evidence,), exchange.address)
+        requester = Requester(vouched.identity, (vouched.evidence,), exchange.address)
         return await self._submit(exchange, request.authentic, csr, requester)
 
     async def _cert_poll(self, _exchange: _Exchange, request: Sealed) -> Outcome:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from policies.request import CertificateEvidence, EndpointName
     from server.cms.certificates import BagCertificate
     from server.config import ScepEndpointConfig
-    from server.credentials import Credentials
+    from server.credentials import Credentials, ThirdParty
     from server.scep.gate import Authentic
     from server.store.certificates import StoredCertificate
 
@@ -44,7 +44,7 @@ class Signers:
             raise Rejected(judged)
         return judged
 
-    async def alternate(self, authentic: Authentic) -> CertificateEvidence | None:
+    async def alternate(self, authentic: Authentic) -> ThirdParty | None:
         """Return what one of another party's CA says of the signer, None when it is none. Raises Rejected.
 
         The alternate certificate of RFC 8894 section 2.3: what another CA issued, where the endpoint lists that CA.

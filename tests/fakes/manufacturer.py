@@ -54,13 +54,16 @@ def make(
     ca: bool = False,
     begin: datetime = YESTERDAY,
     end: datetime = FOREVER,
+    serial: int | None = None,
+    key: ec.EllipticCurvePrivateKey | None = None,
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> Made:
     """Make a certificate, by itself a root."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     above = issuer.certificate.subject if issuer else subject
-    builder = x509.CertificateBuilder(above, subject, key.public_key(), x509.random_serial_number(), begin, end)
+    number = serial or x509.random_serial_number()
+    builder = x509.CertificateBuilder(above, subject, key.public_key(), number, begin, end)
     builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)

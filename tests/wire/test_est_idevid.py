@@ -69,7 +69,8 @@ async def test_a_manufacturers_certificate_brings_the_first_one_of_ours_and_a_re
         assert done.returncode == 0, done.stderr
         (stored,) = await running.application.services.store.read(list_certificates)
         assert x509.load_pem_x509_certificate(done.stdout.encode()).serial_number == stored.serial
-        assert stored.requester == f"certificate:acme.{device.certificate.serial_number:x}"
+        assert stored.requester.startswith("certificate:acme.")
+        assert stored.requester.endswith(f".{device.certificate.serial_number:x}")
 
         ROOT.crl(folder / "trust" / "acme.crl", device.certificate)
         assert (await asyncio.to_thread(enroll, folder, port, device, "pump-17")).returncode

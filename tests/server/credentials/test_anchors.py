@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,34 @@ def test_a_device_certificate_is_evidence_whatever_its_purposes_and_never_ours(p
     found = anchors().judge(presented(device, SUB), NOW)
 
     assert found is not None
-    assert (found.anchor, found.profile, found.endpoint) == ("acme", None, None)
-    assert (str(found.subject), found.serial) == ("CN=pump", device.certificate.serial_number)
+    evidence = found.evidence
+    assert (evidence.anchor, evidence.profile, evidence.endpoint) == ("acme", None, None)
+    assert (str(evidence.subject), evidence.serial) == ("CN=pump", device.certificate.serial_number)
+
+
+def identity(device: Made, *above: Made) -> str:
+    found = anchors().judge(presented(device, *above), NOW)
+    assert found is not None
+    return found.identity
+
+
+def test_the_holders_name_has_the_serial_number_in_it() -> None:
+    assert re.fullmatch(r"certificate:acme\.[0-9a-f]{16}\.abc", identity(make("pump", SUB, serial=0xABC), SUB))
+
+
+def test_the_same_serial_number_of_two_cas_names_two_holders() -> None:
+    """A serial number is unique within one issuer alone (RFC 5280 section 4.1.2.2)."""
+    another = make("Another Sub CA", ROOT, ca=True)
+    namesake = make("Device Sub CA", ROOT, ca=True)  # with a key of its own: makers give all their plants one name
+    renamed = make("Renamed Sub CA", ROOT, ca=True, key=SUB.key)
+    cas = (SUB, another, namesake, renamed)
+    assert len({identity(make("pump", ca, serial=7), ca) for ca in cas}) == len(cas)
+
+
+def test_a_ca_with_a_new_certificate_for_its_name_and_key_names_the_same_holders() -> None:
+    device = make("pump", SUB)
+    again = make("Device Sub CA", ROOT, ca=True, key=SUB.key)
+    assert identity(device, SUB) == identity(device, again)
 
 
 def test_a_missing_intermediate_is_found_in_the_configuration_and_an_intermediate_may_be_the_anchor() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,8 +73,22 @@ async def test_a_manufacturers_certificate_is_good_for_the_first_certificate_wit
         assert first.certificate.issuer != device.chain[0].issuer
         assert (await post(running, "simpleenroll", device, "pump-18")).status == 403
         (stored,) = await running.application.services.store.read(list_certificates)
-        assert stored.requester == f"certificate:acme.{device.chain[0].serial_number:x}"
+        assert re.fullmatch(rf"certificate:acme\.[0-9a-f]{{16}}\.{device.chain[0].serial_number:x}", stored.requester)
         assert stored.renews is None
+
+
+async def test_devices_with_one_serial_number_of_two_sub_cas_are_two_requesters(trust: Path) -> None:
+    """A serial number is unique within one issuer alone: limits, records and pending requests go by the issuer too."""
+    text = ENDPOINTS.format(reenroll="false").replace("crls: [trust/root.crl, trust/sub.crl]", "revocation: none")
+    other = make("Acme Sub CA 2", ROOT, ca=True)
+    async with lab(trust, text) as running:
+        for ca in (SUB, other):
+            device = make("pump", ca, serial=7)
+            shown = Holder(device.key, (device.certificate, ca.certificate))
+            assert (await post(running, "simpleenroll", shown, "pump")).status == 200
+        requesters = [one.requester for one in await running.application.services.store.read(list_certificates)]
+        assert len(set(requesters)) == 2
+        assert all(one.startswith("certificate:acme.") and one.endswith(".7") for one in requesters)
 
 
 async def test_where_the_manufacturer_is_not_trusted_its_certificates_prove_nothing(trust: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
 from ca import der
@@ -61,7 +62,14 @@ async def test_a_certificate_of_a_listed_ca_is_the_authentication(lab: Lab, kind
     (evidence,) = seen.requester.evidence
     assert (seen.kind, seen.renewed) == (Kind.ENROLL, None)
     assert (evidence.anchor, evidence.subject) == ("former-ca", _named("pump-7"))  # type: ignore[union-attr] # a certificate
-    assert seen.requester.identity == f"certificate:former-ca:{CERTIFICATE.serial_number:x}"
+    assert seen.requester.identity == expected_identity(OTHER_CA.certificate)
+
+
+def expected_identity(issuer: x509.Certificate) -> str:
+    """Return what the device is called: the serial number is unique within its issuer alone."""
+    key = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    tag = sha256(issuer.subject.public_bytes() + key).hexdigest()[:16]
+    return f"certificate:former-ca.{tag}.{CERTIFICATE.serial_number:x}"
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("17", "certificate-rejected"), ("19", "bad-proof")])
