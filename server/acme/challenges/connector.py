@@ -1,4 +1,4 @@
-"""Connections to addresses that were judged, by number, and HTTP GETs on them, read within limits.
+"""Connections to addresses that were judged, by number, and HTTP GETs on them.
 
 No HTTP client library: proxies of the environment, cookies, decompression and a second look-up of the name are what
 such a client must not do here.
@@ -17,18 +17,13 @@ from typing import TYPE_CHECKING
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.proxy import Proxy, Streams
 from server.acme.challenges.resolver import Unresolvable
+from server.acme.challenges.response import HEADER_LIMIT, NotHttp, Response, read_response
 from server.acme.messages import ErrorType
 
 if TYPE_CHECKING:
     from server.acme.challenges.networks import Address, Networks
     from server.acme.challenges.resolver import Resolver
 
-BODY_LIMIT = 256
-"""Octets of a body: a key authorization has about 90, and white space may follow."""
-
-_HEADER_LIMIT = 16384
-_INTERIM_LIMIT = 5
-_CHUNK_LINE_LIMIT = 64
 _FAMILIES = 2
 _SHOWN = 10
 _GLIMPSE = 40
@@ -53,19 +48,6 @@ class Target:
     host: str
     port: int
     path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What came back: the status, the Location header (empty for none), at most `BODY_LIMIT` octets and one more."""
-
-    status: int
-    location: str
-    body: bytes
-
-
-class NotHttp(Exception):
-    """The peer does not speak HTTP/1.x, or not within limits."""
 
 
 class Connector:
@@ -128,7 +110,7 @@ class Connector:
         name = server_name if tls is not None else None
         if self._proxy is not None:
             return self._proxy.tunnel(host, port, tls, name)
-        return asyncio.open_connection(host, port, limit=_HEADER_LIMIT, ssl=tls, server_hostname=name)
+        return asyncio.open_connection(host, port, limit=HEADER_LIMIT, ssl=tls, server_hostname=name)
 
     async def _hosts(self, host: str, trail: list[str]) -> list[str]:
         """Return what to connect to: addresses, or the name itself where the proxy resolves it."""
@@ -211,58 +193,8 @@ async def _exchange(streams: Streams, target: Target, *, absolute: bool) -> Resp
             f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: certwright\r\n"
             f"Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode("ascii")
         )
-        return await _read(reader)
+        return await read_response(reader)
     except (NotHttp, OSError, EOFError, asyncio.LimitOverrunError):
         raise ValidationFailed(ErrorType.CONNECTION, f"no usable HTTP response from {target.host}") from None
     finally:
         writer.close()
-
-
-async def _read(reader: asyncio.StreamReader) -> Response:
-    for _ in range(_INTERIM_LIMIT):
-        status, headers = _head(await reader.readuntil(b"\r\n\r\n"))
-        if status >= 200:
-            return Response(status, headers.get("location", ""), await _body(reader, headers))
-    raise NotHttp
-
-
-def _head(octets: bytes) -> tuple[int, dict[str, str]]:
-    lines = octets.decode("latin-1").split("\r\n")
-    version, _, rest = lines[0].partition(" ")
-    code = rest[:3]
-    if version not in {"HTTP/1.1", "HTTP/1.0"} or not (code.isascii() and code.isdigit() and len(code) == 3):
-        raise NotHttp
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(":")
-        headers.setdefault(name.lower(), value.strip())
-    return int(code), headers
-
-
-async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        return await _chunks(reader)
-    length = headers.get("content-length", "")
-    if length.isascii() and length.isdigit():
-        return await reader.readexactly(min(BODY_LIMIT + 1, int(length[:9])))
-    try:
-        return await reader.readexactly(BODY_LIMIT + 1)
-    except asyncio.IncompleteReadError as end:
-        return end.partial
-
-
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    body = b""
-    while len(body) <= BODY_LIMIT:
-        line = await reader.readuntil(b"\r\n")
-        digits = line[:_CHUNK_LINE_LIMIT].partition(b";")[0].strip()
-        try:
-            size = int(digits, 16)
-        except ValueError:
-            raise NotHttp from None
-        if size <= 0:
-            return body
-        body += await reader.readexactly(min(size, BODY_LIMIT + 1 - len(body)))
-        if len(body) <= BODY_LIMIT:
-            await reader.readexactly(2)
-    return body

@@ -7,18 +7,19 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from server.acme.challenges.connector import BODY_LIMIT, Connector, Target
+from server.acme.challenges.connector import Connector, Target
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.lookup import Lookup
 from server.acme.challenges.networks import Networks
 from server.acme.challenges.proxy import Proxy
 from server.acme.challenges.resolver import DnsResolver, LoopbackNames, SystemResolver
+from server.acme.challenges.response import BODY_LIMIT
 from server.acme.messages import ErrorType
 
 if TYPE_CHECKING:
-    from server.acme.challenges.connector import Response
     from server.acme.challenges.question import Question
     from server.acme.challenges.resolver import Resolver
+    from server.acme.challenges.response import Response
     from server.config import Http01 as Http01Config
 
 _REDIRECTS = frozenset({301, 302, 307, 308})
