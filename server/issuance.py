@@ -18,8 +18,8 @@ from ca.issuer import NO_LATITUDE, IssuerPending, IssuerRefused, IssuerUnavailab
 from server.audit import Action, AuditEvent
 from server.cohort import next_step
 from server.outcome import Issued, Outcome, Pending, Problem, Reason, Refused
-from server.store import StoreUnavailable, intents, results
-from server.store.intents import AlreadyIssued, Gone, Granted, Lease, Taken
+from server.store import StoreUnavailable, leases, results
+from server.store.claims import AlreadyIssued, Gone, Granted, Lease, Taken
 from server.store.results import Failure, Result, SerialTaken
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Issuance:
 
     async def resume(self, request_id: str) -> Outcome:
         """Take up an intent that was left half-done. Raises StoreUnavailable."""
-        return await self.go_on(await self._store.write(lambda c: intents.resume(c, request_id, self.lease())))
+        return await self.go_on(await self._store.write(lambda c: leases.resume(c, request_id, self.lease())))
 
     async def go_on(self, taken: Granted | Taken | Gone) -> Outcome:
         """Sign what was granted. Raises StoreUnavailable."""
@@ -175,14 +175,14 @@ class Issuance:
         """Leave the intent with a CA that needs time; whoever asks again resumes it with the CA's reference."""
         log.info("issuer_pending", request_id=granted.request_id, reference=pending.reference)
         await self._store.write(
-            lambda c: intents.leave_with_issuer(c, granted.request_id, self.lease(), pending.reference)
+            lambda c: leases.leave_with_issuer(c, granted.request_id, self.lease(), pending.reference)
         )
         return Pending(granted.request_id, pending.retry_after)
 
     async def _postpone(self, granted: Granted, error: IssuerUnavailable) -> Refused:
         """Leave the intent for the next attempt: the CA may have signed, so the same must be asked again."""
         log.warning("issuer_unavailable", request_id=granted.request_id, detail=str(error))
-        await self._store.write(lambda c: intents.let_go(c, granted.request_id, self.lease()))
+        await self._store.write(lambda c: leases.let_go(c, granted.request_id, self.lease()))
         message = "The certification authority can't be reached now."
         problem = Problem(Reason.ISSUER_UNAVAILABLE, message, detail=str(error), retry_after=ISSUER_RETRY)
         return Refused(problem, granted.request_id)

@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 from server.store import credentials
 from server.store.bulk import BulkInsert
-from server.store.intents import ANSWER, BY_ID, AlreadyIssued, Gone, Granted, change
+from server.store.claims import AlreadyIssued, Gone, Granted
+from server.store.intents import ANSWER
+from server.store.leases import BY_ID, change
 from server.store.prepared import Prepared
 from server.store.tables import audit_events, certificates, requests
 

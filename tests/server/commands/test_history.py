@@ -25,7 +25,7 @@ from server.clock import system_clock
 from server.commands.surroundings import Surroundings
 from server.config import load_config
 from server.store import Store, intents, requests, upgrade
-from server.store.intents import Claim, Lease
+from server.store.claims import Claim, Lease
 from tests.fakes.door import HERE, Door
 from tests.server.commands.test_policy import edit, run
 

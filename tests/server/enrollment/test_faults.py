@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ca.issuer import IssuerRefused, IssuerUnavailable
-from server.outcome import Pending, Reason, Refused
+from server.outcome import Reason, Refused
 from server.store import Store
 from server.store.database import database_file
 from server.store.requests import State
@@ -18,8 +18,6 @@ from tests.fakes.issuer import FakeIssuer, make_issuer
 from tests.fakes.record import actions, asked, issued, problem, stored
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
     from cryptography import x509
 
 LEASE = timedelta(seconds=10)
@@ -163,143 +161,3 @@ async def test_two_processes_issue_once(store: FlakyStore, url: str) -> None:
         assert sum(len(door.issuer.issued) for door in doors) == 5
     finally:
         await other.close()
-
-
-async def hung(store: Store) -> tuple[Door, asyncio.Task[Any], asyncio.Event]:
-    """Return a door whose submit hangs in the signer, as that of a process that was killed or stopped."""
-    door, reached, released = Door(store), asyncio.Event(), asyncio.Event()
-    issue = door.issuer.issue
-
-    async def wait(*arguments: Any) -> bytes:
-        reached.set()
-        await released.wait()
-        return await issue(*arguments)
-
-    setattr(door.issuer, "issue", wait)  # noqa: B010 - replaces a method
-    task = asyncio.create_task(door.submit(ask()))
-    await reached.wait()
-    return door, task, released
-
-
-async def test_what_a_process_left_half_done_is_finished_with_the_same_plan_and_serial(store: FlakyStore) -> None:
-    _, task, released = await hung(store)
-    (left,) = await asked(store)
-    survivor = Door(store)
-    survivor.now += LEASE
-    survivor.policy.days = 5  # the rules have changed since
-    outcome = issued(await survivor.submit(ask(now=survivor.now)))
-    (kept,) = await stored(store)
-    assert (kept.serial, kept.request_id, outcome.request_id) == (left.serial, left.id, left.id)
-    assert (kept.not_after - kept.not_before).days == 30
-    released.set()
-    assert issued(await task).certificate == outcome.certificate  # the late signature is dropped
-    assert len(await stored(store)) == 1
-
-
-async def test_a_late_signature_in_a_group_with_good_ones_is_told_apart(store: FlakyStore) -> None:
-    slow, task, released = await hung(store)
-    others = [asyncio.create_task(slow.submit(ask(key=str(number)))) for number in range(5)]
-    await asyncio.sleep(0.05)
-    assert len(await asked(store)) == 6
-    survivor = Door(store)
-    survivor.now += LEASE
-    first = issued(await survivor.submit(ask(now=survivor.now)))
-    released.set()
-    outcomes = await asyncio.gather(task, *others)
-    assert issued(outcomes[0]).certificate == first.certificate
-    assert len({issued(outcome).certificate for outcome in outcomes}) == len(await stored(store)) == 6
-
-
-async def test_nobody_takes_over_while_the_lease_holds(store: FlakyStore) -> None:
-    _, task, released = await hung(store)
-    impatient = Door(store, patience=timedelta(seconds=0.1))
-    outcome = await impatient.submit(ask())
-    assert isinstance(outcome, Pending)
-    assert impatient.issuer.issued == []
-    assert isinstance(await impatient.poll(outcome.request_id), Pending)
-    released.set()
-    done = issued(await task)
-    assert issued(await impatient.poll(outcome.request_id)).certificate == done.certificate
-
-
-async def test_a_duplicate_waits_for_the_process_that_works_on_it(store: FlakyStore) -> None:
-    _, task, released = await hung(store)
-    other = Door(store)
-    waiting = asyncio.create_task(other.submit(ask()))
-    await asyncio.sleep(0.05)
-    released.set()
-    assert issued(await waiting).certificate == issued(await task).certificate
-    assert other.issuer.issued == []
-
-
-async def test_what_was_left_a_day_ago_is_given_up_and_asked_anew(store: FlakyStore) -> None:
-    _, task, released = await hung(store)
-    survivor = Door(store)
-    survivor.now += timedelta(days=2)
-    outcome = issued(await survivor.submit(ask(now=survivor.now)))
-    states = {request.id: request.state for request in await asked(store)}
-    assert sorted(states.values()) == [State.FAILED, State.ISSUED]
-    assert states[outcome.request_id] is State.ISSUED
-    released.set()
-    assert problem(await task).reason is Reason.INTERNAL
-    assert len(await stored(store)) == 1
-
-
-async def test_a_failure_of_who_lost_the_lease_changes_nothing(store: FlakyStore) -> None:
-    slow, task, released = await hung(store)
-    survivor = Door(store)
-    survivor.now += LEASE
-    first = issued(await survivor.submit(ask(now=survivor.now)))
-    slow.issuer.failures.append(IssuerRefused("too late"))
-    released.set()
-    assert problem(await task).reason is Reason.ISSUER_REFUSED
-    assert (await asked(store))[0].state is State.ISSUED
-    assert issued(await survivor.submit(ask(now=survivor.now))) == first
-
-
-async def test_starting_again_finishes_what_was_left(store: FlakyStore) -> None:
-    _, task, released = await hung(store)
-    survivor = Door(store)
-    assert await survivor.recover() == 0
-    survivor.now += LEASE
-    assert await survivor.recover() == 1
-    assert len(await stored(store)) == 1
-    assert await survivor.recover() == 0
-    released.set()
-    await task
-
-
-async def test_a_lease_of_a_clock_that_was_wrong_does_not_last_until_then(store: FlakyStore) -> None:
-    _, task, released = await hung(store)  # with its clock far ahead
-    survivor = Door(store)
-    survivor.now -= timedelta(days=365)
-    assert await survivor.recover() == 1
-    assert len(await stored(store)) == 1
-    released.set()
-    await task
-
-
-async def test_draining_waits_for_what_goes_on(store: FlakyStore) -> None:
-    door, _, released = await hung(store)
-    draining = asyncio.create_task(door.drain())
-    await asyncio.sleep(0.01)
-    assert not draining.done()
-    released.set()
-    await draining
-    assert len(await stored(store)) == 1
-
-
-async def test_what_no_record_can_hold_is_logged(
-    door: Door, store: FlakyStore, events: list[MutableMapping[str, Any]]
-) -> None:
-    store.before.append("claim")
-    await door.submit(ask())
-    assert [(event["event"], event["detail"]) for event in events] == [("store_unavailable", "as told")]
-
-
-async def test_a_resumed_intent_is_logged(store: FlakyStore, events: list[MutableMapping[str, Any]]) -> None:
-    store.before.append("record")
-    door = Door(store)
-    await door.submit(ask())
-    issued(await door.submit(ask()))
-    assert [event["event"] for event in events] == ["store_unavailable", "intent_resumed"]

@@ -44,7 +44,7 @@ def fitting(door: Door) -> None:
             return decision
         return decision._replace(plan=replace(decision.plan, key_usage=ENCIPHERMENT))
 
-    door._decide = usage
+    door._judge._decide = usage
 
 
 async def enroll(door: Door, name: str = "pump", key: SigningKey = PUMP) -> x509.Certificate:
@@ -120,7 +120,7 @@ async def test_a_certificate_that_is_not_for_signatures_proves_nothing(door: Doo
         assert isinstance(decision, Approved)
         return decision._replace(plan=replace(decision.plan, key_usage=ENCIPHERMENT))
 
-    door._decide = enciphering
+    door._judge._decide = enciphering
     signer = await enroll(door, key=key)
     assert "not for signatures" in await refusal(door, for_kem(signer, key))
 
@@ -128,7 +128,7 @@ async def test_a_certificate_that_is_not_for_signatures_proves_nothing(door: Doo
 async def test_a_key_for_signatures_only_is_not_certified_for_encryption(door: Door) -> None:
     fitting(door)
     signer = await enroll(door)
-    door._decide = door.policy.decide  # which says digitalSignature
+    door._judge._decide = door.policy.decide  # which says digitalSignature
     outcome = await door.submit(replace(ask("kem"), csr=for_kem(signer)))
     assert isinstance(outcome, Refused)
     assert outcome.problem.reason is not Reason.BAD_PROOF

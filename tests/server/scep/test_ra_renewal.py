@@ -130,11 +130,11 @@ async def test_a_policy_that_would_not_renew_the_ra_is_warned_about_once_while_t
     lab: Lab, door: Enrollment, tmp_path: Path
 ) -> None:
     watched = renewal(lab, door, tmp_path / "new", ring())
-    good, door._decide = door._decide, lambda _: Denied((FINDING,), Trace("scep-ra", "0" * 64))
+    good, door._judge._decide = door._judge._decide, lambda _: Denied((FINDING,), Trace("scep-ra", "0" * 64))
     with capture_logs() as logged:
         for _ in range(2):
             await watched.check()
-        door._decide = good
+        door._judge._decide = good
         await watched.check()
     (warning,) = logged
     assert warning["event"] == "the policy would not renew this RA"

@@ -6,6 +6,7 @@ import pytest
 
 from server.store import Store
 from tests.fakes.database import empty_database
+from tests.fakes.door import Door
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,3 +23,8 @@ async def store(url: str) -> AsyncIterator[Store]:
     store = await Store.open(url, busy_timeout=0.2)
     yield store
     await store.close()
+
+
+@pytest.fixture
+def door(store: Store) -> Door:
+    return Door(store)

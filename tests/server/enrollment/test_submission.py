@@ -3,42 +3,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
 
-import pytest
 import sqlalchemy as sa
 from cryptography import x509
 
-from ca.lint import LintFinding
-from policies.decision import Approved
 from policies.request import Renewed
 from server.outcome import Pending, Reason, Refused
 from server.store.requests import State
 from server.store.tables import audit_events
 from tests.fakes.door import HERE, Door, FlakyStore, ask, csr_for
+from tests.fakes.gate import Gate
 from tests.fakes.issuer import NOW
 from tests.fakes.record import actions, asked, issued, problem, stored
-from tests.fakes.scripted_policy import ScriptedPolicy
-
-if TYPE_CHECKING:
-    from policies.decision import Decision
-    from policies.request import EnrollmentRequest
 
 SECOND = timedelta(seconds=1)
-
-
-class Gate:
-    """Holds the signer until it is opened; `reached` tells that it was asked."""
-
-    def __init__(self, door: Door) -> None:
-        self.reached, self.open = asyncio.Event(), asyncio.Event()
-        self._issue = door.issuer.issue
-        setattr(door.issuer, "issue", self._wait)  # noqa: B010 - replaces a method
-
-    async def _wait(self, *arguments: Any) -> bytes:
-        self.reached.set()
-        await self.open.wait()
-        return await self._issue(*arguments)
 
 
 async def test_an_approved_request_is_issued_and_on_record(door: Door, store: FlakyStore) -> None:
@@ -93,120 +71,15 @@ async def test_a_refusal_frees_its_key(door: Door) -> None:
     issued(await door.submit(ask("pump", key="same")))
 
 
-async def test_the_same_key_gives_the_same_certificate(door: Door, store: FlakyStore) -> None:
-    first, again = [issued(await door.submit(ask(key="same"))) for _ in range(2)]
-    assert again == first
-    assert len(await stored(store)) == len(door.issuer.issued) == 1
-
-
-async def test_the_same_key_at_once_gives_the_same_certificate(door: Door, store: FlakyStore) -> None:
-    outcomes = await asyncio.gather(*(door.submit(ask(key="same")) for _ in range(20)))
-    assert len({issued(outcome).certificate for outcome in outcomes}) == 1
-    assert len(await stored(store)) == len(door.issuer.issued) == 1
-
-
 async def test_different_keys_give_different_certificates(door: Door, store: FlakyStore) -> None:
     outcomes = await asyncio.gather(*(door.submit(ask(key=str(number))) for number in range(40)))
     assert len({issued(outcome).certificate for outcome in outcomes}) == 40
     assert len({one.serial for one in await stored(store)}) == 40
 
 
-@pytest.mark.parametrize(("age", "certificates"), [(timedelta(hours=24), 1), (timedelta(hours=24) + SECOND, 2)])
-async def test_a_key_is_answered_again_for_a_day(door: Door, age: timedelta, certificates: int) -> None:
-    first = issued(await door.submit(ask(key="same")))
-    door.now += age
-    later = issued(await door.submit(ask(key="same", now=door.now)))
-    assert len({first.certificate, later.certificate}) == certificates
-
-
-async def test_a_revoked_certificate_does_not_answer_its_key(door: Door) -> None:
-    first = issued(await door.submit(ask(key="same")))
-    serial = x509.load_der_x509_certificate(first.certificate).serial_number
-    await door.revoke(serial, x509.ReasonFlags.key_compromise, "admin:eve")
-    assert issued(await door.submit(ask(key="same"))).certificate != first.certificate
-
-
 async def test_what_a_policy_denies_now_is_not_answered_from_the_record(door: Door) -> None:
     issued(await door.submit(ask("pump", key="same")))
     assert problem(await door.submit(ask("denied", key="same"))).reason is Reason.POLICY
-
-
-async def test_a_mix_of_new_and_known_keys_in_one_group_is_told_apart(door: Door, store: FlakyStore) -> None:
-    known = [issued(await door.submit(ask(key=f"old-{n}"))) for n in range(5)]
-    keys = [f"old-{n}" for n in range(5)] + [f"new-{n}" for n in range(5)]
-    outcomes = [issued(o) for o in await asyncio.gather(*(door.submit(ask(key=key)) for key in keys))]
-    assert outcomes[:5] == known
-    assert len(await stored(store)) == 10
-
-
-async def test_an_error_of_the_policy_is_a_no(store: FlakyStore) -> None:
-    def broken(request: EnrollmentRequest) -> Any:
-        raise ZeroDivisionError
-
-    outcome = await Door(store, decide=broken).submit(ask())
-    assert problem(outcome).reason is Reason.INTERNAL
-    assert "ZeroDivisionError" not in problem(outcome).message
-    assert "ZeroDivisionError" in ((await asked(store))[0].detail or "")
-
-
-async def test_an_issuer_that_is_not_configured_is_internal(store: FlakyStore) -> None:
-    assert problem(await Door(store, issuers={}).submit(ask())).reason is Reason.INTERNAL
-
-
-async def test_what_lint_finds_is_not_signed(store: FlakyStore) -> None:
-    class Strict:
-        def lint(self, *_: object, full: bool) -> tuple[LintFinding, ...]:
-            return (LintFinding("pkix.bad", "error", "certificate", "much too bad"),)
-
-    door = Door(store, linter=Strict())
-    outcome = await door.submit(ask())
-    assert problem(outcome).reason is Reason.POLICY
-    (request,) = await asked(store)
-    assert "pkix.bad" in request.findings[0].value
-    assert door.issuer.issued == []
-
-
-@pytest.mark.parametrize("wanted", [True, False])
-async def test_a_profile_that_wants_every_certificate_linted_has_it(store: FlakyStore, *, wanted: bool) -> None:
-    asked_for: list[bool] = []
-
-    class Listening:
-        def lint(self, *_: object, full: bool) -> tuple[LintFinding, ...]:
-            asked_for.append(full)
-            return ()
-
-    scripted = ScriptedPolicy()
-
-    def decide(request: EnrollmentRequest) -> Decision:
-        decision = scripted.decide(request)
-        assert isinstance(decision, Approved)
-        return decision._replace(full_lint=wanted)
-
-    issued(await Door(store, linter=Listening(), decide=decide).submit(ask()))
-    assert asked_for == [wanted]
-
-
-async def test_the_work_goes_on_when_the_caller_is_cancelled(door: Door, store: FlakyStore) -> None:
-    gate = Gate(door)
-    caller = asyncio.create_task(door.submit(ask()))
-    await gate.reached.wait()
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    gate.open.set()
-    await door.drain()
-    assert len(await stored(store)) == 1
-    issued(await door.submit(ask()))
-    assert len(door.issuer.issued) == 1
-
-
-async def test_a_cancelled_caller_does_not_take_its_duplicates_along(door: Door) -> None:
-    gate = Gate(door)
-    first, second = (asyncio.create_task(door.submit(ask())) for _ in range(2))
-    await gate.reached.wait()
-    first.cancel()
-    gate.open.set()
-    issued(await second)
 
 
 async def test_a_serial_number_is_never_signed_twice(store: FlakyStore) -> None:

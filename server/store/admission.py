@@ -1,0 +1,77 @@
+"""What a new intent must keep to: certificates that are still good, quotas, places in the queue, one-time secrets.
+
+It is asked in the transaction that writes the intent, so it holds for requests of the same instant, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from policies.request import CertificateEvidence, RegistrationAuthorityEvidence
+from server.store import credentials, holdings
+from server.store.claims import Crowded, OverQuota, Spent, Withdrawn
+from server.store.prepared import Prepared
+from server.store.tables import certificates, is_in, requests
+
+if TYPE_CHECKING:
+    from policies.request import EnrollmentRequest
+    from server.store.claims import Claim
+
+_table = requests.c
+_REVOKED = Prepared(
+    sa.select(certificates.c.serial).where(
+        certificates.c.serial == sa.bindparam("serial"), certificates.c.revoked_at.is_not(None)
+    )
+)
+
+
+def admit(connection: sa.Connection, one: Claim) -> Spent | Crowded | OverQuota | Withdrawn | None:
+    """Return why the intent of a claim, which is on record already, must go; else use up what it spends."""
+    if is_withdrawn(connection, one.request):
+        return Withdrawn()
+    if one.deferred is None:
+        over = over_quota(connection, one, one.request_id)
+        if over is not None:
+            return over
+    elif _is_crowded(connection, one.request):
+        return Crowded()
+    spends, instead_of = one.request.spends, one.request.instead_of
+    if spends and not credentials.spend(connection, spends, one.request_id, one.lease.now, instead_of):
+        return Spent()
+    return None
+
+
+def over_quota(connection: sa.Connection, one: Claim, request_id: str) -> OverQuota | None:
+    """Return which quota a claim would exceed, None for none; the request on record does not count against itself."""
+    if one.limits is None:
+        return None
+    over = holdings.exceeded(connection, one.request, one.plan.profile, one.limits, request_id)
+    return None if over is None else OverQuota(over)
+
+
+def is_withdrawn(connection: sa.Connection, request: EnrollmentRequest) -> bool:
+    """Whether a certificate of ours that shows who asks, or is renewed, is revoked by now: it was good when judged."""
+    own = {
+        one.serial
+        for one in request.requester.evidence
+        if isinstance(one, RegistrationAuthorityEvidence)
+        or (isinstance(one, CertificateEvidence) and one.anchor == "own")
+    }
+    if request.renewed is not None:
+        own.add(request.renewed.serial)
+    return any(_REVOKED.first(connection, serial=serial) is not None for serial in own)
+
+
+def _is_crowded(connection: sa.Connection, request: EnrollmentRequest) -> bool:
+    """Whether too many wait, this one among them."""
+    if request.pending is None:
+        return False
+    waiting = sa.select(sa.func.count()).select_from(requests).where(is_in("pending"))
+    here = waiting.where(_table.endpoint == str(request.endpoint))
+    if connection.execute(here).scalar_one() > request.pending.endpoint:
+        return True
+    return connection.execute(here.where(_table.address == request.requester.address)).scalar_one() > (
+        request.pending.address
+    )

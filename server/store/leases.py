@@ -1,0 +1,98 @@
+"""Whose an intent is: one process's for the time of its lease, then whoever's finds it.
+
+Who finds it when the lease is over, or finds an intent of its own that nobody works on, takes it up with the plan and
+the serial number that are on record.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import sqlalchemy as sa
+
+from server.store.claims import Gone, Granted, Taken
+from server.store.tables import is_in, requests
+from server.store.values import read_plan
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from server.store.claims import Lease
+
+Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
+
+_table = requests.c
+FOUND = (
+    _table.id,
+    _table.key,
+    _table.state,
+    _table.endpoint,
+    _table.requester,
+    _table.renews,
+    _table.received_at,
+    _table.finished_at,
+    _table.plan,
+    _table.serial,
+    _table.owner,
+    _table.leased_until,
+    _table.approved_by,
+    _table.policy_digest,
+    _table.csr,
+    _table.issuer_reference,
+)
+BY_ID = sa.select(*FOUND).where(_table.id == sa.bindparam("wanted")).with_for_update()
+_UPDATE = sa.update(requests).where(_table.id == sa.bindparam("wanted"))
+
+
+def change(connection: sa.Connection, request_id: str, **values: object) -> None:
+    """Set columns of one request."""
+    connection.execute(_UPDATE.values(**values), {"wanted": request_id})
+
+
+def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted | Taken | Gone:
+    """Take up an intent that was left half-done."""
+    row = connection.execute(BY_ID, {"wanted": request_id}).one()
+    return take_up(connection, row, lease) if row.state == "intended" else Gone(request_id)
+
+
+def take_up(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:
+    """Make the intent of this row the caller's, unless another works on it."""
+    if row.owner != lease.owner and _is_held(row.leased_until, lease):
+        return Taken(row.id)
+    change(connection, row.id, owner=lease.owner, leased_until=lease.until)
+    return Granted(
+        row.id,
+        read_plan(row.plan),
+        row.serial,
+        row.endpoint,
+        row.requester,
+        row.renews,
+        resumed=True,
+        csr=row.csr,
+        reference=row.issuer_reference,
+    )
+
+
+def let_go(connection: sa.Connection, request_id: str, lease: Lease) -> None:
+    """End the lease at once, so that whoever comes next takes the intent up with the same plan and serial number."""
+    held = sa.and_(_table.id == request_id, _table.state == "intended", _table.owner == lease.owner)
+    connection.execute(sa.update(requests).where(held).values(leased_until=lease.now))
+
+
+def leave_with_issuer(connection: sa.Connection, request_id: str, lease: Lease, reference: str) -> None:
+    """End the lease and keep what the CA calls the request, which it has taken and will answer later."""
+    held = sa.and_(_table.id == request_id, _table.state == "intended", _table.owner == lease.owner)
+    values = {"leased_until": lease.now, "issuer_reference": reference}
+    connection.execute(sa.update(requests).where(held).values(values))
+
+
+def interrupted(connection: sa.Connection, lease: Lease) -> list[str]:
+    """Return the identifiers of the intents whose lease is over, the oldest first; not those that wait for a CA."""
+    left = sa.and_(is_in("intended"), _table.issuer_reference.is_(None))
+    rows = connection.execute(sa.select(_table.id, _table.leased_until).where(left).order_by(_table.number))
+    return [row.id for row in rows if not _is_held(row.leased_until, lease)]
+
+
+def _is_held(until: datetime, lease: Lease) -> bool:
+    """Whether another's lease goes on; one that ends much later than a lease of now would is that of a wrong clock."""
+    return lease.now < until <= lease.until + (lease.until - lease.now)
