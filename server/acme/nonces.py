@@ -131,7 +131,7 @@ class Nonces:
     Args:
         key: 32 octets, the same in every process that serves the same ledger.
         ledger: what was redeemed.
-        now: seconds since the epoch.
+        now: seconds that never go back, the same in every process that serves the same ledger.
         random: returns that many random octets.
     """
 

@@ -96,7 +96,7 @@ class Application:
         except (SchemaOutdated, StoreUnavailable, ValueError, sa.exc.DBAPIError) as error:
             raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
         try:
-            nonces = open_nonces(ledger, lambda: int(clock().timestamp()))
+            nonces = open_nonces(ledger, lambda: int(monotonic()))
             services = _services(config, material, store, nonces, clock)
             scep = protocols.scep_endpoints(services)
             return cls(services, _listeners(services, sockets, scep), scep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,10 @@ _DUE = (
     .where(
         authorizations.c.endpoint == sa.bindparam("endpoint"),
         authorizations.c.next_attempt.is_not(None),
-        authorizations.c.next_attempt <= sa.bindparam("now", type_=UtcTime()),
+        sa.or_(
+            authorizations.c.next_attempt <= sa.bindparam("now", type_=UtcTime()),
+            authorizations.c.next_attempt > sa.bindparam("latest", type_=UtcTime()),
+        ),
         authorizations.c.status == AuthorizationStatus.PENDING,
         authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
     )
@@ -211,9 +215,29 @@ def held_authorizations(connection: sa.Connection, account: str, now: datetime) 
     return tuple(_authorization(row, now) for row in connection.execute(query))
 
 
-def any_due(connection: sa.Connection, endpoint: str, now: datetime) -> bool:
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Which validations nobody works on: those whose time has come, or was set by a clock that has gone back since.
+
+    Attributes:
+        endpoint: where they are.
+        now: the present time.
+        latest: no process sets a time as late as this.
+    """
+
+    endpoint: str
+    now: datetime
+    latest: datetime
+
+
+def any_due(connection: sa.Connection, due: Due) -> bool:
     """Say whether there is something for `claim_due`."""
-    return connection.execute(_DUE, {"endpoint": endpoint, "now": now, "limit": 1}).first() is not None
+    return bool(_due(connection, due, 1))
+
+
+def _due(connection: sa.Connection, due: Due, limit: int) -> Sequence[sa.Row[Any]]:
+    wanted = {"endpoint": due.endpoint, "now": due.now, "latest": due.latest, "limit": limit}
+    return connection.execute(_DUE, wanted).all()
 
 
 def change_authorization(
@@ -239,11 +263,9 @@ def change_authorization(
     return changed == 1
 
 
-def claim_due(
-    connection: sa.Connection, endpoint: str, now: datetime, until: datetime, limit: int
-) -> tuple[Authorization, ...]:
-    """Take up validations that nobody works on: their time has come, and nobody else gets them before ``until``."""
-    due = connection.execute(_DUE, {"endpoint": endpoint, "now": now, "limit": limit}).all()
-    for row in due:
+def claim_due(connection: sa.Connection, due: Due, until: datetime, limit: int) -> tuple[Authorization, ...]:
+    """Take up validations that nobody works on; nobody else gets them before ``until``."""
+    rows = _due(connection, due, limit)
+    for row in rows:
         connection.execute(_UPDATE.values(next_attempt=until), {"authorization": row.id})
-    return tuple(_authorization(row, now) for row in due)
+    return tuple(_authorization(row, due.now) for row in rows)

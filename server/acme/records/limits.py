@@ -67,7 +67,9 @@ def _reached(connection: sa.Connection, charges: Sequence[Charge]) -> Mapping[st
 
 
 def _after(charge: Charge, reached: datetime | None, now: datetime) -> datetime:
-    return max(now, reached or now) + charge.period / charge.count
+    share = charge.period / charge.count
+    # What lies further ahead than `note` ever moves it was counted by a clock that has gone back, or at another rate.
+    return share + (reached if reached is not None and now < reached <= now + charge.period + share else now)
 
 
 @dataclass(frozen=True, slots=True)

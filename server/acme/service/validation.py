@@ -144,15 +144,16 @@ class Validation:
             log.warning("acme_validation_sweep_failed", detail=error.document.detail)
 
     async def _take_up(self) -> None:
-        now, scope = self._endpoint.clock(), str(self._endpoint.name)
-        until = now + self._endpoint.timing.attempt_lease
         if len(self._running) >= _MOST:
             return
-        if await self._endpoint.read(lambda c: authorizations.any_due(c, scope, now)):
-            for due in await self._endpoint.write(
-                lambda c: authorizations.claim_due(c, scope, now, until, _SWEEP_LIMIT)
-            ):
-                self.start_attempts(due)
+        now, lease = self._endpoint.clock(), self._endpoint.timing.attempt_lease
+        # Twice what anybody sets ahead: clocks of several machines differ a little.
+        latest = now + 2 * (lease + timedelta(seconds=max(self._endpoint.timing.retries, default=0)))
+        due = authorizations.Due(str(self._endpoint.name), now, latest)
+        if await self._endpoint.read(lambda c: authorizations.any_due(c, due)):
+            claimed = await self._endpoint.write(lambda c: authorizations.claim_due(c, due, now + lease, _SWEEP_LIMIT))
+            for each in claimed:
+                self.start_attempts(each)
 
     async def _run(self, authorization: Authorization, running: _Running) -> None:
         try:

@@ -55,6 +55,15 @@ async def test_an_account_orders_so_often_and_again_when_the_time_has_come(lab: 
     assert [row.problem.reason for row in await lab.refusals() if row.problem] == ["rate-limited"] * 2
 
 
+async def test_what_was_counted_by_a_clock_that_has_gone_back_does_not_count(lab: Lab) -> None:
+    await limited(lab, orders_per_account=TWO_AN_HOUR)
+    client = await lab.client()
+    for hours in (0, 12):
+        lab.now[0] -= timedelta(hours=hours)
+        assert [(await client.order(f"{name}.localhost")).status for name in "ab"] == [201, 201]
+        refused(await client.order("c.localhost"))
+
+
 async def test_a_name_is_ordered_so_often_by_whomever(lab: Lab) -> None:
     await limited(lab, orders_per_name=TWO_AN_HOUR)
     for _ in range(2):

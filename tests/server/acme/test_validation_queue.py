@@ -47,6 +47,30 @@ async def test_what_expired_while_nobody_served_is_not_taken_up(lab: Lab) -> Non
     assert (await client.post(url)).body["status"] == "expired"
 
 
+async def test_a_clock_that_has_gone_back_keeps_no_validation_waiting(lab: Lab) -> None:
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,)))
+    client = await lab.client()
+    url = await answer(client, await client.order("early.localhost"))
+    lab.now[0] -= timedelta(hours=3)
+    await lab.serve(lab.endpoint(challenges=(other := Stubborn(),)))
+    await client.until(url, "valid")
+    assert len(other.tried) == 1
+
+
+async def test_what_another_process_works_on_is_left_to_it_though_clocks_differ_a_little(lab: Lab) -> None:
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,)))
+    client = await lab.client()
+    await answer(client, await client.order("busy.localhost"))
+    lab.now[0] -= timedelta(seconds=1)
+    await lab.serve(lab.endpoint(challenges=(other := Stubborn(),)))
+    await asyncio.sleep(0.5)
+    assert other.tried == []
+
+
 async def test_a_validation_that_makes_the_server_stumble_fails_after_as_many_attempts_as_others(lab: Lab) -> None:
     stumbling = Stumbling()
     await lab.serve(lab.endpoint(challenges=(stumbling,)))

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import ssl
 from base64 import b64encode
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from policies.document import DocumentErrors
 from server.app.addresses import bind_listeners
 from server.app.application import Application, shared_ledger, take_up
 from server.app.material import load_material
+from server.clock import system_clock
 from server.config import load_config
 from tests.fakes.intune import FakeIntune
 from tests.fakes.running import enrolled, running
@@ -55,6 +57,20 @@ async def test_each_protocol_answers_on_its_listener_and_on_no_other(config: Con
         for path in ("/.well-known/est/cacerts", "/acme/directory"):
             assert b" 404 " in await _get(ports["http"], path)
             assert b" 404 " in await _get(ports["admin"], path)
+
+
+async def test_a_clock_that_jumps_makes_no_nonce_good_or_bad(config: Config) -> None:
+    """One that had gone back would make redeemed nonces good again, or refuse all new ones for hours."""
+    now = [system_clock()]
+    async with running(config, lambda: now[0]) as (application, _):
+        nonces = application.services.nonces
+        first, second = nonces.issue("acme/default"), nonces.issue("acme/default")
+        assert nonces.redeem(first, "acme/default")
+        for hours in (3, -6):
+            now[0] += timedelta(hours=hours)
+            assert not nonces.redeem(first, "acme/default")
+            assert nonces.redeem(nonces.issue("acme/default"), "acme/default")
+        assert nonces.redeem(second, "acme/default")
 
 
 PROXIED = '  proxied: {port: 0, proxies: [127.0.0.1], headers: rfc9440, external_urls: ["https://pki.example"]}\n'
