@@ -19,16 +19,19 @@ from server.clock import system_clock
 from server.commands import record
 from server.commands.record import ByOption, ConfigOption, JsonOption, LimitOption
 from server.config.upstreams import UpstreamConfig
+from server.credentials.revoking import find_kept
 from server.est.records import read_escrow
 from server.store import notices
 from server.store.certificates import CertificateFilter, RevocationOutcome, find_by_serial, list_certificates
-from server.store.credentials import find_for_certificate
 from server.store.revocations import ReleaseOutcome, Revocation
 from server.store.revocations import release as release_stored
 from server.store.revocations import revoke as revoke_stored
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from server.store.certificates import StoredCertificate
+    from server.store.credentials import StoredCredential
 
 app = typer.Typer(no_args_is_help=True, help="List, show, revoke and release certificates.")
 
@@ -175,13 +178,18 @@ def release(serial: SerialArgument, *, by: ByOption = None, config: ConfigOption
             record.stop(f"no certificate has the serial number {number:x}")
 
 
+def _challenge(connection: sa.Connection, serial: int) -> StoredCredential | None:
+    certificate = find_by_serial(connection, serial)
+    return None if certificate is None else find_kept(connection, certificate)
+
+
 def _expect_challenge(config: Path | None, serial: int) -> None:
     """Ask for the secret that came with the request for the certificate; stop when it is another."""
-    kept = record.read(config, lambda connection: find_for_certificate(connection, serial))
-    if not kept:
+    kept = record.read(config, lambda connection: _challenge(connection, serial))
+    if kept is None:
         record.stop(f"no revocation challenge came with {serial:x}")
     try:
-        PasswordHasher().verify(kept[0].argon2 or "", typer.prompt("Revocation challenge", hide_input=True))
+        PasswordHasher().verify(kept.argon2 or "", typer.prompt("Revocation challenge", hide_input=True))
     except (VerificationError, InvalidHashError):
         record.stop("that is not the revocation challenge")
 

@@ -7,24 +7,24 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-
 from policies.request import ChallengeEvidence, PasswordEvidence
-from server.audit import Action, AuditEvent
 from server.credentials import redeeming
 from server.credentials.anchors import Rejected
 from server.credentials.attempts import Attempts
 from server.credentials.certificates import CertificateJudge, objection
 from server.credentials.hashes import SecretVerifier, TooManyVerifications
+from server.credentials.revoking import BUSY, RevocationChallenges
 from server.credentials.stored import Presented, StoredSecrets
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
 from server.store.certificates import find_by_serial, find_by_subject
-from server.store.credentials import CredentialKind, add, find_by_username, find_for_certificate
+from server.store.credentials import CredentialKind, find_by_username
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from datetime import timedelta
+
+    from cryptography import x509
 
     from ca.names import DistinguishedName, GeneralName
     from policies.request import CertificateEvidence, EndpointName
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from server.credentials.anchors import ThirdParty, TrustAnchors
     from server.credentials.redeeming import Redeemable
     from server.credentials.sealing import Sealer
+    from server.outcome import Issued, Pending
     from server.store import Store
     from server.store.certificates import StoredCertificate
-
-_BUSY_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,7 @@ class Credentials:
         self._secrets = SecretVerifier(key)
         self._stored_secrets = StoredSecrets(store, self._secrets, clock, seconds)
         self._judge = CertificateJudge(store, issuers)
+        self._revocations = RevocationChallenges(store, self._secrets, clock)
 
     async def password(
         self, endpoint: EndpointName, username: str, password: str, *, address: str | None = None
@@ -159,44 +159,21 @@ class Credentials:
         return found or self._wrong((endpoint, username, address), "one-time password")
 
     async def keep_revocation_challenge(
-        self, endpoint: EndpointName, certificate: bytes, secret: str
+        self, endpoint: EndpointName, outcome: Issued | Pending, secret: str, by: str
     ) -> Problem | None:
-        """Keep the secret with which a certificate may be revoked (RFC 7894 section 3.2), the first one that comes.
-
-        Args:
-            endpoint: where the certificate was asked for.
-            certificate: its DER.
-            secret: what its holder chose.
-
-        Returns:
-            None when it is kept, else why it can't be now.
-        """
-        serial, now = x509.load_der_x509_certificate(certificate).serial_number, self._clock()
-        try:
-            if await self._store.read(lambda connection: find_for_certificate(connection, serial)):
-                return None  # the same request again
-            kept = redeeming.revocation_challenge(serial, endpoint, await self._secrets.hash(secret), now)
-            event = AuditEvent(now, Action.CREDENTIAL_MADE, kept.created_by, serial=serial, detail="to revoke it").row()
-            await self._store.write(lambda connection: add(connection, kept, event))
-        except StoreUnavailable as error:
-            message = "The server can't record the revocation challenge now."
-            return Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=5)
-        except TooManyVerifications:
-            return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
-        return None
+        """Keep the secret with which a certificate may be revoked; see `RevocationChallenges.keep`."""
+        return await self._revocations.keep(endpoint, outcome, secret, by)
 
     async def revocation_challenge(
-        self, endpoint: EndpointName, serial: int, secret: str, *, address: str | None = None
+        self, endpoint: EndpointName, certificate: StoredCertificate, secret: str, *, address: str | None = None
     ) -> Problem | None:
         """Judge the secret with which a certificate may be revoked. Returns None when it is right."""
-        who, what = (endpoint, f"{serial:x}", address), "revocation challenge"
+        who, what = (endpoint, f"{certificate.serial:x}", address), "revocation challenge"
         try:
-            kept = await self._store.read(lambda connection: find_for_certificate(connection, serial))
+            kept = await self._revocations.hash_of(certificate)
         except StoreUnavailable as error:
             return _unreadable(error)
-        if not kept or kept[0].argon2 is None or kept[0].revoked_at is not None:
-            return self._wrong(who, what)
-        return await self._secret(who, kept[0].argon2, kept[0].argon2, secret, what)
+        return self._wrong(who, what) if kept is None else await self._secret(who, kept, kept, secret, what)
 
     async def shared_secret(
         self, endpoint: EndpointName, username: str, holds: Callable[[bytes], bool], *, address: str | None = None
@@ -321,7 +298,7 @@ class Credentials:
                 self._attempts.succeeded(who)
                 return None
         except TooManyVerifications:
-            return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS)
+            return BUSY
         return self._wrong(who, what)
 
     def _wrong(self, who: tuple[EndpointName, str | None, str | None], what: str, detail: str = "") -> Problem:
@@ -347,7 +324,7 @@ class Credentials:
             message = "the credentials can't be checked now"
             return Problem(Reason.STORE_UNAVAILABLE, message, detail=str(error), retry_after=5), False
         except TooManyVerifications:
-            return Problem(Reason.RATE_LIMITED, "too many attempts at once", retry_after=_BUSY_SECONDS), False
+            return BUSY, False
         if found is None:
             return None, compared
         if objection is not None:

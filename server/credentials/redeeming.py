@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ca.names import COMMON_NAME, DnsName
 from server.credentials.sealing import Unsealable
 from server.store import credentials as store_credentials
-from server.store.credentials import CredentialKind, StoredCredential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ca.csr import Csr
     from policies.request import EndpointName
     from server.credentials.sealing import Sealer
+    from server.store.credentials import CredentialKind, StoredCredential
 
 REPLAY = timedelta(hours=24)
 """For how long a used secret still authenticates: who lost the reply asks again, and gets the same certificate. That
@@ -81,19 +81,6 @@ def _is_for(csr: Csr, device: str) -> bool:
     named = [a.value for rdn in csr.subject.rdns for a in rdn if a.oid == COMMON_NAME]
     named += [name.value for name in csr.names if isinstance(name, DnsName)]
     return bool(named) and all(one.casefold() == wanted or one.casefold().startswith(f"{wanted}.") for one in named)
-
-
-def revocation_challenge(serial: int, endpoint: EndpointName, argon2: str, now: datetime) -> StoredCredential:
-    """Return what is kept of the secret with which a certificate may be revoked."""
-    return StoredCredential(
-        id=secrets.token_hex(6),
-        kind=CredentialKind.REVOCATION,
-        endpoint=endpoint,
-        created_by=f"certificate:{serial:x}",
-        created_at=now,
-        argon2=argon2,
-        serial=serial,
-    )
 
 
 def look_up(

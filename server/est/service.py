@@ -19,7 +19,7 @@ from server.est import codec, linking
 from server.est.gate import Caller, EstEndpoint, Refusal, Submission, authenticate, expect_enough, redeem
 from server.est.linking import Linking, Meaning
 from server.est.messages import Malformed, Operation
-from server.outcome import Issued, Pending, Problem, Reason, Refused
+from server.outcome import Pending, Problem, Reason, Refused
 from server.store.certificates import renewed_from
 
 if TYPE_CHECKING:
@@ -67,16 +67,15 @@ async def enroll(endpoint: EstEndpoint, submission: Submission) -> Outcome:
         outcome = await endpoint.generated.submit(request, submission.new_key)
     if isinstance(outcome, Pending) and submission.new_key is not None:
         return await endpoint.enrollment.turn_away(outcome.request_id, _KEY_CANT_WAIT)
-    return await kept(endpoint, outcome, asked.claims)
+    return await kept(endpoint, outcome, asked.claims, request.requester)
 
 
-async def kept(endpoint: EstEndpoint, outcome: Outcome, claims: Claims) -> Outcome:
-    """Keep the revocation challenge of what was issued; a refusal when that can't be done now."""
-    if not isinstance(outcome, Issued) or claims.revocation_challenge is None:
+async def kept(endpoint: EstEndpoint, outcome: Outcome, claims: Claims, by: Requester) -> Outcome:
+    """Keep the revocation challenge of what is issued or waits for a person; a refusal when that can't be done now."""
+    secret = claims.revocation_challenge
+    if secret is None or isinstance(outcome, Refused):
         return outcome
-    problem = await endpoint.credentials.keep_revocation_challenge(
-        endpoint.name, outcome.certificate, claims.revocation_challenge
-    )
+    problem = await endpoint.credentials.keep_revocation_challenge(endpoint.name, outcome, secret, by.identity)
     return outcome if problem is None else Refused(problem, outcome.request_id)
 
 

@@ -71,7 +71,7 @@ async def _authorized(endpoint: EstEndpoint, identity: Identity, asked: Revocati
     """Return who revokes, for the record. Raises Refusal and CmcFault."""
     if asked.passphrase is not None:
         problem = await endpoint.credentials.revocation_challenge(
-            endpoint.name, stored.serial, asked.passphrase, address=identity.submission.address
+            endpoint.name, stored, asked.passphrase, address=identity.submission.address
         )
         if problem is not None:
             raise CmcFault(None, problem, (asked.part,))

@@ -130,7 +130,7 @@ async def _enroll(endpoint: EstEndpoint, identity: Identity, data: PkiData, requ
             transaction=transaction,
         )
     outcome = await endpoint.enrollment.submit(replace(wanted, transaction=transaction))
-    return of_outcome(endpoint, request.part, await kept(endpoint, outcome, asked.claims))
+    return of_outcome(endpoint, request.part, await kept(endpoint, outcome, asked.claims, wanted.requester))
 
 
 def _expect_issuer(endpoint: EstEndpoint, request: CertificationRequest) -> None:

@@ -15,6 +15,7 @@ from server.store import Store, StoreUnavailable
 from server.store.credentials import CredentialKind
 from tests.fakes.credential import EST, credential, keep
 from tests.fakes.database import empty_database
+from tests.fakes.stored_certificate import stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -136,9 +137,9 @@ async def test_a_certificate_is_revoked_with_its_own_secret_alone(store: Store) 
     withdrawn = credential(None, kind=kind, argon2=kept, serial=2, revoked_at=NOW)
     await keep(store, credential(None, kind=kind, argon2=kept, serial=SERIAL), withdrawn)
     credentials = judge(store)
-    assert await credentials.revocation_challenge(EST, SERIAL, "when all is lost") is None
+    assert await credentials.revocation_challenge(EST, stored(SERIAL), "when all is lost") is None
     for serial, secret in ((SERIAL, "wrong"), (1, "when all is lost"), (2, "when all is lost"), (1, "")):
-        assert reason(await credentials.revocation_challenge(EST, serial, secret)) is Reason.BAD_CREDENTIALS
+        assert reason(await credentials.revocation_challenge(EST, stored(serial), secret)) is Reason.BAD_CREDENTIALS
     credentials.close()
 
 
@@ -146,7 +147,7 @@ async def test_a_store_that_fails_is_a_temporary_problem() -> None:
     credentials = judge(_NoStore())
     for found in (
         await credentials.shared_secret(EST, "pump", lambda _: True),
-        await credentials.revocation_challenge(EST, SERIAL, "x"),
+        await credentials.revocation_challenge(EST, stored(SERIAL), "x"),
         await credentials.issued_for(EST, SERIAL),
     ):
         assert reason(found) is Reason.STORE_UNAVAILABLE

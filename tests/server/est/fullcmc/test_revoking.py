@@ -11,12 +11,12 @@ from cryptography import x509
 from server.clock import system_clock
 from server.est.linking import REVOCATION_CHALLENGE
 from server.store.certificates import find_by_serial
-from server.store.credentials import CredentialKind
+from server.store.credentials import CredentialKind, list_credentials
 from server.store.requests import list_requests
 from tests.fakes.credential import credential, keep
 from tests.fakes.manufacturer import make
 from tests.server.est import cmc_client as client
-from tests.server.est.fullcmc.sending import Sender, by, by_itself, new_key
+from tests.server.est.fullcmc.sending import EST_GUARDED, Sender, by, by_itself, new_key
 from tests.server.est.lab import csr
 
 if TYPE_CHECKING:
@@ -82,6 +82,26 @@ async def test_the_secret_of_the_request_revokes_without_any_key(sender: Sender)
     assert (await stored(sender, certificate)).revoked_at is None
     right = client.signed(client.pki_data((), [client.revoke(1, certificate, passphrase="when all is lost")]), None)
     assert (await sender.ask(right)).statuses[0].status == "success"
+    assert (await stored(sender, certificate)).revoked_at is not None
+
+
+async def test_the_secret_of_a_request_that_waited_for_a_person_revokes_its_certificate(sender: Sender) -> None:
+    """It came with the request; queryPending, by which the certificate is fetched, does not repeat it."""
+    key, basic = new_key(), await sender.one_time_password(endpoint=EST_GUARDED)
+    asked = csr("pump", key=key, attributes={x509.ObjectIdentifier(REVOCATION_CHALLENGE): "when all is lost"})
+    request = by_itself([client.pkcs10(1, asked)], key)
+    (status,) = (await sender.ask(request, 202, label="guarded", basic=basic)).statuses
+    assert status.token is not None
+    assert (await sender.ask(request, 202, label="guarded", basic=basic)).statuses[0].status == "pending"
+    await sender.running.application.services.enrollment.approve(status.token.decode(), "alice")
+    question = client.signed(client.pki_data((), [client.query(3, status.token)]), key)
+    certificate = (await sender.ask(question, label="guarded")).issued_for(key)
+    challenges = await sender.store.read(lambda c: list_credentials(c, kind=CredentialKind.REVOCATION))
+    assert [(each.argon2 or "")[:9] for each in challenges] == ["$argon2id"]
+
+    for typed, status_code, result in (("another", 401, "failed"), ("when all is lost", 200, "success")):
+        message = client.signed(client.pki_data((), [client.revoke(1, certificate, passphrase=typed)]), None)
+        assert (await sender.ask(message, status_code, label="guarded")).statuses[0].status == result
     assert (await stored(sender, certificate)).revoked_at is not None
 
 
