@@ -9,7 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from ca import der
 from ca.keys import BadSignature, UnusableSignature
-from ca.names import names_of, subject_of
+from ca.names import MalformedName, names_of, subject_of
 from server.outcome import Problem, Reason
 from server.store.certificates import find_by_serial
 
@@ -50,13 +50,21 @@ def _objection(stored: StoredCertificate, statement: Statement, csr: Csr, now: d
         return "the certificate that the statement names is not good now"
     if not _may_sign(certificate):
         return "the certificate that the statement names is not for signatures"
-    if subject_of(certificate) != csr.subject or not set(csr.names) <= set(names_of(certificate)):
+    if not _covers(certificate, csr):
         return "the certificate that the statement names is for others"
     try:
         statement.prove(_key(certificate))
     except (BadSignature, UnusableSignature, UnsupportedAlgorithm, der.MalformedDer):
         return "the request is not signed with the key of the certificate that its statement names"
     return None
+
+
+def _covers(certificate: x509.Certificate, csr: Csr) -> bool:
+    """Whether it is for this subject and all these names; one with names that are refused today is for nobody."""
+    try:
+        return subject_of(certificate) == csr.subject and set(csr.names) <= set(names_of(certificate))
+    except MalformedName:
+        return False
 
 
 def _key(certificate: x509.Certificate) -> SubjectKey:

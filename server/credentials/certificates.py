@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from ca.names import MalformedName
 from ca.tbs import PerCertificate
 from policies.request import CertificateEvidence
 from server.outcome import Problem, Reason
@@ -70,7 +71,11 @@ class CertificateJudge:
         why = objection(stored, accepted, now, grace)
         if why is not None:
             return _rejected(why, leaf)
-        found = identity_in(stored.der)  # the same octets: they have the same hash
+        try:
+            found = identity_in(stored.der)  # the same octets: they have the same hash
+        except MalformedName as error:  # it was issued before this was refused
+            message = "the presented certificate has names that are not accepted any more: enroll anew"
+            return _rejected(message, leaf, str(error))
         evidence = CertificateEvidence(
             subject=found.subject,
             names=found.names,
@@ -115,5 +120,6 @@ def objection(
     return None
 
 
-def _rejected(message: str, leaf: x509.Certificate) -> Problem:
-    return Problem(Reason.CERTIFICATE_REJECTED, message, detail=f"serial number {leaf.serial_number:x}")
+def _rejected(message: str, leaf: x509.Certificate, why: str = "") -> Problem:
+    detail = f"serial number {leaf.serial_number:x}"
+    return Problem(Reason.CERTIFICATE_REJECTED, message, detail=f"{detail}: {why}" if why else detail)

@@ -169,13 +169,27 @@ class Identity(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def identity_in(octets: bytes) -> Identity:
-    """Return whom a recorded certificate names; one request asks several times, and so does each on its connection."""
+    """Return whom a recorded certificate names; one request asks several times, and so does each on its connection.
+
+    Raises MalformedName for names that were good once and are refused today: they must not come back as good.
+    """
     try:
         return _read_identity(octets)
     except ValueError:  # of another CA, which may have signed what is not signed here
         certificate = x509.load_der_x509_certificate(octets)
-        spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return Identity(subject_of(certificate), names_of(certificate), spki)
+        return Identity(subject_of(certificate), names_of(certificate), _key_of(certificate))
+
+
+def key_in(octets: bytes) -> bytes:
+    """Return the key of a recorded certificate as `Identity` has it, whatever its names are."""
+    try:
+        return read_key(_fields(octets)[1]).spki
+    except ValueError:
+        return _key_of(x509.load_der_x509_certificate(octets))
+
+
+def _key_of(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _read_identity(octets: bytes) -> Identity:
@@ -183,7 +197,7 @@ def _read_identity(octets: bytes) -> Identity:
 
     Raises ValueError for what has no extensions, and for all that certification requests can't have.
     """
-    _version, *_, subject, spki, extensions = der.inside(der.inside(der.read(octets), der.SEQUENCE)[0], der.SEQUENCE)
+    subject, spki, extensions = _fields(octets)
     (listed,) = der.inside(extensions, der.context(3))
     alternative = [each for each in der.inside(listed, der.SEQUENCE) if each.content.startswith(_ALTERNATIVE_NAME)]
     names: tuple[GeneralName, ...] = ()
@@ -193,8 +207,14 @@ def _read_identity(octets: bytes) -> Identity:
     return Identity(read_name(subject), names, read_key(spki).spki)
 
 
+def _fields(octets: bytes) -> tuple[der.Tlv, der.Tlv, der.Tlv]:
+    """Return subject, key and extensions as they stand. Raises ValueError."""
+    _version, *_, subject, spki, extensions = der.inside(der.inside(der.read(octets), der.SEQUENCE)[0], der.SEQUENCE)
+    return subject, spki, extensions
+
+
 def renewed_from(stored: StoredCertificate) -> Renewed:
-    """Return what a policy may know of a certificate that is to be renewed."""
+    """Return what a policy may know of a certificate that is to be renewed. Raises MalformedName as `identity_in`."""
     found = identity_in(stored.der)
     return Renewed(
         serial=stored.serial,

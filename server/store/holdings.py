@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from policies.request import Kind
-from server.store.certificates import find_by_serial, renewed_from
+from server.store.certificates import find_by_serial, key_in
 from server.store.tables import certificates, is_in, requests
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def count_key_renewals(connection: sa.Connection, renewed: Renewed, most: int) -
     while count < most:
         row = connection.execute(sa.select(_table.renews).where(_table.serial == serial)).one_or_none()
         before = find_by_serial(connection, row.renews) if row is not None and row.renews is not None else None
-        if before is None or renewed_from(before).spki != renewed.spki:
+        if before is None or key_in(before.der) != renewed.spki:
             break
         serial, count = before.serial, count + 1
     return count

@@ -19,6 +19,7 @@ from policies.decision import Approved
 from server.outcome import Reason, Refused
 from tests.ca.requests import stated
 from tests.fakes.door import ask
+from tests.fakes.earlier import issued_earlier
 from tests.fakes.issuer import NOW, csr_of, make_plan, spki_of
 from tests.fakes.record import issued
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ca.tbs import SigningKey
     from policies.decision import Decision
     from policies.request import EnrollmentRequest
+    from server.store import Store
     from tests.fakes.door import Door
 
 KEM = mlkem.MLKEM768PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -109,6 +111,16 @@ async def test_a_certificate_of_another_subject_or_without_a_name_proves_nothing
     other = DistinguishedName.from_text("CN=other")
     assert "for others" in await refusal(door, replace(csr, subject=other))
     assert "for others" in await refusal(door, replace(csr, names=(*csr.names, dns_name("other.test"))))
+
+
+async def test_a_certificate_whose_names_can_not_be_read_any_more_proves_nothing(
+    door: Door, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csr = for_kem(await enroll(door))
+    assert csr.statement is not None
+    old = await issued_earlier(store, ask(key="old"), monkeypatch)
+    named = replace(csr, statement=replace(csr.statement, serial=old.serial_number))
+    assert "for others" in await refusal(door, named)
 
 
 async def test_a_certificate_that_is_not_for_signatures_proves_nothing(door: Door) -> None:

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from ca.names import Attribute, DistinguishedName, DnsName, IpAddress
-from server.store.certificates import identity_in
+from ca.names import Attribute, DistinguishedName, DnsName, IpAddress, MalformedName
+from server.store.certificates import identity_in, key_in
 from tests.fakes.issuer import NOW
 
 if TYPE_CHECKING:
@@ -66,3 +66,11 @@ def test_a_recorded_certificate_of_another_ca_may_have_a_subject_that_is_not_sig
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a\x01b")])
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     assert identity_in(_certificate(key, _NAMES, subject=subject)).subject.common_names == ("a\x01b",)
+
+
+def test_a_key_can_be_told_from_others_whatever_the_names_beside_it_are() -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    odd = x509.SubjectAlternativeName([x509.UniformResourceIdentifier("http://*.plant.example/")])
+    with pytest.raises(MalformedName):
+        identity_in(_certificate(key, odd))
+    assert key_in(_certificate(key, odd)) == identity_in(_certificate(key, _NAMES)).spki == _spki(key)
