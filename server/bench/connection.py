@@ -145,7 +145,9 @@ class Connection:
         if self._trust and identity:
             self._trust.load_cert_chain(identity)
         self._keep_alive = keep_alive
-        self._fields = b"" if keep_alive else b"Connection: close\r\n"
+        self._fields = b"User-Agent: certwright-bench\r\n"  # ACME servers may refuse to talk without (RFC 8555, 6.1)
+        if not keep_alive:
+            self._fields += b"Connection: close\r\n"
         if authorization:
             self._fields += b"Authorization: Basic %b\r\n" % base64.b64encode(":".join(authorization).encode())
         self._idle: list[_Wire] = []

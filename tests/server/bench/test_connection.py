@@ -75,7 +75,8 @@ async def test_a_request_says_what_the_url_says_and_nothing_of_a_body_that_is_no
     async with _speaking(b"HTTP/1.1 204 No Content\r\n\r\n") as (url, asked):
         await connection.request("GET", f"{url}/a%2Fb?c=d%20e", headers={"Accept": "x"})
     host = url.removeprefix("http://")
-    assert asked == [f"GET /a%2Fb?c=d%20e HTTP/1.1\r\nHost: {host}\r\nAccept: x\r\n\r\n".encode()]
+    fields = f"Host: {host}\r\nAccept: x\r\nUser-Agent: certwright-bench"
+    assert asked == [f"GET /a%2Fb?c=d%20e HTTP/1.1\r\n{fields}\r\n\r\n".encode()]
 
 
 async def test_the_response_to_head_ends_with_its_header() -> None:
