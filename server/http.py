@@ -16,6 +16,8 @@ from server.peer import NO_PEER, PeerIdentity
 from server.proxy import MalformedHeader, client_address, read_identity
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from server.config import Limits, ProxiedListener
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,7 +47,7 @@ def create_app(
     readiness: Readiness,
     request_id: Callable[[], str],
     *,
-    details: bool = False,
+    configuration: Path | None = None,
     proxied: ProxiedListener | None = None,
 ) -> web.Application:
     """Return the application of one listener, with health checks and nothing else mounted.
@@ -55,7 +57,8 @@ def create_app(
         limits: what a request may cost.
         readiness: asked for each ``/readyz``.
         request_id: makes the identifier that ties the events of one request together.
-        details: whether ``/readyz`` says which part is not ready, and why.
+        configuration: the file that the server goes by, where ``/readyz`` names it and says which part is not ready,
+            and why; None where it says neither.
         proxied: how proxies say who the peer is; None where connections come from the peers themselves, and nothing
             that a header field says of them counts.
     """
@@ -66,7 +69,7 @@ def create_app(
     app[_LIMITS] = limits
     app[STOPPING] = asyncio.Event()
     app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/readyz", _readyz(readiness, details=details))
+    app.router.add_get("/readyz", _readyz(readiness, configuration))
     return app
 
 
@@ -206,13 +209,14 @@ async def _healthz(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-def _readyz(readiness: Readiness, *, details: bool) -> Handler:
+def _readyz(readiness: Readiness, configuration: Path | None) -> Handler:
     async def readyz(_request: web.Request) -> web.StreamResponse:
         parts = await readiness()
         ready = all(state == "ok" or state.startswith("ok, but ") for state in parts.values())
         status = 200 if ready else 503
-        if details:
-            return web.json_response({"ready": ready, "parts": dict(parts)}, status=status)
+        if configuration is not None:
+            told = {"ready": ready, "parts": dict(parts), "configuration": str(configuration)}
+            return web.json_response(told, status=status)
         return web.Response(status=status, text="ok\n" if ready else "not ready\n")
 
     return readyz

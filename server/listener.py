@@ -44,9 +44,19 @@ def bind(address: str, port: int, sockets: int = 1) -> list[socket.socket]:
     first = _bound(address, port, shared=False)
     if sockets == 1:
         return [first]
-    port = first.getsockname()[1]
-    first.close()  # it showed that nobody else is there
-    return [_bound(address, port, shared=True) for _ in range(sockets)]
+    # It has shown that nobody else listens there, and keeps others from it until the shared ones do.
+    shared: list[socket.socket] = []
+    try:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        port = first.getsockname()[1]
+        shared.extend(_bound(address, port, shared=True) for _ in range(sockets))
+    except BaseException:
+        for each in shared:
+            each.close()
+        raise
+    finally:
+        first.close()
+    return shared
 
 
 def _bound(address: str, port: int, *, shared: bool) -> socket.socket:

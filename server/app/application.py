@@ -234,9 +234,9 @@ def _listeners(
     listeners = {}
     for name, sock in sockets.items():
         proxied = services.config.listeners.proxied if name == "proxied" else None
-        app: web.Application = create_app(
-            name, limits, readiness, _request_id, details=name == "admin", proxied=proxied
-        )
+        # Only the admin listener, which is on loopback, says more than yes or no.
+        told = services.config.file.resolve() if name == "admin" else None
+        app: web.Application = create_app(name, limits, readiness, _request_id, configuration=told, proxied=proxied)
         protocols.mount(name, app, services, scep)
         tls = services.material.tls if name == "https" else None
         listeners[name] = Listener(name, app, limits, sock, None if tls is None else tls.context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import sqlite3
@@ -18,12 +17,9 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from cryptography import x509
 
-from policies.document import DocumentErrors
-from server.app.addresses import IN_USE, bind_listeners
 from server.app.cmc import read_signer
 from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 from server.deployment.ca_files import CaFilesUnusable, is_root, read_certificates
-from server.http import SERVER
 from server.store import current_revision, head_revision
 from server.store.database import database_file
 from server.store.migrations import way_to_head
@@ -34,13 +30,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from policies.document import DocumentProblem
     from server.app.material import Material
     from server.config import Config
 
 _SOON = timedelta(days=30)
 _SOON_FOR_CA = timedelta(days=180)
-_OF_ALL_INTERFACES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _LEAST_FREE_BYTES = 100 * 1024 * 1024
 
 
@@ -252,43 +246,6 @@ def _integrity(file: Path) -> Diagnosis:
     if result != "ok":
         return Diagnosis(Level.ERROR, "database", f"{file} is damaged: {result}", "restore it from a copy")
     return Diagnosis(Level.OK, "database", f"{file} is whole and of this version")
-
-
-def check_ports(config: Config) -> Iterator[Diagnosis]:
-    """Look whether the addresses can be had."""
-    try:
-        sockets = bind_listeners(config)
-    except DocumentErrors as errors:
-        taken = [problem for problem in errors.problems if problem.message.endswith(IN_USE)]
-        if taken and _answers(config):
-            yield Diagnosis(Level.OK, "listeners", "Certwright is running on these addresses")
-        else:
-            yield from (_unavailable(problem, "stop the other program, or choose another port") for problem in taken)
-        others = (problem for problem in errors.problems if problem not in taken)
-        yield from (_unavailable(problem, f"correct it in {problem.location}") for problem in others)
-        return
-    for each in sockets.values():
-        each[0].close()
-    yield Diagnosis(Level.OK, "listeners", "all addresses are free")
-
-
-def _unavailable(problem: DocumentProblem, way_out: str) -> Diagnosis:
-    return Diagnosis(Level.ERROR, "listeners", problem.message, way_out)
-
-
-def _answers(config: Config) -> bool:
-    """Tell whether what listens on the plain addresses is a server of this kind."""
-    plain = [each for each in (config.listeners.admin, config.listeners.http) if each is not None]
-    for listener in plain:
-        host = _OF_ALL_INTERFACES.get(listener.address, listener.address)
-        with closing(http.client.HTTPConnection(host, listener.port, timeout=2)) as connection:
-            try:
-                connection.request("GET", "/healthz")
-                if connection.getresponse().headers["Server"] == SERVER:
-                    return True
-            except (OSError, http.client.HTTPException):
-                continue
-    return False
 
 
 def check_addresses(config: Config) -> Iterator[Diagnosis]:

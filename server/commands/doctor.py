@@ -20,11 +20,11 @@ from server.commands.checks import (
     check_certificates,
     check_database,
     check_files,
-    check_ports,
     check_user,
 )
 from server.commands.manufacturers import check_manufacturers
 from server.commands.places import usual
+from server.commands.ports import check_ports
 from server.commands.record import ConfigOption
 from server.commands.sealing_keys import check_sealing_keys
 from server.config import load_config

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,13 +53,13 @@ async def _large(request: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def _serving(
-    limits: Limits | None = None, *, details: bool = False, host: str = "127.0.0.1", **parts: str
+    limits: Limits | None = None, *, configuration: Path | None = None, host: str = "127.0.0.1", **parts: str
 ) -> AsyncIterator[tuple[int, Listener]]:
     async def readiness() -> Mapping[str, str]:
         return parts
 
     limits = limits or Limits()
-    app = create_app("http", limits, readiness, lambda: "id-1", details=details)
+    app = create_app("http", limits, readiness, lambda: "id-1", configuration=configuration)
     app.router.add_route("*", "/echo", _echo)
     app.router.add_get("/break", _break)
     app.router.add_get("/forbid", _forbid)
@@ -256,12 +260,35 @@ async def test_health_says_that_the_process_answers_and_readiness_why_not() -> N
     async with _serving(store="the database does not answer") as (port, _):
         assert (await _send(port, b"GET /healthz HTTP/1.0\r\n\r\n"))[::2] == (200, b"ok\n")
         assert (await _send(port, b"GET /readyz HTTP/1.0\r\n\r\n"))[::2] == (503, b"not ready\n")
-    async with _serving(details=True, store="the database does not answer") as (port, _):
+    async with _serving(configuration=Path("/srv/server.yaml"), store="the database does not answer") as (port, _):
         status, _, body = await _send(port, b"GET /readyz HTTP/1.0\r\n\r\n")
     assert status == 503
-    assert json.loads(body) == {"ready": False, "parts": {"store": "the database does not answer"}}
+    parts = {"store": "the database does not answer"}
+    assert json.loads(body) == {"ready": False, "parts": parts, "configuration": "/srv/server.yaml"}
     async with _serving(store="ok") as (port, _):
         assert (await _send(port, b"GET /readyz HTTP/1.0\r\n\r\n"))[::2] == (200, b"ok\n")
+
+
+def test_of_servers_that_start_at_the_same_time_at_most_one_gets_the_address() -> None:
+    """No moment is left in which both find it free and then share it (SO_REUSEPORT)."""
+    (free,) = bind("127.0.0.1", 0)
+    port = free.getsockname()[1]
+    free.close()
+    for _ in range(100):
+        begin = threading.Barrier(3)
+
+        def start(begin: threading.Barrier = begin) -> list[socket.socket]:
+            begin.wait()
+            try:
+                return bind("127.0.0.1", port, 2)
+            except OSError:
+                return []
+
+        with ThreadPoolExecutor(3) as threads:
+            found = [each.result() for each in [threads.submit(start) for _ in range(3)]]
+        for sock in chain(*found):
+            sock.close()
+        assert sorted(map(len, found))[:2] == [0, 0]
 
 
 def test_an_address_in_use_is_refused_also_to_processes_that_would_share_it() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import socket
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -27,11 +25,9 @@ from server.commands.checks import (
     check_certificates,
     check_database,
     check_files,
-    check_ports,
 )
 from server.commands.doctor import examine
 from server.config import load_config
-from tests.fakes.running import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,33 +169,6 @@ def test_a_database_that_can_not_be_opened_is_told_with_its_cause(
     (found,) = check_database(load_config(yaml))
     assert (found.level, found.way_out) == (Level.ERROR, way_out)
     assert message.format(folder=folder) in found.message
-
-
-def _on(folder: Path, ports: dict[str, int]) -> Path:
-    """Return the configuration with these ports."""
-    path = folder / "fixed.yaml"
-    text = (folder / "server.yaml").read_text()
-    for port in ports.values():
-        text = text.replace("port: 0", f"port: {port}", 1)
-    path.write_text(text)
-    return path
-
-
-async def test_a_running_server_is_no_reason_to_warn(folder: Path) -> None:
-    async with running(load_config(folder / "server.yaml")) as (_, ports):
-        found = await asyncio.to_thread(lambda: list(check_ports(load_config(_on(folder, ports)))))
-    assert [(each.level, each.message) for each in found] == [(Level.OK, "Certwright is running on these addresses")]
-
-
-def test_another_program_on_an_address_and_an_address_elsewhere_are_errors(folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        path = _on(folder, {"https": other.getsockname()[1]})
-        (taken,) = check_ports(load_config(path))
-    assert (taken.level, taken.way_out) == (Level.ERROR, "stop the other program, or choose another port")
-    path.write_text(path.read_text().replace("address: 127.0.0.1", "address: 192.0.2.7", 1))
-    (elsewhere,) = check_ports(load_config(path))
-    assert "this machine does not have that address" in elsewhere.message
-    assert elsewhere.way_out.startswith(f"correct it in {path}:")
 
 
 def test_the_key_of_any_root_beside_the_issuers_is_told(folder: Path) -> None:
