@@ -37,6 +37,9 @@ class Lookups:
         store: the record of what was issued.
         endpoints: the endpoints whose certificates are shown.
         current_crl: gives revocation lists; None: there are none.
+
+    Attributes:
+        have_crls: whether there are revocation lists.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Lookups:
         self._store = store
         self._endpoints = frozenset(endpoints)
         self._current_crl = current_crl
+        self.have_crls = current_crl is not None
 
     async def certificate(self, content: bytes | None) -> Found:
         """Return the certificate with this IssuerAndSerialNumber; None: it can't be deciphered. Raises Rejected."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -130,3 +132,10 @@ async def test_the_poll_of_a_renewal_is_signed_by_the_old_certificate(lab: Lab) 
     again = Message(asked.content, rsa_key(), old, CERT_POLL, transaction=der.printable("renewal-1"))
     assert (await lab.ask(again)).certificates == (outcome.certificate,)
     assert (await lab.ask(poll(lab, key="new", transaction="renewal-1"))).fail_info == "4"
+
+
+async def test_a_poll_of_a_broken_database_gives_a_503(lab: Lab) -> None:
+    with closing(sqlite3.connect(lab.database)) as other:
+        other.execute("ALTER TABLE requests RENAME TO elsewhere")
+    answer = await lab.send(poll(lab))
+    assert answer.status == 503

@@ -223,10 +223,3 @@ async def test_a_locked_database_gives_a_503_and_no_certificate(lab: Lab) -> Non
         assert (answer.status, answer.content_type) == (503, "text/plain")
         assert answer.retry_after is not None
     await lab.enroll()
-
-
-async def test_a_poll_of_a_broken_database_gives_a_503(lab: Lab) -> None:
-    with closing(sqlite3.connect(lab.database)) as other:
-        other.execute("ALTER TABLE requests RENAME TO elsewhere")
-    answer = await lab.send(enrollment(lab.ra_der, kind=der.printable("20")))
-    assert answer.status == 503
