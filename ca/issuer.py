@@ -35,6 +35,14 @@ class IssuerRefused(IssuerError):
     """The CA understood and refused: trying the same again is pointless."""
 
 
+class NothingSigned(IssuerRefused):
+    """The CA refused for good, and has signed nothing for this request in any earlier attempt either."""
+
+
+class AnswerUnusable(IssuerRefused):
+    """The CA answered, and not with a certificate that can be used: it may have signed one all the same."""
+
+
 class IssuerUnavailable(IssuerError):
     """The CA did not answer, or not in time: the same request may succeed later."""
 
@@ -125,7 +133,7 @@ class Issuer(Protocol):
         the same content.
 
         Raises:
-            IssuerRefused: the CA says no, and would again.
+            IssuerRefused: the CA says no, and would again; it has signed nothing now, unless it is `AnswerUnusable`.
             IssuerUnavailable: the CA can't be asked now.
             IssuerPending: the CA needs time.
             PermitSpent, PermitMismatch: the caller is at fault; nothing was signed.

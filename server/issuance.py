@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, assert_never, cast
 import structlog
 
 from ca.check import PlanMismatch, check
-from ca.issuer import NO_LATITUDE, IssuerPending, IssuerRefused, IssuerUnavailable, Permit, RemoteIssuer
+from ca.issuer import (
+    NO_LATITUDE,
+    AnswerUnusable,
+    IssuerPending,
+    IssuerRefused,
+    IssuerUnavailable,
+    NothingSigned,
+    Permit,
+    RemoteIssuer,
+)
 from server.audit import Action, AuditEvent
 from server.cohort import next_step
 from server.outcome import Issued, Outcome, Pending, Problem, Reason, Refused
@@ -59,6 +68,19 @@ def _may_choose(kind: type[Issuer]) -> bool:
     return issubclass(kind, RemoteIssuer)
 
 
+def _leaves_nothing(issuer: Issuer, granted: Granted, error: Exception) -> bool:
+    """Whether there can't be a certificate when an issuer fails so: then what the request has spent is given back.
+
+    What is signed here and not recorded is gone. A CA elsewhere keeps what it signs, and knows it again: its no to what
+    it was asked before, and has not answered, may be for that reason.
+    """
+    if not _may_choose(type(issuer)):
+        return True
+    if isinstance(error, AnswerUnusable) or not isinstance(error, IssuerRefused):
+        return False
+    return not granted.resumed or isinstance(error, NothingSigned)
+
+
 class Issuance:
     """Signs what was granted.
 
@@ -88,11 +110,12 @@ class Issuance:
         self._lease = lease
         self._replay = replay
         self._owner = secrets.token_hex(16)
+        self._here = frozenset(name for name, issuer in issuers.items() if not _may_choose(type(issuer)))
 
     def lease(self) -> Lease:
         """Return this process's claim on what it works on, from now."""
         now = self._clock()
-        return Lease(self._owner, now, now + self._lease, now - self._replay)
+        return Lease(self._owner, now, now + self._lease, now - self._replay, self._here)
 
     def chain(self, issuer: str) -> tuple[x509.Certificate, ...]:
         """Return an issuer's chain, nothing for one that is not configured any more."""
@@ -128,7 +151,8 @@ class Issuance:
         plan, serial = granted.plan, granted.serial
         issuer = self._issuers.get(plan.issuer)
         if issuer is None:
-            return await self._fail(granted, internal(f"no issuer {plan.issuer!r} is configured"))
+            missing = internal(f"no issuer {plan.issuer!r} is configured")
+            return await self._fail(granted, missing, gives_back=not granted.resumed)
         certificate = await self._ask(issuer, granted)
         if not isinstance(certificate, bytes):
             return certificate
@@ -152,10 +176,11 @@ class Issuance:
             return await self._postpone(granted, error)
         except IssuerRefused as error:
             refused = Problem(Reason.ISSUER_REFUSED, "The certification authority has refused.", detail=str(error))
-            return await self._fail(granted, refused)
+            return await self._fail(granted, refused, gives_back=_leaves_nothing(issuer, granted, error))
         except Exception as error:
             log.exception("issuer_failed", request_id=granted.request_id)
-            return await self._fail(granted, internal(f"issuer {plan.issuer!r}: {error!r}"))
+            broken = internal(f"issuer {plan.issuer!r}: {error!r}")
+            return await self._fail(granted, broken, gives_back=_leaves_nothing(issuer, granted, error))
 
     async def _record(self, granted: Granted, der: bytes, serial: int) -> Outcome:
         now = self._clock()
@@ -187,7 +212,9 @@ class Issuance:
         problem = Problem(Reason.ISSUER_UNAVAILABLE, message, detail=str(error), retry_after=ISSUER_RETRY)
         return Refused(problem, granted.request_id)
 
-    async def _fail(self, granted: Granted, problem: Problem, quarantined: bytes | None = None) -> Refused:
+    async def _fail(
+        self, granted: Granted, problem: Problem, *, gives_back: bool = False, quarantined: bytes | None = None
+    ) -> Refused:
         """Close the intent and free its key, so that the next attempt starts anew."""
         now = self._clock()
         action = Action.FAILED if quarantined is None else Action.QUARANTINED
@@ -201,6 +228,7 @@ class Issuance:
             message=problem.message,
             detail=problem.detail,
             event=event.row(),
+            gives_back=gives_back,
             quarantined=quarantined,
         )
         await self._store.write(lambda c: results.fail(c, failure))

@@ -19,7 +19,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.backends.acme_account import AcmeRefused, b64
 from ca.crl import REASONS
-from ca.issuer import IssuerError, IssuerPending, IssuerRefused, IssuerUnavailable
+from ca.issuer import (
+    AnswerUnusable,
+    IssuerError,
+    IssuerPending,
+    IssuerRefused,
+    IssuerUnavailable,
+    NothingSigned,
+)
 from ca.names import DnsName, IpAddress
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ca.backends.acme_account import AcmeAccount
+    from ca.backends.http_client import Answer
     from ca.backends.upstream import Order
 
 _RETRY_SECONDS = 3
@@ -118,7 +126,7 @@ class AcmeUpstream:
         answered: set[str] = set()
         finalized = False
         while True:
-            state = json.loads((await self.account.post(url)).body)
+            state = json.loads((await (self._post_again(url) if finalized else self.account.post(url))).body)
             match state["status"]:
                 case "pending":
                     for authorization in state["authorizations"]:
@@ -126,19 +134,26 @@ class AcmeUpstream:
                             answered.add(authorization)
                             await self._authorize(authorization)
                 case "ready" if not finalized:
-                    finalized = True
                     await self.account.post(state["finalize"], {"csr": b64(order.csr.der)})
+                    finalized = True
                     continue
                 case "valid":
                     await self._clean_up(state["authorizations"])
-                    chain = (await self.account.post(state["certificate"])).body
+                    chain = (await self._post_again(state["certificate"])).body
                     return x509.load_pem_x509_certificates(chain)[0]
                 case "invalid":
                     await self._clean_up(state["authorizations"])
-                    raise IssuerRefused(f"the order is invalid: {_why(state)}")
+                    raise NothingSigned(f"the order is invalid: {_why(state)}")
                 case _:
                     pass
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _post_again(self, url: str) -> Answer:
+        """Read what the CA says once it may have signed: a refusal to say it is no refusal to sign."""
+        try:
+            return await self.account.post(url)
+        except AcmeRefused as error:
+            raise AnswerUnusable(str(error)) from error
 
     async def _authorize(self, url: str) -> None:
         """Answer one authorization, unless it is valid already or under way (section 7.5)."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from ca.backends import cmp_messages as cmp
 from ca.backends.cmp_messages import Reply, Status, Transaction
 from ca.backends.cmp_protection import BadProtection
-from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable
+from ca.issuer import AnswerUnusable, IssuerPending, IssuerRefused, IssuerUnavailable, NothingSigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,14 +107,16 @@ class CmpUpstream:
         if reply.status is not None and reply.body == cmp.ERROR:
             raise _failure(reply.status)
         if reply.body not in {cmp.CP, cmp.KUP} or reply.status is None:
-            raise IssuerRefused(f"the CA answers with a message of another kind ({reply.body})")
+            raise AnswerUnusable(f"the CA answers with a message of another kind ({reply.body})")
         if reply.status.status == cmp.WAITING:
             raise _pending(reply, _USUAL_WAIT)
-        if reply.status.status not in {cmp.ACCEPTED, cmp.GRANTED_WITH_MODS} or reply.certificate is None:
-            raise _failure(reply.status)
+        if reply.status.status not in {cmp.ACCEPTED, cmp.GRANTED_WITH_MODS}:
+            raise _failure(reply.status, whole=order.reference is not None)
+        if reply.certificate is None:
+            raise AnswerUnusable("the CA says yes and sends no certificate")
         certificate = x509.load_der_x509_certificate(reply.certificate)
         if certificate.public_key().public_bytes(serialization.Encoding.DER, _FORM) != order.plan.spki:
-            raise IssuerRefused("the CA has certified another key; its certificate is not confirmed")
+            raise AnswerUnusable("the CA has certified another key; its certificate is not confirmed")
         if not reply.implicit:
             await self._confirm(certificate, reply)
         return certificate
@@ -123,9 +125,12 @@ class CmpUpstream:
         """Say that the certificate has arrived; without that a CA revokes it (RFC 9810 section 5.2.8)."""
         algorithm = certificate.signature_hash_algorithm or hashes.SHA512()
         body = cmp.write_cert_conf(certificate.fingerprint(algorithm), reply.request)
-        confirmed = await self._exchange(body, Transaction(reply.transaction, self.random(16), reply.sender_nonce))
+        try:
+            confirmed = await self._exchange(body, Transaction(reply.transaction, self.random(16), reply.sender_nonce))
+        except IssuerRefused as error:
+            raise AnswerUnusable(f"the CA does not take the confirmation: {error}") from error
         if confirmed.body != cmp.PKICONF:
-            raise IssuerRefused("the CA does not take the confirmation")
+            raise AnswerUnusable("the CA does not take the confirmation")
 
     async def _exchange(self, body: bytes, transaction: Transaction) -> Reply:
         """Post a message and read the answer to it.
@@ -153,8 +158,9 @@ def _pending(reply: Reply, seconds: int) -> IssuerPending:
     return IssuerPending(seconds, reference)
 
 
-def _failure(status: Status) -> IssuerRefused | IssuerUnavailable:
+def _failure(status: Status, *, whole: bool = False) -> IssuerRefused | IssuerUnavailable:
+    """Return what an error means; `whole` when it ends a transaction that has waited, in which nothing was granted."""
     said = f"the CA says {status.status}, failures {sorted(status.failures)}: {status.text}"
     if status.failures & (cmp.OURS | cmp.PASSING):
         return IssuerUnavailable(said)
-    return IssuerRefused(said)
+    return NothingSigned(said) if whole else IssuerRefused(said)

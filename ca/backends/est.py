@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from ca.issuer import IssuerPending, IssuerRefused
+from ca.issuer import AnswerUnusable, IssuerPending
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -48,7 +48,7 @@ class EstUpstream:
         for certificate in pkcs7.load_der_pkcs7_certificates(b64decode(answer.body)):
             if certificate.public_key().public_bytes(serialization.Encoding.DER, _FORM) == order.plan.spki:
                 return certificate
-        raise IssuerRefused("the CA's answer has no certificate for the key")
+        raise AnswerUnusable("the CA's answer has no certificate for the key")
 
     async def close(self) -> None:
         """Close the connections."""

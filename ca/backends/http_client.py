@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from ca.issuer import IssuerRefused, IssuerUnavailable
+from ca.issuer import AnswerUnusable, IssuerRefused, IssuerUnavailable
 
 if TYPE_CHECKING:
     import ssl
@@ -78,7 +78,7 @@ class HttpClient:
     async def send(
         self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Send a request and read the answer. Raises aiohttp.ClientError, OSError and IssuerRefused."""
+        """Send a request and read the answer. Raises aiohttp.ClientError, OSError and AnswerUnusable."""
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self.tls if self.tls is not None else True, force_close=not self.keep)
             timeout = aiohttp.ClientTimeout(total=None)  # the caller limits it
@@ -88,7 +88,7 @@ class HttpClient:
             async for part in response.content.iter_any():
                 content += part
                 if len(content) > BODY_LIMIT:
-                    raise IssuerRefused("the CA's answer is too long")
+                    raise AnswerUnusable("the CA's answer is too long")
             return Answer(response.status, response.headers, bytes(content))
 
     async def close(self) -> None:

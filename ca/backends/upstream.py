@@ -17,7 +17,7 @@ import aiohttp
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.csr import BadProof, Csr, MalformedCsr, parse_csr, read_recorded_csr
-from ca.issuer import IssuerConfigurationError, IssuerRefused, IssuerUnavailable, Latitude
+from ca.issuer import AnswerUnusable, IssuerConfigurationError, IssuerRefused, IssuerUnavailable, Latitude
 from ca.keys import UnusableKey
 from ca.tbs import IssuerProfile, UnsignablePlan, write_tbs
 
@@ -94,7 +94,9 @@ class Upstream(Protocol):
         The caller limits the time, and takes network errors and malformed values for what they are.
 
         Raises:
-            IssuerRefused: the CA says no, and would again.
+            IssuerRefused: the CA says no, and would again; it has signed nothing now.
+            NothingSigned: it has signed nothing in an earlier attempt either.
+            AnswerUnusable: it may have signed, but what it sent is no certificate that can be used.
             IssuerUnavailable: it can't be asked now.
             IssuerPending: it needs time; the reference comes back in the next order.
         """
@@ -172,7 +174,7 @@ class UpstreamIssuer:
         except (aiohttp.ClientError, OSError) as error:
             raise IssuerUnavailable(f"the CA can't be reached: {type(error).__name__} {error}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise IssuerRefused(f"the CA's answer can't be understood: {type(error).__name__} {error}") from error
+            raise AnswerUnusable(f"the CA's answer can't be understood: {type(error).__name__} {error}") from error
 
     def _order(self, permit: Permit, plan: CertificatePlan, serial: int) -> Order:
         try:

@@ -89,7 +89,7 @@ class StoredSecrets:
     async def why_not(self, credential: StoredCredential) -> str | None:
         """Return why a right secret does not authenticate now, None when it does. Raises StoreUnavailable.
 
-        Who waits for a person asks again and again with a secret that is used up, for as long as the person takes.
+        Who waits for a person or a CA asks again and again with a secret that is used up, for as long as that takes.
         """
         now = self._clock()
         objection = redeeming.why_not(credential, now)

@@ -109,7 +109,11 @@ def _end_half_done(connection: sa.Connection, made: GeneratedKey) -> None:
     for one in left.all():
         why = "asked for again with another key"
         event = AuditEvent(made.made_at, Action.FAILED, "certwright", one.id, detail=why).row()
-        results.fail(connection, Failure(one.id, one.owner, made.made_at, Reason.ISSUER_UNAVAILABLE, _AWAY, why, event))
+        # What a CA may have signed is of no use: the key for it never left.
+        results.fail(
+            connection,
+            Failure(one.id, one.owner, made.made_at, Reason.ISSUER_UNAVAILABLE, _AWAY, why, event, gives_back=True),
+        )
 
 
 def forget(connection: sa.Connection, made: GeneratedKey) -> None:

@@ -24,12 +24,15 @@ class Lease(NamedTuple):
         now: the present time.
         until: when others may take over.
         replay_from: what was issued before this time does not answer the same key any more.
+        here: the issuers that sign here. What one of them has signed and nobody has recorded is nowhere; a CA elsewhere
+            may keep it.
     """
 
     owner: str
     now: datetime
     until: datetime
     replay_from: datetime
+    here: frozenset[str] = frozenset()
 
 
 Companion: TypeAlias = "Callable[[sa.Connection, str, str], None]"

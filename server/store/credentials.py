@@ -200,18 +200,18 @@ def spend(
 
 
 def is_waiting(connection: sa.Connection, identifier: str, refused: datetime, approved: datetime) -> bool:
-    """Return whether what a secret was used for waits for a person, or was settled by one not long ago.
+    """Return whether what a secret was used for waits for a person or a CA, or was settled not long ago.
 
     Args:
         connection: reads the store.
         identifier: the secret.
-        refused: since when a person must have said no.
+        refused: since when a person must have said no, or a certificate must have been made without one.
         approved: since when a certificate must have been made that a person has approved.
     """
     table = requests.c
     settled = sa.or_(
-        table.state == "pending",
-        sa.and_(table.state == "refused", table.finished_at >= refused),
+        table.state.in_(("pending", "intended")),
+        sa.and_(table.state.in_(("refused", "issued")), table.finished_at >= refused),
         sa.and_(table.approved_by.is_not(None), sa.or_(table.finished_at.is_(None), table.finished_at >= approved)),
     )
     query = (

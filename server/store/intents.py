@@ -12,7 +12,7 @@ from server.store.bulk import BulkInsert
 from server.store.claims import LATE, AlreadyIssued, AwaitsApproval, Gone, Granted, Rejected, Withdrawn
 from server.store.leases import BY_ID, FOUND, change, take_up
 from server.store.tables import certificates, requests
-from server.store.values import write_asked, write_plan, write_question
+from server.store.values import read_plan, write_asked, write_plan, write_question
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,9 +130,8 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
             return Rejected(row.id)
         change(connection, row.id, key=None)
     elif row.state == "intended":
-        if _begun(row) >= lease.replay_from:
+        if _begun(row) >= lease.replay_from or not _give_up(connection, one, row):
             return _with(take_up(connection, row, lease), one)
-        change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
     else:
         answer = connection.execute(ANSWER, {"wanted": row.id}).one()
         if answer.revoked_at is None and row.finished_at >= _answers_from(row, lease):
@@ -142,6 +141,22 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
         change(connection, row.id, key=None)
     _insert(connection, [_row(one)])
     return _new(connection, one)
+
+
+def _give_up(connection: sa.Connection, one: Claim, row: Row) -> bool:
+    """Close an intent that is too old for what is asked now. Returns whether that was done.
+
+    What was signed here and not recorded is nowhere, so the secret that it has used up is good for the next. A CA
+    elsewhere may have signed: there is no other certificate for that secret, so the same is asked again while it lasts.
+    """
+    plan, lease = read_plan(row.plan), one.lease
+    is_here = plan.issuer in lease.here
+    if one.request.spends and not is_here and plan.not_after > lease.now:
+        return False
+    change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
+    if is_here:
+        credentials.give_back(connection, row.id)
+    return True
 
 
 def _begun(row: Row) -> datetime:

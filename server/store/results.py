@@ -157,6 +157,7 @@ class Failure:
         at: when.
         reason, message, detail: as `server.outcome.Problem` has them.
         event: the row for ``audit_events``.
+        gives_back: whether what it has used up is good again, because there is no certificate that anybody could use.
         quarantined: DER of a certificate that is not what was planned.
     """
 
@@ -167,13 +168,14 @@ class Failure:
     message: str
     detail: str
     event: Mapping[str, object]
+    gives_back: bool
     quarantined: bytes | None = None
 
 
 def fail(connection: sa.Connection, failure: Failure) -> None:
     """Close an intent without a certificate and free its key, unless another process has taken it over.
 
-    The one-time secrets that it used up are good again, unless something was signed.
+    The one-time secrets that it used up are good again where `Failure.gives_back` says so.
     """
     row = connection.execute(BY_ID, {"wanted": failure.request_id}).one()
     if (row.state, row.owner) != ("intended", failure.owner):
@@ -191,6 +193,6 @@ def fail(connection: sa.Connection, failure: Failure) -> None:
         detail=failure.detail,
         quarantined=failure.quarantined,
     )
-    if failure.quarantined is None:
+    if failure.gives_back:
         credentials.give_back(connection, failure.request_id)
     _audit(connection, [failure.event])

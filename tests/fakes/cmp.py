@@ -28,12 +28,16 @@ SECRET = SharedSecret(b"door", b"correct horse", bytes)
 
 
 class FakeCmp:
-    """`confirmed` counts certConf; `polls` is how often it says "later"; `error` are failure bits to answer with."""
+    """`confirmed` counts certConf; `polls` is how often it says "later"; `error` are failure bits to answer with.
+
+    With `rejects` it says in the end that it does not grant the certificate.
+    """
 
     def __init__(self, inner: Issuer, secret: Protection = SECRET) -> None:
         self.inner, self.secret = inner, secret
         self.polls, self.confirmed, self.transactions = 0, 0, list[bytes]()
         self.error: bytes | None = None
+        self.rejects = False
         self.waiting: dict[bytes, bytes] = {}
         self.bodies: list[int] = []
         self.known, self.revoked = set[int](), set[int]()
@@ -66,8 +70,8 @@ class FakeCmp:
             self.polls -= 1
             later = der.sequence(der.integer(-1), der.integer(7))
             return der.tlv(der.context(cmp.POLL_REP), der.sequence(later))
-        if self.polls:
-            return self._response(der.integer(3))
+        if self.polls or self.rejects:
+            return self._response(der.integer(3 if self.polls else 2))
         certificate = await sign_for(self.inner, x509.load_der_x509_csr(self.waiting[identifier]))
         self.known.add(certificate.serial_number)
         pair = der.sequence(der.tlv(der.context(0), certificate.public_bytes(Encoding.DER)))

@@ -15,16 +15,22 @@ if TYPE_CHECKING:
 
 
 class SlowCa:
-    """Says "later" as often as `waits` says, then signs with the issuer inside, under the serial number `number`."""
+    """Says "later" as often as `waits` says, then signs with the issuer inside, under the serial number `number`.
+
+    Before all that it raises each of `failures` once.
+    """
 
     def __init__(self, inner: Issuer, *, waits: int = 0, number: int = 0xF0) -> None:
         self.inner, self.waits, self.number = inner, waits, number
         self.permits: list[Permit] = []
         self.changes: dict[str, object] = {}
+        self.failures: list[Exception] = []
 
     async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
         permit.redeem(plan, serial)
         self.permits.append(permit)
+        if self.failures:
+            raise self.failures.pop(0)
         if self.waits:
             self.waits -= 1
             raise IssuerPending(7, f"ticket/{permit.request_id}")

@@ -10,9 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.backends.acme import AcmeUpstream, Dns01
+from ca.backends.acme_account import AcmeRefused
 from ca.backends.http_client import Answer, HttpClient
 from ca.backends.upstream import issuer_of
-from ca.issuer import IssuerRefused
+from ca.issuer import AnswerUnusable, IssuerRefused, NothingSigned
 from tests.contract.issuer import accept, issue
 from tests.fakes.issuer import csr_of, make_issuer, make_plan
 from tests.fakes.remote_ca import sign_for
@@ -26,13 +27,15 @@ ORDER = "https://ca.test/order/1"
 
 
 class Account:
-    """An account at a CA that finds an order valid and has anything to say of its authorization."""
+    """An account at a CA that finds an order valid, or else, and has anything to say of its authorization."""
 
-    def __init__(self, authorization: Exception | bytes) -> None:
+    def __init__(self, authorization: Exception | bytes, *, status: str = "valid", gives: bool = True) -> None:
         self.client = HttpClient()
         self.plan = make_plan()
         self._csr = x509.load_der_x509_csr(csr_of(self.plan))
         self._authorization = authorization
+        self._status = status
+        self._gives = gives
 
     async def place(self, resource: str, payload: Mapping[str, Any]) -> Answer:
         assert resource == "newOrder"
@@ -42,9 +45,15 @@ class Account:
     async def post(self, url: str, payload: Mapping[str, Any] | None = None) -> Answer:
         assert payload is None
         if url == ORDER:
-            state = {"status": "valid", "certificate": f"{ORDER}/certificate", "authorizations": [f"{ORDER}/authz"]}
+            state = {
+                "status": self._status,
+                "certificate": f"{ORDER}/certificate",
+                "authorizations": [f"{ORDER}/authz"],
+            }
             return Answer(200, {}, json.dumps(state).encode())
         if url.endswith("/certificate"):
+            if not self._gives:
+                raise AcmeRefused("404: it is gone", "")
             return Answer(200, {}, (await sign_for(CA, self._csr)).public_bytes(Encoding.PEM))
         if isinstance(self._authorization, Exception):
             raise self._authorization
@@ -63,4 +72,20 @@ async def test_a_certificate_is_not_lost_over_what_was_to_be_cleaned_up(
     account = Account(authorization)
     issuer = issuer_of(AcmeUpstream(account, Dns01(("true",), tmp_path), 5), CA.chain())  # type: ignore[arg-type]
     accept(issuer, account.plan, await issue(issuer, account.plan))
+    await issuer.close()
+
+
+@pytest.mark.parametrize(
+    ("account", "failure"),
+    [
+        pytest.param(Account(b"{}", status="invalid"), NothingSigned, id="an order that is invalid has no certificate"),
+        pytest.param(Account(b"{}", gives=False), AnswerUnusable, id="one that is valid has, whoever gets it"),
+    ],
+)
+async def test_what_the_ca_may_have_signed_is_told_from_what_it_has_not(
+    account: Account, failure: type[IssuerRefused]
+) -> None:
+    issuer = issuer_of(AcmeUpstream(account, None, 5), CA.chain())  # type: ignore[arg-type]
+    with pytest.raises(failure):
+        await issue(issuer, account.plan)
     await issuer.close()

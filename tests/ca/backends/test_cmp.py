@@ -23,7 +23,7 @@ from ca.backends.cmp_protection import ITERATION_LIMIT, BadProtection, SharedSec
 from ca.backends.http_client import HttpClient
 from ca.backends.upstream import RevokingIssuer, UpstreamIssuer, issuer_of
 from ca.ceremony import generate_key
-from ca.issuer import IssuerPending, IssuerRefused, IssuerUnavailable, Permit
+from ca.issuer import AnswerUnusable, IssuerPending, IssuerRefused, IssuerUnavailable, NothingSigned, Permit
 from ca.names import DistinguishedName, dns_name
 from tests.contract.issuer import IssuerContract, RevokerContract, accept, issue
 from tests.fakes.cmp import SECRET, FakeCmp
@@ -85,6 +85,14 @@ class TestCmp(RevokerContract, IssuerContract):
         accept(issuer, PLAN, x509.load_der_x509_certificate(octets))
         assert waits == [30, 7, 7]
         assert len(set(server.transactions)) == 1
+
+    async def test_what_has_waited_and_is_not_granted_was_never_signed(self, server: FakeCmp, issuer: Issuer) -> None:
+        server.polls, server.rejects = 1, True
+        with pytest.raises(IssuerPending) as pending:
+            await issue(issuer, PLAN)
+        server.polls = 0
+        with pytest.raises(NothingSigned, match="the CA says 2"):
+            await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), pending.value.reference), PLAN, 1)
 
     @pytest.mark.parametrize(
         ("bit", "failure"),
@@ -163,9 +171,9 @@ def answered(body: bytes, transaction: Transaction = EXCHANGE, secret: SharedSec
     ("body", "failure", "text"),
     [
         (answered(der.tlv(der.context(19), der.null())), IssuerUnavailable, "belongs to another message"),
-        (b"", IssuerRefused, "understood"),
-        (b"<html>", IssuerRefused, "understood"),
-        (der.sequence(der.sequence(), der.sequence()), IssuerRefused, "understood"),
+        (b"", AnswerUnusable, "understood"),
+        (b"<html>", AnswerUnusable, "understood"),
+        (der.sequence(der.sequence(), der.sequence()), AnswerUnusable, "understood"),
     ],
 )
 async def test_an_answer_that_is_none_is_told(body: bytes, failure: type[Exception], text: str) -> None:

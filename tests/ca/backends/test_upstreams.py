@@ -25,7 +25,15 @@ from ca.backends.http_client import HttpClient
 from ca.backends.upstream import RevokingIssuer, UpstreamIssuer, issuer_of
 from ca.backends.vault import VaultUpstream
 from ca.check import PlanMismatch
-from ca.issuer import IssuerConfigurationError, IssuerPending, IssuerRefused, IssuerUnavailable, Permit, Revoker
+from ca.issuer import (
+    AnswerUnusable,
+    IssuerConfigurationError,
+    IssuerPending,
+    IssuerRefused,
+    IssuerUnavailable,
+    Permit,
+    Revoker,
+)
 from ca.names import DistinguishedName, dns_name
 from tests.contract.issuer import IssuerContract, RevokerContract, accept, issue
 from tests.fakes.issuer import NOW, csr_of, make_issuer, make_plan, with_challenge
@@ -153,7 +161,7 @@ async def test_an_est_answer_without_the_certificate_is_refused(body: bytes, tex
         return web.Response(body=body)
 
     async with est_issuer(odd) as issuer:
-        with pytest.raises(IssuerRefused, match=text):
+        with pytest.raises(AnswerUnusable, match=text):
             await issue(issuer, PLAN)
 
 
@@ -162,7 +170,7 @@ async def test_an_endless_answer_is_cut_off() -> None:
         return web.Response(body=bytes(2 * 1024 * 1024))
 
     async with est_issuer(endless) as issuer:
-        with pytest.raises(IssuerRefused, match="too long"):
+        with pytest.raises(AnswerUnusable, match="too long"):
             await issue(issuer, PLAN)
 
 
@@ -360,8 +368,8 @@ async def test_a_command_gets_its_reference_back(tmp_path: Path) -> None:
         ("echo 'not in stock' >&2; exit 10", IssuerRefused, "refuses: not in stock"),
         ("echo later >&2; exit 75", IssuerUnavailable, "ends with 75: later"),
         ("kill -9 $$", IssuerUnavailable, "ends with -9"),
-        ("echo garbage", IssuerRefused, "can't be understood"),
-        ("echo soon; exit 11", IssuerRefused, "can't be understood"),
+        ("echo garbage", AnswerUnusable, "can't be understood"),
+        ("echo soon; exit 11", AnswerUnusable, "can't be understood"),
     ],
 )
 async def test_how_a_command_ends_says_what_became_of_it(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ca.issuer import IssuerRefused, IssuerUnavailable
+from ca.issuer import AnswerUnusable, IssuerPending, IssuerRefused, IssuerUnavailable, NothingSigned
 from server.audit import Action, AuditEvent
 from server.outcome import Issued, Pending, Reason
 from server.store import credentials
 from tests.fakes.credential import credential, keep, kept
-from tests.fakes.door import Door, ask
+from tests.fakes.door import ISSUER, Door, ask
 from tests.fakes.record import asked, issued, problem, stored
+from tests.fakes.slow_ca import SlowCa
 
 if TYPE_CHECKING:
     from server.store import Store
@@ -191,3 +192,80 @@ async def test_what_comes_to_nothing_in_place_of_another_request_gives_its_use_b
     assert (await kept(store, "otp")).uses_left == 0
     assert problem(await door.submit(ask(key="c", spends=("otp",)))).reason is Reason.BAD_CREDENTIALS
     issued(await door.submit(ask(key="d", spends=("otp",), instead_of=(first.request_id,))))
+
+
+A_DAY_LATER = timedelta(hours=25)
+
+
+async def test_what_was_to_be_signed_here_and_is_given_up_after_a_day_gives_its_secret_to_who_asks_again(
+    door: Door, store: FlakyStore
+) -> None:
+    await keep(store, credential(id="otp"))
+    door.issuer.failures.append(IssuerUnavailable("away"))
+    first = await door.submit(ask(spends=("otp",)))
+    door.now += A_DAY_LATER
+
+    again = issued(await door.submit(ask(spends=("otp",), now=door.now)))
+
+    assert again.request_id != first.request_id
+    assert [one.request_id for one in await stored(store)] == [again.request_id]
+    assert (await kept(store, "otp")).uses_left == 0
+
+
+async def test_what_another_ca_may_have_signed_is_not_given_up_for_it_would_cost_the_secret(store: FlakyStore) -> None:
+    await keep(store, credential(id="otp"))
+    ca = SlowCa(ISSUER)
+    ca.failures.append(IssuerUnavailable("timed out"))
+    door = Door(store, issuers={"issuing": ca})
+    first = await door.submit(ask(spends=("otp",)))
+    door.now += A_DAY_LATER
+
+    again = issued(await door.submit(ask(spends=("otp",), now=door.now)))
+
+    assert again.request_id == first.request_id
+    assert {permit.request_id for permit in ca.permits} == {first.request_id}
+    assert (await kept(store, "otp")).uses_left == 0
+
+
+async def test_what_another_ca_may_have_signed_and_has_ended_since_is_given_up_with_its_secret(
+    store: FlakyStore,
+) -> None:
+    await keep(store, credential(id="otp"))
+    ca = SlowCa(ISSUER)
+    ca.failures.append(IssuerUnavailable("timed out"))
+    door = Door(store, issuers={"issuing": ca})
+    await door.submit(ask(spends=("otp",)))
+    door.now += timedelta(days=door.policy.days + 1)
+
+    assert problem(await door.submit(ask(spends=("otp",), now=door.now))).reason is Reason.BAD_CREDENTIALS
+    assert (await kept(store, "otp")).uses_left == 0
+
+
+LOST = IssuerUnavailable("timed out")
+NO = IssuerRefused("no")
+
+
+@pytest.mark.parametrize(
+    ("answers", "left"),
+    [
+        pytest.param([NO], 1, id="a no to the first question is that nothing was signed"),
+        pytest.param([LOST, NO], 0, id="a no to the same again may mean that it was signed the first time"),
+        pytest.param([IssuerPending(7, "ticket"), NO], 0, id="or in between"),
+        pytest.param([IssuerPending(7, "ticket"), NothingSigned("no")], 1, id="unless the CA says no to all of it"),
+        pytest.param([AnswerUnusable("no certificate")], 0, id="what can not be read may be one"),
+        pytest.param([RuntimeError("broken")], 0, id="nor does anybody know what a defect has left behind"),
+    ],
+)
+async def test_a_ca_elsewhere_that_may_have_signed_does_not_give_the_secret_back(
+    store: FlakyStore, answers: list[Exception], left: int
+) -> None:
+    await keep(store, credential(id="otp"))
+    ca = SlowCa(ISSUER)
+    ca.failures = list(answers)
+    door = Door(store, issuers={"issuing": ca})
+
+    outcomes = [await door.submit(ask(spends=("otp",))) for _ in answers]
+
+    assert not any(isinstance(outcome, Issued) for outcome in outcomes)
+    assert [one.state for one in await asked(store)] == ["failed"]
+    assert (await kept(store, "otp")).uses_left == left
