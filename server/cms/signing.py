@@ -88,7 +88,9 @@ def sign_content(
     content: bytes,
     key: SigningKey,
     chain: Sequence[BagCertificate],
+    *,
     certificates: Iterable[bytes] = (),
+    crls: Iterable[bytes] = (),
 ) -> bytes:
     """Return the DER of SignedData, without ContentInfo, around content of a type other than data.
 
@@ -98,6 +100,7 @@ def sign_content(
         key: the signer's key.
         chain: the signer's certificate and those above it.
         certificates: other DER certificates for the bag.
+        crls: DER revocation lists.
     """
     digest, signer = Digest.SHA256, chain[0]
     attributes = der.set_of(
@@ -116,11 +119,12 @@ def sign_content(
         algorithm,
         der.octet_string(signature),
     )
-    bag = {*certificates, *(each.der for each in chain)}
+    bag, lists = {*certificates, *(each.der for each in chain)}, sorted(crls)
     return der.sequence(
         der.integer(3),  # RFC 5652 section 5.1: for content other than data
         der.set_of(digest.identifier()),
         der.sequence(der.oid(content_type), der.tlv(0xA0, der.octet_string(content))),
         der.tlv(0xA0, *sorted(bag)),
+        der.tlv(0xA1, *lists) if lists else b"",
         der.set_of(info),
     )

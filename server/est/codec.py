@@ -250,7 +250,7 @@ def cacerts_reply(chain: Iterable[bytes], *, wrapped: bool) -> Reply:
 
 
 def crls_reply(crl: bytes | None, *, wrapped: bool) -> Reply:
-    """Return the reply to crls (RFC 8295) with a DER revocation list in SignedData; 204 where there is none."""
+    """Return the reply to crls (RFC 8295 section 4.2) with a DER revocation list; 204 where there is none."""
     if crl is None:
         return Reply(204, ())
     body = encode_base64(degenerate((), (crl,)), wrapped=wrapped)
@@ -258,7 +258,7 @@ def crls_reply(crl: bytes | None, *, wrapped: bool) -> Reply:
 
 
 def eecerts_reply(certificates: Iterable[bytes], *, wrapped: bool) -> Reply:
-    """Return the reply to eecerts (RFC 8295 section 3) with DER certificates of peers; 204 where there are none."""
+    """Return the reply to eecerts (RFC 8295 section 3.2) with DER certificates of peers; 204 where there are none."""
     held = tuple(certificates)
     if not held:
         return Reply(204, ())

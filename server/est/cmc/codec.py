@@ -68,7 +68,7 @@ def _pki_data(content: bytes) -> PkiData:
     parts = [*found.parts, *(part for part, _ in read)]
     if len(set(parts)) != len(parts):
         raise malformed("A body part identifier is there twice (RFC 5272 section 3.2.2).")
-    if not read and not found.queries and not found.revocations:
+    if not (read or found.queries or found.revocations or found.crl_query):
         raise malformed("The message asks for nothing.")
     return PkiData(
         requests=tuple(each for _, each in read if isinstance(each, CertificationRequest)),
@@ -76,6 +76,7 @@ def _pki_data(content: bytes) -> PkiData:
         request_sequence=request_sequence.raw,
         queries=tuple(found.queries),
         revocations=tuple(found.revocations),
+        crl_query=found.crl_query,
         transaction=found.transaction,
         sender_nonce=found.sender_nonce,
         data_return=found.data_return,

@@ -9,7 +9,17 @@ from cryptography import x509
 
 from ca import der
 from server.cms.algorithms import Digest, read_identifier
-from server.est.cmc.messages import CmcFault, Query, Revocation, Status, Witness, malformed, unsupported_algorithm
+from server.est.cmc.messages import (
+    CmcFault,
+    CrlQuery,
+    FailInfo,
+    Query,
+    Revocation,
+    Status,
+    Witness,
+    malformed,
+    unsupported_algorithm,
+)
 from server.outcome import Problem, Reason
 
 if TYPE_CHECKING:
@@ -23,6 +33,8 @@ DATA_RETURN = _CMC + "4"
 TRANSACTION = _CMC + "5"
 SENDER_NONCE = _CMC + "6"
 RECIPIENT_NONCE = _CMC + "7"
+RA_POP_WITNESS = _CMC + "11"
+GET_CRL = _CMC + "16"
 REVOKE_REQUEST = _CMC + "17"
 QUERY_PENDING = _CMC + "21"
 POP_LINK_RANDOM = _CMC + "22"
@@ -35,9 +47,7 @@ _NAMES = {
     _CMC + "8": "addExtensions",
     _CMC + "9": "encryptedPOP",
     _CMC + "10": "decryptedPOP",
-    _CMC + "11": "lraPOPWitness",
     _CMC + "15": "getCert",
-    _CMC + "16": "getCRL (use /crls)",
     _CMC + "18": "regInfo",
     _CMC + "24": "confirmCertAcceptance",
     _CMC + "26": "publishTrustAnchors",
@@ -52,6 +62,7 @@ _LONGEST = 1024  # of nonces, tokens and the like
 _LONGEST_RANDOM = 4096
 _LONGEST_TEXT = 255
 _LONGEST_INTEGER = 64  # goes on record
+_CONTEXT_SPECIFIC = 0x80  # in the tags of general names
 
 _DIGESTS = {each.oid: each for each in (Digest.SHA256, Digest.SHA384, Digest.SHA512)}
 # RFC 4231 names them with NULL or without parameters; PKCS #5 has the same numbers.
@@ -80,6 +91,7 @@ class Controls:
     parts: list[int] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     revocations: list[Revocation] = field(default_factory=list)
+    crl_query: CrlQuery | None = None
     transaction: int | None = None
     sender_nonce: bytes | None = None
     recipient_nonce: bytes | None = None
@@ -107,6 +119,9 @@ def read_controls(elements: Sequence[der.Tlv]) -> Controls:
 def _expect_known(tagged: Iterable[tuple[int, str, list[der.Tlv]]]) -> None:
     seen: set[str] = set()
     for part, oid, _ in tagged:
+        if oid == RA_POP_WITNESS:  # section 6.8 says what a CA answers that takes no such word
+            message = "Nobody's word stands for a proof of possession here: requests are signed with their own keys."
+            raise CmcFault(FailInfo.POP_FAILED, Problem(Reason.BAD_PROOF, message), (part,))
         if oid not in _KNOWN:
             message = f"The control {_NAMES.get(oid, oid)} is not supported here."
             raise CmcFault(None, Problem(Reason.MALFORMED, message), (part,), Status.NO_SUPPORT)
@@ -134,6 +149,8 @@ def _read(found: Controls, part: int, oid: str, value: der.Tlv) -> None:
         found.queries.append(Query(part, _octets(value)))
     elif oid == REVOKE_REQUEST:
         found.revocations.append(_revocation(part, value))
+    elif oid == GET_CRL:
+        found.crl_query = _crl_query(part, value)
     else:
         name, read = _SINGLE[oid]
         setattr(found, name, read(value))
@@ -176,6 +193,21 @@ def _revocation(part: int, element: der.Tlv) -> Revocation:
     )
 
 
+def _crl_query(part: int, element: der.Tlv) -> CrlQuery:
+    """Read a GetCRL (section 6.10). There is one list, with all reasons: which distribution point does not matter."""
+    issuer, *rest = der.inside(element, der.SEQUENCE, ber=True)
+    at: datetime | None = None
+    if rest and rest[0].tag & _CONTEXT_SPECIFIC:
+        rest.pop(0)  # cRLName, a GeneralName
+    if rest and rest[0].tag == der.GENERALIZED_TIME:
+        at = der.read_time(rest.pop(0))
+    if rest and rest[0].tag == der.BIT_STRING:
+        rest.pop(0)  # reasons
+    if rest:
+        raise der.MalformedDer("not a GetCRL")
+    return CrlQuery(part, der.expect(issuer, der.SEQUENCE).raw, at)
+
+
 def _integer(element: der.Tlv) -> int:
     if len(element.content) > _LONGEST_INTEGER:
         raise der.MalformedDer("an integer of absurd length")
@@ -202,4 +234,4 @@ _SINGLE: dict[str, tuple[str, Callable[[der.Tlv], object]]] = {
     IDENTITY_PROOF_V2: ("proof", read_witness),
     POP_LINK_RANDOM: ("link_random", _random),
 }
-_KNOWN = frozenset({*_SINGLE, QUERY_PENDING, REVOKE_REQUEST})
+_KNOWN = frozenset({*_SINGLE, QUERY_PENDING, REVOKE_REQUEST, GET_CRL})

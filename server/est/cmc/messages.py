@@ -125,6 +125,21 @@ class Revocation:
 
 
 @dataclass(frozen=True, slots=True)
+class CrlQuery:
+    """A question for a revocation list (section 6.10).
+
+    Attributes:
+        part: its body part.
+        issuer: DER of the name of the issuer of the list.
+        at: the list is to be the last one from before then, None: the newest.
+    """
+
+    part: int
+    issuer: bytes
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CertificationRequest:
     """One request, its proof of possession verified, or what is wrong with it.
 
@@ -149,7 +164,7 @@ class PkiData:
         requests: those that can be read and whose keys are proven, in order.
         faults: what is wrong with the others.
         request_sequence: DER of all requests, which identityProofV2 is over.
-        queries, revocations: what is asked besides.
+        queries, revocations, crl_query: what is asked besides.
         transaction: the transactionId.
         sender_nonce: to be returned as the recipient's.
         data_return: octets that the client wants back.
@@ -163,6 +178,7 @@ class PkiData:
     request_sequence: bytes
     queries: tuple[Query, ...] = ()
     revocations: tuple[Revocation, ...] = ()
+    crl_query: CrlQuery | None = None
     transaction: int | None = None
     sender_nonce: bytes | None = None
     data_return: bytes | None = None
@@ -197,12 +213,14 @@ class PkiResponse:
     Attributes:
         statuses: what became of each part of the request.
         certificates: DER of those that were issued.
+        crls: DER of revocation lists that were asked for.
         sender_nonce: ours.
         transaction, recipient_nonce, data_return: the client's own, returned.
     """
 
     statuses: tuple[StatusInfo, ...]
     certificates: tuple[bytes, ...] = field(default=())
+    crls: tuple[bytes, ...] = field(default=())
     sender_nonce: bytes = b""
     transaction: int | None = None
     recipient_nonce: bytes | None = None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from server.est.cmc.messages import CertificationRequest, Witness
 
 _SHORTEST_RANDOM = 64
-"""Section 6.3.1.1: at least 512 bits."""
+"""Section 6.3.1.1 recommends 512 bits; less is refused here."""
 
 
 def identifies(secret: bytes, identification: str, witness: Witness, data: bytes) -> bool:

@@ -31,8 +31,8 @@ class Responder:
     nonce: Callable[[], bytes]
 
     def seal(self, response: PkiResponse) -> bytes:
-        """Return the DER of the response in its ContentInfo, with the certificates that were issued in its bag."""
+        """Return the DER of the response in its ContentInfo, with what was issued and revocation lists in its bags."""
         content = encode_response(replace(response, sender_nonce=self.nonce()))
         key, chain = self.signer()
-        signed = sign_content(PKI_RESPONSE, content, key, chain, response.certificates)
+        signed = sign_content(PKI_RESPONSE, content, key, chain, certificates=response.certificates, crls=response.crls)
         return content_info(SIGNED_DATA, signed)

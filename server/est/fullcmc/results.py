@@ -26,6 +26,7 @@ class Result:
         info: as the client is told.
         problem: why not, None when it was granted or waits.
         certificate: DER of what was issued.
+        crl: DER of the revocation list that was asked for.
         retry_after: seconds after which asking again makes sense.
         request_id: the record of it.
     """
@@ -33,6 +34,7 @@ class Result:
     info: StatusInfo
     problem: Problem | None = None
     certificate: bytes | None = None
+    crl: bytes | None = None
     retry_after: int | None = None
     request_id: str | None = None
 

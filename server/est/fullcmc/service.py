@@ -11,6 +11,7 @@ from server.est import linking
 from server.est.cmc import codec, envelope, proofs
 from server.est.cmc.messages import WHOLE, CmcFault, FailInfo, PkiResponse, malformed
 from server.est.fullcmc.identity import Identity, identify
+from server.est.fullcmc.lists import show
 from server.est.fullcmc.results import Result, of_outcome, refusal
 from server.est.fullcmc.revoking import revoke
 from server.est.gate import Refusal, expect_enough
@@ -76,6 +77,7 @@ def _response(data: PkiData | None, results: Iterable[Result]) -> PkiResponse:
     response = PkiResponse(
         statuses=tuple(each.info for each in results),
         certificates=tuple(each.certificate for each in results if each.certificate is not None),
+        crls=tuple(each.crl for each in results if each.crl is not None),
     )
     if data is None:
         return response
@@ -108,6 +110,8 @@ async def _each(
         results.append(await _poll(endpoint, identity, query, one))
     for revocation in data.revocations:
         results.append(await revoke(endpoint, identity, revocation, transaction))
+    if data.crl_query is not None:
+        results.append(await show(endpoint, identity, data.crl_query, transaction))
     return results
 
 

@@ -98,6 +98,17 @@ def revoke(
     return control(part, 17, found)
 
 
+def get_crl(part: int, issuer: x509.Name, *, time: str | None = None, more: bool = False) -> object:
+    found = rfc6402.GetCRL()
+    found["issuerName"], _ = decode(issuer.public_bytes(), asn1Spec=rfc5280.Name())
+    if more:
+        found["cRLName"]["uniformResourceIdentifier"] = "http://localhost/crl"
+        found["reasons"] = "110000000"
+    if time is not None:
+        found["time"] = useful.GeneralizedTime(time)
+    return control(part, 16, found)
+
+
 def pkcs10(part: int, octets: bytes) -> object:
     found = rfc6402.TaggedRequest()
     found["tcr"]["bodyPartID"] = part
@@ -269,12 +280,14 @@ class Response:
         statuses: in order.
         controls: DER of the other controls, by the last number of their types.
         certificates: all that the bag holds.
+        crls: the revocation lists.
         signer: of the message.
     """
 
     statuses: tuple[Told, ...]
     controls: dict[int, bytes]
     certificates: tuple[x509.Certificate, ...]
+    crls: tuple[bytes, ...]
     signer: x509.Certificate
 
     def issued_for(self, key: Key) -> x509.Certificate:
@@ -297,6 +310,7 @@ def read_response(octets: bytes) -> Response:
     certificates = tuple(
         x509.load_der_x509_certificate(encode(each["certificate"])) for each in signed_data["certificates"]
     )
+    crls = tuple(encode(each["crl"]) for each in signed_data["crls"]) if signed_data["crls"].isValue else ()
     (signer_info,) = signed_data["signerInfos"]
     serial = int(signer_info["sid"]["issuerAndSerialNumber"]["serialNumber"])
     (signer,) = [each for each in certificates if each.serial_number == serial]
@@ -308,10 +322,12 @@ def read_response(octets: bytes) -> Response:
     key = signer.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     key.verify(bytes(signer_info["signature"]), encode(attributes), ec.ECDSA(hashes.SHA256()))
-    return _read_content(content, certificates, signer)
+    return _read_content(content, certificates, crls, signer)
 
 
-def _read_content(content: bytes, certificates: tuple[x509.Certificate, ...], signer: x509.Certificate) -> Response:
+def _read_content(
+    content: bytes, certificates: tuple[x509.Certificate, ...], crls: tuple[bytes, ...], signer: x509.Certificate
+) -> Response:
     response, rest = decode(content, asn1Spec=rfc6402.PKIResponse())
     assert not rest
     statuses, controls = [], {}
@@ -321,7 +337,7 @@ def _read_content(content: bytes, certificates: tuple[x509.Certificate, ...], si
             statuses.append(_told(bytes(value)))
         else:
             controls[number] = bytes(value)
-    return Response(tuple(statuses), controls, certificates, signer)
+    return Response(tuple(statuses), controls, certificates, crls, signer)
 
 
 def _told(octets: bytes) -> Told:

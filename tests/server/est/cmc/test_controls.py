@@ -54,6 +54,26 @@ def test_questions_for_pending_requests_keep_their_tokens() -> None:
     ]
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_a_question_for_a_revocation_list_names_its_issuer_and_perhaps_a_time(*, more: bool) -> None:
+    found = read(client.get_crl(1, CERTIFICATE.issuer, time="20260102030405Z", more=more)).crl_query
+    assert found is not None
+    assert (found.part, found.issuer) == (1, CERTIFICATE.issuer.public_bytes())
+    assert found.at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    newest = read(client.get_crl(1, CERTIFICATE.issuer, more=more)).crl_query
+    assert newest is not None
+    assert newest.at is None
+
+
+@pytest.mark.parametrize("value", [der.sequence(), der.sequence(der.sequence(), der.null())])
+def test_what_is_no_question_for_a_revocation_list_is_a_bad_request(value: bytes) -> None:
+    control = der.sequence(der.integer(1), der.oid("1.3.6.1.5.5.7.7.16"), der.set_of(value))
+    data = der.sequence(der.sequence(control), *[der.sequence()] * 3)
+    with pytest.raises(CmcFault) as caught:
+        codec.decode_pki_data(data)
+    assert caught.value.fail is FailInfo.BAD_REQUEST
+
+
 def test_an_identity_proof_names_its_algorithms() -> None:
     data = read(client.query(1, b"a"), client.control(2, 34, client.witness("secret", b"data")))
     assert data.proof is not None
