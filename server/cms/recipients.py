@@ -7,7 +7,7 @@ so do passwords (`server.cms.passwords`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher as CipherContext
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cryptography.hazmat.primitives.asymmetric import rsa
+
+    from server.cms.certificates import BagCertificate
 
 AES_WRAPS = {16: "2.16.840.1.101.3.4.1.5", 24: "2.16.840.1.101.3.4.1.25", 32: "2.16.840.1.101.3.4.1.45"}
 """The AES key wraps by the octets of their keys (RFC 3565 section 2.3.2)."""
@@ -97,11 +99,11 @@ class EcKey:
     """A recipient with a key on P-256, P-384 or P-521.
 
     Attributes:
-        identifier: its subject key identifier.
+        identifier: its subject key identifier; or its certificate, to name it by issuer and serial number.
         key: the public key.
     """
 
-    identifier: bytes
+    identifier: bytes | BagCertificate
     key: ec.EllipticCurvePublicKey
 
     def info(self, content_key: bytes, random: Callable[[int], bytes]) -> bytes:
@@ -120,17 +122,27 @@ class EcKey:
         wrapping_key = X963KDF(digest.hash, len(content_key), shared_info).derive(shared)
         point = ephemeral.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         originator = der.tlv(der.context(1), der.sequence(der.oid(EC_PUBLIC_KEY)), der.bit_string(point))
-        identifier = der.tlv(der.context(0), der.octet_string(self.identifier))
         info = der.sequence(
             der.integer(3),
             der.tlv(der.context(0), originator),
             der.tlv(der.context(1), der.octet_string(entropy)),
             der.sequence(der.oid(scheme), wrap),
-            der.sequence(der.sequence(identifier, der.octet_string(aes_key_wrap(wrapping_key, content_key)))),
+            der.sequence(der.sequence(self._name(), der.octet_string(aes_key_wrap(wrapping_key, content_key)))),
         )
         return _tagged(1, info)
 
+    def _name(self) -> bytes:
+        """Return the KeyAgreeRecipientIdentifier."""
+        if isinstance(self.identifier, bytes):
+            return der.tlv(der.context(0), der.octet_string(self.identifier))
+        return der.sequence(self.identifier.issuer, self.identifier.serial)
+
     version = 2
+
+
+def agrees(key: object) -> TypeGuard[ec.EllipticCurvePublicKey]:
+    """Whether an `EcKey` can be made of a public key."""
+    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _AGREEMENTS
 
 
 Recipient = SharedKey | RsaKey | EcKey | Password

@@ -85,6 +85,8 @@ class Switches(Strict):
         ca_in_reply: the CA's certificate follows the issued one (Cisco IOS; Juniper forbids it, Apple ignores it).
         ec_requesters: requesters may have EC keys: the challenge password encrypts the reply. As it is: where all
             challenges are one-time ones, because whoever records a reply can try passwords on it.
+        ec_key_agreement: replies to EC keys that come without a challenge, such as those to polls, are encrypted by key
+            agreement (RFC 5753) with the signer's key, which RFC 8894 does not know.
     """
 
     sha1: bool | None = None
@@ -94,6 +96,7 @@ class Switches(Strict):
     ca_in_reply: bool = False
     hresult: bool = False
     ec_requesters: bool | None = None
+    ec_key_agreement: bool = False
 
 
 class ScepEndpointConfig(Profiled):
@@ -165,6 +168,8 @@ class ScepEndpointConfig(Profiled):
             raise ValueError("a webhook or Intune answers for requests without challenge too: leave by_hand out")
         if "own" in self.alternate_cas:
             raise ValueError("own is what our certificates are called; give the other party another name")
+        if self.switches.ec_key_agreement and not self.takes_ec_requesters():
+            raise ValueError("ec_key_agreement is for EC requesters: say ec_requesters: true too")
         others = self.by_hand or self.devices is not None or self.alternate_cas
         if not ways and not others and not self.renewal:
             raise ValueError(

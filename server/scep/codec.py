@@ -14,7 +14,7 @@ from server.cms.passwords import Password
 from server.cms.recipients import seal_for
 from server.cms.signed import SIGNING_TIME, read_signed
 from server.cms.signing import attribute, octets_attribute, signed_attributes
-from server.scep.messages import CertRep, Failure, MessageType, PkiMessage, PkiStatus, Success, Waiting
+from server.scep.messages import CertRep, Failure, MessageType, PkiMessage, PkiStatus, Recipient, Success, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,16 +145,17 @@ def write_success(success: Success, random: Callable[[int], bytes]) -> bytes:
         random: returns that many random octets.
     """
     recipient, content = success.recipient, degenerate(success.certificates, success.crls)
-    if isinstance(recipient, Password):
-        return seal_for(content, DATA, recipient, cipher=recipient.cipher, random=random)
-    return seal(
-        content,
-        recipient.certificate,
-        recipient.key,
-        cipher=recipient.cipher,
-        transport=recipient.transport,
-        random=random,
-    )
+    if isinstance(recipient, Recipient):
+        return seal(
+            content,
+            recipient.certificate,
+            recipient.key,
+            cipher=recipient.cipher,
+            transport=recipient.transport,
+            random=random,
+        )
+    who = recipient if isinstance(recipient, Password) else recipient.key
+    return seal_for(content, DATA, who, cipher=recipient.cipher, random=random)
 
 
 def write_reply_attributes(

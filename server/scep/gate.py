@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ca import der
 from server.cms.algorithms import Digest, MalformedCms, UnsupportedAlgorithm
 from server.cms.enveloped import Envelope, read_envelope
+from server.cms.recipients import AES_CIPHERS, EcKey, agrees
 from server.cms.signed import SIGNING_TIME, BadSignature, load_signer_key, message_digest_algorithm, verify
 from server.outcome import Problem, Reason
-from server.scep.messages import Accepted, PkiMessage, Recipient
+from server.scep.messages import Accepted, AgreedRecipient, PkiMessage, Recipient
 from server.scep.problems import (
     EC_REQUESTER,
     NONCE_MISSING,
@@ -62,8 +63,8 @@ class Sealed(NamedTuple):
         ours: the certificate of ours that it is addressed to.
         wrapped: the content key, wrapped for our key.
         transport: how it is wrapped.
-        reply_to: whom a reply is encrypted to, with the algorithms of this envelope; None when the signer's key can't
-            decrypt, for as long as no challenge password is known.
+        reply_to: whom a reply is encrypted to, with the algorithms of this envelope. Where the signer's key can't
+            decrypt it is what the key agrees, if the endpoint does that, until a challenge password is known.
     """
 
     authentic: Authentic
@@ -71,7 +72,7 @@ class Sealed(NamedTuple):
     ours: BagCertificate
     wrapped: KeyTransRecipient
     transport: KeyTransport
-    reply_to: Recipient | Password | None
+    reply_to: Recipient | AgreedRecipient | Password | None
 
 
 def reply_digest(message: PkiMessage, accepted: Accepted) -> Digest:
@@ -136,11 +137,14 @@ def sealed(authentic: Authentic, ours: Sequence[BagCertificate], accepted: Accep
         raise Rejected(Problem(Reason.BAD_ALGORITHM, str(error))) from error
     if envelope.cipher not in accepted.ciphers:
         raise Rejected(not_accepted(envelope.cipher.label))
-    reply_to, key = None, authentic.key
+    reply_to: Recipient | AgreedRecipient | None = None
+    key = authentic.key
     if isinstance(key, rsa.RSAPublicKey):
         if not transport.holds(key, envelope.cipher.key_octets):
             raise Rejected(REPLY_TOO_LONG)
         reply_to = Recipient(authentic.signer, key, envelope.cipher, transport)
+    elif accepted.key_agreement and agrees(key) and envelope.cipher in AES_CIPHERS:
+        reply_to = AgreedRecipient(EcKey(authentic.signer, key), envelope.cipher)
     return Sealed(authentic, envelope, ra, wrapped, transport, reply_to)
 
 

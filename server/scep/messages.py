@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from server.cms.certificates import BagCertificate
     from server.cms.passwords import Password
+    from server.cms.recipients import EcKey
     from server.cms.signed import SignedMessage
 
 
@@ -58,11 +59,13 @@ class Accepted:
         digests: what messages and certification requests may be signed with.
         ciphers: what contents may be encrypted with.
         ec_requesters: whether requesters may have EC keys, so that the challenge password encrypts the reply.
+        key_agreement: whether replies to those who gave no password are encrypted by key agreement.
     """
 
     digests: frozenset[Digest]
     ciphers: frozenset[Cipher]
     ec_requesters: bool = False
+    key_agreement: bool = False
 
 
 _AES = frozenset({Cipher.AES128, Cipher.AES192, Cipher.AES256})
@@ -128,16 +131,23 @@ class Recipient(NamedTuple):
     transport: KeyTransport
 
 
+class AgreedRecipient(NamedTuple):
+    """A signer with an EC key, with whom the key of a SUCCESS reply is agreed (RFC 5753), and the cipher."""
+
+    key: EcKey
+    cipher: Cipher
+
+
 class Success(NamedTuple):
     """What was asked for, and to whom it goes.
 
     Attributes:
-        recipient: whom the reply is encrypted to; a password for requesters whose key can't decrypt.
+        recipient: whom the reply is encrypted to; a password, or what a key agrees, where the key can't decrypt.
         certificates: DER certificates, the leaf first.
         crls: DER certificate revocation lists, for GetCRL.
     """
 
-    recipient: Recipient | Password
+    recipient: Recipient | AgreedRecipient | Password
     certificates: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
 

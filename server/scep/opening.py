@@ -11,6 +11,7 @@ from server.cms.enveloped import Undecipherable, decipher
 from server.cms.passwords import Password
 from server.cohort import next_step
 from server.scep.gate import Authentic, Sealed, sealed
+from server.scep.messages import Recipient
 from server.scep.problems import EC_REQUESTER, UNREADABLE, Rejected
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Envelopes:
         """Return the enveloped request as sent, and without its challenge; every way to fail gives the same answer.
 
         Only authorisation may see that: what goes further and on record is without, in no backup in the clear. Where
-        the reply can be encrypted to the challenge alone, the operation knows so from then on.
+        the signer's key can't decrypt, the challenge encrypts the reply (section 3.1), as the operation knows from
+        then on.
 
         Raises:
             Rejected: it can't be read, or the reply could be encrypted to nobody.
@@ -86,11 +88,12 @@ class Envelopes:
             why = "the envelope can't be deciphered" if content is None else f"certification request: {error}"
             raise Rejected(replace(UNREADABLE, detail=why)) from error
         operation.csr = bare
-        if request.reply_to is None:
-            if not csr.challenge_password:
+        if not isinstance(request.reply_to, Recipient):
+            if csr.challenge_password:
+                password = Password(csr.challenge_password.encode(), request.envelope.cipher)
+                operation.sealed = request._replace(reply_to=password)
+            elif request.reply_to is None:
                 raise Rejected(EC_REQUESTER)
-            password = Password(csr.challenge_password.encode(), request.envelope.cipher)
-            operation.sealed = request._replace(reply_to=password)
         return csr, bare
 
     async def deciphered(self, ra: RaKey, request: Sealed) -> bytes | None:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from server.clock import Clock
     from server.outcome import Outcome
     from server.scep.gate import Sealed
-    from server.scep.messages import Accepted, CertRep, PkiMessage, Recipient
+    from server.scep.messages import Accepted, AgreedRecipient, CertRep, PkiMessage, Recipient
     from server.scep.ra import RaKey
 
 StatusContent = Literal["auto", "omit", "empty"]
 
 
-def _recipient(sealed: Sealed | None) -> Recipient | Password:
+def _recipient(sealed: Sealed | None) -> Recipient | AgreedRecipient | Password:
     if sealed is None or sealed.reply_to is None:
         raise RuntimeError("a certificate for nobody")
     return sealed.reply_to

@@ -92,7 +92,9 @@ class ScepEndpoint:
         self.name = EndpointName(Protocol.SCEP, label)
         self._config = config
         algorithms = accepted(config.compatibility, config.switches.model_dump())
-        self._accepted = replace(algorithms, ec_requesters=config.takes_ec_requesters())
+        self._accepted = replace(
+            algorithms, ec_requesters=config.takes_ec_requesters(), key_agreement=config.switches.ec_key_agreement
+        )
         most = config.most_per_minute_of_address
         self._rate = None if most is None else Rate(most, seconds)
         self._enrollment = enrollment

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs7
+from pydantic import ValidationError
 
 from ca import der
 from server.cms.algorithms import Cipher, Digest
+from server.cms.signed import read_signed
 from server.config import ScepEndpointConfig
 from tests.server.scep.device import Message, common_name, csr, envelope, read_reply, self_signed
 from tests.server.scep.lab import FILES
+from tests.wire.running import require_program, run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from server.scep.service import ScepEndpoint
     from tests.server.scep.device import Reply
     from tests.server.scep.lab import Lab
@@ -103,6 +109,81 @@ async def test_a_certificate_is_not_looked_up_for_who_has_no_password(lab: Lab) 
     asked = replace(message(lab), kind=der.printable("21"))
     reply = await ask(lab, asked, lab.endpoint(challenge=ONE_TIME, get_cert=True))
     assert (reply.status, reply.fail_info) == ("2", "0")
+
+
+# --- key agreement -----------------------------------------------------------------------------------------------
+
+AGREES: dict[str, Any] = {"challenge": ONE_TIME, "switches": {"ec_key_agreement": True}}
+
+
+async def opened_by_openssl(lab: Lab, asked: Message, endpoint: ScepEndpoint, folder: Path) -> list[x509.Certificate]:
+    """Return what openssl finds in a reply, by the signer's key and certificate alone."""
+    sent = await lab.send(asked, endpoint)
+    content = read_signed(sent.body).content
+    assert content, sent.notes
+    (folder / "reply.der").write_bytes(content)
+    key = asked.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(key)
+    (folder / "signer.der").write_bytes(asked.certificate)
+    program = require_program("openssl", "apt-get install openssl")
+    run(program, "x509", "-inform", "DER", "-in", folder / "signer.der", "-out", folder / "signer.pem")
+    how = ("-inform", "DER", "-in", folder / "reply.der", "-inkey", folder / "key.pem", "-recip", folder / "signer.pem")
+    run(program, "cms", "-decrypt", *how, "-out", folder / "opened.der")
+    return pkcs7.load_der_pkcs7_certificates((folder / "opened.der").read_bytes())
+
+
+def deferred(lab: Lab, key: ec.EllipticCurvePrivateKey) -> tuple[Message, Message]:
+    """Return a request that a person must approve, and the poll for it."""
+    asked = Message(envelope(csr(key, "deferred", SECRET), lab.ra_der), key, self_signed(key, "deferred"))
+    return asked, replace(asked, content=envelope(der.sequence(), lab.ra_der), kind=der.printable("20"))
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
+async def test_a_poll_brings_the_certificate_by_key_agreement_where_that_is_switched_on(
+    lab: Lab, tmp_path: Path, curve: ec.EllipticCurve
+) -> None:
+    await lab.make_challenge(SECRET)
+    endpoint, key = lab.endpoint(**AGREES), ec.generate_private_key(curve)
+    asked, poll = deferred(lab, key)
+    assert (await ask(lab, asked, endpoint)).status == "3"
+    (request,) = await lab.requests()
+    await lab.enrollment.approve(request.id, "an admin")
+    (certificate,) = await opened_by_openssl(lab, poll, endpoint, tmp_path)
+    assert certificate.public_key() == key.public_key()
+
+
+async def test_a_request_with_a_challenge_gets_its_reply_under_the_challenge_all_the_same(lab: Lab) -> None:
+    await lab.make_challenge(SECRET)
+    reply = await ask(lab, message(lab), lab.endpoint(**AGREES))
+    assert (reply.status, len(reply.certificates)) == ("0", 1)
+
+
+async def test_a_renewal_needs_no_password_for_its_reply_then(lab: Lab, tmp_path: Path) -> None:
+    await lab.make_challenge(SECRET)
+    endpoint = lab.endpoint(**AGREES)
+    first = await ask(lab, message(lab), endpoint)
+    silent = replace(message(lab, challenge=None), certificate=first.certificates[0], kind=der.printable("17"))
+    (second,) = await opened_by_openssl(lab, silent, endpoint, tmp_path)
+    assert second.serial_number != x509.load_der_x509_certificate(first.certificates[0]).serial_number
+
+
+async def test_with_another_cipher_than_aes_no_key_is_agreed_and_the_poll_brings_no_certificate(lab: Lab) -> None:
+    await lab.make_challenge(SECRET)
+    endpoint = lab.endpoint(**AGREES, compatibility="compatible")
+    asked, poll = deferred(lab, KEY)
+    assert (await ask(lab, asked, endpoint)).status == "3"
+    (request,) = await lab.requests()
+    await lab.enrollment.approve(request.id, "an admin")
+    poll = replace(poll, content=envelope(der.sequence(), lab.ra_der, Cipher.DES3))
+    told = await ask(lab, poll, endpoint)
+    assert (told.status, told.fail_info) == ("2", "0")
+
+
+def test_key_agreement_is_for_endpoints_that_take_ec_requesters() -> None:
+    with pytest.raises(ValidationError, match="ec_requesters: true"):
+        ScepEndpointConfig.model_validate(
+            {"profiles": ("p",), "ra": FILES, "challenge": {"static": "f"}, "switches": {"ec_key_agreement": True}}
+        )
 
 
 @pytest.mark.parametrize(
