@@ -121,12 +121,35 @@ def _ecdsa(key: ec.EllipticCurvePublicKey, digest: HashAlgorithm, size: int) -> 
     algorithm = ec.ECDSA(digest)
 
     def check(signature: bytes, data: bytes) -> None:
-        if len(signature) != 2 * size:  # r and s in fixed length (RFC 7518 section 3.4)
+        if len(signature) == 2 * size:  # r and s in fixed length (RFC 7518 section 3.4)
+            r, s = int.from_bytes(signature[:size]), int.from_bytes(signature[size:])
+            key.verify(encode_dss_signature(r, s), data, algorithm)
+        elif not any(_is_good(check, each, data) for each in _lengthened(signature, size)):
             raise InvalidSignature
-        r, s = int.from_bytes(signature[:size]), int.from_bytes(signature[size:])
-        key.verify(encode_dss_signature(r, s), data, algorithm)
 
     return check
+
+
+def _lengthened(signature: bytes, size: int) -> tuple[bytes, ...]:
+    """Return what an ECDSA signature may be that lacks the first octet of r, of s or of both where that is zero.
+
+    Apple's devices send such ones in one of 128 messages.
+    """
+    match 2 * size - len(signature):
+        case 1:
+            return b"\0" + signature, signature[:size] + b"\0" + signature[size:]
+        case 2:
+            return (b"\0" + signature[: size - 1] + b"\0" + signature[size - 1 :],)
+        case _:
+            return ()
+
+
+def _is_good(check: Check, signature: bytes, data: bytes) -> bool:
+    try:
+        check(signature, data)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _rs256(key: rsa.RSAPublicKey) -> Check:

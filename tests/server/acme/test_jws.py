@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
@@ -147,6 +148,38 @@ def off_curve() -> dict[str, str]:
     return {**jwk, "y": number((y + 1) % P256, 32)}
 
 
+@pytest.mark.parametrize(
+    ("r", "s"),
+    [
+        (
+            "00b79fd08e2c594cc196b267999c5140e62ae114137eeb4a92cce2f902845c6d",
+            "4d116ee375f659d818700040ea0185df80a6a6365b4dfae0b662647b25d5b49e",
+        ),
+        (
+            "cf152701be476e65ef1b464188ad5d738cf388df0b1ffe2893776cb2df9b44fb",
+            "00d83039e0299641e9ca4512d9e38201661061844c6a266be092cab5b5e2d063",
+        ),
+        (
+            "005880841451c29469b3f1c44a5bc8027b6ed2658de38e53c91f78bd8e3e71df",
+            "000795f0835a854bb26e93eb8b74efb1efb30f94605e1dfa84dbbbf453f28e68",
+        ),
+    ],
+    ids=["r", "s", "both"],
+)
+def test_an_ecdsa_signature_may_lack_leading_zeros_as_apples_do(r: str, s: str) -> None:
+    jwk = decode_jwk(jwk_of(ec.derive_private_key(0x5EED, ec.SECP256R1())))
+    key = load_key(jwk, encode_jwk(jwk))
+    short = bytes.fromhex(r.removeprefix("00") + s.removeprefix("00"))
+    assert len(short) < 64
+    key.check(bytes.fromhex(r + s), b"data")
+    key.check(short, b"data")
+    for wrong in (short[:-1], short[:-1] + b"\0", short + bytes(3), bytes(len(short))):
+        with pytest.raises(InvalidSignature):
+            key.check(wrong, b"data")
+    with pytest.raises(InvalidSignature):
+        key.check(short, b"other data")
+
+
 def p384_signed_as_es256() -> bytes:
     key = ec.generate_private_key(ec.SECP384R1())
     numbers = key.public_key().public_numbers()
@@ -269,6 +302,8 @@ BAD: dict[str, tuple[bytes, str]] = {
     "signature of zeros": (with_signature(lambda octets: bytes(len(octets))), "malformed"),
     "r is zero": (with_signature(lambda octets: bytes(32) + octets[32:]), "malformed"),
     "signature short by one": (with_signature(lambda octets: octets[:-1]), "malformed"),
+    "signature short by two": (with_signature(lambda octets: octets[1:-1]), "malformed"),
+    "signature short by three": (with_signature(lambda octets: octets[:-3]), "malformed"),
     "signature long by one": (with_signature(lambda octets: octets + b"\0"), "malformed"),
     "signature in DER": (replaced(signature=b64(SIGNER.key.sign(b"x", ec.ECDSA(SHA256())))), "malformed"),
 }
