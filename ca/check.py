@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from ca import der, names
+from ca.fields import EXTENSIONS, read_fields
 from ca.frame import Frames
 from ca.issuer import NO_LATITUDE
 from ca.names import DistinguishedName, MalformedName
@@ -58,8 +59,6 @@ _UNREADABLE = (
     UnsupportedAlgorithm,
 )
 _IDENTIFIERS = frozenset({SUBJECT_KEY_IDENTIFIER, AUTHORITY_KEY_IDENTIFIER})
-_ALGORITHM, _ISSUER, _VALIDITY, _KEY = 2, 3, 4, 6
-_EXTENSIONS = der.context(3)
 _TBS = 4
 """Where the TBSCertificate begins in a certificate of 256 to 65,535 octets."""
 _DER, _SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -92,13 +91,11 @@ class _Octets(NamedTuple):
     @classmethod
     def of(cls, octets: bytes, read: x509.Certificate) -> Self:
         """Take them. Raises MalformedDer."""
-        tbs, algorithm, _ = der.pieces(octets)
-        parts = der.pieces(tbs)
-        if parts[0][0] != der.context(0):
-            parts.insert(0, parts[0])  # version 1 leaves the version out
-        has_more = any(part[0] != _EXTENSIONS for part in parts[_KEY + 1 :])
-        both = parts[_ALGORITHM], algorithm
-        return cls(read, octets, tbs, both, parts[_ISSUER], parts[_VALIDITY], parts[_KEY], has_more)
+        tbs, algorithm, _ = der.children(der.read(octets))
+        fields = read_fields(tbs)
+        has_more = any(field.tag != EXTENSIONS for field in fields.more)
+        both = fields.algorithm.raw, algorithm.raw
+        return cls(read, octets, tbs.raw, both, fields.issuer.raw, fields.validity.raw, fields.spki.raw, has_more)
 
 
 class _Issuer:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem,
 
 from ca import der
 from ca.constraints import NameConstraints
+from ca.fields import EXTENSIONS, read_fields
 from ca.keys import POST_QUANTUM, UnusableKey, key_shape, split_key
 from ca.name_codec import write_general_names, write_name
 from ca.names import MalformedName
@@ -134,17 +135,17 @@ class IssuerProfile:
         shape = key_shape(certificate.public_key())
         if pss and shape.kind != "rsa":
             raise UnusableKey("RSASSA-PSS is for RSA keys")
-        # Behind version, serial number, signature, issuer and validity (RFC 5280 section 4.1).
-        _, _, _, _, _, subject, spki, *_ = der.children(der.read(certificate.tbs_certificate_bytes))
+        fields = read_fields(der.read(certificate.tbs_certificate_bytes))
+        spki = fields.spki.raw
         try:
             identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
         except x509.ExtensionNotFound:
-            identifier = key_identifier(spki.raw)
+            identifier = key_identifier(spki)
         return cls(
             certificate=certificate,
             key=cast("SubjectKey", certificate.public_key()),  # or key_shape had refused it
-            name=subject.raw,
-            spki=spki.raw,
+            name=fields.subject.raw,
+            spki=spki,
             key_identifier=identifier,
             algorithm=_PSS_SHA256 if pss else _signature_algorithm(shape),
             not_after=certificate.not_valid_after_utc,
@@ -246,7 +247,7 @@ def write_tbs(plan: CertificatePlan, serial: int, issuer: IssuerProfile) -> byte
             write_validity(plan.not_before, plan.not_after),
             write_name(plan.subject),
             plan.spki,
-            der.tlv(der.context(3), der.sequence(*_extensions(plan, issuer))),
+            der.tlv(EXTENSIONS, der.sequence(*_extensions(plan, issuer))),
         )
     except (MalformedName, der.MalformedDer) as error:
         raise UnsignablePlan(str(error)) from error

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from ca import der
+from ca.fields import EXTENSIONS, read_fields
 from server.cms.algorithms import MalformedCms
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ DATA = "1.2.840.113549.1.7.1"
 SIGNED_DATA = "1.2.840.113549.1.7.2"
 ENVELOPED_DATA = "1.2.840.113549.1.7.3"
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
-_VERSION, _EXTENSIONS = 0xA0, 0xA3
 _NO_SIGNERS = der.set_of()
 _NOTHING_SIGNED = der.integer(1) + der.set_of() + der.sequence(der.oid(DATA))
 """Version, digests and content of a SignedData that only carries certificates."""
@@ -99,21 +99,15 @@ def read_bag_certificate(element: der.Tlv) -> BagCertificate:
     outer = der.inside(element, der.SEQUENCE, ber=True)
     if len(outer) != 3:
         raise der.MalformedDer("not a certificate")
-    fields = der.inside(outer[0], der.SEQUENCE, ber=True)
-    version = 1
-    if fields and fields[0].tag == _VERSION:
-        version = 1 + der.read_integer(der.read(fields.pop(0).content, ber=True))
-    if len(fields) < 6:
-        raise der.MalformedDer("not a certificate")
-    serial, _signature, issuer, _validity, subject, spki = fields[:6]
+    version, serial, _, issuer, _, subject, spki, more = read_fields(outer[0], ber=True)
     return BagCertificate(
         der=element.raw,
-        version=version,
+        version=1 if version is None else 1 + der.read_integer(der.read(version.content, ber=True)),
         serial=der.expect(serial, der.INTEGER).raw,
         issuer=der.expect(issuer, der.SEQUENCE).raw,
         subject=der.expect(subject, der.SEQUENCE).raw,
         spki=der.expect(spki, der.SEQUENCE).raw,
-        extensions=next((field.raw for field in fields[6:] if field.tag == _EXTENSIONS), None),
+        extensions=next((field.raw for field in more if field.tag == EXTENSIONS), None),
     )
 
 

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca import der
+from ca.fields import EXTENSIONS, read_fields
 from ca.keys import read_key
 from ca.name_codec import read_general_names, read_name
 from ca.names import names_of, subject_of
@@ -22,6 +23,7 @@ from server.store.tables import certificates
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ca.fields import Fields
     from ca.names import DistinguishedName, GeneralName
 
 
@@ -183,7 +185,7 @@ def identity_in(octets: bytes) -> Identity:
 def key_in(octets: bytes) -> bytes:
     """Return the key of a recorded certificate as `Identity` has it, whatever its names are."""
     try:
-        return read_key(_fields(octets)[1]).spki
+        return read_key(_fields(octets).spki).spki
     except ValueError:
         return _key_of(x509.load_der_x509_certificate(octets))
 
@@ -197,20 +199,21 @@ def _read_identity(octets: bytes) -> Identity:
 
     Raises ValueError for what has no extensions, and for all that certification requests can't have.
     """
-    subject, spki, extensions = _fields(octets)
-    (listed,) = der.inside(extensions, der.context(3))
+    fields = _fields(octets)
+    (extensions,) = fields.more
+    (listed,) = der.inside(extensions, EXTENSIONS)
     alternative = [each for each in der.inside(listed, der.SEQUENCE) if each.content.startswith(_ALTERNATIVE_NAME)]
     names: tuple[GeneralName, ...] = ()
     if alternative:
         (extension,) = alternative
         names = read_general_names(der.expect(der.children(extension)[-1], der.OCTET_STRING).content)
-    return Identity(read_name(subject), names, read_key(spki).spki)
+    return Identity(read_name(fields.subject), names, read_key(fields.spki).spki)
 
 
-def _fields(octets: bytes) -> tuple[der.Tlv, der.Tlv, der.Tlv]:
-    """Return subject, key and extensions as they stand. Raises ValueError."""
-    _version, *_, subject, spki, extensions = der.inside(der.inside(der.read(octets), der.SEQUENCE)[0], der.SEQUENCE)
-    return subject, spki, extensions
+def _fields(octets: bytes) -> Fields:
+    """Return the fields of a certificate. Raises ValueError."""
+    tbs, _algorithm, _signature = der.inside(der.read(octets), der.SEQUENCE)
+    return read_fields(tbs)
 
 
 def renewed_from(stored: StoredCertificate) -> Renewed:
