@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 
 from policies.document import FlawInText
+from policies.literals import literals
 from policies.words import SUBJECT_ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -148,6 +149,10 @@ def _compiled(text: str) -> Expression:
     kind = program.return_type().name()
     if kind != "BOOL":
         raise FlawInText(f"a condition is true or false; this is of type {kind}", 1, 1)
+    for pattern, before in literals(program.serialize(), "matches"):
+        wrong = _flaw_in_pattern(pattern)
+        if wrong:
+            raise FlawInText(wrong, text.count("\n", 0, before) + 1, before - text.rfind("\n", 0, before))
     return Expression(text, frozenset(_WORD.findall(text)).intersection((*VARIABLES, *TABLES)), program)
 
 
@@ -158,6 +163,21 @@ def _flaw(text: str) -> FlawInText:
         return FlawInText("this is not CEL", 1, 1)
     line, column, words = found[0].groups()
     return FlawInText(re.sub(rf"\b{_PACKAGE}\.", "", words.removesuffix(" [INVALID_ARGUMENT]")), int(line), int(column))
+
+
+def _flaw_in_pattern(pattern: str) -> str:
+    """Return what is wrong with a pattern of ``matches``, nothing when CEL takes it: written so, it always failed."""
+    values = {"request": message("Request"), "requester": message("Requester")}
+    values["requester"].name = pattern
+    result = _matching().eval(data=values)
+    if result.type().name() == "BOOL":
+        return ""
+    return "not a pattern (RE2): " + str(result.value()).rpartition("regular expression: ")[2]
+
+
+@cache
+def _matching() -> Any:
+    return _environment().compile("request.label.matches(requester.name)")
 
 
 @cache

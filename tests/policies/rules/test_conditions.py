@@ -86,7 +86,7 @@ def test_a_renewed_certificate_can_be_looked_at() -> None:
     [
         'csr.names.dns[7] == "x"',
         'csr.subject.OU[0] == "x"',
-        'csr.names.dns.exists(name, name.matches("("))',
+        'csr.names.dns.exists(name, name.matches("(" + name))',
         "1 / size(csr.names.ip) == 1",
     ],
 )
@@ -117,6 +117,13 @@ def test_a_condition_that_takes_too_long_denies() -> None:
         ("csr.key.bits", "csr.key.bits", "a condition is true or false; this is of type INT"),
         ("'csr.subject.CN[0]'", "csr.subject.CN[0]", "this is of type STRING"),
         ("17", "17", "a condition is text in CEL"),
+        ("\"csr.names.dns.exists(name, name.matches('a(b'))\"", "'a(b'", "not a pattern (RE2): missing ): a(b"),
+        (
+            "\"matches(request.label, '[z-a]') || true\"",
+            "'[z-a]'",
+            "not a pattern (RE2): invalid character class range",
+        ),
+        ("\"{1: ['x'.matches('*')]}[1][0]\"", "'*'", "not a pattern (RE2): no argument for repetition operator"),
         (f'"{"true && " * 1000}true"', "true && true", "at most 4096 characters"),
     ],
 )
@@ -135,6 +142,17 @@ def test_the_place_inside_a_block_of_several_lines_is_told() -> None:
         parse_profiles(block, "device.yaml")
     (problem,) = [one for one in caught.value.problems if "kye" in one.message]
     assert block.splitlines()[problem.location.line - 1][problem.location.column - 1 :] == ".kye"
+
+
+def test_the_place_of_a_pattern_in_a_block_of_several_lines_is_told() -> None:
+    block = (
+        "version: 1\nprofiles:\n  device:\n    rules:\n      - id: own\n        message: no\n        require: |\n"
+        "          csr.subject.CN.all(name, 'ü' != name &&\n            name.matches('(?<=a)'))\n"
+    )
+    with pytest.raises(DocumentErrors) as caught:
+        parse_profiles(block, "device.yaml")
+    (problem,) = [one for one in caught.value.problems if "RE2" in one.message]
+    assert block.splitlines()[problem.location.line - 1][problem.location.column - 1 :] == "'(?<=a)'))"
 
 
 def test_a_folded_condition_is_told_at_its_beginning() -> None:
