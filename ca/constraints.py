@@ -74,7 +74,10 @@ class NameConstraints:
 
 
 def permitted_base(constraints: Iterable[NameConstraints]) -> DistinguishedName:
-    """Return a name under which subjects are permitted; empty where every subject is."""
+    """Return a name under which subjects are permitted; empty where every subject is.
+
+    Raises MalformedName when the first that is permitted is no text; no issuer is loaded with such a chain.
+    """
     trees = (tree for each in constraints for tree in each.permitted)
     bases = (DistinguishedName.from_x509(tree.value) for tree in trees if isinstance(tree, x509.DirectoryName))
     return next(bases, DistinguishedName())

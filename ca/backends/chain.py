@@ -7,7 +7,9 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from ca.constraints import NameConstraints, permitted_base
 from ca.issuer import IssuerConfigurationError
+from ca.names import MalformedName
 
 
 def load_chain(certificate_pem: bytes, chain_pem: bytes) -> tuple[x509.Certificate, ...]:
@@ -28,14 +30,24 @@ def load_chain(certificate_pem: bytes, chain_pem: bytes) -> tuple[x509.Certifica
 def held_together(*chain: x509.Certificate) -> tuple[x509.Certificate, ...]:
     """Return the chain, an issuing CA first.
 
-    Raises IssuerConfigurationError when it does not hold, is no CA's or has extensions that can't be read.
+    Raises IssuerConfigurationError when it does not hold, is no CA's, has extensions that can't be read, or permits
+    subjects under a name alone that none can be under.
     """
     for each in chain:
         _require_readable(each)
     _require_ca(chain[0])
     for below, above in pairwise(chain):
         _require_issued(below, above)
+    _require_subjects(chain)
     return chain
+
+
+def _require_subjects(chain: tuple[x509.Certificate, ...]) -> None:
+    try:
+        permitted_base(found for found in map(NameConstraints.of, chain) if found is not None)
+    except MalformedName as error:
+        what = "the name constraints of the issuing CA, or of one above"
+        raise IssuerConfigurationError(f"{what}, permit a directory name that is no text: {error}") from error
 
 
 def _require_readable(certificate: x509.Certificate) -> None:

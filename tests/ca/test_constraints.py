@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
 
 from ca import ceremony, der
 from ca.backends.local import LocalIssuer
@@ -169,3 +171,13 @@ def test_constraints_that_cannot_be_read_are_told_at_once(octets: bytes, above: 
     broken = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), octets)
     with pytest.raises(IssuerConfigurationError, match=r"the extensions of the CA certificate .* can't be read"):
         constrained(broken, above=above)
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_directory_name_that_no_subject_can_be_under_is_told_at_once(above: bool) -> None:  # noqa: FBT001
+    number = x509.NameAttribute(NameOID.X500_UNIQUE_IDENTIFIER, b"\x05", _ASN1Type.BitString)
+    trees = [x509.DirectoryName(x509.Name([number]))]
+    with pytest.raises(IssuerConfigurationError, match="the name constraints of the issuing CA, or of one above"):
+        constrained(x509.NameConstraints(trees, None), above=above)
+    assert constrained(x509.NameConstraints(None, trees), above=above).chain()
+    assert constrained(x509.NameConstraints([directory("O=Test"), *trees], None), above=above).chain()
