@@ -37,6 +37,7 @@ class Lookups:
         store: the record of what was issued.
         endpoints: the endpoints whose certificates are shown.
         current_crl: gives revocation lists; None: there are none.
+        decoy: DER of any certificate, read in place of those that are not there.
 
     Attributes:
         have_crls: whether there are revocation lists.
@@ -47,10 +48,12 @@ class Lookups:
         store: Store,
         endpoints: Sequence[EndpointName],
         current_crl: CurrentCrl | None,
+        decoy: bytes,
     ) -> None:
         self._store = store
         self._endpoints = frozenset(endpoints)
         self._current_crl = current_crl
+        self._decoy = decoy
         self.have_crls = current_crl is not None
 
     async def certificate(self, content: bytes | None) -> Found:
@@ -60,9 +63,8 @@ class Lookups:
             stored = await self._store.read(lambda connection: find_by_serial(connection, wanted.serial))
         except StoreUnavailable as error:
             raise Rejected(replace(STORE_UNAVAILABLE, detail=str(error))) from error
-        if stored is None or stored.endpoint not in self._endpoints:
-            raise Rejected(replace(UNKNOWN_CERTIFICATE, detail=wanted.detail))
-        if x509.load_der_x509_certificate(stored.der).issuer.public_bytes() != wanted.issuer:
+        issuer = x509.load_der_x509_certificate(self._decoy if stored is None else stored.der).issuer.public_bytes()
+        if stored is None or stored.endpoint not in self._endpoints or issuer != wanted.issuer:
             raise Rejected(replace(UNKNOWN_CERTIFICATE, detail=wanted.detail))
         return Found(certificates=(stored.der,))
 

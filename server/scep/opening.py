@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ca.csr import MalformedCsr, parse_with_secret
+from ca.csr import BadProof, MalformedCsr, parse_with_secret
 from server.cms.algorithms import Digest
 from server.cms.enveloped import Undecipherable, decipher
 from server.cms.passwords import Password
+from server.cms.signed import verify
 from server.cohort import next_step
 from server.scep.gate import Authentic, Sealed, sealed
 from server.scep.messages import Recipient
@@ -85,6 +86,9 @@ class Envelopes:
             digests = self._accepted.digests
             csr, bare = parse_with_secret(octets, allow_sha1=Digest.SHA1 in digests, allow_md5=Digest.MD5 in digests)
         except MalformedCsr as error:
+            if not isinstance(error, BadProof):
+                # As much work as it is to find out that a signature does not hold: which of both it was is not to tell.
+                verify(operation.message.signed, request.authentic.key)
             why = "the envelope can't be deciphered" if content is None else f"certification request: {error}"
             raise Rejected(replace(UNREADABLE, detail=why)) from error
         operation.csr = bare

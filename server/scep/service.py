@@ -126,13 +126,15 @@ class ScepEndpoint:
             proxies=proxies,
             clock=clock,
         )
+        shown = (self.name, *config.certificates_from)
+        lookups = Lookups(store, shown, current_crl, decoy=keys.current.addressed.der)
         polling = Polling(self.name, store, enrollment, self._panel)
         self._dispatch: dict[MessageType, Handler] = {
             MessageType.PKCS_REQ: enrolling.pkcs_req,
             MessageType.RENEWAL_REQ: enrolling.renewal_req,
             MessageType.CERT_POLL: polling.cert_poll,
         }
-        self._dispatch.update(self._shown(Lookups(store, (self.name, *config.certificates_from), current_crl)))
+        self._dispatch.update(self._shown(lookups))
 
     def _shown(self, lookups: Lookups) -> Iterator[tuple[MessageType, Handler]]:
         """Yield what answers questions for what is public."""

@@ -268,6 +268,37 @@ async def test_whatever_is_wrong_with_key_or_content_takes_as_many_calls(lab: La
     assert max(counts) - min(counts) <= 4, counts
 
 
+async def test_a_signature_is_verified_whether_or_not_a_request_is_found_that_it_should_be_of(lab: Lab) -> None:
+    """Else the time would tell nonsense from a request that somebody else's envelope was made into."""
+    request = csr(KEY)
+    parsed, unparsed = bytearray(request), bytearray(request)
+    parsed[-1] ^= 1  # the signature
+    unparsed[unparsed.index(b"sesame") - 1] ^= 0x40  # the length of the challenge, at the end of what is signed
+    contents = [envelope(bytes(each), lab.ra_der) for each in (parsed, unparsed, b"\xff" * 64)]
+    await verifications(lab, contents[0])
+    counts = [await verifications(lab, content) for content in contents]
+    assert counts == [2, 2, 2]
+    assert len({request.detail for request in await lab.requests()}) == 3, "administrators are told more"
+
+
+async def verifications(lab: Lab, content: bytes) -> int:
+    """Answer a message and return how many signatures were verified for it."""
+    found, endpoint = 0, lab.endpoint()
+    message = enrollment(lab.ra_der, content=content).encode()
+
+    def count(frame: FrameType, event: str, what: object) -> None:
+        nonlocal found
+        del frame
+        found += event == "c_call" and getattr(what, "__name__", "") == "verify"
+
+    sys.setprofile(count)
+    try:
+        await endpoint.pki_operation(message, "192.0.2.7")
+    finally:
+        sys.setprofile(None)
+    return found
+
+
 @pytest.mark.parametrize("cipher", Cipher)
 async def test_no_cipher_is_an_oracle_for_its_padding(lab: Lab, cipher: Cipher) -> None:
     """Every last octet of the block before the last (Vaudenay): one of them makes the padding right."""

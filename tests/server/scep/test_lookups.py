@@ -18,7 +18,7 @@ from server.cms.enveloped import read_envelope
 from server.scep.codec import Malformed, read_issuer_and_serial
 from tests.server.scep.device import NOW, Message, csr, envelope, read_reply, rsa_key, self_signed, spki
 from tests.server.scep.lab import ISSUING, ROOT
-from tests.server.scep.test_defects import rebuilt
+from tests.server.scep.test_defects import calls, rebuilt
 
 if TYPE_CHECKING:
     from tests.server.scep.lab import Lab
@@ -64,6 +64,15 @@ async def test_a_certificate_that_nobody_issued_here_is_a_bad_cert_id(lab: Lab) 
     for content in (unknown, of_another_ca):
         reply = await lab.ask(asking(lab, content, GET_CERT), lab.endpoint(get_cert=True))
         assert (reply.status, reply.fail_info) == ("2", "4")
+
+
+async def test_a_serial_number_of_another_ca_takes_as_many_calls_as_one_that_nobody_has(lab: Lab) -> None:
+    wanted = await lab.enroll()
+    unknown = issuer_and_serial(wanted, 4711)
+    of_another_ca = der.sequence(ROOT.certificate.subject.public_bytes(), der.integer(wanted.serial_number))
+    await calls(lab, unknown, "21")  # so that what is remembered of a client is remembered
+    first, second = await calls(lab, unknown, "21"), await calls(lab, of_another_ca, "21")
+    assert abs(first - second) <= 4
 
 
 async def test_get_cert_shows_nothing_of_other_endpoints(lab: Lab) -> None:
