@@ -9,7 +9,6 @@ from server.scep.exchanges import find_exchanges
 from server.scep.observation import fingerprint, looks_like, name_text
 from server.store import requests
 from server.store.certificates import find_by_request
-from server.store.requests import RequestFilter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,9 +74,9 @@ def explain(connection: sa.Connection, text: str) -> tuple[Told, ...]:
         return (*map(_message, exchanged), _request(connection, named))
     known = {one.request_id for one in exchanged}
     found = [one for one in (requests.find_request(connection, each) for each in known if each) if one is not None]
-    listed = requests.list_requests(connection, RequestFilter(text=text))
+    listed = requests.list_transaction(connection, text)
     ids = {one.id for one in found}
-    found += [one for one in listed if one.transaction == text and one.id not in ids]
+    found += [one for one in listed if one.id not in ids]
     found.sort(key=lambda one: one.received_at)
     return (*map(_message, exchanged), *(_request(connection, one) for one in found))
 

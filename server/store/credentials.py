@@ -154,7 +154,11 @@ def list_credentials(
     endpoint: EndpointName | None = None,
     limit: int = 100,
 ) -> tuple[StoredCredential, ...]:
-    """Return the secrets that were made, the newest first; those for revocation only when asked for by kind."""
+    """Return the secrets that were made, the newest first; those for revocation only when asked for by kind.
+
+    No index: the table is read from its end until there are enough, all of it (a tenth of a second for 100,000) when
+    there are not, which only people wait for.
+    """
     query = sa.select(credentials).order_by(_table.number.desc()).limit(limit)
     query = query.where(_table.kind == kind if kind is not None else _table.kind != CredentialKind.REVOCATION)
     if endpoint is not None:

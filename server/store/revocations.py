@@ -89,7 +89,8 @@ def revoke(connection: sa.Connection, revocation: Revocation, event: Mapping[str
 def restore(connection: sa.Connection, issuer: str, now: datetime) -> int:
     """Write again the entries of revoked certificates that have not expired and have none; return how many.
 
-    For after a clock that was wrong: what seemed to have expired may have been forgotten.
+    For after a clock that was wrong: what seemed to have expired may have been forgotten. It reads all certificates:
+    nothing indexes what is revoked, and this is rare.
     """
     table = certificates.c
     missing = ~sa.exists().where(revocations.c.serial == table.serial)

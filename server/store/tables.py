@@ -80,6 +80,7 @@ _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER 
 
 _NOT_ISSUED = sa.text("state <> 'issued'")
 _RENEWED = sa.text("renews IS NOT NULL")
+_CHOSEN = sa.text("argon2 IS NOT NULL")
 
 
 def is_in(state: str) -> sa.ColumnElement[bool]:
@@ -215,6 +216,7 @@ credentials = sa.Table(
     sa.Column("spent_at", UtcTime()),  # when it was used last
     sa.Column("revoked_at", UtcTime()),
     sa.CheckConstraint("uses_left >= 0", name="uses_left"),
+    sa.Index("ix_credentials_chosen", "kind", "endpoint", sqlite_where=_CHOSEN),  # no use of a secret writes it
 )
 """Secrets that requesters may present; none can be read from here."""
 

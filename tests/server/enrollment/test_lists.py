@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
 
+from policies.decision import Approved
 from policies.request import EndpointName
 from server.store.certificates import (
     CertificateFilter,
@@ -15,12 +17,15 @@ from server.store.certificates import (
     list_certificates,
     renewed_from,
 )
-from server.store.requests import RequestFilter, State, find_request, list_requests
+from server.store.credentials import CredentialKind, find_chosen
+from server.store.requests import RequestFilter, State, find_request, list_requests, list_transaction
 from tests.fakes.door import HERE, Door, FlakyStore, ask, csr_for
 from tests.fakes.issuer import NOW
+from tests.fakes.query_plans import query_plans
 from tests.fakes.record import issued, stored
 
 if TYPE_CHECKING:
+    from policies.decision import Decision
     from server.store.certificates import StoredCertificate
 
 ELSEWHERE = EndpointName.parse("est/other")
@@ -105,6 +110,52 @@ async def test_requests_are_listed_by_what_is_wanted(
 ) -> None:
     found = await store.read(lambda c: list_requests(c, wanted))
     assert [(one.requester or "").removeprefix("password:") for one in found] == names
+
+
+async def test_the_newest_are_the_newest_of_all_profiles_and_of_all_states(door: Door, store: FlakyStore) -> None:
+    decide = door.policy.decide
+    for number, profile in enumerate(("b", "a", "c", "a", "b")):
+        door.now = NOW + timedelta(minutes=number)
+        door._judge._decide = lambda request, profile=profile: _under(decide(request), profile)  # type: ignore[misc]
+        issued(await door.submit(ask(f"p{number}", now=door.now)))
+    await door.submit(ask("denied", now=door.now))
+
+    newest = await store.read(lambda c: list_certificates(c, CertificateFilter(limit=4)))
+    named = [(one.subject, one.profile) for one in newest]
+    assert named == [("CN=p4", "b"), ("CN=p3", "a"), ("CN=p2", "c"), ("CN=p1", "a")]
+    either = RequestFilter(states=(State.ISSUED, State.REFUSED, State.ISSUED), limit=2)
+    found = await store.read(lambda c: list_requests(c, either))
+    assert [one.requester for one in found] == ["password:denied", "password:p4"]
+    assert await store.read(lambda c: list_requests(c, RequestFilter(states=()))) == ()
+
+
+def _under(decision: Decision, profile: str) -> Decision:
+    if not isinstance(decision, Approved):
+        return decision
+    return decision._replace(plan=replace(decision.plan, profile=profile))
+
+
+async def test_what_people_wait_for_is_found_without_sorting_all_there_is(door: Door, url: str) -> None:
+    issued(await door.submit(ask()))
+    plans = query_plans(
+        url,
+        lambda c: (
+            list_certificates(c),
+            list_requests(c, RequestFilter(states=(State.REFUSED, State.FAILED))),
+            list_transaction(c, "t-1"),
+            find_chosen(c, CredentialKind.EST_PASSWORD, HERE),
+        ),
+    )
+    assert "SCAN" not in plans
+    assert "TEMP B-TREE FOR ORDER BY" not in plans
+    assert "USING INDEX ix_credentials_chosen" in plans
+
+
+async def test_the_requests_of_a_transaction_are_found_by_its_whole_name(door: Door, store: FlakyStore) -> None:
+    for number, transaction in enumerate(("t-1", "t-10", "t-1")):
+        await door.submit(ask(f"p{number}", transaction=transaction))
+    found = await store.read(lambda c: list_transaction(c, "t-1"))
+    assert [one.requester for one in found] == ["password:p2", "password:p0"]
 
 
 async def test_a_request_that_nobody_knows_is_not_found(store: FlakyStore) -> None:
