@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from server.config import ScepEndpointConfig
+from server.config.scep import RaConfig, RaRenewal, Rollover, Switches
+
 TESTS = Path(__file__).parents[2]
 TEXT = (TESTS.parent / "server" / "scep" / "README.md").read_text("utf-8")
 FOLDERS = (TESTS / "server" / "scep", TESTS / "server", TESTS)
@@ -22,3 +27,15 @@ def test_every_module_that_the_readme_names_is_there() -> None:
     named = set(re.findall(r"`((?:\w+/)?test_\w+\.py)`", TEXT))
     assert named
     assert not [name for name in named if not any((folder / name).exists() for folder in FOLDERS)]
+
+
+def test_every_module_is_described() -> None:
+    folder = TESTS.parent / "server" / "scep"
+    there = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    assert there <= set(re.findall(r"\b\w+\.py\b", TEXT)), there
+
+
+@pytest.mark.parametrize("model", [ScepEndpointConfig, Switches, RaConfig, RaRenewal, Rollover])
+def test_every_setting_is_described(model: type[ScepEndpointConfig]) -> None:
+    written = set(re.findall(r"\w+", TEXT))
+    assert set(model.model_fields) <= written, set(model.model_fields) - written
