@@ -201,7 +201,7 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_fo
             password is not None and submission.operation is not Operation.SIMPLEREENROLL and ways.require != "both"
         )
         if not unnecessary or found.reason is not Reason.CERTIFICATE_REJECTED:
-            raise Refusal(found, f"certificate:{leaf.serial_number:x}" if leaf is not None else None)
+            raise Refusal(found, _claimed(endpoint, leaf) if leaf is not None else None)
         submission.note(certificate=found.message)
         return Caller(password, redeemed=redeemed)
     if found is None:
@@ -218,6 +218,15 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_fo
     if not more_follows and (submission.authorization or not ways.one_time_passwords):
         expect_enough(endpoint, caller)
     return caller
+
+
+def _claimed(endpoint: EstEndpoint, leaf: x509.Certificate) -> str:
+    """Return what records call who presented a certificate that does not stand: ours have a name that no other has."""
+    try:
+        ours = endpoint.credentials.issues_as(leaf.issuer.public_bytes())
+    except (ValueError, TypeError):  # a name that is no text
+        ours = False
+    return f"certificate:{'' if ours else '?.'}{leaf.serial_number:x}"
 
 
 def expect_enough(endpoint: EstEndpoint, caller: Caller, csr: Csr | None = None) -> None:

@@ -69,12 +69,17 @@ def not_accepted(label: str) -> Problem:
     return Problem(Reason.BAD_ALGORITHM, f"{label} is not accepted by this endpoint")
 
 
-def describe_signer(signer: BagCertificate | None) -> str | None:
-    """Return how records name who signed a refused request, None when nobody is known."""
+def describe_signer(signer: BagCertificate | None, *, ours: bool) -> str | None:
+    """Return how records name who signed a refused request, None when nobody is known.
+
+    Args:
+        signer: the certificate that came with the request.
+        ours: whether it names a CA of ours as its issuer: those have a name that no other has.
+    """
     if signer is None:
         return None
-    kind = "self-signed" if signer.self_issued else "certificate"
-    return f"{kind}:{int.from_bytes(signer.serial[2:], 'big'):x}"
+    kind = "self-signed:" if signer.self_issued else "certificate:" if ours else "certificate:?."
+    return f"{kind}{int.from_bytes(signer.serial[2:], 'big'):x}"
 
 
 def to_reply(problem: Problem) -> Failure | Unavailable:

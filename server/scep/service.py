@@ -100,6 +100,7 @@ class ScepEndpoint:
         self._enrollment = enrollment
         self._keys = keys
         self._diary = Diary(store)
+        self._signers = Signers(self.name, config, credentials)
         self._exposure = Exposure(self.name, store, credentials, clock)
         self._panel = Panel(authorizers, self.name, enrollment)
         self._envelopes = Envelopes(keys, self._accepted, random)
@@ -120,7 +121,7 @@ class ScepEndpoint:
             config,
             enrollment=enrollment,
             envelopes=self._envelopes,
-            signers=Signers(self.name, config, credentials),
+            signers=self._signers,
             panel=self._panel,
             keys=keys,
             proxies=proxies,
@@ -236,11 +237,13 @@ class ScepEndpoint:
 
     async def _refuse(self, problem: Problem, address: str | None, operation: Operation | None = None) -> Refused:
         message = operation.message if operation else None
+        signer = message.signer if message else None
+        ours = signer is not None and self._signers.claims_to_be_ours(signer)
         return await self._enrollment.refuse(
             RefusedAttempt(
                 endpoint=self.name,
                 problem=problem,
-                requester=describe_signer(message.signer) if message else None,
+                requester=describe_signer(signer, ours=ours),
                 address=address,
                 transaction=message.transaction if message else None,
                 csr=operation.csr if operation else None,

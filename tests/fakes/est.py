@@ -52,6 +52,9 @@ class ScriptedCredentials(Credentials):
             return Problem(Reason.RATE_LIMITED, "too many wrong attempts; wait 8 s", retry_after=8)
         return Problem(Reason.BAD_CREDENTIALS, "wrong user name or password")
 
+    def issues_as(self, name: bytes) -> bool:
+        return True
+
     async def certificate(
         self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...], *, grace: timedelta
     ) -> tuple[CertificateEvidence, StoredCertificate] | Problem:

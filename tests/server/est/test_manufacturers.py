@@ -93,8 +93,11 @@ async def test_devices_with_one_serial_number_of_two_sub_cas_are_two_requesters(
 
 async def test_where_the_manufacturer_is_not_trusted_its_certificates_prove_nothing(trust: Path) -> None:
     async with lab(trust, ENDPOINTS.format(reenroll="false")) as running:
-        answer = await post(running, "closed/simpleenroll", holder("pump"), "pump")
+        device = holder("pump")
+        answer = await post(running, "closed/simpleenroll", device, "pump")
         assert (answer.status, answer.body) == (403, b"the presented certificate was not issued by this service\n")
+        (refused,) = await running.application.services.store.read(list_requests)
+        assert refused.requester == f"certificate:?.{device.chain[0].serial_number:x}"  # ours alone have none before it
 
 
 @pytest.mark.parametrize(("reenroll", "status"), [("true", 200), ("false", 403)])

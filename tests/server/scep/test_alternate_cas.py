@@ -79,6 +79,7 @@ async def test_where_none_is_listed_it_is_nothing(lab: Lab, kind: str, reason: s
     (request,) = await lab.requests()
     assert request.problem is not None
     assert request.problem.reason == reason
+    assert request.requester == f"certificate:?.{CERTIFICATE.serial_number:x}"
 
 
 async def test_a_certificate_of_an_unlisted_ca_is_nothing(lab: Lab) -> None:

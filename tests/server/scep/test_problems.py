@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import der
 from policies.decision import Finding, Location
@@ -8,6 +9,7 @@ from server.cms.certificates import read_bag_certificate
 from server.outcome import TEMPORARY, Problem, Reason
 from server.scep.messages import FailInfo, Failure, Unavailable
 from server.scep.problems import describe_signer, to_reply
+from tests.fakes.manufacturer import make
 from tests.server.scep.device import rsa_key, self_signed
 
 WHERE = Location("p.yaml", 1, 1)
@@ -55,5 +57,12 @@ def test_findings_are_told_by_their_messages_alone_and_the_text_stays_short() ->
 
 def test_the_signer_of_a_refused_request_is_named_in_the_record() -> None:
     signer = read_bag_certificate(der.read(self_signed(rsa_key())))
-    assert describe_signer(signer) == "self-signed:1"
-    assert describe_signer(None) is None
+    assert describe_signer(signer, ours=False) == "self-signed:1"
+    assert describe_signer(None, ours=False) is None
+
+
+def test_the_certificate_of_another_ca_has_no_name_of_one_of_ours_in_the_record() -> None:
+    issued = make("pump", make("Another CA", ca=True), serial=0xABC).certificate
+    signer = read_bag_certificate(der.read(issued.public_bytes(Encoding.DER)))
+    assert describe_signer(signer, ours=False) == "certificate:?.abc"
+    assert describe_signer(signer, ours=True) == "certificate:abc"
