@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from policies.request import EndpointName
 from server.store.certificates import find_by_serial
 from server.store.tables import certificates
 from tests.fakes.acme import Signer, b64, json_bytes, new_key
+from tests.fakes.door import ask
+from tests.fakes.earlier import issued_earlier
 from tests.fakes.issuer import make_issuer
 from tests.server.acme.lab import ORIGIN, Client, make_csr
 
@@ -66,6 +70,15 @@ async def test_an_account_with_all_names_of_a_certificate_revokes_it(lab: Lab) -
     assert (await revoke(other, certificate)).error == "unauthorized"
     await other.ready("b.localhost", "c.localhost")
     assert (await revoke(other, certificate)).status == 200
+
+
+async def test_no_account_has_all_names_of_a_certificate_with_one_that_is_refused_today(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = replace(ask(), endpoint=EndpointName.parse("acme/default"))
+    certificate = await issued_earlier(lab.store, request, monkeypatch)
+    refused = await revoke(await lab.client(), certificate)
+    assert (refused.status, refused.error) == (403, "unauthorized")
 
 
 async def test_an_authorization_given_back_gives_no_authority(lab: Lab) -> None:
