@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,12 +21,21 @@ def obstacle(file: Path) -> str | None:
 
 
 def _seen(file: Path, folder: Path) -> str | None:
-    if not folder.is_dir():
+    if not S_ISDIR(_mode(folder)):
         return f"the folder {folder} is not there: make it, or correct the path"
-    if file.is_dir():
+    mode = _mode(file)
+    if S_ISDIR(mode):
         return "this is a folder: name a file"
-    if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+    if mode and not os.access(file, os.R_OK | os.W_OK):
         return "this user may not read and write it: run as its owner"
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"this user may not write in the folder {folder}, where SQLite keeps its log: run as its owner"
     return None
+
+
+def _mode(path: Path) -> int:
+    """Return what is there, 0 for nothing. Raises OSError: later versions of `Path.exists` take every error for "no"."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0

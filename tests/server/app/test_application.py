@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import ssl
 from base64 import b64encode
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -95,7 +96,7 @@ async def test_scep_is_served_over_https_too_where_its_endpoint_says_so(folder: 
         answer = await _get(ports["https"], f"/scep?operation=PKIOperation&message={message}", root)
         assert b"application/x-pki-message" in answer
         assert b" 404 " in await _get(ports["admin"], "/scep?operation=GetCACaps")
-    with sqlite3.connect(folder / "certwright.db") as database:
+    with closing(sqlite3.connect(folder / "certwright.db")) as database, database:
         assert database.execute("SELECT transaction_id FROM scep_exchanges").fetchall() == [("transaction-1",)]
 
 

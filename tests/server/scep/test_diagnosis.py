@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ async def test_a_revoked_certificate_and_a_renewal_are_explained(lab: Lab) -> No
 
 
 async def test_a_diary_that_can_not_be_written_does_not_disturb_the_answer(lab: Lab) -> None:
-    with sqlite3.connect(lab.database) as database:
+    with closing(sqlite3.connect(lab.database)) as database, database:
         database.execute("ALTER TABLE scep_exchanges RENAME TO elsewhere")
     endpoint = lab.endpoint()
     assert (await lab.ask(enrollment(lab.ra_der), endpoint)).status == "0"

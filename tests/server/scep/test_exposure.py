@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,7 +42,7 @@ async def test_a_request_without_envelope_is_refused_and_its_challenge_withdrawn
     late = await lab.ask(hidden(lab), here)
     assert (late.status, late.fail_info) == ("2", "2")
     assert await lab.issued() == 0
-    with sqlite3.connect(lab.database) as database:
+    with closing(sqlite3.connect(lab.database)) as database, database:
         said = [row[0] for row in database.execute("SELECT detail FROM audit_events")]
     assert "c1: sent in the clear" in said
 
@@ -72,7 +73,7 @@ async def test_people_hear_of_a_static_challenge(lab: Lab, capsys: pytest.Captur
 
 async def test_a_record_that_can_not_be_written_is_survived(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     here = await endpoint(lab)
-    with sqlite3.connect(lab.database, isolation_level=None) as blocker:
+    with closing(sqlite3.connect(lab.database, isolation_level=None)) as blocker, blocker:
         blocker.execute("BEGIN IMMEDIATE")
         bare = enrollment(lab.ra_der, content=csr(KEY, "device-1.test", SECRET))
         assert (await lab.ask(bare, here)).status == "2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,7 @@ async def test_without_revocation_lists_get_crl_is_not_supported(lab: Lab) -> No
 
 async def test_a_record_that_can_not_be_asked_is_said_by_http(lab: Lab) -> None:
     content = issuer_and_serial(await lab.enroll())
-    with sqlite3.connect(lab.database) as database:
+    with closing(sqlite3.connect(lab.database)) as database, database:
         database.execute("ALTER TABLE certificates RENAME TO elsewhere")
     answer = await lab.send(asking(lab, content, GET_CERT), lab.endpoint(get_cert=True))
     assert answer.status == 503

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from base64 import b64encode
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ async def test_a_wrong_password_gets_no_challenge_and_too_many_must_wait(lab: La
 
 
 async def test_a_store_that_does_not_write_gives_no_challenge(lab: Lab, url: str) -> None:
-    with sqlite3.connect(lab.database) as database:
+    with closing(sqlite3.connect(lab.database)) as database, database:
         database.execute("ALTER TABLE audit_events RENAME TO elsewhere")
     assert (await get(f"{url}/certsrv/mscep_admin"))[0] in {500, 503}
 

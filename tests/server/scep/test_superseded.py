@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,6 @@ async def test_a_certificate_that_was_not_renewed_stays_as_it_is(lab: Lab) -> No
 
 
 async def test_a_record_that_does_not_answer_is_survived(lab: Lab) -> None:
-    with sqlite3.connect(lab.database) as database:
+    with closing(sqlite3.connect(lab.database)) as database, database:
         database.execute("ALTER TABLE certificates RENAME TO elsewhere")
     await round_of(lab).check()

@@ -207,7 +207,7 @@ async def test_a_store_whose_reader_can_not_open_closes_its_writer(url: str, mon
 
 
 async def test_a_database_of_a_newer_version_is_not_to_be_upgraded(url: str, tmp_path: Path) -> None:
-    with sqlite3.connect(database_file(url)) as connection:
+    with closing(sqlite3.connect(database_file(url))) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9000'")
     connection.close()
     with pytest.raises(SchemaOutdated, match=r"has schema 9000.*run the newer version"):

@@ -22,6 +22,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert obstacle(tmp_path / "nowhere" / "x.db") == (
         f"the folder {tmp_path / 'nowhere'} is not there: make it, or correct the path"
     )
+    (tmp_path / "file").touch()
+    assert "is not there" in (obstacle(tmp_path / "file" / "folder" / "x.db") or "")
 
 
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
