@@ -42,6 +42,10 @@ class Ledger(Protocol):
         """Record the mark and return True the first time; False after that. Raises LedgerUnavailable."""
         ...
 
+    def close(self) -> None:
+        """Let go of it; nothing is redeemed after that."""
+        ...
+
 
 class MemoryLedger:
     """The ledger of a server that is one process.
@@ -70,6 +74,9 @@ class MemoryLedger:
         self._marks.add(mark)
         self._youngest = max(self._youngest, issued)
         return True
+
+    def close(self) -> None:
+        """See `Ledger`: there is nothing to let go of."""
 
 
 class SqliteLedger:
@@ -168,6 +175,10 @@ class Nonces:
             return False
         now = self._now()
         return issued + LIFETIME > now and self._ledger.redeem(mark, issued, now)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._ledger.close()
 
 
 def open_nonces(

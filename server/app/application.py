@@ -154,6 +154,7 @@ class Application:
         for endpoint in self._scep.values():
             await endpoint.close()
         self.services.credentials.close()
+        self.services.nonces.close()
         for source in self.services.material.lookups.values():
             await source.close()
         for issuer in self.services.material.issuers.values():

@@ -44,11 +44,16 @@ if TYPE_CHECKING:
     from server.scep.gate import Sealed
     from server.scep.keyring import Keyring
     from server.scep.lookups import CurrentCrl
-    from server.scep.messages import Found
+    from server.scep.messages import Accepted, Found
     from server.scep.observation import Carrier
     from server.store import Store
 
 Handler: TypeAlias = "Callable[[Operation, Sealed], Awaitable[Outcome | Found]]"
+
+
+def _algorithms(config: ScepEndpointConfig) -> Accepted:
+    found = accepted(config.compatibility, config.switches.model_dump())
+    return replace(found, ec_requesters=config.takes_ec_requesters(), key_agreement=config.switches.ec_key_agreement)
 
 
 class ScepEndpoint:
@@ -91,10 +96,7 @@ class ScepEndpoint:
     ) -> None:
         self.name = EndpointName(Protocol.SCEP, label)
         self._config = config
-        algorithms = accepted(config.compatibility, config.switches.model_dump())
-        self._accepted = replace(
-            algorithms, ec_requesters=config.takes_ec_requesters(), key_agreement=config.switches.ec_key_agreement
-        )
+        self._accepted = _algorithms(config)
         most = config.most_per_minute_of_address
         self._rate = None if most is None else Rate(most, seconds)
         self._enrollment = enrollment
@@ -127,15 +129,13 @@ class ScepEndpoint:
             proxies=proxies,
             clock=clock,
         )
-        shown = (self.name, *config.certificates_from)
-        lookups = Lookups(store, shown, current_crl, decoy=keys.current.addressed.der)
-        polling = Polling(self.name, store, enrollment, self._panel)
+        lookups = Lookups(store, (self.name, *config.certificates_from), current_crl, decoy=keys.current.addressed.der)
         self._dispatch: dict[MessageType, Handler] = {
             MessageType.PKCS_REQ: enrolling.pkcs_req,
             MessageType.RENEWAL_REQ: enrolling.renewal_req,
-            MessageType.CERT_POLL: polling.cert_poll,
+            MessageType.CERT_POLL: Polling(self.name, store, enrollment, self._panel).cert_poll,
+            **dict(self._shown(lookups)),
         }
-        self._dispatch.update(self._shown(lookups))
 
     def _shown(self, lookups: Lookups) -> Iterator[tuple[MessageType, Handler]]:
         """Yield what answers questions for what is public."""

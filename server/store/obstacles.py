@@ -34,7 +34,7 @@ def _seen(file: Path, folder: Path) -> str | None:
 
 
 def _mode(path: Path) -> int:
-    """Return what is there, 0 for nothing. Raises OSError: later versions of `Path.exists` take every error for "no"."""
+    """Return what is there, 0 for nothing. Raises OSError; `Path.exists` takes it for a no, of late."""
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from server.acme.nonces import LIFETIME, LedgerUnavailable, MemoryLedger, Nonces, SqliteLedger, forget, open_nonces
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 START = 1_795_000_000
@@ -30,8 +32,9 @@ def time() -> Time:
 
 
 @pytest.fixture(params=["memory", "file"])
-def nonces(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> Nonces:
-    return open_nonces(tmp_path / "nonces.db" if request.param == "file" else None, time)
+def nonces(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> Iterator[Nonces]:
+    with closing(open_nonces(tmp_path / "nonces.db" if request.param == "file" else None, time)) as opened:
+        yield opened
 
 
 def test_a_nonce_is_good_once(nonces: Nonces) -> None:
@@ -108,17 +111,21 @@ def test_a_nonce_older_than_what_was_forgotten_is_not_good(time: Time) -> None:
 
 
 def test_processes_share_key_and_ledger(tmp_path: Path, time: Time) -> None:
-    one, two = open_nonces(tmp_path / "nonces.db", time), open_nonces(tmp_path / "nonces.db", time)
-    nonce = one.issue("x")
-    assert two.redeem(nonce, "x")
-    assert not one.redeem(nonce, "x")
+    file = tmp_path / "nonces.db"
+    with closing(open_nonces(file, time)) as one, closing(open_nonces(file, time)) as two:
+        nonce = one.issue("x")
+        assert two.redeem(nonce, "x")
+        assert not one.redeem(nonce, "x")
 
 
 def test_a_new_start_forgets_key_and_ledger(tmp_path: Path, time: Time) -> None:
-    nonce = open_nonces(tmp_path / "nonces.db", time).issue("x")
-    forget(tmp_path / "nonces.db")
-    forget(tmp_path / "nonces.db")
-    assert not open_nonces(tmp_path / "nonces.db", time).redeem(nonce, "x")
+    file = tmp_path / "nonces.db"
+    with closing(open_nonces(file, time)) as before:
+        nonce = before.issue("x")
+    forget(file)
+    forget(file)
+    with closing(open_nonces(file, time)) as after:
+        assert not after.redeem(nonce, "x")
 
 
 def test_the_file_forgets_what_nobody_could_redeem(tmp_path: Path) -> None:

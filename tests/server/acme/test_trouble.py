@@ -52,6 +52,8 @@ class BrokenLedger:
     def redeem(self, mark: bytes, issued: int, now: int) -> bool:
         raise LedgerUnavailable("locked")
 
+    def close(self) -> None: ...
+
 
 @pytest.fixture
 def flaky(lab: Lab) -> FlakyStore:
