@@ -174,8 +174,9 @@ class Requester:
     """Who asks, with the evidence.
 
     Attributes:
-        identity: a stable name, prefixed by its kind: ``password:pump-17``, ``certificate:<serial, hex>``,
-            ``challenge:static``, ``account:<id>``.
+        identity: a stable name, prefixed by its kind: ``password:pump-17``, ``certificate:<serial, hex>``
+            for one of ours, ``certificate:<anchors>.<issuer>.<serial>`` for another CA's, ``challenge:static``,
+            ``account:<id>``.
         evidence: what was presented and found right; never empty for an authenticated requester.
         address: the peer's IP address as text, None when there is none.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -43,4 +44,6 @@ def report(title: str, measurement: Measurement, *, concurrency: int) -> Table:
         scaled = cost.cpu_milliseconds * YARDSTICK / cost.yardstick
         table.add_row("server CPU at that speed", f"{scaled:.2f} ms", budget, style="dim")
         table.add_row("server peak memory", f"{cost.peak_memory / 2**20:.0f} MiB", "")
+        # How the interpreter was built makes a tenth and more; of two with one number, the build tells which it was.
+        table.add_row("Python", f"{platform.python_version()} of {platform.python_build()[1]}", "", style="dim")
     return table

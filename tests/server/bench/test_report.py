@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import platform
 
 import pytest
 from rich.console import Console
@@ -40,6 +41,11 @@ def test_a_cost_over_budget_is_red(milliseconds: float, color: str) -> None:
         line for line in printed(Measurement(LOAD, Cost(milliseconds, 0, 0.08))).splitlines() if "server CPU" in line
     )
     assert color in line
+
+
+def test_a_cost_says_by_which_python() -> None:
+    line = next(line for line in printed(Measurement(LOAD, Cost(1.0, 0, 0.08))).splitlines() if "Python" in line)
+    assert f"{platform.python_version()} of {platform.python_build()[1]}" in line
 
 
 def test_failures_are_red() -> None:
