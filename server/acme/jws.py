@@ -55,15 +55,24 @@ class SigningKey:
     jwk: str
 
 
-def load_key(jwk: Jwk, canonical: bytes) -> SigningKey:
-    """Return the key of a JWK; ``canonical`` is its RFC 7638 form.
+def load_key(jwk: Jwk, canonical: bytes, *, short_signatures: bool = False) -> SigningKey:
+    """Return the key of a JWK.
 
-    Raises Rejected: badPublicKey for a point off its curve, RSA sizes and exponents out of bounds.
+    Args:
+        jwk: the key.
+        canonical: its RFC 7638 form.
+        short_signatures: whether ECDSA signatures may lack the first octet of r and s where it is zero, which is not
+            what RFC 7518 section 3.4 says.
+
+    Raises:
+        Rejected: badPublicKey for a point off its curve, RSA sizes and exponents out of bounds.
     """
     try:
         key, algorithms, check = _load(jwk)
     except (ValueError, UnsupportedAlgorithm):
         raise rejected(ErrorType.BAD_PUBLIC_KEY, "the jwk is not a valid public key") from None
+    if short_signatures and jwk.kty == "EC":
+        check = _lengthening(check, len(jwk.first))
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return SigningKey(algorithms, check, spki, thumbprint(canonical), canonical.decode("ascii"))
 
@@ -121,13 +130,25 @@ def _ecdsa(key: ec.EllipticCurvePublicKey, digest: HashAlgorithm, size: int) -> 
     algorithm = ec.ECDSA(digest)
 
     def check(signature: bytes, data: bytes) -> None:
-        if len(signature) == 2 * size:  # r and s in fixed length (RFC 7518 section 3.4)
-            r, s = int.from_bytes(signature[:size]), int.from_bytes(signature[size:])
-            key.verify(encode_dss_signature(r, s), data, algorithm)
-        elif not any(_is_good(check, each, data) for each in _lengthened(signature, size)):
+        if len(signature) != 2 * size:  # r and s in fixed length (RFC 7518 section 3.4)
             raise InvalidSignature
+        r, s = int.from_bytes(signature[:size]), int.from_bytes(signature[size:])
+        key.verify(encode_dss_signature(r, s), data, algorithm)
 
     return check
+
+
+def _lengthening(check: Check, size: int) -> Check:
+    """Return what verifies ECDSA signatures that may be too short, too."""
+
+    def lenient(signature: bytes, data: bytes) -> None:
+        candidates = _lengthened(signature, size)
+        if not candidates:
+            check(signature, data)
+        elif not any(_is_good(check, each, data) for each in candidates):
+            raise InvalidSignature
+
+    return lenient
 
 
 def _lengthened(signature: bytes, size: int) -> tuple[bytes, ...]:

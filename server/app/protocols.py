@@ -254,6 +254,7 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             pre_authorization=config.pre_authorization,
             subdomains=config.subdomains,
             keep_orders=config.keep_orders,
+            short_signatures=config.short_signatures,
             terms_of_service=config.terms_of_service or "",
             changed_terms=config.changed_terms or "",
             website=config.website or "",

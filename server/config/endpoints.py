@@ -34,6 +34,8 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
         alternate_chains: PEM files of other chains, each beginning with another certificate of an issuing CA.
         keep_orders: for how long orders are kept after they, or their certificates, expired; at least 30d.
         rate_limits: how much is allowed in how long.
+        short_signatures: whether ECDSA signatures are taken that lack the first octet of r and s where it is zero,
+            against RFC 7518 section 3.4. Apple's client sends them.
         external_accounts: whether accounts are bound to keys that were handed out; None: they are not.
         danger_test_mode: what is made hard for clients, with profiles for testing only; None: nothing is.
     """
@@ -48,6 +50,7 @@ class AcmeEndpointConfig(Profiled, ProofsConfig):
     alternate_chains: tuple[Path, ...] = ()
     keep_orders: OrderRetention = Field(default="90d", validate_default=True)
     rate_limits: RateLimitsConfig = RateLimitsConfig()
+    short_signatures: bool = False
     external_accounts: ExternalAccountsConfig | None = None
     danger_test_mode: TestModeConfig | None = None
 

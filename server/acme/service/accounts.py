@@ -179,7 +179,7 @@ class Accounts:
             raise malformed("the inner JWS must not have a nonce")
         if inner.url != signed.message.url:
             raise malformed("the inner JWS is for another url")
-        key = account_key(inner.jwk)
+        key = self._authentication.key(inner.jwk)
         jws.verify(inner, key)
         request = decode_key_change(inner.payload)
         if request.account != signed.message.kid:

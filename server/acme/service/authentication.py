@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ca.csr import Csr
     from server.acme.jws import SigningKey
-    from server.acme.messages import Account, Jwk, Jws
+    from server.acme.messages import Jwk, Jws
     from server.acme.service.endpoint import AcmeEndpoint
 
 _CACHED_KEYS = 10_000
@@ -72,9 +72,9 @@ class Signed(NamedTuple):
         return self.message.payload
 
 
-def account_key(jwk: Jwk) -> SigningKey:
-    """Load a key. Raises Rejected: badPublicKey."""
-    return jws.load_key(jwk, encode_jwk(jwk))
+def account_key(jwk: Jwk, *, short_signatures: bool = False) -> SigningKey:
+    """Load a key; what verifies messages comes from `Authentication.key`. Raises Rejected: badPublicKey."""
+    return jws.load_key(jwk, encode_jwk(jwk), short_signatures=short_signatures)
 
 
 def account_thumbprint(key: object, spki: bytes) -> str | None:
@@ -140,6 +140,10 @@ class Authentication:
             return await self._verified_by_account(call, message, urls, message.kid)
         return self._verified_by_key(message, urls, message.jwk)
 
+    def key(self, jwk: Jwk) -> SigningKey:
+        """Load a key that verifies messages as the endpoint takes them. Raises Rejected: badPublicKey."""
+        return account_key(jwk, short_signatures=self._endpoint.short_signatures)
+
     def forget(self, account: str) -> None:
         """Drop a cached key."""
         self._keys.pop(account, None)
@@ -167,7 +171,7 @@ class Authentication:
         if jwk is None:
             raise rejected(ErrorType.MALFORMED, "the message has no jwk")
         self._redeem(message)
-        key = account_key(jwk)
+        key = self.key(jwk)
         jws.verify(message, key)
         return Signed(message, urls, key, "")
 
@@ -199,13 +203,8 @@ class Authentication:
             raise rejected(ErrorType.ACCOUNT_DOES_NOT_EXIST, _UNKNOWN_ACCOUNT)
         if found.status != AccountStatus.VALID:
             raise deactivated()
-        key = stored_key(found)
+        key = self.key(decode_jwk(json.loads(found.jwk)))
         self._keys[account] = key
         if len(self._keys) > _CACHED_KEYS:
             self._keys.popitem(last=False)
         return key
-
-
-def stored_key(account: Account) -> SigningKey:
-    """Load the key of an account as it is stored."""
-    return account_key(decode_jwk(json.loads(account.jwk)))

@@ -144,6 +144,8 @@ class AcmeEndpoint:
         limits: how much of what is allowed in how long.
         alternate_chains: other chains, each beginning with another certificate of an issuing CA.
         keep_orders: for how long orders are kept after they, or their certificates, expired.
+        short_signatures: whether ECDSA signatures may lack the first octet of r and s where it is zero, as those of
+            Apple's client do.
         name: the endpoint as policies and records name it, made of the label.
     """
 
@@ -173,6 +175,7 @@ class AcmeEndpoint:
     limits: RateLimits = field(default_factory=RateLimits)
     keep_orders: timedelta = timedelta(days=90)
     alternate_chains: tuple[tuple[x509.Certificate, ...], ...] = ()
+    short_signatures: bool = False
     name: EndpointName = field(init=False, compare=False)
     _urls: dict[str | None, Urls] = field(init=False, repr=False, compare=False)
     _usual: Proofs = field(init=False, repr=False, compare=False)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.acme.codec.envelope import decode_jwk, decode_jws, encode_jwk
-from server.acme.jws import load_key, verify
+from server.acme.jws import load_key, to_jwk, verify
 from server.acme.messages import ALGORITHMS, Jws, Rejected
 from tests.fakes.acme import Signer, b64, json_bytes, jwk_of
 
@@ -166,18 +166,35 @@ def off_curve() -> dict[str, str]:
     ],
     ids=["r", "s", "both"],
 )
-def test_an_ecdsa_signature_may_lack_leading_zeros_as_apples_do(r: str, s: str) -> None:
+def test_an_ecdsa_signature_lacks_leading_zeros_as_apples_do_where_that_is_taken_alone(r: str, s: str) -> None:
     jwk = decode_jwk(jwk_of(ec.derive_private_key(0x5EED, ec.SECP256R1())))
-    key = load_key(jwk, encode_jwk(jwk))
+    lenient, strict = load_key(jwk, encode_jwk(jwk), short_signatures=True), load_key(jwk, encode_jwk(jwk))
     short = bytes.fromhex(r.removeprefix("00") + s.removeprefix("00"))
     assert len(short) < 64
-    key.check(bytes.fromhex(r + s), b"data")
-    key.check(short, b"data")
-    for wrong in (short[:-1], short[:-1] + b"\0", short + bytes(3), bytes(len(short))):
+    for key in (lenient, strict):
+        key.check(bytes.fromhex(r + s), b"data")
         with pytest.raises(InvalidSignature):
-            key.check(wrong, b"data")
+            key.check(bytes.fromhex(r + s), b"other data")
+    lenient.check(short, b"data")
     with pytest.raises(InvalidSignature):
-        key.check(short, b"other data")
+        strict.check(short, b"data")
+    for wrong in (short[:-1], short[:-1] + b"\0", short + bytes(3), bytes(len(short)), b""):
+        with pytest.raises(InvalidSignature):
+            lenient.check(wrong, b"data")
+    with pytest.raises(InvalidSignature):
+        lenient.check(short, b"other data")
+
+
+@pytest.mark.parametrize("key", [RSA, ed25519.Ed25519PrivateKey.generate()], ids=["rsa", "ed25519"])
+def test_of_other_keys_nothing_is_taken_that_was_not(key: Any) -> None:
+    jwk = to_jwk(key.public_key(), b"")
+    assert jwk is not None
+    lenient = load_key(jwk, encode_jwk(jwk), short_signatures=True)
+    data = b"data"
+    signature = key.sign(data, padding.PKCS1v15(), SHA256()) if jwk.kty == "RSA" else key.sign(data)
+    lenient.check(signature, data)
+    with pytest.raises(InvalidSignature):
+        lenient.check(signature[1:], data)
 
 
 def p384_signed_as_es256() -> bytes:
