@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from server.outcome import Outcome
     from server.store import Store
     from server.store.certificates import RevocationOutcome
-    from server.store.claims import Companion
+    from server.store.claims import Companion, Lease
     from server.store.requests import StoredRequest
     from server.store.revocations import ReleaseOutcome
 
@@ -116,6 +116,10 @@ class Enrollment:
     def chain(self, issuer: str) -> tuple[x509.Certificate, ...]:
         """Return the chain of the issuer with this name, its own certificate first; empty for an unknown one."""
         return self._issuance.chain(issuer)
+
+    def lease(self) -> Lease:
+        """Return the claim of this process on intents, from now; it tells whether another still works on one."""
+        return self._issuance.lease()
 
     async def foresee(self, request: EnrollmentRequest) -> Problem | None:
         """Return why a request would be refused, None when it would not. Nothing is recorded."""

@@ -68,7 +68,9 @@ class GeneratedKeys:
                 return await self._refuse(request)
         made = GeneratedKey.of(request, escrow)
         try:
-            before = await self._store.write(lambda connection: records.add(connection, made, request.now - AGAIN))
+            before = await self._store.write(
+                lambda connection: records.add(connection, made, request.now - AGAIN, self._enrollment.lease())
+            )
             # A one-time password that was used up for a lost key is good for the next, which takes its place.
             outcome = await self._enrollment.submit(replace(request, instead_of=before.requests))
             if not isinstance(outcome, Issued):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from server.audit import Action, AuditEvent
 from server.outcome import Reason
-from server.store import results
+from server.store import leases, results
 from server.store.results import Failure
 from server.store.tables import UtcTime, audit_events, certificates, is_in, metadata, requests
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from policies.request import EnrollmentRequest
+    from server.store.claims import Lease
 
 _AWAY = "The certification authority can't be reached now."
 _INTENDED = is_in("intended")
@@ -73,17 +74,20 @@ class Predecessors:
     requests: tuple[str, ...]
 
 
-def add(connection: sa.Connection, made: GeneratedKey, since: datetime) -> Predecessors:
+def add(connection: sa.Connection, made: GeneratedKey, since: datetime, lease: Lease) -> Predecessors:
     """Keep a key's row, and return what came before it; what was left half-done before it ends.
 
     Args:
         connection: writes the store.
         made: the key.
         since: what was made before that time is no predecessor, and of no use any more where no key is kept.
+        lease: tells on what is left another process still works.
     """
     row = generated_keys.c
-    connection.execute(sa.delete(generated_keys).where(row.escrow.is_(None), row.made_at < since))
-    _end_half_done(connection, made)
+    # The row of an intent that stands is all by which who asks again finds and ends it.
+    stands = sa.exists().where(requests.c.key == row.request_key, _INTENDED).correlate(generated_keys)
+    connection.execute(sa.delete(generated_keys).where(row.escrow.is_(None), row.made_at < since, ~stands))
+    _end_half_done(connection, made, lease)
     found = connection.execute(
         sa.select(certificates.c.serial, certificates.c.request_id)
         .select_from(generated_keys.join(requests, requests.c.key == row.request_key))
@@ -98,21 +102,23 @@ def add(connection: sa.Connection, made: GeneratedKey, since: datetime) -> Prede
     return Predecessors(tuple(one.serial for one in found), tuple(one.request_id for one in found))
 
 
-def _end_half_done(connection: sa.Connection, made: GeneratedKey) -> None:
+def _end_half_done(connection: sa.Connection, made: GeneratedKey, lease: Lease) -> None:
     """End the intents of the same question on which nobody works: nobody has their keys, so nobody comes for them."""
     row = requests.c
     left = connection.execute(
-        sa.select(row.id, row.owner)
+        sa.select(row.id, row.owner, row.leased_until)
         .select_from(generated_keys.join(requests, row.key == generated_keys.c.request_key))
-        .where(generated_keys.c.question == made.question, _INTENDED, row.leased_until <= made.made_at)
+        .where(generated_keys.c.question == made.question, _INTENDED)
     )
     for one in left.all():
+        if leases.is_held(one.leased_until, lease):
+            continue
         why = "asked for again with another key"
-        event = AuditEvent(made.made_at, Action.FAILED, "certwright", one.id, detail=why).row()
+        event = AuditEvent(lease.now, Action.FAILED, "certwright", one.id, detail=why).row()
         # What a CA may have signed is of no use: the key for it never left.
         results.fail(
             connection,
-            Failure(one.id, one.owner, made.made_at, Reason.ISSUER_UNAVAILABLE, _AWAY, why, event, gives_back=True),
+            Failure(one.id, one.owner, lease.now, Reason.ISSUER_UNAVAILABLE, _AWAY, why, event, gives_back=True),
         )
 
 

@@ -57,7 +57,7 @@ def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted 
 
 def take_up(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:
     """Make the intent of this row the caller's, unless another works on it."""
-    if row.owner != lease.owner and _is_held(row.leased_until, lease):
+    if row.owner != lease.owner and is_held(row.leased_until, lease):
         return Taken(row.id)
     change(connection, row.id, owner=lease.owner, leased_until=lease.until)
     return Granted(
@@ -90,9 +90,9 @@ def interrupted(connection: sa.Connection, lease: Lease) -> list[str]:
     """Return the identifiers of the intents whose lease is over, the oldest first; not those that wait for a CA."""
     left = sa.and_(is_in("intended"), _table.issuer_reference.is_(None))
     rows = connection.execute(sa.select(_table.id, _table.leased_until).where(left).order_by(_table.number))
-    return [row.id for row in rows if not _is_held(row.leased_until, lease)]
+    return [row.id for row in rows if not is_held(row.leased_until, lease)]
 
 
-def _is_held(until: datetime, lease: Lease) -> bool:
-    """Whether another's lease goes on; one that ends much later than a lease of now would is that of a wrong clock."""
+def is_held(until: datetime, lease: Lease) -> bool:
+    """Say whether another's lease goes on; one that ends much later than a lease of now would is a wrong clock's."""
     return lease.now < until <= lease.until + (lease.until - lease.now)
