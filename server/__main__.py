@@ -30,6 +30,7 @@ _COMMANDS = {
     "request": _Command("server.commands.request", "app", "List, show, approve and reject requests."),
     "credential": _Command("server.commands.credential", "app", "Make, list and withdraw one-time passwords."),
     "eab": _Command("server.commands.eab", "app", "Make, list and withdraw keys for ACME external accounts."),
+    "account": _Command("server.commands.account", "app", "List, show and end ACME accounts."),
     "order": _Command("server.commands.order", "app", "List and show ACME orders, attempt by attempt."),
     "renewals": _Command("server.commands.renewals", "app", "Move the renewal windows of ACME certificates."),
     "ca": _Command("server.commands.ca", "app", "Make, show and renew the issuing CAs and their roots."),

@@ -38,6 +38,8 @@ class Action(StrEnum):
     """An ACME account that kept failing may try again."""
     TERMS_AGREED = "terms-agreed"
     """An ACME account agreed to terms of service that had changed."""
+    ACCOUNT_ENDED = "account-ended"
+    """An ACME account was ended, by itself or by a person."""
     RENEWALS_MOVED = "renewals-moved"
     """The renewal windows of certificates were moved."""
 

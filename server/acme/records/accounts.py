@@ -26,7 +26,8 @@ _active = Prepared(sa.select(accounts.c.id).where(OWNED))
 _key = Prepared(sa.select(accounts.c.id).where(accounts.c.thumbprint == sa.bindparam("thumbprint")))
 
 
-def _account(row: sa.Row[Any]) -> Account:
+def read_account(row: sa.Row[Any]) -> Account:
+    """Return the account that a row holds."""
     return Account(
         row.id,
         AccountStatus(row.status),
@@ -45,7 +46,7 @@ def find_account(connection: sa.Connection, endpoint: str, account: str) -> Acco
     row = connection.execute(
         sa.select(accounts).where(accounts.c.id == account, accounts.c.endpoint == endpoint)
     ).one_or_none()
-    return _account(row) if row else None
+    return read_account(row) if row else None
 
 
 def find_account_by_key(connection: sa.Connection, endpoint: str, thumbprint: str) -> Account | None:
@@ -53,7 +54,7 @@ def find_account_by_key(connection: sa.Connection, endpoint: str, thumbprint: st
     row = connection.execute(
         sa.select(accounts).where(accounts.c.endpoint == endpoint, accounts.c.thumbprint == thumbprint)
     ).one_or_none()
-    return _account(row) if row else None
+    return read_account(row) if row else None
 
 
 def is_account_key(connection: sa.Connection, thumbprint: str) -> bool:
@@ -113,9 +114,10 @@ def bound_to(connection: sa.Connection, credential: str, status: AccountStatus) 
     return tuple(connection.scalars(query))
 
 
-def end(connection: sa.Connection, account: str, status: AccountStatus) -> None:
-    """Record the state in which an account ends."""
+def end(connection: sa.Connection, account: str, status: AccountStatus, event: Mapping[str, object]) -> None:
+    """Record the state in which an account ends, with the audit event."""
     connection.execute(accounts.update().where(accounts.c.id == account).values(status=status))
+    connection.execute(sa.insert(audit_events), dict(event))
 
 
 def update_account(connection: sa.Connection, account: Account) -> None:

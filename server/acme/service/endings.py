@@ -30,10 +30,12 @@ def end_account(
 ) -> AccountStatus:
     """End a valid account: what it has begun is given up, and what waits for a person is not issued any more.
 
-    Certificates stay good, and one that the CA is making is made. Returns the state of the account.
+    Certificates stay good, and one that the CA is making is made. Who ended it is among the audit events.
+    Returns the state of the account.
     """
     status = states.advance(states.ACCOUNT, AccountStatus.VALID, event)
-    accounts.end(connection, account, status)
+    ended = AuditEvent(now, Action.ACCOUNT_ENDED, by, detail=f"account {account}: {status}").row()
+    accounts.end(connection, account, status, ended)
     accounts.abandon(
         connection,
         account,

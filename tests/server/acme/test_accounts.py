@@ -6,9 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
+from server.acme.service.endings import end_account
+from server.acme.states import AccountEvent
+from server.store.tables import audit_events
 from tests.fakes.acme import Signer, b64, json_bytes
-from tests.server.acme.lab import ORIGIN, Client
+from tests.server.acme.lab import ORIGIN, Client, make_csr
 
 if TYPE_CHECKING:
     from tests.server.acme.lab import Lab
@@ -270,3 +274,25 @@ async def test_a_new_account_must_agree_to_the_terms_where_there_are_some(lab: L
     assert (await client.register()).status == 201
     again: dict[str, Any] = {"kid": None, "jwk": client.signer.jwk}
     assert (await client.post(client.url("/new-account"), {"onlyReturnExisting": True}, **again)).status == 200
+
+
+async def test_an_account_that_a_person_has_revoked_opens_nothing_and_is_not_made_again(lab: Lab) -> None:
+    client = await lab.client()
+    order, name = await client.ready("a.localhost"), str(client.kid).rpartition("/")[2]
+    now = lab.now[0]
+    await lab.store.write(lambda c: end_account(c, name, AccountEvent.REVOKED, "admin:eve", now))
+    for answer in (
+        await client.post(str(client.kid)),
+        await client.order("b.localhost"),
+        await client.finalize(order, make_csr("a.localhost")),
+        await Client(lab, signer=client.signer).register(),
+    ):
+        assert (answer.status, answer.error) == (401, "unauthorized")
+
+
+async def test_who_ended_an_account_is_on_record(lab: Lab) -> None:
+    client = await lab.client()
+    name = str(client.kid).rpartition("/")[2]
+    await client.post(str(client.kid), {"status": "deactivated"})
+    events = await lab.store.read(lambda c: c.execute(sa.select(audit_events.c.action, audit_events.c.actor)).all())
+    assert ("account-ended", f"account:{name}") in [tuple(each) for each in events]
