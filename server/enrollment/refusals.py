@@ -11,7 +11,7 @@ from policies.decision import Finding, Location
 from server.enrollment.judgement import No, denied
 from server.outcome import Problem, Reason, Refused
 from server.store import requests
-from server.store.claims import Crowded, OverQuota, Spent, Withdrawn
+from server.store.claims import Compromised, Crowded, OverQuota, Spent, Withdrawn
 from server.store.requests import Refusal
 from server.store.values import write_asked
 
@@ -28,6 +28,9 @@ log = structlog.get_logger()
 APPROVAL_RETRY = 60
 """Seconds after which asking again makes sense when a person must act."""
 WITHDRAWN = Problem(Reason.CERTIFICATE_REJECTED, "The certificate that the request came with, or renews, was revoked.")
+COMPROMISED = Problem(
+    Reason.POLICY, "A certificate with this key was revoked because the key was compromised: make a new key."
+)
 
 _LARGEST_CSR_OF_REFUSED = 8192
 """Anyone can be refused, so the record of a refusal must stay small."""
@@ -121,7 +124,7 @@ def of_request(request_id: str, request: EnrollmentRequest, verdict: No) -> Refu
     )
 
 
-def no_room(found: Spent | Crowded | OverQuota | Withdrawn, plan: CertificatePlan) -> No:
+def no_room(found: Spent | Crowded | OverQuota | Withdrawn | Compromised, plan: CertificatePlan) -> No:
     """Return the refusal of what another request, perhaps in the same instant, left nothing or no room for."""
     match found:
         case Spent():
@@ -130,6 +133,8 @@ def no_room(found: Spent | Crowded | OverQuota | Withdrawn, plan: CertificatePla
             problem = _CROWDED
         case Withdrawn():
             problem = WITHDRAWN
+        case Compromised():
+            problem = COMPROMISED
         case OverQuota(limit):
             problem = denied((Finding("quota", _TOO_MANY[limit], Location(f"profile {plan.profile}", 1, 1)),))
         case _:

@@ -19,6 +19,7 @@ from server.store.claims import (
     AlreadyIssued,
     AwaitsApproval,
     Claim,
+    Compromised,
     Crowded,
     Granted,
     OverQuota,
@@ -131,7 +132,7 @@ class Submission:
                     return Pending(claimed.request_id, APPROVAL_RETRY)
                 case Rejected():
                     return Refused(Problem(Reason.POLICY, requests.REJECTED), claimed.request_id)
-                case Spent() | Crowded() | OverQuota() | Withdrawn():
+                case Spent() | Crowded() | OverQuota() | Withdrawn() | Compromised():
                     return await self._refusals.record(of_request(request_id, request, no_room(claimed, plan)))
                 case Taken():
                     if loop.time() >= until:

@@ -9,11 +9,11 @@ from policies.decision import Deferred
 from policies.request import NO_FACTS
 from server.audit import Action, AuditEvent
 from server.enrollment.judgement import No
-from server.enrollment.refusals import APPROVAL_RETRY, WITHDRAWN, no_room
+from server.enrollment.refusals import APPROVAL_RETRY, COMPROMISED, WITHDRAWN, no_room
 from server.issuance import store_unavailable
 from server.outcome import Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, approvals, intents, requests
-from server.store.claims import LATE, AwaitsApproval, Claim, OverQuota, Withdrawn
+from server.store.claims import LATE, AwaitsApproval, Claim, Compromised, OverQuota, Withdrawn
 from server.store.values import read_question
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Waiting:
             return Pending(row.id, APPROVAL_RETRY)
         if isinstance(started, Withdrawn):
             return await self.turn_away(row.id, WITHDRAWN)
+        if isinstance(started, Compromised):
+            return await self.turn_away(row.id, COMPROMISED)
         if isinstance(started, OverQuota):
             return Refused(no_room(started, verdict.plan).problem, row.id)
         return await self._issuance.go_on(started)

@@ -1,19 +1,21 @@
-"""What a new intent must keep to: certificates that are still good, quotas, places in the queue, one-time secrets.
+"""What a new intent must keep to: certificates that are good, keys that are, quotas, places in the queue, secrets.
 
 It is asked in the transaction that writes the intent, so it holds for requests of the same instant, too.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from cryptography.x509 import ReasonFlags
 
 from policies.request import CertificateEvidence, RegistrationAuthorityEvidence
 from server.store import credentials, holdings
-from server.store.claims import Crowded, OverQuota, Spent, Withdrawn
+from server.store.claims import Compromised, Crowded, OverQuota, Spent, Withdrawn
 from server.store.prepared import Prepared
-from server.store.tables import certificates, is_in, requests
+from server.store.tables import COMPROMISED, certificates, is_in, requests
 
 if TYPE_CHECKING:
     from policies.request import EnrollmentRequest
@@ -25,12 +27,30 @@ _REVOKED = Prepared(
         certificates.c.serial == sa.bindparam("serial"), certificates.c.revoked_at.is_not(None)
     )
 )
+# The condition in the words of the index: SQLite knows no parameter when it chooses one.
+_ANY_COMPROMISED = Prepared(sa.select(certificates.c.serial).where(COMPROMISED).limit(sa.literal_column("1")))
+_COMPROMISED = Prepared(
+    sa.select(certificates.c.serial).where(
+        certificates.c.spki == sa.bindparam("digest", type_=certificates.c.spki.type),
+        certificates.c.revocation_reason == ReasonFlags.key_compromise.value,
+    )
+)
 
 
-def admit(connection: sa.Connection, one: Claim) -> Spent | Crowded | OverQuota | Withdrawn | None:
-    """Return why the intent of a claim, which is on record already, must go; else use up what it spends."""
+def admit(
+    connection: sa.Connection, one: Claim, *, wary: bool = True
+) -> Spent | Crowded | OverQuota | Withdrawn | Compromised | None:
+    """Return why the intent of a claim, which is on record already, must go; else use up what it spends.
+
+    Args:
+        connection: the transaction that has written the intent.
+        one: the claim.
+        wary: whether any key is compromised, by `is_any_compromised` in the same transaction.
+    """
     if is_withdrawn(connection, one.request):
         return Withdrawn()
+    if wary and is_compromised(connection, one.plan.spki):
+        return Compromised()
     if one.deferred is None:
         over = over_quota(connection, one, one.request_id)
         if over is not None:
@@ -62,6 +82,16 @@ def is_withdrawn(connection: sa.Connection, request: EnrollmentRequest) -> bool:
     if request.renewed is not None:
         own.add(request.renewed.serial)
     return any(_REVOKED.first(connection, serial=serial) is not None for serial in own)
+
+
+def is_any_compromised(connection: sa.Connection) -> bool:
+    """Whether there is a certificate at all that was revoked because its key was compromised."""
+    return _ANY_COMPROMISED.first(connection) is not None
+
+
+def is_compromised(connection: sa.Connection, spki: bytes) -> bool:
+    """Whether a certificate with a key, given in DER, was revoked because the key was compromised."""
+    return _COMPROMISED.first(connection, digest=sha256(spki).digest()) is not None
 
 
 def _is_crowded(connection: sa.Connection, request: EnrollmentRequest) -> bool:

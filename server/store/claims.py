@@ -153,8 +153,13 @@ class Withdrawn:
     """A certificate that the requester is known by, or renews, was revoked meanwhile; there is no intent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Compromised:
+    """A certificate with the same key was revoked because somebody else has the key; there is no intent."""
+
+
 Claimed: TypeAlias = (
-    Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent | Crowded | OverQuota | Withdrawn
+    Granted | AlreadyIssued | AwaitsApproval | Rejected | Taken | Spent | Crowded | OverQuota | Withdrawn | Compromised
 )
 
 LATE = {"reason": "policy", "message": "Nobody approved the request in time."}

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from server.store import admission, approvals, credentials
 from server.store.bulk import BulkInsert
-from server.store.claims import LATE, AlreadyIssued, AwaitsApproval, Gone, Granted, Rejected, Withdrawn
+from server.store.claims import LATE, AlreadyIssued, AwaitsApproval, Compromised, Gone, Granted, Rejected, Withdrawn
 from server.store.leases import BY_ID, FOUND, change, take_up
 from server.store.tables import certificates, requests
 from server.store.values import read_plan, write_asked, write_plan, write_question
@@ -60,18 +60,23 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
     """Write the intents of a group, one answer for each; what is on record under a key already comes back instead."""
     if len(claims) > 1 and any(one.limits is not None for one in claims):
         return [claim(connection, [one])[0] for one in claims]  # those before count
+    wary = admission.is_any_compromised(connection)
     if _insert(connection, [_row(one) for one in claims]) == len(claims):
-        return [_new(connection, one) for one in claims]
+        return [_new(connection, one, wary=wary) for one in claims]
     found = {row.key: row for row in connection.execute(_BY_KEYS, {"keys": [one.key for one in claims]})}
     return [
-        _new(connection, one) if found[one.key].id == one.request_id else _join(connection, one, found[one.key])
+        _new(connection, one, wary=wary)
+        if found[one.key].id == one.request_id
+        else _join(connection, one, found[one.key])
         for one in claims
     ]
 
 
-def _new(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | Spent | Crowded | OverQuota | Withdrawn:
+def _new(
+    connection: sa.Connection, one: Claim, *, wary: bool = True
+) -> Granted | AwaitsApproval | Spent | Crowded | OverQuota | Withdrawn | Compromised:
     """Admit a new intent; else there is none."""
-    objection = admission.admit(connection, one)
+    objection = admission.admit(connection, one, wary=wary)
     if objection is not None:
         connection.execute(sa.delete(requests).where(_table.id == one.request_id))
         return objection
@@ -189,10 +194,14 @@ def _start(connection: sa.Connection, row: Row, plan: CertificatePlan, serial: i
     return Granted(row.id, plan, serial, row.endpoint, row.requester, row.renews, csr=row.csr)
 
 
-def _release(connection: sa.Connection, row: Row, one: Claim) -> Granted | AwaitsApproval | OverQuota | Withdrawn:
+def _release(
+    connection: sa.Connection, row: Row, one: Claim
+) -> Granted | AwaitsApproval | OverQuota | Withdrawn | Compromised:
     """Start what persons have approved; when the policy has changed since and wants approval, they must look again."""
     if admission.is_withdrawn(connection, one.request):
         return Withdrawn()
+    if admission.is_compromised(connection, one.plan.spki):
+        return Compromised()
     changed = one.plan.policy_digest != row.policy_digest
     if one.deferred is not None and (changed or not approvals.suffices(connection, row.id, one.deferred)):
         approvals.defer(connection, row.id, one.deferred, one.lease.now)
@@ -203,7 +212,9 @@ def _release(connection: sa.Connection, row: Row, one: Claim) -> Granted | Await
     return over if over is not None else _start(connection, row, one.plan, one.serial, one.lease)
 
 
-def start(connection: sa.Connection, one: Claim) -> Granted | AwaitsApproval | OverQuota | Withdrawn | Gone:
+def start(
+    connection: sa.Connection, one: Claim
+) -> Granted | AwaitsApproval | OverQuota | Withdrawn | Compromised | Gone:
     """Turn an approved request into an intent for this plan, if the approvals are enough for these terms."""
     row = connection.execute(BY_ID, {"wanted": one.request_id}).one()
     approved = row.state == "pending" and row.approved_by is not None

@@ -81,6 +81,8 @@ _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER 
 _NOT_ISSUED = sa.text("state <> 'issued'")
 _RENEWED = sa.text("renews IS NOT NULL")
 _CHOSEN = sa.text("argon2 IS NOT NULL")
+COMPROMISED = sa.text("revocation_reason = 'keyCompromise'")
+"""Certificates whose keys somebody else has."""
 
 
 def is_in(state: str) -> sa.ColumnElement[bool]:
@@ -157,6 +159,7 @@ certificates = sa.Table(
     sa.Index("ix_certificates_endpoint", "endpoint", "not_after"),  # how many are renewed in the same days
     sa.Index("ix_certificates_subject", sa.text("lower(subject)")),  # registration authorities ask by it
     sa.Index("ix_certificates_renews", "renews", sqlite_where=_RENEWED),
+    sa.Index("ix_certificates_compromised", "spki", sqlite_where=COMPROMISED),
 )
 """Every certificate that may have left."""
 

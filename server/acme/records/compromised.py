@@ -8,23 +8,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from cryptography.x509 import ReasonFlags
 
-from server.store.prepared import Prepared
 from server.store.tables import certificates
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-_revoked = Prepared(
-    sa.select(certificates.c.serial).where(
-        certificates.c.spki == sa.bindparam("digest", type_=certificates.c.spki.type),
-        certificates.c.revocation_reason == ReasonFlags.key_compromise.value,
-    )
-)
-
-
-def is_compromised(connection: sa.Connection, spki: bytes) -> bool:
-    """Say whether a certificate with a key, given in DER, was revoked because the key was compromised."""
-    return _revoked.first(connection, digest=sha256(spki).digest()) is not None
 
 
 def certificates_with_key(connection: sa.Connection, spki: bytes, now: datetime) -> tuple[int, ...]:

@@ -22,11 +22,11 @@ from server.acme.messages import (
     rejected,
 )
 from server.acme.records import accounts, orders
-from server.acme.records.compromised import is_compromised
 from server.acme.service.authentication import account_key, active, deactivated
 from server.acme.service.bindings import not_good
 from server.acme.service.endings import end_account
 from server.acme.service.limits import Limiter
+from server.store.admission import is_compromised
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -30,13 +30,13 @@ from server.acme.messages import (
 from server.acme.records import orders
 from server.acme.records.accounts import is_account_key
 from server.acme.records.authorizations import find_authorizations
-from server.acme.records.compromised import is_compromised
 from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import account_thumbprint, missing
 from server.acme.service.certificates import chain_text
 from server.acme.service.orders import devices_of, names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Refused
+from server.store.admission import is_compromised
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Quotas hold for requests of the same instant too: they are counted where the intent is written."""
+"""What an intent keeps to holds for requests of the same instant too: it is asked where the intent is written."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
 from ca.issuer import IssuerUnavailable
 from policies.decision import Approved, Deferred, QuotaLimits, Rate
 from policies.request import Kind
 from server.outcome import Issued, Pending, Reason
-from tests.fakes.door import Door, ask
-from tests.fakes.record import asked, problem, stored
+from server.store.tables import COMPROMISED, certificates
+from tests.fakes.door import Door, ask, csr_for
+from tests.fakes.record import asked, issued, problem, stored
 
 if TYPE_CHECKING:
     from policies.decision import Decision
@@ -87,3 +89,53 @@ async def test_what_was_approved_too_late_finds_no_room(store: FlakyStore) -> No
     refused = problem(await door.approve(waiting.request_id, "admin:ann"))
 
     assert "of this kind" in refused.message
+
+
+async def revoked(door: Door, request: EnrollmentRequest, reason: x509.ReasonFlags) -> None:
+    """Issue what is asked for, and revoke it."""
+    made = x509.load_der_x509_certificate(issued(await door.submit(request)).certificate)
+    await door.revoke(made.serial_number, reason, "admin:eve")
+
+
+async def test_a_key_that_is_compromised_gets_no_certificate_whoever_asks(store: FlakyStore) -> None:
+    door = Door(store)
+    first = ask("pump")
+    await revoked(door, first, x509.ReasonFlags.key_compromise)
+
+    by_itself = await door.submit(first)
+    by_another = await door.submit(replace(ask("valve"), csr=replace(csr_for("valve"), spki=first.csr.spki)))
+    at_once = await asyncio.gather(*(door.submit(replace(first, key=f"k{n}")) for n in range(5)), door.submit(ask("a")))
+
+    refused = [problem(one) for one in (by_itself, by_another, *at_once[:5])]
+    assert {(one.reason, "key was compromised" in one.message) for one in refused} == {(Reason.POLICY, True)}
+    assert isinstance(at_once[5], Issued)
+    assert len(await stored(store)) == 2
+    assert sum(row.state == "refused" for row in await asked(store)) == 7
+
+
+@pytest.mark.parametrize("reason", [x509.ReasonFlags.superseded, x509.ReasonFlags.certificate_hold])
+async def test_a_key_whose_certificate_was_revoked_for_another_reason_may_have_one(
+    store: FlakyStore, reason: x509.ReasonFlags
+) -> None:
+    door = Door(store)
+    await revoked(door, ask("pump"), reason)
+    assert isinstance(await door.submit(ask("pump")), Issued)
+
+
+async def test_a_key_that_is_compromised_while_a_person_decides_gets_nothing(store: FlakyStore) -> None:
+    door = Door(store)
+    waiting = ask("deferred")
+    outcome = await door.submit(waiting)
+    assert isinstance(outcome, Pending)
+    other = ask("pump")
+    await revoked(door, replace(other, csr=replace(other.csr, spki=waiting.csr.spki)), x509.ReasonFlags.key_compromise)
+
+    assert "key was compromised" in problem(await door.approve(outcome.request_id, "admin:ann")).message
+    assert "key was compromised" in problem(await door.poll(outcome.request_id)).message
+    assert len(await stored(store)) == 1
+
+
+async def test_whether_any_key_is_compromised_costs_no_look_at_all_certificates(store: FlakyStore) -> None:
+    query = f"EXPLAIN QUERY PLAN SELECT serial FROM {certificates.name} WHERE {COMPROMISED} LIMIT 1"  # noqa: S608
+    plan = await store.read(lambda connection: connection.exec_driver_sql(query).all())
+    assert "ix_certificates_compromised" in str(plan)
