@@ -17,11 +17,13 @@ from server.store.tables import UtcTime, audit_events, certificates, is_in, meta
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ca.csr import Csr
     from policies.request import EnrollmentRequest
     from server.store.claims import Lease
 
 _AWAY = "The certification authority can't be reached now."
 _INTENDED = is_in("intended")
+_SUBJECT_ALT_NAME = "2.5.29.17"
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 generated_keys = sa.Table(
@@ -58,7 +60,21 @@ class GeneratedKey:
         renewed = "" if request.renewed is None else f"{request.renewed.serial:x}"
         asked = (str(request.endpoint), request.requester.identity, request.csr.subject.canonical(), renewed)
         names = sorted(map(str, request.csr.names))
-        return cls(_hash("\0".join((*map(str, asked), *names))), _hash(request.key), request.now, escrow)
+        parts = (*map(str, asked), *names, *wishes(request.csr, request.profile))
+        return cls(_hash("\0".join(parts)), _hash(request.key), request.now, escrow)
+
+
+def wishes(csr: Csr, profile: str | None) -> list[str]:
+    """Return what is asked for besides names, empty for most: who asks for another use asks for another certificate.
+
+    Args:
+        csr: the request.
+        profile: the profile that a one-time password is for, None without.
+    """
+    others = [f"{one.oid} {one.critical} {one.value.hex()}" for one in csr.extensions if one.oid != _SUBJECT_ALT_NAME]
+    if profile is not None:
+        others.append(profile)
+    return [hashlib.sha256("\n".join(sorted(others)).encode("utf-8", "surrogatepass")).hexdigest()] if others else []
 
 
 @dataclass(frozen=True, slots=True)

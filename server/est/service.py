@@ -19,6 +19,7 @@ from server.est import codec, linking
 from server.est.gate import Caller, EstEndpoint, Refusal, Submission, authenticate, expect_enough, redeem
 from server.est.linking import Linking, Meaning
 from server.est.messages import Malformed, Operation
+from server.est.records import wishes
 from server.outcome import Pending, Problem, Reason, Refused
 from server.store.certificates import renewed_from
 
@@ -79,15 +80,18 @@ async def kept(endpoint: EstEndpoint, outcome: Outcome, claims: Claims, by: Requ
     return outcome if problem is None else Refused(problem, outcome.request_id)
 
 
-def idempotency_key(endpoint: EndpointName, identity: str, csr: Csr, renewed: Renewed | None) -> str:
-    """Return what must be issued once: who wants which names for which key, and in place of which certificate.
+def idempotency_key(
+    endpoint: EndpointName, identity: str, csr: Csr, renewed: Renewed | None, profile: str | None = None
+) -> str:
+    """Return what must be issued once: who wants which names and uses for which key, in place of which certificate.
 
     Not the octets of the request: section 4.2.3 has clients repeat it, newly signed when it is bound to a connection.
     """
     names = sorted(map(str, csr.names))
     serial = None if renewed is None else f"{renewed.serial:x}"
     identity = identity if renewed is None else f"certificate:{serial}"
-    return json.dumps([str(endpoint), identity, sha256(csr.spki).hexdigest(), csr.subject.canonical(), names, serial])
+    parts = [str(endpoint), identity, sha256(csr.spki).hexdigest(), csr.subject.canonical(), names, serial]
+    return json.dumps(parts + wishes(csr, profile))
 
 
 async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller, asked: Asked) -> EnrollmentRequest:
@@ -107,11 +111,12 @@ async def question(endpoint: EstEndpoint, submission: Submission, caller: Caller
     expect_enough(endpoint, caller, csr)  # of what is left
     _expect_bound(caller, wanted)
     identity = caller.identity or ""
+    profile = caller.redeemed.profile if caller.redeemed else None
     request = EnrollmentRequest(
-        key=idempotency_key(endpoint.name, identity, wanted, renewed),
+        key=idempotency_key(endpoint.name, identity, wanted, renewed, profile),
         kind=Kind.ENROLL if renewed is None else Kind.RENEW,
         endpoint=endpoint.name,
-        profile=caller.redeemed.profile if caller.redeemed else None,
+        profile=profile,
         csr=wanted,
         requester=Requester(identity, caller.evidence, submission.address),
         now=now,
@@ -131,7 +136,8 @@ async def _with_key(endpoint: EstEndpoint, new_key: NewKey, request: EnrollmentR
         csr = await new_key.make(request.csr, shape)
     except Malformed as error:
         raise Refusal(error.problem, identity, csr=request.csr) from error
-    return replace(request, csr=csr, key=idempotency_key(endpoint.name, identity, csr, request.renewed))
+    key = idempotency_key(endpoint.name, identity, csr, request.renewed, request.profile)
+    return replace(request, csr=csr, key=key)
 
 
 def _settled(endpoint: EstEndpoint, caller: Caller, renewed: Renewed | None) -> Caller:

@@ -50,12 +50,15 @@ def make_csr(device_key: ec.EllipticCurvePrivateKey) -> MakeCsr:
         *,
         challenge_password: str | None = None,
         key: ec.EllipticCurvePrivateKey | None = None,
+        purposes: tuple[x509.ObjectIdentifier, ...] = (),
     ) -> bytes:
         builder = x509.CertificateSigningRequestBuilder(
             x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         )
         if dns:
             builder = builder.add_extension(x509.SubjectAlternativeName(map(x509.DNSName, dns)), critical=False)
+        if purposes:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         if challenge_password is not None:
             builder = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, challenge_password.encode())
         return builder.sign(key or device_key, hashes.SHA256()).public_bytes(Encoding.DER)

@@ -58,11 +58,14 @@ def csr(
     dns: tuple[str, ...] = (),
     key: ec.EllipticCurvePrivateKey | None = None,
     attributes: Mapping[x509.ObjectIdentifier, str] | None = None,
+    purposes: tuple[x509.ObjectIdentifier, ...] = (),
 ) -> bytes:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name is not None else [])
     builder = x509.CertificateSigningRequestBuilder(subject)
     if dns:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in dns]), critical=False)
+    if purposes:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     for oid, value in (attributes or {}).items():
         builder = builder.add_attribute(oid, value.encode())
     return builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)

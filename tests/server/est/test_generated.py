@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
@@ -42,7 +43,7 @@ from tests.fakes.database import empty_database
 from tests.fakes.door import HERE, Door, ask
 from tests.fakes.issuer import spki_of
 from tests.fakes.record import stored
-from tests.server.est.lab import BASE, Device, Holder, lab
+from tests.server.est.lab import BASE, Device, Holder, csr, lab
 from tests.server.est.test_keygen import ENDPOINT, everything_in, holder_with, openssl, parts, request
 
 if TYPE_CHECKING:
@@ -109,6 +110,16 @@ async def test_who_lost_the_reply_gets_another_key_and_the_lost_ones_certificate
         passed[0] = AGAIN + timedelta(seconds=1)
         assert (await again())[0] == 401
         assert await why_revoked(running, third) is None
+
+
+async def test_who_asks_for_another_use_has_not_lost_the_first_key(folder: Path) -> None:
+    async with lab(folder, ENDPOINT.format(more="")) as running:
+        await keep(running.application.services.store, credential("twice", username="pump", uses_left=2))
+        found = []
+        for purposes in ((), (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)):
+            answer = await running.post("serverkeygen", csr("pump", purposes=purposes), basic=("pump", "twice"))
+            found.append(parts(answer)[2])
+        assert [await why_revoked(running, each) for each in found] == [None, None]
 
 
 async def test_of_several_that_lost_the_reply_at_once_one_gets_another_key_for_a_password_of_one_use(

@@ -155,6 +155,19 @@ async def test_a_certificate_under_the_profile_of_the_password_is_renewed_under_
         assert [one.profile for one in await store.read(list_certificates)] == ["special", "special"]
 
 
+async def test_passwords_for_two_profiles_bring_a_certificate_under_each_for_the_same_key(folder: Path) -> None:
+    shipped = folder / "policies" / "iot-device.yaml"
+    head, _, _ = shipped.read_text().partition("\ntests:")
+    (folder / "policies" / "special.yaml").write_text(head.replace("\n  iot-device:", "\n  special:"))
+    async with lab(folder, ENDPOINTS.replace("[iot-device]", "[iot-device, special]")) as running:
+        store, asked = running.application.services.store, csr("pump")
+        for profile in ("iot-device", "special"):
+            await keep(store, credential(profile, username="pump", profile=profile))
+        for profile in ("iot-device", "special", "special"):
+            assert (await running.post("simpleenroll", asked, basic=("pump", profile))).status == 200
+        assert sorted(one.profile for one in await store.read(list_certificates)) == ["iot-device", "special"]
+
+
 async def test_the_user_name_may_be_empty(running_lab: Lab) -> None:
     """RFC 7030 section 3.2.3; a password without a user name goes with any."""
     store = running_lab.application.services.store

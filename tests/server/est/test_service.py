@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from policies.request import CertificateEvidence, EndpointName, Kind, PasswordEvidence, Protocol
 from server.config import Authenticate, EstEndpointConfig
@@ -345,6 +346,19 @@ async def test_other_names_another_requester_or_a_renewal_are_other_requests(
     )
 
     assert len(set(found)) == len(found)
+
+
+async def test_who_asks_for_another_use_does_not_get_the_certificate_of_before(
+    client: Client, make_csr: Callable[..., bytes], csr_der: bytes
+) -> None:
+    server, both = (
+        (ExtendedKeyUsageOID.SERVER_AUTH,),
+        (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
+    )
+    bodies = (csr_der, make_csr(purposes=server), make_csr(purposes=both), make_csr(purposes=both))
+    found = await keys(client, *((Operation.SIMPLEENROLL, (RIGHT,), False, body) for body in bodies))
+    assert len(set(found[:3])) == 3
+    assert found[2] == found[3]
 
 
 async def test_a_renewal_is_the_same_through_both_operations(client: Client, csr_der: bytes) -> None:
