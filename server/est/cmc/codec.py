@@ -86,6 +86,26 @@ def _pki_data(content: bytes) -> PkiData:
     )
 
 
+def read_echo(content: bytes) -> PkiData:
+    """Return what an answer repeats of a PKIData that can't be granted as a whole: who asked must know it for theirs.
+
+    transactionId, senderNonce and dataReturn (RFC 5272 sections 6.4 and 6.6), each where it can be read.
+    """
+    try:
+        sequence = der.inside(der.read(content, ber=True), der.SEQUENCE, ber=True)[0]
+        found = controls.read_echo(der.children(der.expect(sequence, der.SEQUENCE), ber=True))
+    except (ValueError, IndexError):
+        found = controls.Controls()
+    return PkiData(
+        requests=(),
+        faults=(),
+        request_sequence=b"",
+        transaction=found.transaction,
+        sender_nonce=found.sender_nonce,
+        data_return=found.data_return,
+    )
+
+
 def _request(element: der.Tlv) -> tuple[int, CertificationRequest | CmcFault]:
     """Read one TaggedRequest; only what does not even say which part it is breaks the whole message."""
     part = _part(element)

@@ -116,6 +116,19 @@ def read_controls(elements: Sequence[der.Tlv]) -> Controls:
     return found
 
 
+def read_echo(elements: Iterable[der.Tlv]) -> Controls:
+    """Read what an answer repeats, of a sequence that is not as it must be; what can't be read is left out."""
+    found = Controls()
+    for each in elements:
+        try:
+            part, oid, (value,) = _tagged(each)
+            if oid in _ECHOED:
+                _read(found, part, oid, value)
+        except ValueError:  # MalformedDer, or not one value
+            continue
+    return found
+
+
 def _expect_known(tagged: Iterable[tuple[int, str, list[der.Tlv]]]) -> None:
     seen: set[str] = set()
     for part, oid, _ in tagged:
@@ -234,4 +247,5 @@ _SINGLE: dict[str, tuple[str, Callable[[der.Tlv], object]]] = {
     IDENTITY_PROOF_V2: ("proof", read_witness),
     POP_LINK_RANDOM: ("link_random", _random),
 }
+_ECHOED = frozenset({TRANSACTION, SENDER_NONCE, DATA_RETURN})
 _KNOWN = frozenset({*_SINGLE, QUERY_PENDING, REVOKE_REQUEST, GET_CRL})

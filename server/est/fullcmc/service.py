@@ -54,6 +54,7 @@ class _Waiting(NamedTuple):
 async def answer(endpoint: EstEndpoint, submission: Submission) -> Answer:
     """Answer a full request. What is refused goes on record, but for what comes from nobody."""
     data: PkiData | None = None
+    content = b""
     try:
         message, content = envelope.open_envelope(codec.unwrap(await submission.body()))
         data = codec.decode_pki_data(content)
@@ -66,8 +67,8 @@ async def answer(endpoint: EstEndpoint, submission: Submission) -> Answer:
     except StoreUnavailable:
         results = [await refusal(endpoint, submission, CmcFault(None, _NO_STORE), part=WHOLE)]
     except (CmcFault, Refusal) as error:
-        transaction = _transaction(data) if data is not None else None
-        results = [await refusal(endpoint, submission, error, part=WHOLE, transaction=transaction)]
+        data = data or codec.read_echo(content)
+        results = [await refusal(endpoint, submission, error, part=WHOLE, transaction=_transaction(data))]
     else:
         results = await _each(endpoint, identity, data, waiting)
     return Answer(_response(data, results), tuple(results))

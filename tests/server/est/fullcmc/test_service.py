@@ -129,6 +129,24 @@ async def test_what_is_no_full_request_gets_a_signed_error_of_cmc(sender: Sender
         assert status.text
 
 
+async def test_an_error_about_the_whole_message_repeats_what_tells_the_client_that_it_is_the_answer(
+    sender: Sender,
+) -> None:
+    """RFC 5272 section 6.6: a response MUST have the transactionId and the nonce that came."""
+    marks = [client.transaction(7, 99), client.nonce(8, b"nonce"), client.control(9, 4, univ.OctetString(b"mine"))]
+    query, unknown = client.query(1, b"x"), client.control(2, 15, univ.Null(""))
+    twice, broken = client.query(7, b"x"), client.control(2, 2, univ.Null(""))
+    for wrong in ([query, unknown], [query, twice], [query, broken], [query, client.nonce(3, b"n" * 2000)], []):
+        message = client.signed(client.pki_data((), [*marks, *wrong]), None)
+        response = await sender.ask(message, 400, basic=("pump", "x"))
+        assert response.statuses[0].parts in {(0,), (2,), (3,)}
+        assert decode(response.controls[5])[0] == 99
+        assert bytes(decode(response.controls[7])[0]) == b"nonce"
+        assert bytes(decode(response.controls[4])[0]) == b"mine"
+    (first, *_) = await sender.store.read(list_requests)
+    assert first.transaction == "63"
+
+
 async def test_other_media_types_methods_and_sizes_are_refused_as_http_says(sender: Sender) -> None:
     answer = await sender.running.post("fullcmc", b"junk", content_type="application/json")
     assert (answer.status, answer.fields["Accept"]) == (415, "application/pkcs7-mime")
