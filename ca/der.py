@@ -38,7 +38,6 @@ SET = 0x31
 DEPTH_LIMIT = 32
 _CONSTRUCTED = 0x20
 _END_OF_CONTENTS = b"\x00\x00"
-_LENGTH_OCTETS = 4
 _OID_OCTETS = 128
 _OID_TEXT = re.compile(r"[012](\.(0|[1-9][0-9]{0,38})){1,32}")
 _PRINTABLE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
@@ -190,14 +189,14 @@ def expect(element: Tlv, tag: int) -> Tlv:
     return element
 
 
-def octets(element: Tlv, *, ber: bool = False, _depth: int = 0) -> bytes:
+def octets(element: Tlv, *, ber: bool = False) -> bytes:
     """Return the value of an OCTET STRING, universal or implicitly tagged.
 
     With ``ber``, a constructed one (definite or not) is joined from its pieces. Raises MalformedDer.
     """
     if not element.constructed:
         return element.content
-    if not ber or _depth > DEPTH_LIMIT:
+    if not ber:
         raise MalformedDer("an octet string in pieces")
     pieces = elements(element.content, ber=True)
     if any(piece.tag != OCTET_STRING for piece in pieces):
@@ -252,8 +251,6 @@ def _long_length(data: bytes, start: int, count: int, *, ber: bool) -> tuple[int
     if len(encoded) != count:
         raise MalformedDer("a length is cut off")
     length = int.from_bytes(encoded, "big")
-    if length >> (8 * _LENGTH_OCTETS):
-        raise MalformedDer("a length is out of all proportion")
     if not ber and (encoded[0] == 0 or length < 0x80):
         raise MalformedDer("a length is not minimal (X.690 section 10.1)")
     return start + count, length
@@ -268,6 +265,7 @@ def _indefinite(data: bytes, offset: int, depth: int, *, ber: bool) -> tuple[Tlv
     if depth >= DEPTH_LIMIT:
         raise MalformedDer("elements nested too deeply")
     content, end = _series(data, offset + 2, None, tag, depth)
+    end += len(_END_OF_CONTENTS)
     if tag in _JOINABLE:
         tag ^= _CONSTRUCTED
     return Tlv(tag, tag & _CONSTRUCTED != 0, content, data[offset:end]), end
@@ -285,7 +283,7 @@ def _series(data: bytes, start: int, end: int | None, tag: int, depth: int) -> t
                 raise MalformedDer("a piece of a string is something else")
             pieces.append(piece.content)
     content = b"".join(pieces) if tag in _JOINABLE else data[start:position]
-    return content, position if end is not None else position + 2
+    return content, position
 
 
 # --- values ------------------------------------------------------------------------------------------------------

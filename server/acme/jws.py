@@ -117,9 +117,9 @@ def _load(
     # Before any arithmetic: a modulus or an exponent without bounds is work without bounds.
     if n.bit_length() not in _RSA_BITS:
         raise rejected(ErrorType.BAD_PUBLIC_KEY, "the RSA modulus must have 2048 to 8192 bits")
-    if n % 2 == 0 or e % 2 == 0 or not 3 <= e < _EXPONENT_LIMIT:
-        raise rejected(ErrorType.BAD_PUBLIC_KEY, "the RSA modulus or exponent is out of bounds")
-    modulus = rsa.RSAPublicNumbers(e, n).public_key()
+    if e >= _EXPONENT_LIMIT:
+        raise rejected(ErrorType.BAD_PUBLIC_KEY, "the RSA exponent is out of bounds")
+    modulus = rsa.RSAPublicNumbers(e, n).public_key()  # which takes no exponent that is even or 1
     weakness = next(weaknesses(modulus, b""), None)
     if weakness is not None:
         raise rejected(ErrorType.BAD_PUBLIC_KEY, weakness)

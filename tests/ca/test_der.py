@@ -67,6 +67,24 @@ def test_contents_and_pieces_are_those_of_elements(data: bytes) -> None:
     assert der.pieces(der.octet_string(data)) == [each.raw for each in found]
 
 
+@given(data=st.one_of(st.binary(max_size=60), ELEMENTS), ber=st.booleans())
+@example(data=der.octet_string(bytes(0x10000)), ber=False)
+@example(data=b"\x30\x83\x80" + bytes(300), ber=False)
+@example(data=b"\x24\x03\x04\x01a\x0c\x01b", ber=True)
+def test_elements_are_what_is_read_one_after_another(*, data: bytes, ber: bool) -> None:
+    found, offset = [], 0
+    try:
+        while offset < len(data):
+            element, offset = der.read_first(data, offset, ber=ber)
+            found.append(element)
+    except der.MalformedDer:
+        with pytest.raises(der.MalformedDer):
+            der.elements(data, ber=ber)
+        return
+    assert der.elements(data, ber=ber) == found
+    assert der.inside(der.read(der.sequence(data)), der.SEQUENCE, ber=ber) == found
+
+
 def test_one_element_is_read_as_what_it_should_be() -> None:
     assert der.read_as(b"\x04\x02hi", der.OCTET_STRING) == b"hi"
     for data in (b"", b"\x04", b"\x04\x02h", b"\x04\x00\x05\x00", b"\x30\x00"):
@@ -96,27 +114,38 @@ def test_what_is_written_is_read_back(content: bytes, tag: int) -> None:
     assert (element.tag, element.content, element.constructed) == (tag, content, tag != 0x04)
 
 
-@pytest.mark.parametrize("size", [0, 127, 128, 255, 256, 65535, 65536])
+@pytest.mark.parametrize("size", [0, 127, 128, 255, 256, 65535, 65536, 1 << 23])
 def test_lengths_are_minimal(size: int) -> None:
     encoded = der.octet_string(bytes(size))
     assert der.read(encoded).content == bytes(size)
 
 
 @given(st.integers())
+@example(127)
+@example(128)
+@example(-128)
+@example(-129)
 def test_integers_survive(value: int) -> None:
     assert der.read_integer(der.read(der.integer(value))) == value
 
 
 @given(OIDS)
+@example("1.39")
+@example("2.40")
+@example("1.2" + ".1" * 31)
 def test_object_identifiers_survive(dotted: str) -> None:
-    assert der.read_oid(der.read(der.oid(dotted)).content) == dotted
+    assert der.dotted(der.read(der.oid(dotted))) == dotted
 
 
 @given(MOMENTS)
+@example(datetime(1949, 12, 31, 23, 59, 59, tzinfo=UTC))
+@example(datetime(1950, 1, 1, tzinfo=UTC))
+@example(datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC))
+@example(datetime(2050, 1, 1, tzinfo=UTC))
 def test_times_survive_and_change_their_type_in_2050(moment: datetime) -> None:
     element = der.read(der.time(moment))
     assert der.read_time(element) == moment
-    assert element.tag == (der.UTC_TIME if moment.year < 2050 else der.GENERALIZED_TIME)
+    assert element.tag == (der.UTC_TIME if 1950 <= moment.year < 2050 else der.GENERALIZED_TIME)
 
 
 @given(st.booleans())
@@ -145,10 +174,12 @@ def test_every_character_string_type_is_read() -> None:
         b"\x30\x01",
         b"\x04\x82\x01",
         b"\x04\x81\x01\x00",  # not minimal
+        b"\x04\x81\x7f" + bytes(127),
         b"\x04\x82\x00\x81" + bytes(129),  # a leading zero
-        b"\x04\x85\x01\x00\x00\x00\x00",  # out of proportion
+        b"\x04\x85\x01\x00\x00\x00\x00",  # longer than all there is
         b"\x30\x80\x00\x00",  # indefinite
-        b"\x1f\x81\x01\x00",  # a tag number of several octets
+        b"\x1f\x01\x00",  # a tag number of several octets
+        b"\xbf\x01\x00",
         b"\x00\x00",
         b"\x05\x00\x00",  # octets behind
     ],
@@ -182,8 +213,17 @@ def test_an_implicitly_tagged_octet_string_in_pieces_is_joined_on_demand() -> No
     with pytest.raises(der.MalformedDer):
         der.octets(der.read(data))
     with pytest.raises(der.MalformedDer):
-        der.octets(der.read(der.tlv(0xA0, der.integer(1))), ber=True)
+        der.octets(der.read(der.tlv(0xA0, der.octet_string(b"ab"), der.integer(1))), ber=True)
     assert der.octets(der.read(der.tlv(0x80, b"ab"))) == b"ab"
+
+
+def test_a_character_string_is_joined_from_octet_strings_or_its_own_kind() -> None:
+    """X.690 section 8.23.6 says octet strings; some write the type of the string."""
+    pieces = der.octet_string(b"ab"), der.utf8("cd")
+    for data in (der.tlv(0x2C, *pieces), indefinite(0x2C, *pieces)):
+        assert der.read_text(der.read(data, ber=True)) == "abcd"
+    with pytest.raises(der.MalformedDer):
+        der.read(der.tlv(0x2C, der.printable("ab")), ber=True)
 
 
 @pytest.mark.parametrize("opening", [b"\x30\x80", b"\x24\x80"])
@@ -225,7 +265,7 @@ def test_wrong_ber_is_refused(data: bytes) -> None:
         der.read(data, ber=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x01", b"\x2a\x80\x01", b"\x2a\x86", b"\x2a" * 129])
+@pytest.mark.parametrize("content", [b"", b"\x80\x01", b"\x2a\x80\x01", b"\x2b\x80\x01", b"\x2a\x86", b"\x2a" * 129])
 def test_wrong_object_identifiers_are_refused(content: bytes) -> None:
     with pytest.raises(der.MalformedDer):
         der.read_oid(content)
@@ -249,8 +289,14 @@ def test_wrong_bit_strings_are_refused(content: bytes) -> None:
         der.read_bits(der.read(der.tlv(der.BIT_STRING, content)))
 
 
+def test_a_bit_string_in_pieces_is_refused() -> None:
+    with pytest.raises(der.MalformedDer):
+        der.read_bits(der.read(b"\x23\x02\x05\x00"))
+
+
 def test_bit_strings_survive() -> None:
     assert der.read_bits(der.read(der.bit_string(b"\xa0", 5))) == (5, b"\xa0")
+    assert der.read_bits(der.read(der.bit_string(b"\x80", 7))) == (7, b"\x80")
     assert der.read_bits(der.read(der.bit_string(b""))) == (0, b"")
 
 
@@ -260,6 +306,8 @@ def test_bit_strings_survive() -> None:
         (der.UTC_TIME, b"2611210000Z"),
         (der.UTC_TIME, b"261121000000+"),
         (der.UTC_TIME, b"261321000000Z"),
+        (der.UTC_TIME, b"261121000000z"),
+        (der.GENERALIZED_TIME, b"261121000000Z"),
         (der.UTC_TIME, b"2611210000\xff0Z"),
         (der.GENERALIZED_TIME, b"20261121000000.5Z"),
         (der.GENERALIZED_TIME, b"20261121 00000Z"),
@@ -282,8 +330,9 @@ def test_the_writer_refuses_what_a_type_cannot_hold() -> None:
     for write, value in ((der.printable, "a@b"), (der.printable, "ü"), (der.ia5, "ü")):
         with pytest.raises(der.MalformedDer):
             write(value)
-    with pytest.raises(der.MalformedDer):
-        der.utc_time(datetime(2050, 1, 1, tzinfo=UTC))
+    for year in (1949, 2050):
+        with pytest.raises(der.MalformedDer):
+            der.utc_time(datetime(year, 1, 1, tzinfo=UTC))
 
 
 def test_sets_are_sorted_unless_told_otherwise() -> None:
@@ -295,10 +344,12 @@ def test_sets_are_sorted_unless_told_otherwise() -> None:
 def test_tags_are_checked() -> None:
     element = der.read(der.null())
     assert der.expect(element, der.NULL) is element
-    assert der.context(3) == 0xA3
-    assert der.context(3, constructed=False) == 0x83
+    assert der.context(2) == 0xA2
+    assert der.context(2, constructed=False) == 0x82
     with pytest.raises(der.MalformedDer):
         der.expect(element, der.INTEGER)
+    with pytest.raises(der.MalformedDer):
+        der.dotted(element)
     with pytest.raises(der.MalformedDer):
         der.children(element)
     with pytest.raises(der.MalformedDer):

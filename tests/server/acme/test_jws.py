@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.acme.codec.envelope import decode_jwk, decode_jws, encode_jwk
 from server.acme.jws import load_key, to_jwk, verify
 from server.acme.messages import ALGORITHMS, Jws, Rejected
-from tests.fakes.acme import Signer, b64, json_bytes, jwk_of
+from tests.fakes.acme import Signer, b64, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,18 @@ def number(value: int, size: int | None = None) -> str:
 def rsa_jwk(key: rsa.RSAPrivateKey = RSA, **changes: object) -> dict[str, object]:
     numbers = key.public_key().public_numbers()
     return {"kty": "RSA", "n": number(numbers.n), "e": number(numbers.e), **changes}
+
+
+def jwk_of(key: Any) -> dict[str, object]:
+    match key:
+        case rsa.RSAPrivateKey():
+            return rsa_jwk(key)
+        case ed25519.Ed25519PrivateKey():
+            return {"kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key().public_bytes_raw())}
+        case _:
+            numbers, size = key.public_key().public_numbers(), (key.key_size + 7) // 8
+            crv = {32: "P-256", 48: "P-384", 66: "P-521"}[size]
+            return {"kty": "EC", "crv": crv, "x": number(numbers.x, size), "y": number(numbers.y, size)}
 
 
 def check(body: bytes) -> Jws:
@@ -68,32 +81,51 @@ def good(**changes: object) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("alg", "curve", "digest", "crv", "size"),
+    ("alg", "curve", "digest", "size"),
     [
-        ("ES256", ec.SECP256R1(), SHA256(), "P-256", 32),
-        ("ES384", ec.SECP384R1(), SHA384(), "P-384", 48),
-        ("ES512", ec.SECP521R1(), SHA512(), "P-521", 66),
+        ("ES256", ec.SECP256R1(), SHA256(), 32),
+        ("ES384", ec.SECP384R1(), SHA384(), 48),
+        ("ES512", ec.SECP521R1(), SHA512(), 66),
     ],
 )
-def test_ecdsa_is_verified_with_the_hash_of_its_curve(alg: str, curve: Any, digest: Any, crv: str, size: int) -> None:
+def test_ecdsa_is_verified_with_the_hash_of_its_curve(alg: str, curve: Any, digest: Any, size: int) -> None:
     key = ec.generate_private_key(curve)
-    numbers = key.public_key().public_numbers()
-    jwk = {"kty": "EC", "crv": crv, "x": number(numbers.x, size), "y": number(numbers.y, size)}
-    message = check(envelope(header(alg=alg, jwk=jwk), b"{}", ec_signer(key, digest, size)))
+    message = check(envelope(header(alg=alg, jwk=jwk_of(key)), b"{}", ec_signer(key, digest, size)))
     assert (message.alg, message.payload, message.url) == (alg, b"{}", URL)
 
 
 @pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
 def test_ed25519_is_verified_under_both_of_its_names(alg: str) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
-    jwk = {"kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key().public_bytes_raw())}
-    assert check(envelope(header(alg=alg, jwk=jwk), b"", key.sign)).payload == b""
+    assert check(envelope(header(alg=alg, jwk=jwk_of(key)), b"", key.sign)).payload == b""
 
 
 def test_rs256_is_verified() -> None:
     check(
         envelope(header(alg="RS256", jwk=rsa_jwk()), b"{}", lambda data: RSA.sign(data, padding.PKCS1v15(), SHA256()))
     )
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        RSA,
+        ed25519.Ed25519PrivateKey.generate(),
+        *(ec.derive_private_key(0x5EED, curve()) for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)),
+    ],
+    ids=["RSA", "Ed25519", "P-256", "P-384", "P-521"],
+)
+def test_a_key_is_the_same_jwk_in_a_message_and_in_a_certificate(key: Any) -> None:
+    """A certificate's key must not be the account's (RFC 8555 section 11.1), and may revoke it (section 7.6)."""
+    public = key.public_key()
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert to_jwk(public, spki) == decode_jwk(jwk_of(key))
+
+
+def test_a_key_that_no_account_can_have_is_no_jwk() -> None:
+    for key in (ec.generate_private_key(ec.SECP256K1()), ed448.Ed448PrivateKey.generate()):
+        public = key.public_key()
+        assert to_jwk(public, public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)) is None
 
 
 def test_the_thumbprint_is_that_of_rfc_7638() -> None:
@@ -199,9 +231,7 @@ def test_of_other_keys_nothing_is_taken_that_was_not(key: Any) -> None:
 
 def p384_signed_as_es256() -> bytes:
     key = ec.generate_private_key(ec.SECP384R1())
-    numbers = key.public_key().public_numbers()
-    jwk = {"kty": "EC", "crv": "P-384", "x": number(numbers.x, 48), "y": number(numbers.y, 48)}
-    return envelope(header(jwk=jwk), b"{}", ec_signer(key, SHA256(), 48))
+    return envelope(header(jwk=jwk_of(key)), b"{}", ec_signer(key, SHA256(), 48))
 
 
 TEXT = json_bytes(good()).decode()
@@ -295,6 +325,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "RSA with an even modulus": (with_header(alg="RS256", jwk=rsa_jwk(n=b64(b"\xfe" * 256))), "badPublicKey"),
     "RSA with exponent 1": (with_header(alg="RS256", jwk=rsa_jwk(e="AQ")), "badPublicKey"),
     "RSA with exponent 4": (with_header(alg="RS256", jwk=rsa_jwk(e="BA")), "badPublicKey"),
+    "RSA with an exponent beyond 33 bits": (with_header(alg="RS256", jwk=rsa_jwk(e=number(2**33 + 1))), "badPublicKey"),
     "RSA with a huge exponent": (with_header(alg="RS256", jwk=rsa_jwk(e=b64(b"\x01" * 64))), "badPublicKey"),
     "RSA without exponent": (with_header(alg="RS256", jwk={"kty": "RSA", "n": "AQAB"}), "malformed"),
     "RSA with exponent zero": (with_header(alg="RS256", jwk=rsa_jwk(e="")), "badPublicKey"),
