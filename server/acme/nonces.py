@@ -50,8 +50,8 @@ class Ledger(Protocol):
 class MemoryLedger:
     """The ledger of a server that is one process.
 
-    Two generations of marks, each at most ``generation`` marks and half a lifetime; with the older one dropped, nonces
-    older than its youngest are refused unseen. So memory is bounded, and what is forgotten is never accepted again.
+    Two generations of marks, each at most ``generation`` marks and a lifetime; with the older one dropped, nonces not
+    younger than its youngest are refused unseen. So memory is bounded, and what is forgotten is never accepted again.
     """
 
     def __init__(self, generation: int = 500_000) -> None:

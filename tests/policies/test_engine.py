@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import policies.rules
 from policies import engine
 from policies.decision import Approved, Deferred, Denied, Verdict
 from policies.engine import RULES, decide
@@ -94,6 +97,12 @@ def test_a_denial_always_has_a_reason_and_an_approval_none(given_: dict[str, Any
     assert bool(failures) is isinstance(decision, Denied)
 
 
+def test_every_rule_there_is_judges() -> None:
+    modules = [import_module(f"policies.rules.{each.name}") for each in iter_modules(policies.rules.__path__)]
+    assert {rule.judge for rule in RULES} == {module.judge for module in modules if hasattr(module, "judge")}
+    assert len({rule.id for rule in RULES}) == len(RULES)
+
+
 def test_an_exception_in_a_rule_denies_and_says_nothing_of_itself_to_the_requester() -> None:
     decision = decide(question({}), [*RULES, Rule("broken", broken)])
     assert isinstance(decision, Denied)
@@ -108,27 +117,54 @@ def test_the_other_rules_run_in_spite_of_an_exception() -> None:
     assert {finding.rule for finding in findings(decision)} == {"broken", "no"}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("part", ["subject", "names", "validity"])
-def test_an_exception_in_a_part_of_the_certificate_denies(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getattr(engine, part), "build", broken)
+@pytest.mark.parametrize(
+    ("part", "build"),
+    [
+        ("subject", "subject.build"),
+        ("names", "names.build"),
+        ("key_usage", "usages.build_key_usage"),
+        ("extended_key_usage", "usages.build_purposes"),
+        ("validity", "validity.build"),
+    ],
+)
+def test_an_exception_in_a_part_of_the_certificate_denies_and_the_rules_judge_the_rest(
+    part: str, build: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"policies.engine.{build}", broken)
     decision = judge()
     assert isinstance(decision, Denied)
-    assert part in {finding.rule for finding in decision.findings}
+    assert {finding.rule for finding in decision.findings} == {part}
+
+
+def test_the_names_can_be_judged_alone() -> None:
+    asked = question({}, names=["dns:device.test", "ip:10.0.0.1"], subject="CN=device,O=x")
+    decision = decide(asked)
+    assert isinstance(decision, Denied)
+    alone = engine.objections_to_names(asked)
+    assert alone
+    assert set(alone) == {finding for finding in decision.findings if finding.rule.startswith("names")}
 
 
 def test_a_plan_is_built_from_the_profile() -> None:
-    made = plan(judge())
-    device = profile()
+    decision, device = judge(), profile()
+    made = plan(decision)
+    assert (decision.trace.profile, decision.trace.policy_digest) == ("device", device.digest)
+    assert made.not_after - made.not_before > timedelta(days=89)
     assert (made.issuer, made.profile, made.policy_digest) == ("issuing", "device", device.digest)
     assert str(made.subject) == "CN=device"
     assert made.spki == question({}).request.csr.spki
 
 
 def test_a_profile_can_want_a_person_to_approve() -> None:
-    decision = judge({"approval": "manual"})
-    assert isinstance(decision, Deferred)
-    assert decision.plan.subject
-    assert [finding.rule for finding in decision.findings] == ["approval"]
+    for approval, message, limit in (
+        ("manual", "a person must approve this request", "1 of anybody"),
+        ({"count": 2}, "persons must approve this request", "2 of anybody"),
+    ):
+        decision = judge({"approval": approval})
+        assert isinstance(decision, Deferred)
+        assert decision.plan.subject
+        (finding,) = decision.findings
+        assert (finding.rule, finding.message, finding.limit) == ("approval", message, limit)
 
 
 def test_a_person_is_not_asked_about_what_is_denied() -> None:

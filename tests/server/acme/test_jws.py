@@ -128,6 +128,12 @@ def test_a_key_that_no_account_can_have_is_no_jwk() -> None:
         assert to_jwk(public, public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)) is None
 
 
+def test_the_thumbprint_of_an_ed25519_key_is_that_of_rfc_8037() -> None:
+    # RFC 8037 appendix A.3
+    jwk = decode_jwk({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
+    assert load_key(jwk, encode_jwk(jwk)).thumbprint == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
 def test_the_thumbprint_is_that_of_rfc_7638() -> None:
     # RFC 7638 section 3.1
     n = (
@@ -238,6 +244,13 @@ TEXT = json_bytes(good()).decode()
 JWK = SIGNER.jwk
 X_PADDED = {**JWK, "x": JWK["x"] + "="}
 
+
+def lengthened(coordinate: str) -> bytes:
+    """Another form of the same key would be another thumbprint, and so a second account."""
+    point = SIGNER.key.public_key().public_numbers()
+    return with_header(jwk={**JWK, coordinate: number(point.x if coordinate == "x" else point.y, 33)})
+
+
 BAD: dict[str, tuple[bytes, str]] = {
     # The envelope: exactly three members, all strings, flattened (RFC 8555 section 6.2)
     "empty body": (b"", "malformed"),
@@ -302,7 +315,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     # The key (RFC 7518, RFC 8037)
     "jwk is a string": (with_header(jwk="x"), "malformed"),
     "jwk with d": (with_header(jwk={**JWK, "d": "AA"}), "badPublicKey"),
-    "jwk of RSA with p": (with_header(alg="RS256", jwk=rsa_jwk(p="AA")), "badPublicKey"),
+    **{
+        f"jwk of RSA with {each}": (with_header(alg="RS256", jwk=rsa_jwk() | {each: "AA"}), "badPublicKey")
+        for each in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")  # RFC 7518 sections 6.3.2 and 6.4.1
+    },
     "symmetric key": (with_header(jwk={"kty": "oct", "k": "AAAA"}), "badPublicKey"),
     "no kty": (with_header(jwk={"crv": "P-256"}), "badPublicKey"),
     "kty in lower case": (with_header(jwk={**JWK, "kty": "ec"}), "badPublicKey"),
@@ -313,7 +329,8 @@ BAD: dict[str, tuple[bytes, str]] = {
     "Ed25519 without x": (with_header(alg="EdDSA", jwk={"kty": "OKP", "crv": "Ed25519"}), "malformed"),
     "coordinate padded": (with_header(jwk=X_PADDED), "malformed"),
     "coordinate too short": (with_header(jwk={**JWK, "x": "AAAA"}), "badPublicKey"),
-    "coordinate too long": (with_header(jwk={**JWK, "x": b64(b"\0" * 33)}), "badPublicKey"),
+    "x with a leading zero": (lengthened("x"), "badPublicKey"),
+    "y with a leading zero": (lengthened("y"), "badPublicKey"),
     "point at zero": (with_header(jwk={**JWK, "x": b64(bytes(32)), "y": b64(bytes(32))}), "badPublicKey"),
     "point off the curve": (with_header(jwk=off_curve()), "badPublicKey"),
     "RSA with a small factor": (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
-from server.acme.challenges.networks import Network, Networks
+from server.acme.challenges.networks import Network, Networks, embedded
 
 FORBIDDEN = (
     # loopback and this host
@@ -104,6 +104,21 @@ def test_by_default_an_address_nobody_means_is_forbidden(text: str) -> None:
 @pytest.mark.parametrize("text", PERMITTED)
 def test_by_default_a_unicast_address_is_permitted(text: str) -> None:
     assert Networks(None).permits(ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "64:ff9b:1:ffff:ff:ff00::",
+        "64:ff9b:1:ff:ff:ffff::",
+        "64:ff9b:1::ff:ffff:ff00:0",
+        "64:ff9b:1::255.255.255.255",
+    ],
+    ids=["48", "56", "64", "96"],
+)
+def test_every_bit_of_an_address_is_found_behind_a_prefix_of_each_length(text: str) -> None:
+    """RFC 6052 section 2.2; the octet of bits 64 to 71 is none of them."""
+    assert IPv4Address("255.255.255.255") in embedded(IPv6Address(text))
 
 
 @pytest.mark.parametrize(

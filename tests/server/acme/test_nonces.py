@@ -62,6 +62,15 @@ def test_a_nonce_is_good_for_an_hour(nonces: Nonces, time: Time) -> None:
     assert not nonces.redeem(late, "x")
 
 
+def test_a_pool_of_nonces_is_good_in_any_order(nonces: Nonces, time: Time) -> None:
+    pool = []
+    for _ in range(10):
+        pool.append(nonces.issue("x"))
+        time.now += 60
+    assert all(nonces.redeem(nonce, "x") for nonce in reversed(pool))
+    assert not any(nonces.redeem(nonce, "x") for nonce in pool)
+
+
 def test_a_redeemed_nonce_stays_redeemed_for_its_whole_life(nonces: Nonces, time: Time) -> None:
     nonce = nonces.issue("x")
     for _ in range(8):
@@ -122,7 +131,10 @@ def test_a_new_start_forgets_key_and_ledger(tmp_path: Path, time: Time) -> None:
     file = tmp_path / "nonces.db"
     with closing(open_nonces(file, time)) as before:
         nonce = before.issue("x")
-    forget(file)
+        assert len(list(tmp_path.iterdir())) == 3, "what a start that was killed leaves: the file, its log and index"
+        forget(file)
+        assert list(tmp_path.iterdir()) == []
+        forget(file)
     forget(file)
     with closing(open_nonces(file, time)) as after:
         assert not after.redeem(nonce, "x")
@@ -137,8 +149,8 @@ def test_the_file_forgets_what_nobody_could_redeem(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_failing_ledger_says_so(tmp_path: Path) -> None:
-    ledger = SqliteLedger(tmp_path / "nonces.db")
-    ledger.close()
+def test_a_failing_ledger_says_so(tmp_path: Path, time: Time) -> None:
+    nonces = open_nonces(tmp_path / "nonces.db", time)
+    nonces.close()
     with pytest.raises(LedgerUnavailable):
-        ledger.redeem(b"a", START, START)
+        nonces.redeem(nonces.issue("x"), "x")
