@@ -33,11 +33,17 @@ AES_WRAPS = {16: "2.16.840.1.101.3.4.1.5", 24: "2.16.840.1.101.3.4.1.25", 32: "2
 """The AES key wraps by the octets of their keys (RFC 3565 section 2.3.2)."""
 
 # RFC 5753 section 7.1.4: dhSinglePass-stdDH with the KDF of each digest; the digest fits the curve.
-_AGREEMENTS: dict[str, tuple[str, Digest]] = {
-    "secp256r1": ("1.3.132.1.11.1", Digest.SHA256),
-    "secp384r1": ("1.3.132.1.11.2", Digest.SHA384),
-    "secp521r1": ("1.3.132.1.11.3", Digest.SHA512),
+_USUAL = {"secp256r1": "1.3.132.1.11.1", "secp384r1": "1.3.132.1.11.2", "secp521r1": "1.3.132.1.11.3"}
+AGREEMENTS = {
+    "1.3.132.1.11.3": Digest.SHA512,
+    "1.3.132.1.11.2": Digest.SHA384,
+    "1.3.132.1.11.1": Digest.SHA256,
+    # dhSinglePass-cofactorDH: the cofactor of these curves is 1, so that it comes to the same.
+    "1.3.132.1.14.3": Digest.SHA512,
+    "1.3.132.1.14.2": Digest.SHA384,
+    "1.3.132.1.14.1": Digest.SHA256,
 }
+"""The ways to agree on a key, dotted, with the digest of their KDF; those with the longest first."""
 AES_CIPHERS = (Cipher.AES256, Cipher.AES192, Cipher.AES128)
 
 
@@ -95,21 +101,41 @@ class RsaKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a key is agreed on, and what becomes of it.
+
+    Attributes:
+        scheme: one of `AGREEMENTS`.
+        wrap: the octets of the key that is agreed on, which wraps the one for the content.
+    """
+
+    scheme: str
+    wrap: int
+
+
+def usual_agreement(key: ec.EllipticCurvePublicKey) -> str:
+    """Return the way to agree on a key whose digest fits the curve: P-256, P-384 or P-521."""
+    return _USUAL[key.curve.name]
+
+
+@dataclass(frozen=True, slots=True)
 class EcKey:
     """A recipient with a key on P-256, P-384 or P-521.
 
     Attributes:
         identifier: its subject key identifier; or its certificate, to name it by issuer and serial number.
         key: the public key.
+        agreement: how a key is agreed on with it; None: as fits the curve, and as long as that for the content.
     """
 
     identifier: bytes | BagCertificate
     key: ec.EllipticCurvePublicKey
+    agreement: Agreement | None = None
 
     def info(self, content_key: bytes, random: Callable[[int], bytes]) -> bytes:
         """Return the KeyAgreeRecipientInfo (RFC 5753 section 3.1.1)."""
-        scheme, digest = _AGREEMENTS[self.key.curve.name]
-        wrap = der.sequence(der.oid(AES_WRAPS[len(content_key)]))
+        agreement = self.agreement or Agreement(usual_agreement(self.key), len(content_key))
+        wrap = der.sequence(der.oid(AES_WRAPS[agreement.wrap]))
         entropy = random(32)
         ephemeral = ec.generate_private_key(self.key.curve)
         shared = ephemeral.exchange(ec.ECDH(), self.key)
@@ -117,16 +143,17 @@ class EcKey:
         shared_info = der.sequence(
             wrap,
             der.tlv(der.context(0), der.octet_string(entropy)),
-            der.tlv(der.context(2), der.octet_string((len(content_key) * 8).to_bytes(4))),
+            der.tlv(der.context(2), der.octet_string((agreement.wrap * 8).to_bytes(4))),
         )
-        wrapping_key = X963KDF(digest.hash, len(content_key), shared_info).derive(shared)
+        digest = AGREEMENTS[agreement.scheme]
+        wrapping_key = X963KDF(digest.hash, agreement.wrap, shared_info).derive(shared)
         point = ephemeral.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         originator = der.tlv(der.context(1), der.sequence(der.oid(EC_PUBLIC_KEY)), der.bit_string(point))
         info = der.sequence(
             der.integer(3),
             der.tlv(der.context(0), originator),
             der.tlv(der.context(1), der.octet_string(entropy)),
-            der.sequence(der.oid(scheme), wrap),
+            der.sequence(der.oid(agreement.scheme), wrap),
             der.sequence(der.sequence(self._name(), der.octet_string(aes_key_wrap(wrapping_key, content_key)))),
         )
         return _tagged(1, info)
@@ -142,7 +169,7 @@ class EcKey:
 
 def agrees(key: object) -> TypeGuard[ec.EllipticCurvePublicKey]:
     """Whether an `EcKey` can be made of a public key."""
-    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _AGREEMENTS
+    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _USUAL
 
 
 Recipient = SharedKey | RsaKey | EcKey | Password

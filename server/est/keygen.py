@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from ca import der
 from ca.csr import with_generated_key, without_attributes
-from server.cms.algorithms import PKCS1, RSA_ENCRYPTION, RSAES_OAEP, Cipher, Digest, KeyTransport
+from server.cms.algorithms import Cipher
 from server.cms.certificates import DATA, SIGNED_DATA
 from server.cms.key_package import sign_key_package
-from server.cms.recipients import AES_CIPHERS, AES_WRAPS, EcKey, Recipient, RsaKey, SharedKey, seal_for
+from server.cms.recipients import EcKey, Recipient, RsaKey, SharedKey, seal_for
 from server.est import codec
+from server.est.capabilities import ANY, Capabilities, read_capabilities
 from server.est.messages import KeyPart, Malformed
 from server.outcome import Reason
 
@@ -34,17 +35,7 @@ CAPABILITIES = "1.2.840.113549.1.9.15"
 DECRYPT_KEY = "1.2.840.113549.1.9.16.2.37"
 ASYMMETRIC_DECRYPT_KEY = "1.2.840.113549.1.9.16.2.54"
 _OURS = frozenset({CAPABILITIES, DECRYPT_KEY, ASYMMETRIC_DECRYPT_KEY})
-_CONTENT_CIPHERS = frozenset(
-    {
-        *(cipher.oid for cipher in Cipher),
-        "1.2.840.113549.3.2",  # RC2
-        "1.2.840.113549.3.4",  # RC4
-        "1.2.840.113549.1.9.16.3.18",  # ChaCha20 with Poly1305
-        *(f"2.16.840.1.101.3.4.1.{arc}" for arc in (6, 7, 26, 27, 46, 47)),  # AES in GCM and CCM
-    }
-)
 _CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
-_OAEP = KeyTransport((Digest.SHA256, Digest.SHA256))
 _LONGEST_IDENTIFIER = 255
 _RSA_STRENGTHS = ((3072, 128), (7680, 192))
 _STRENGTHS = {"P-384": 192, "P-521": 256, "ml-dsa-65": 192, "ml-dsa-87": 256, "ml-kem-768": 192, "ml-kem-1024": 256}
@@ -79,12 +70,12 @@ class Protection:
     Attributes:
         identifier: names the key that decrypts.
         is_shared: whether that is a shared secret, not a key pair.
-        capabilities: the algorithms that the requester knows, dotted.
+        capabilities: what the requester can decrypt.
     """
 
     identifier: bytes
     is_shared: bool
-    capabilities: frozenset[str]
+    capabilities: Capabilities
 
 
 def read_protection(csr: Csr) -> Protection | None:
@@ -108,9 +99,7 @@ def read_protection(csr: Csr) -> Protection | None:
         (value,) = pair or shared or ()
         (capabilities,) = found[CAPABILITIES]
         identifier = der.expect(der.read(value), der.OCTET_STRING).content
-        listed = der.inside(der.read(capabilities), der.SEQUENCE)
-        oids = (der.expect(der.children(each)[0], der.OID).content for each in listed)
-        known = frozenset(der.read_oid(content) for content in oids)
+        known = read_capabilities(capabilities)
     except (ValueError, IndexError) as error:
         raise Malformed(Reason.MALFORMED, "What the request says of encrypting its key can't be read.") from error
     if not 0 < len(identifier) <= _LONGEST_IDENTIFIER:
@@ -126,17 +115,20 @@ def key_identifier(certificate: x509.Certificate) -> bytes:
         return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
 
 
-def recipient_of(certificate: x509.Certificate, *, oaep: bool = True) -> Recipient | None:
-    """Return who can open what is encrypted to a certificate's key; None when it is not for that."""
+def recipient_of(certificate: x509.Certificate, capabilities: Capabilities = ANY) -> Recipient | None:
+    """Return who can open what is encrypted to a certificate's key; None when it is not for that.
+
+    Raises Malformed: not with what the holder can decrypt.
+    """
     key, identifier = certificate.public_key(), key_identifier(certificate)
     if isinstance(key, rsa.RSAPublicKey) and _may(certificate, "key_encipherment"):
-        return RsaKey(identifier, key, _OAEP if oaep else PKCS1)
+        return RsaKey(identifier, key, capabilities.transport(key))
     if (
         isinstance(key, ec.EllipticCurvePublicKey)
         and any(curve.name == key.curve.name for curve in _CURVES.values())
         and _may(certificate, "key_agreement")
     ):
-        return EcKey(identifier, key)
+        return EcKey(identifier, key, capabilities.agreement(key))
     return None
 
 
@@ -195,16 +187,20 @@ class KeyGenerator:
 
     def _shared_key(self, wanted: Protection) -> Recipient | None:
         secret = self._shared.get(wanted.identifier)
+        if secret is not None and not wanted.capabilities.wraps_with(len(secret)):
+            message = "The request does not list the key wrap that goes with its shared key."
+            raise Malformed(Reason.BAD_ALGORITHM, message)
         return SharedKey(wanted.identifier, secret) if secret is not None else None
 
     def _key_pair(self, wanted: Protection, leaf: x509.Certificate | None) -> Recipient | None:
-        oaep = RSAES_OAEP in wanted.capabilities or RSA_ENCRYPTION not in wanted.capabilities
         try:
             shown = leaf is not None and key_identifier(leaf) == wanted.identifier
             certificate = leaf if shown else self._recipients.get(wanted.identifier)
             if certificate is None:
                 return None
-            found = recipient_of(certificate, oaep=oaep)
+            found = recipient_of(certificate, wanted.capabilities)
+        except Malformed:
+            raise
         except _UNREADABLE as error:
             message = "The certificate of this TLS connection can't be read: no key can be encrypted to it."
             raise Malformed(Reason.MALFORMED, message) from error
@@ -225,13 +221,12 @@ class KeyGenerator:
             return None
         return seal_for(_pkcs8(key), DATA, self._escrow, cipher=Cipher.AES256, random=secrets.token_bytes)
 
-    def seal(self, key: PrivateKey, recipient: Recipient | None, capabilities: frozenset[str]) -> KeyPart:
-        """Return the part of the reply that holds the key (section 4.4.2). Raises Malformed: nothing fits."""
+    def seal(self, key: PrivateKey, recipient: Recipient | None, cipher: Cipher) -> KeyPart:
+        """Return the part of the reply that holds the key (section 4.4.2)."""
         pkcs8 = _pkcs8(key)
         if recipient is None:
             return KeyPart(pkcs8, encrypted=False)
         package = sign_key_package(pkcs8, *self._signer())
-        cipher = _cipher(capabilities, recipient)
         sealed = seal_for(package, SIGNED_DATA, recipient, cipher=cipher, random=secrets.token_bytes)
         return KeyPart(sealed, encrypted=True)
 
@@ -261,7 +256,7 @@ class NewKey:
         self._direct = direct
         self._cipher_bits = cipher_bits
         self._recipient: Recipient | None = None
-        self._capabilities: frozenset[str] = frozenset()
+        self._cipher = Cipher.AES256
         self._key: PrivateKey | None = None
 
     def decode(self, body: bytes) -> Csr:
@@ -270,8 +265,8 @@ class NewKey:
         wanted = read_protection(csr)
         self._recipient = self._generator.recipient(wanted, self._leaf, direct=self._direct)
         if wanted is not None and self._recipient is not None:
-            self._capabilities = wanted.capabilities
-            _cipher(self._capabilities, self._recipient)  # before a key is made and a certificate issued for nothing
+            wraps = wanted.capabilities.wraps if isinstance(self._recipient, EcKey) else frozenset()
+            self._cipher = wanted.capabilities.cipher(wraps)  # before a certificate is issued for nothing
         return without_attributes(csr, _OURS)  # no policy needs them
 
     async def make(self, csr: Csr, shape: KeyShape | None = None) -> Csr:
@@ -300,30 +295,7 @@ class NewKey:
         key, self._key = self._key, None
         if key is None:
             raise RuntimeError("the key was not made, or given away before")
-        return self._generator.seal(key, self._recipient, self._capabilities)
-
-
-def _cipher(capabilities: frozenset[str], recipient: Recipient) -> Cipher:
-    """Return the strongest AES that the requester knows. Raises Malformed.
-
-    SMIMECapabilities lists what keys may be enciphered with (section 4.4.1): a key wrap is one of the list, where it
-    names any. A list that names no cipher for the content leaves that to us.
-    """
-    wraps = capabilities.intersection(AES_WRAPS.values())
-    if wraps and isinstance(recipient, SharedKey) and AES_WRAPS[len(recipient.secret)] not in wraps:
-        raise Malformed(Reason.BAD_ALGORITHM, "The request does not list the key wrap that goes with its shared key.")
-    fitting = [
-        cipher
-        for cipher in AES_CIPHERS
-        if not (wraps and isinstance(recipient, EcKey)) or AES_WRAPS[cipher.key_octets] in wraps
-    ]
-    known = capabilities & _CONTENT_CIPHERS
-    for cipher in fitting:
-        if not known or cipher.oid in known:
-            return cipher
-    raise Malformed(
-        Reason.BAD_ALGORITHM, "Keys are encrypted with AES-CBC, which the request does not list, or not with its wrap."
-    )
+        return self._generator.seal(key, self._recipient, self._cipher)
 
 
 def _may(certificate: x509.Certificate, usage: str) -> bool:

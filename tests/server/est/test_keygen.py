@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from tests.server.est.lab import Answer, Lab
 
 AES = {128: "2.16.840.1.101.3.4.1.2", 192: "2.16.840.1.101.3.4.1.22", 256: "2.16.840.1.101.3.4.1.42"}
+COFACTOR_DH = "1.3.132.1.14.2"
 WRAP = {128: "2.16.840.1.101.3.4.1.5", 256: "2.16.840.1.101.3.4.1.45"}
 RSA_ENCRYPTION, OAEP = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7"
 ENDPOINT = """
@@ -276,7 +277,9 @@ async def test_a_cipher_that_is_not_here_is_refused(folder: Path) -> None:
         ("kek", (WRAP[256],), None),
         ("ec", (WRAP[128],), AES[128]),
         ("ec", (WRAP[128], WRAP[256], AES[128], AES[256]), AES[256]),
-        ("ec", (WRAP[128], AES[256]), None),
+        ("ec", (WRAP[128], AES[256]), AES[256]),
+        ("ec", (WRAP[256], AES[128]), AES[128]),
+        ("ec", (COFACTOR_DH, WRAP[128]), AES[128]),
         ("rsa", (OAEP,), AES[256]),
         ("rsa", (OAEP, "2.16.840.1.101.3.4.1.46"), None),
     ],
