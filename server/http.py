@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from server.cohort import Cohort
 from server.peer import NO_PEER, PeerIdentity
@@ -91,6 +91,17 @@ def _remote(request: web.Request) -> str | None:
 def note(request: web.Request, **fields: object) -> None:
     """Add fields to the request's event: endpoint, outcome, reason, serial; never a secret, never a body."""
     request[_NOTES].update(fields)
+
+
+async def expect(request: web.Request) -> None:
+    """Tell a client that waits for it to send the body (RFC 9110 section 10.1.1).
+
+    What else it expects is passed over, as that section allows. aiohttp's own answer to it comes before the event is
+    written and the fields are set that every other answer has.
+    """
+    if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # of the answer nothing is sent yet
 
 
 async def read_body(request: web.Request, limit: int | None = None) -> bytes:

@@ -58,7 +58,8 @@ def parse_target(path: str) -> Target | None:
     """Return what a path names, None when that is nothing which EST here knows.
 
     Takes ``/.well-known/est/OPERATION`` and ``/.well-known/est/LABEL/OPERATION`` (RFC 7030 section 3.2.2), percent
-    encoding in the label, and one slash at the end, which devices add to what they were given as a base address.
+    encoding in both (RFC 3986 section 6.2.2.2), and one slash at the end, which devices add to what they were given as a
+    base address.
 
     Args:
         path: the path as received, percent-encoded, without query.
@@ -66,9 +67,10 @@ def parse_target(path: str) -> Target | None:
     if not path.startswith(PREFIX):
         return None
     label, slash, operation = path.removeprefix(PREFIX).removesuffix("/").rpartition("/")
-    if (slash and not label) or "/" in label or operation not in _OPERATIONS:
+    found = _OPERATIONS.get(operation) or _OPERATIONS.get(unquote(operation))
+    if (slash and not label) or "/" in label or found is None:
         return None
-    return Target(unquote(label) if slash else None, _OPERATIONS[operation])
+    return Target(unquote(label) if slash else None, found)
 
 
 def parse_basic(field: str) -> BasicCredentials | None:

@@ -15,7 +15,7 @@ from server.est.generated import GeneratedKeys
 from server.est.keygen import KeyGenerator, NewKey
 from server.est.messages import FETCHED, Layout, Malformed, Operation
 from server.est.service import EstEndpoint, Submission, enroll
-from server.http import BodyTooLarge, address, note, peer, read_body
+from server.http import BodyTooLarge, address, expect, note, peer, read_body
 from server.outcome import Issued, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable
 
@@ -50,7 +50,8 @@ def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
             return _response(problems.not_found())
         note(request, endpoint=service.name, operation=target.operation.value)
         if request.method not in target.operation.methods:
-            return _response(problems.method_not_allowed(target.operation.methods))
+            served = service.serves(target.operation)
+            return _response(problems.method_not_allowed(target.operation.methods) if served else problems.not_found())
         if target.operation in FETCHED:
             return _response(await service.fetch(request, target.operation))
         if target.operation is Operation.SERVERKEYGEN and not service.generates():
@@ -59,7 +60,7 @@ def mount(app: web.Application, endpoints: Mapping[str, EstEndpoint]) -> None:
             return _response(await service.full_cmc(request))
         return _response(await service.enroll(request, target.operation))
 
-    app.router.add_route("*", codec.PREFIX + "{path:.*}", dispatch)
+    app.router.add_route("*", codec.PREFIX + "{path:.*}", dispatch, expect_handler=expect)
 
 
 def _response(reply: Reply) -> web.Response:
@@ -119,6 +120,18 @@ class _Service:
         except StoreUnavailable:
             return problems.reply(_NO_STORE, realm=None)
         return codec.eecerts_reply(found, wrapped=self._is_wrapped(request))
+
+    def serves(self, operation: Operation) -> bool:
+        """Whether an operation is there, by whatever method."""
+        match operation:
+            case Operation.SERVERKEYGEN:
+                return self.generates()
+            case Operation.FULLCMC:
+                return self._endpoint.responder is not None
+            case Operation.EECERTS:
+                return self._endpoint.peers is not None
+            case _:
+                return True
 
     def generates(self) -> bool:
         """Whether keys are made here (section 4.4)."""

@@ -93,6 +93,7 @@ def certificates(body: bytes) -> list[x509.Certificate]:
         ("/.well-known/est/default/cacerts", 1),
         ("/.well-known/est/plant/cacerts", 2),
         ("/.well-known/est/plant/cacerts/", 2),
+        ("/.well-known/est/%70lant/c%61certs", 2),
     ],
 )
 async def test_the_service_is_there_with_and_without_a_label(make_client: MakeClient, path: str, chain: int) -> None:
@@ -132,6 +133,25 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_ones(
 
     assert response.status == 405
     assert response.headers["Allow"] == allow
+
+
+@pytest.mark.parametrize("path", ["fullcmc", "serverkeygen", "eecerts"])
+async def test_what_is_switched_off_is_not_there_by_any_method(make_client: MakeClient, path: str) -> None:
+    client = await make_client()
+    assert {(await client.request(method, f"/.well-known/est/{path}")).status for method in ("GET", "POST", "PUT")} == {
+        404
+    }
+
+
+@pytest.mark.parametrize("expectation", ["100-continue", "100-Continue", "gold"])
+async def test_who_expects_something_is_answered_like_anybody(
+    make_client: MakeClient, csr_der: bytes, expectation: str
+) -> None:
+    client = await make_client()
+    with capture_logs() as events:
+        response = await client.post(ENROLL, data=b64encode(csr_der), headers={**PKCS10, "Expect": expectation})
+    assert (response.status, response.headers["Server"]) == (200, "certwright")
+    assert [event["status"] for event in events if event["event"] == "request"] == [200]
 
 
 async def test_head_of_cacerts_has_the_length_and_no_body(make_client: MakeClient) -> None:
