@@ -131,18 +131,17 @@ class AcmeClient:
         authorization = _json(await self._account.post(url, None))
         if authorization["status"] == "pending":
             challenges = {each["type"]: each["url"] for each in authorization["challenges"]}
-            await self._account.post(challenges["http-01"], {})
-            await self._poll(url)
+            # What the answer says is believed, as lego and dehydrated do; certbot would look once more.
+            if not _is_valid(_json(await self._account.post(challenges["http-01"], {}))):
+                await self._poll(url)
 
     async def _poll(self, url: str) -> dict[str, Any]:
         """Return the object when it is valid; before each look there is a pause, which is what clients make."""
         for pause in _PAUSES:
             await asyncio.sleep(pause)
             found = _json(await self._account.post(url, None))
-            if found["status"] == "valid":
+            if _is_valid(found):
                 return found
-            if found["status"] == "invalid":
-                raise EnrollmentFailed(f"invalid: {json.dumps(found)[:500]}")
         raise EnrollmentFailed(f"still not valid: {url}")
 
     async def _respond(self) -> web.AppRunner:
@@ -155,6 +154,13 @@ class AcmeClient:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self._http01_port).start()
         return runner
+
+
+def _is_valid(found: dict[str, Any]) -> bool:
+    """Tell whether an object is what it shall become. Raises EnrollmentFailed when it never will."""
+    if found["status"] == "invalid":
+        raise EnrollmentFailed(f"invalid: {json.dumps(found)[:500]}")
+    return bool(found["status"] == "valid")
 
 
 def _json(reply: Reply) -> dict[str, Any]:

@@ -69,11 +69,7 @@ class Authorizations:
             found = await self._attest(call, signed, authorization, decode_attestation(signed.payload))
         elif signed.payload:
             decode_challenge_response(signed.payload)
-            found, begun = await self._endpoint.write(lambda c: self._begin(c, signed, authorization, type_))
-            if begun:
-                self._validation.start_attempts(found)
-            else:
-                self._validation.hurry(authorization)
+            found = await self._validate(signed, authorization, type_)
         else:
             await self._validation.settle(authorization)
             found = await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
@@ -90,6 +86,18 @@ class Authorizations:
             links=((signed.urls.authorization(authorization), "up"),),
             retry_after=self._validation.look_again(found) if busy else None,
         )
+
+    async def _validate(self, signed: Signed, authorization: str, type_: str) -> Authorization:
+        """Begin to validate, and return how it stands in a moment: who looks at the answer is spared a poll."""
+        found, begun = await self._endpoint.write(lambda c: self._begin(c, signed, authorization, type_))
+        if not begun:
+            self._validation.hurry(authorization)
+            return found
+        self._validation.start_attempts(found)
+        settled = await self._validation.settle(authorization)
+        if settled is None:
+            return await self._endpoint.read(lambda c: self._owned(c, signed, authorization))
+        return settled
 
     async def _attest(self, call: Call, signed: Signed, authorization: str, statement: bytes) -> Authorization:
         """Judge an attestation here and now, unless the challenge is decided (draft-ietf-acme-device-attest section 5).

@@ -53,7 +53,7 @@ class Timing:
         sweep: seconds between looks for validations that a dead process left behind.
         forget: seconds between looks for what is old enough to be removed.
         caa_again: for how long CAA records that were found are good (CA/Browser Forum BR 3.2.2.8).
-        settle: seconds that reading an authorization waits for an attempt that is just going on.
+        settle: seconds that answering a challenge, and reading it or its authorization, waits for an attempt under way.
         finalize: seconds that finalize waits for the certificate before it answers ``processing``.
         processing_retry: the Retry-After of a processing order, seconds.
     """

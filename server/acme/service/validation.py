@@ -65,6 +65,8 @@ class _Running:
     """Set after each attempt."""
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the client asks not to wait for the next one."""
+    latest: Authorization | None = None
+    """How the last attempt left the authorization; None when it is not known, such as when it was given back."""
 
 
 class Validation:
@@ -128,14 +130,20 @@ class Validation:
         if running is not None and running.task is not None:
             running.task.cancel()
 
-    async def settle(self, authorization: str) -> None:
-        """Wait a moment for an attempt that is going on: the client is spared another poll."""
-        if running := self._running.get(authorization):
-            try:
-                async with asyncio.timeout(self._endpoint.timing.settle):
-                    await running.settled.wait()
-            except TimeoutError:
-                return
+    async def settle(self, authorization: str) -> Authorization | None:
+        """Wait a moment for an attempt that is going on: the client is spared another poll.
+
+        Returns how the attempt left the authorization, None when there was none or it needs longer.
+        """
+        running = self._running.get(authorization)
+        if running is None:
+            return None
+        try:
+            async with asyncio.timeout(self._endpoint.timing.settle):
+                await running.settled.wait()
+        except TimeoutError:
+            return None
+        return running.latest
 
     async def _sweep(self) -> None:
         try:
@@ -159,8 +167,8 @@ class Validation:
         try:
             current: Authorization | None = authorization
             while current is not None:
-                current = await self._attempt(current)
-                if current is None:
+                current = running.latest = await self._attempt(current)
+                if current is None or current.status != AuthorizationStatus.PENDING:
                     return
                 running.settled.set()
                 await self._pause(current, running)
@@ -200,34 +208,39 @@ class Validation:
         return share
 
     async def _attempt(self, authorization: Authorization) -> Authorization | None:
-        """Try once and record how it went. Returns what is to be tried again, None when it is over."""
+        """Try once and record how it went. Returns what came of it, still pending when it is to be tried again.
+
+        None when there is nothing to try any more.
+        """
         challenge = next((c for c in authorization.challenges if c.status == ChallengeStatus.PROCESSING), None)
         if challenge is None:
             return None
         async with self._share(authorization.account), self._slots:
             failure, attempt = await attempt_at(self._endpoint, authorization, challenge)
         if failure is None:
-            await self._endpoint.write(lambda c: self._validated(c, authorization, challenge, attempt))
-            return None
+            return await self._endpoint.write(lambda c: self._validated(c, authorization, challenge, attempt))
         problem = ProblemDocument(failure.error, failure.detail)
         attempts, history = authorization.attempts + 1, (*authorization.history, attempt)
         error = _error(problem, history, authorization.identifier)
         challenges = _with(authorization, challenge._replace(error=error))
         tried = authorization._replace(attempts=attempts, challenges=challenges, history=history)
         if failure.final or attempts > len(self._endpoint.timing.retries):
-            await self._endpoint.write(lambda c: self._failed(c, tried, problem))
+            failed = await self._endpoint.write(lambda c: self._failed(c, tried, problem))
             await self._record(tried, problem)
-            return None
+            return failed
         seconds = self._retry_after(tried)
         until = self._endpoint.clock() + timedelta(seconds=seconds) + self._endpoint.timing.attempt_lease
         pending = (AuthorizationStatus.PENDING,)
-        await self._endpoint.write(lambda c: authorizations.change_authorization(c, tried, pending, until))
-        return tried
+        changed = await self._endpoint.write(lambda c: authorizations.change_authorization(c, tried, pending, until))
+        return tried if changed else None
 
     def _validated(
         self, connection: sa.Connection, authorization: Authorization, challenge: Challenge, *attempts: Attempt
-    ) -> None:
-        """Move challenge, authorization and, with the last one, the order: clients finalize the instant they see it."""
+    ) -> Authorization | None:
+        """Move challenge, authorization and, with the last one, the order: clients finalize the instant they see it.
+
+        Returns the authorization as it is then, None when it was given back meanwhile.
+        """
         status = states.advance(states.CHALLENGE, challenge.status, states.ChallengeEvent.VALIDATED)
         valid = challenge._replace(status=status, validated=self._endpoint.clock(), error=None)
         event = states.AuthorizationEvent.VALIDATED
@@ -235,13 +248,17 @@ class Validation:
         history = (*authorization.history, *attempts)
         done = authorization._replace(status=moved, challenges=_with(authorization, valid), history=history)
         if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, event)):
-            return  # given back meanwhile
+            return None
         self._limiter.succeeded(connection, done)
         ready = states.OrderEvent.AUTHORIZED
         sources = states.sources(states.ORDER, ready)
         orders.authorized(connection, done.order, sources, states.advance(states.ORDER, sources[0], ready))
+        return done
 
-    def _failed(self, connection: sa.Connection, tried: Authorization, problem: ProblemDocument) -> None:
+    def _failed(
+        self, connection: sa.Connection, tried: Authorization, problem: ProblemDocument
+    ) -> Authorization | None:
+        """Move challenges, authorization and order. Returns as `_validated`."""
         event = states.ChallengeEvent.FAILED
         challenges = tuple(
             each._replace(status=states.advance(states.CHALLENGE, each.status, event))
@@ -253,10 +270,11 @@ class Validation:
         status = states.advance(states.AUTHORIZATION, tried.status, failed)
         done = tried._replace(status=status, challenges=challenges)
         if not authorizations.change_authorization(connection, done, states.sources(states.AUTHORIZATION, failed)):
-            return  # given back meanwhile
+            return None
         self._limiter.failed(connection, done)
         subproblem = Subproblem(problem.type, problem.detail, tried.identifier)
         lost(connection, tried, problem_object(replace(problem, subproblems=(subproblem,))))
+        return done
 
     async def _record(self, tried: Authorization, problem: ProblemDocument) -> None:
         await self._endpoint.enrollment.refuse(

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 ORIGIN = "https://acme.test:8443"
 PROFILE = Path("policies/profiles/tls-server.yaml")
 PROFILE_TEXT = PROFILE.read_text()
-QUICK = Timing(retries=(0.05, 0.05), sweep=0.1, attempt_lease=timedelta(seconds=2), settle=2.0, finalize=5.0)
+QUICK = Timing(retries=(0.05, 0.05), sweep=0.1, attempt_lease=timedelta(seconds=2), settle=1.0, finalize=5.0)
 
 
 @dataclass

@@ -33,11 +33,13 @@ class Stubborn:
         self.failures = failures
         self.final = final
         self.tried: list[str] = []
+        self.begun = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
     async def validate(self, question: Question) -> None:
         self.tried.append(question.key_authorization)
+        self.begun.set()
         await self.open.wait()
         if len(self.tried) <= self.failures:
             raise ValidationFailed(ErrorType.CONNECTION, f"{question.name} does not answer", final=self.final)
@@ -63,7 +65,7 @@ async def answer(client: Client, order: Answer) -> str:
     url = str(order.body["authorizations"][0])
     challenge = (await client.post(url)).body["challenges"][0]
     started = await client.post(challenge["url"], {})
-    assert (started.status, started.body["status"]) == (200, "processing")
+    assert started.status == 200
     assert f'<{url}>;rel="up"' in started.headers.getall("Link")
     return url
 
@@ -247,6 +249,66 @@ async def test_answers_at_once_start_one_validation(lab: Lab) -> None:
     assert len(stubborn.tried) == 1
 
 
+async def test_the_answer_to_a_challenge_tells_what_came_of_it(lab: Lab) -> None:
+    await lab.serve(lab.endpoint(challenges=(Stubborn(),)))
+    client = await lab.client()
+    order = await client.order("told.localhost")
+    challenge = (await client.post(order.body["authorizations"][0])).body["challenges"][0]
+    answered = await client.post(challenge["url"], {})
+    assert (answered.status, answered.body["status"]) == (200, "valid")
+    assert "validated" in answered.body
+    assert "Retry-After" not in answered.headers
+    assert (await client.post(order.location)).body["status"] == "ready"
+
+
+async def test_the_answer_to_a_challenge_tells_that_nothing_can_come_of_it(lab: Lab) -> None:
+    await lab.serve(lab.endpoint(challenges=(Stubborn(failures=99, final=True),)))
+    client = await lab.client()
+    order = await client.order("hopeless.localhost")
+    challenge = (await client.post(order.body["authorizations"][0])).body["challenges"][0]
+    answered = await client.post(challenge["url"], {})
+    assert (answered.status, answered.body["status"]) == (200, "invalid")
+    assert answered.body["error"]["type"] == "urn:ietf:params:acme:error:connection"
+    assert (await client.post(order.location)).body["status"] == "invalid"
+
+
+async def test_the_answer_to_a_challenge_tells_when_the_next_attempt_will_have_been(lab: Lab) -> None:
+    await lab.serve(lab.endpoint(challenges=(Stubborn(failures=1),), timing=replace(QUICK, retries=(30.0,))))
+    client = await lab.client()
+    order = await client.order("again.localhost")
+    challenge = (await client.post(order.body["authorizations"][0])).body["challenges"][0]
+    answered = await client.post(challenge["url"], {})
+    assert (answered.status, answered.body["status"]) == (200, "processing")
+    assert answered.body["error"]["detail"] == "again.localhost does not answer"
+    assert answered.headers["Retry-After"] == "31"
+
+
+async def test_the_answer_to_a_challenge_does_not_wait_for_an_attempt_that_takes_long(lab: Lab) -> None:
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,), timing=replace(QUICK, settle=0.05)))
+    client = await lab.client()
+    order = await client.order("long.localhost")
+    challenge = (await client.post(order.body["authorizations"][0])).body["challenges"][0]
+    answered = await client.post(challenge["url"], {})
+    assert (answered.status, answered.body["status"], len(held.tried)) == (200, "processing", 1)
+    assert int(answered.headers["Retry-After"]) > 0
+
+
+async def test_the_answer_to_a_challenge_whose_authorization_is_given_back_meanwhile_says_so(lab: Lab) -> None:
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,), timing=replace(QUICK, settle=30.0)))
+    client = await lab.client()
+    url = (await client.order("regret.localhost")).body["authorizations"][0]
+    challenge = (await client.post(url)).body["challenges"][0]
+    answering = asyncio.create_task(client.post(challenge["url"], {}))
+    await held.begun.wait()
+    await client.post(url, {"status": "deactivated"})
+    answered = await answering
+    assert (answered.status, "Retry-After" in answered.headers) == (200, False)
+
+
 async def test_reading_a_challenge_waits_for_the_attempt_that_is_going_on(lab: Lab) -> None:
     held = Stubborn()
     held.open.clear()
@@ -254,10 +316,12 @@ async def test_reading_a_challenge_waits_for_the_attempt_that_is_going_on(lab: L
     client = await lab.client()
     order = await client.order("soon.localhost")
     challenge = (await client.post(order.body["authorizations"][0])).body["challenges"][0]
-    await client.post(challenge["url"], {})
+    answering = asyncio.create_task(client.post(challenge["url"], {}))
+    await held.begun.wait()
     reading = asyncio.create_task(client.post(challenge["url"]))
     held.open.set()
     assert (await reading).body["status"] == "valid"
+    assert (await answering).body["status"] == "valid"
 
 
 async def test_asking_again_makes_the_next_attempt_come_sooner(lab: Lab) -> None:

@@ -51,7 +51,7 @@ def scripted(client: AcmeClient, **answers: list[Any]) -> Scripted:
         "new": [ORDER | {"status": "pending"}],
         "order": [ORDER | {"status": status} for status in ("processing", "valid")],
         "authorization": [AUTHORIZATION | {"status": status} for status in ("pending", "pending", "valid")],
-        "challenge": [{}],
+        "challenge": [{"status": "processing"}],
         "finalize": [ORDER | {"status": "processing"}],
         "certificate": [b"the chain"],
     }
@@ -75,6 +75,18 @@ async def test_an_order_that_finalizes_at_once_is_not_asked_for_again(client: Ac
     await client.send(client.prepare())
     urls = ["new", "authorization", "challenge", "authorization", "authorization", "finalize", "certificate"]
     assert [url for url, _ in account.asked] == urls
+
+
+async def test_what_the_answer_to_the_challenge_says_is_not_asked_for_again(client: AcmeClient) -> None:
+    account = scripted(client, challenge=[{"status": "valid"}])
+    await client.send(client.prepare())
+    assert [url for url, _ in account.asked].count("authorization") == 1
+
+
+async def test_a_challenge_that_becomes_invalid_at_once_is_a_failure(client: AcmeClient) -> None:
+    scripted(client, challenge=[{"status": "invalid"}])
+    with pytest.raises(EnrollmentFailed, match="invalid"):
+        await client.send(client.prepare())
 
 
 async def test_an_order_is_resumed_as_it_is(client: AcmeClient) -> None:
