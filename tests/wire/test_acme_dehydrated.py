@@ -155,3 +155,11 @@ def test_dehydrated_is_told_which_name_is_forbidden_and_why(dehydrated: Dehydrat
     assert refused.returncode != 0
     assert "dehydrated.google.com" in refused.stdout + refused.stderr
     assert "not allowed" in refused.stdout + refused.stderr
+
+
+def test_dehydrated_goes_by_the_answer_to_its_challenge_and_polls_nothing(dehydrated: Dehydrated) -> None:
+    dehydrated("--register", "--accept-terms")
+    log = dehydrated.server.process.log
+    before = log.stat().st_size
+    dehydrated.issue()
+    assert log.read_bytes()[before:].count(b"path=/acme/challenge/") == 1

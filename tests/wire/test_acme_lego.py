@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
@@ -123,3 +124,11 @@ def test_lego_is_told_which_name_is_forbidden_and_why(lego: Lego) -> None:
     (row,) = refusals(lego.server, "lego.google.com")
     shown = lego.server.certwright("request", "show", str(row["id"]), "--json").stdout
     assert "tls-server.yaml" in shown
+
+
+def test_lego_goes_by_the_answer_to_its_challenge_and_polls_nothing(lego: Lego) -> None:
+    log = lego.server.process.log
+    before = log.stat().st_size
+    lego("run")
+    asked = re.findall(rb"method=POST path=/acme/([a-z-]+)", log.read_bytes()[before:])
+    assert asked == [b"new-account", b"new-order", b"authorization", b"challenge", b"order", b"certificate"]
