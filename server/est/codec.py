@@ -58,8 +58,8 @@ def parse_target(path: str) -> Target | None:
     """Return what a path names, None when that is nothing which EST here knows.
 
     Takes ``/.well-known/est/OPERATION`` and ``/.well-known/est/LABEL/OPERATION`` (RFC 7030 section 3.2.2), percent
-    encoding in both (RFC 3986 section 6.2.2.2), and one slash at the end, which devices add to what they were given as a
-    base address.
+    encoding in both (RFC 3986 section 6.2.2.2), and one slash at the end, which devices add to what they were given
+    as a base address.
 
     Args:
         path: the path as received, percent-encoded, without query.
