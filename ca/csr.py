@@ -194,7 +194,7 @@ def read_recorded_csr(data: bytes) -> Csr:
     Its signature is not verified again: `without_challenge` may have taken out something that it covers. Never for
     octets that came from outside. Raises what `parse_csr` raises but BadProof and UnsupportedSignature.
     """
-    return _guarded(data, verify=False, allow_sha1=True, allow_md5=True)[0]
+    return _guarded(data, verify=False)[0]
 
 
 def parse_keyless(data: bytes, spki: bytes) -> Csr:
@@ -213,7 +213,7 @@ def parse_keyless(data: bytes, spki: bytes) -> Csr:
         octets = _with_spki(data, spki)
     except der.MalformedDer as error:
         raise MalformedCsr(f"not a certification request that can be read: {error}") from error
-    return replace(_guarded(octets, verify=False, allow_sha1=True, allow_md5=True)[0], proof=Proof.SERVER_GENERATED)
+    return replace(_guarded(octets, verify=False)[0], proof=Proof.SERVER_GENERATED)
 
 
 def with_generated_key(csr: Csr, spki: bytes) -> Csr:
@@ -262,7 +262,7 @@ def parse_template(template: Template) -> Csr:
     attributes = der.tlv(_ATTRIBUTES, *requested, *template.attributes)
     info = der.sequence(der.integer(0), template.subject, template.spki, attributes)
     octets = der.sequence(info, template.algorithm, template.signature)
-    csr, _ = _guarded(octets, verify=False, allow_sha1=False, allow_md5=False)
+    csr, _ = _guarded(octets, verify=False)
     try:
         _, signature = der.read_bits(der.read(template.signature))
         keys.verify(csr.key, der.read(template.algorithm), signature, template.signed)
@@ -305,7 +305,7 @@ def _without(octets: bytes, types: tuple[bytes, ...]) -> bytes:
     return _Parts(before, der.children(attributes), algorithm, signature).without(types)
 
 
-def _guarded(data: bytes, *, verify: bool, allow_sha1: bool, allow_md5: bool) -> tuple[Csr, _Parts]:
+def _guarded(data: bytes, *, verify: bool, allow_sha1: bool = False, allow_md5: bool = False) -> tuple[Csr, _Parts]:
     if len(data) > SIZE_LIMIT:
         raise MalformedCsr("the certification request is longer than 64 KiB")
     try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,9 @@ from ca.csr import (
     UnsupportedKey,
     UnsupportedSignature,
     parse_csr,
+    parse_keyless,
+    parse_with_secret,
+    with_generated_key,
 )
 from ca.names import DistinguishedName, DnsName
 from tests.ca.requests import (
@@ -37,6 +41,8 @@ from tests.ca.requests import (
 from tests.fakes.issuer import spki_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 Digest = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
@@ -159,7 +165,12 @@ def test_repeated_names_are_kept_for_the_policy_to_see() -> None:
         (extensions(extension("1.2.3", b"", b"\x01\x01\x01")),),
         (extensions(der.sequence(der.oid("1.2.3"))),),
         (extensions(der.sequence(der.oid("1.2.3"), der.boolean(True), der.boolean(True), der.octet_string(b""))),),  # noqa: FBT003
+        (extensions(der.sequence(der.integer(1), der.octet_string(b""))),),
+        (extensions(der.sequence(der.oid("1.2.3"), der.utf8("x"))),),
         (der.sequence(der.oid("1.2.3")),),
+        (der.sequence(der.oid("1.2.3"), der.set_of(), der.null()),),
+        (der.sequence(der.oid("1.2.3"), der.sequence()),),
+        (der.sequence(der.integer(1), der.set_of()),),
         (der.integer(1),),
     ],
 )
@@ -168,10 +179,17 @@ def test_what_is_there_twice_or_not_understood_is_refused(attributes: tuple[byte
         parse_csr(request(*attributes))
 
 
+INFO, *PROOF = der.pieces(request())
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"",
+        der.sequence(INFO, PROOF[0]),
+        der.sequence(INFO, *PROOF, der.null()),
+        der.sequence(der.sequence(*der.pieces(INFO)[:2]), *PROOF),
+        der.sequence(der.sequence(*der.pieces(INFO), der.null()), *PROOF),
         b"-----BEGIN CERTIFICATE REQUEST-----",
         request() + b"\x00",
         request()[:-1],
@@ -192,9 +210,10 @@ def test_what_is_no_certification_request_is_refused(data: bytes) -> None:
     assert type(refusal.value) is MalformedCsr
 
 
-def test_a_request_signed_with_another_key_is_no_proof() -> None:
+@pytest.mark.parametrize("parse", [parse_csr, parse_with_secret])
+def test_a_request_signed_with_another_key_is_no_proof(parse: Callable[[bytes], object]) -> None:
     with pytest.raises(BadProof):
-        parse_csr(request(spki=spki_of(generate_key("P-256"))))
+        parse(request(spki=spki_of(generate_key("P-256"))))
 
 
 def test_a_changed_request_is_no_proof() -> None:
@@ -207,16 +226,24 @@ def test_a_signature_of_another_kind_of_key_is_no_proof() -> None:
         parse_csr(request(spki=spki_of(generate_key("ed25519"))))
 
 
-def test_sha1_is_refused_unless_allowed() -> None:
+@pytest.mark.parametrize(
+    ("digest", "algorithm", "allowed"),
+    [(hashes.SHA1(), "1.2.840.113549.1.1.5", "allow_sha1"), (hashes.MD5(), "1.2.840.113549.1.1.4", "allow_md5")],  # noqa: S303 - what old devices do
+    ids=["SHA-1", "MD5"],
+)
+def test_a_weak_hash_is_refused_unless_it_is_allowed(
+    digest: hashes.SHA1 | hashes.MD5, algorithm: str, allowed: str
+) -> None:
     key = generate_key("rsa:2048")
     assert isinstance(key, rsa.RSAPrivateKey)
     info = der.sequence(der.integer(0), der.sequence(), spki_of(key), der.tlv(0xA0))
-    signature = key.sign(info, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303 - what old devices do
-    algorithm = der.sequence(der.oid("1.2.840.113549.1.1.5"), der.null())
-    data = der.sequence(info, algorithm, der.bit_string(signature))
-    with pytest.raises(UnsupportedSignature, match="SHA-1"):
-        parse_csr(data)
-    assert parse_csr(data, allow_sha1=True).key == key.public_key()
+    signature = key.sign(info, padding.PKCS1v15(), digest)
+    data = der.sequence(info, der.sequence(der.oid(algorithm), der.null()), der.bit_string(signature))
+    others = {"allow_sha1": True, "allow_md5": True} | {allowed: False}
+    for parse in (parse_csr, parse_with_secret):
+        with pytest.raises(UnsupportedSignature):
+            parse(data, **others)
+        parse(data, **{allowed: True})
 
 
 def test_an_unknown_signature_algorithm_is_refused() -> None:
@@ -227,6 +254,37 @@ def test_an_unknown_signature_algorithm_is_refused() -> None:
 def test_a_key_that_nothing_can_work_with_is_refused() -> None:
     with pytest.raises(UnsupportedKey):
         parse_csr(request(spki=der.sequence(der.sequence(der.oid("1.2.3")), der.bit_string(b""))))
+
+
+def test_a_key_that_the_server_made_takes_the_place_of_any_other() -> None:
+    """RFC 7030 section 4.4.1: the key and the signature of the request are not looked at."""
+    nothing = request(
+        extensions(names(DNS)), challenge(der.utf8("secret")), spki=der.null(), signature=der.bit_string(b"")
+    )
+    first, second = spki_of(KEY), spki_of(generate_key("rsa:2048"))
+    csr = parse_keyless(nothing, first)
+    assert (csr.spki, csr.key, csr.proof) == (first, KEY.public_key(), Proof.SERVER_GENERATED)
+    assert (csr.names, csr.challenge_password) == ((DnsName("pump-17.test"),), "secret")
+    bare = replace(csr, challenge_password=None)
+    assert with_generated_key(bare, second) == replace(parse_keyless(nothing, second), challenge_password=None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        request() + b"\x00",
+        der.sequence(INFO, PROOF[0]),
+        der.sequence(INFO, *PROOF, der.null()),
+        der.sequence(der.sequence(*der.pieces(INFO)[:2]), *PROOF),
+        der.sequence(der.sequence(*der.pieces(INFO), der.null()), *PROOF),
+        request(spki=der.octet_string(bytes(65536))),
+        request(attribute("1.2.3", der.octet_string(bytes(65536)))),
+    ],
+)
+def test_what_is_no_certification_request_gets_no_key_of_the_servers(data: bytes) -> None:
+    with pytest.raises(MalformedCsr):
+        parse_keyless(data, spki_of(KEY))
 
 
 @given(st.binary(max_size=400))

@@ -11,7 +11,15 @@ from cryptography.x509.oid import AttributeOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ca.csr import BadProof, MalformedCsr, parse_csr, parse_with_secret, read_recorded_csr, without_challenge
+from ca.csr import (
+    BadProof,
+    MalformedCsr,
+    parse_csr,
+    parse_with_secret,
+    read_recorded_csr,
+    without_attributes,
+    without_challenge,
+)
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -40,6 +48,18 @@ def test_the_challenge_is_gone_and_everything_else_is_there() -> None:
     assert read_recorded_csr(redacted.der) == redacted
     assert (redacted.subject, redacted.names, redacted.spki) == (parsed.subject, parsed.names, parsed.spki)
     assert redacted.attributes == parsed.attributes
+
+
+def test_other_attributes_can_be_taken_out_with_the_challenge_or_alone() -> None:
+    parsed = parse_csr(csr("sesame"))
+    (kept,) = parsed.attributes
+    both, alone = without_challenge(parsed, {kept.oid}), without_attributes(parsed, {kept.oid})
+    assert (both.attributes, both.challenge_password) == ((), None)
+    assert (alone.attributes, alone.challenge_password) == ((), "sesame")
+    for bare in (both, alone):
+        assert b"kept" not in bare.der
+        assert read_recorded_csr(bare.der) == bare
+    assert without_attributes(parsed, {"1.2.3"}) is parsed
 
 
 @pytest.mark.parametrize("challenge", [None, "sesame"])
