@@ -6,8 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ca.names import DnsName, EmailAddress, IpAddress, MalformedName, OtherName, Uri, dns_name, email_address, uri
-from policies.asked import UnusableRequester
+from ca.names import DnsName, EmailAddress, IpAddress, OtherName, Uri, dns_name, email_address, uri
 from policies.patterns import OTHER_NAMES, other_name, other_text
 
 if TYPE_CHECKING:
@@ -176,7 +175,7 @@ def _added(question: Question, kind: _Kind, report: Report, *, given: bool) -> l
         place = question.profile.place("names", word, key)
         try:
             names.append(_MAKERS[word](question.asked.fill(template)))
-        except (UnusableRequester, MalformedName, ValueError) as error:
+        except ValueError as error:  # the requester's name can't be used, or makes no name of this kind
             report.failed(kind.rule, place, str(error), question.request.requester.identity, template)
         else:
             report.passed(kind.rule, place, str(names[-1]), f"{key} {template}")

@@ -101,7 +101,7 @@ def _judge(question: Question, rule: _Allowed, value: str, report: Report) -> No
     fits = value.isprintable() if rule.characters is None else rule.characters.contain(value)
     if not 0 < _length(value) <= bound:
         message, limit = f"the subject attribute {word} must have 1 to {bound} characters", str(bound)
-    elif not fits or (word == "C" and not (len(value) == 2 and value.isascii() and value.isalpha())):
+    elif not fits or (word == "C" and not (len(value) == 2 and value.isalpha())):
         message = f"the subject attribute {word} has characters that are not allowed here"
         limit = str(rule.characters or "printable")
     elif rule.like and not any(pattern.matches(value, question.asked.known) for pattern in rule.like):

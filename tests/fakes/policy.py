@@ -37,11 +37,18 @@ CEILINGS = Ceilings(timedelta(days=825))
 ISSUER = IssuerFacts(TEST_NOW - timedelta(days=365), TEST_NOW + timedelta(days=3650))
 
 
-def profile(**sections: object) -> Profile:
-    """Return a profile that takes device.test, with these sections instead of its own; None leaves one out."""
+def text_of(**sections: object) -> str:
+    """Return the file of a profile that takes device.test, with these sections instead of its own; None leaves one out.
+
+    Every key stands in a line of its own.
+    """
     every = {key: value for key, value in {**MINIMAL, **sections}.items() if value is not None}
-    text = json.dumps({"version": 1, "profiles": {"device": every}}, indent=1)  # JSON is YAML
-    return _parsed(text)
+    return json.dumps({"version": 1, "profiles": {"device": every}}, indent=1)  # JSON is YAML
+
+
+def profile(**sections: object) -> Profile:
+    """Return the profile of `text_of`."""
+    return _parsed(text_of(**sections))
 
 
 @cache

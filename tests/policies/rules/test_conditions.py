@@ -58,6 +58,48 @@ def test_a_condition_that_is_true_denies_nothing(require: str) -> None:
     assert approved(under(require))
 
 
+WHATEVER: dict[str, Any] = {
+    "subject": "CN=device,1.2.3.4=x",
+    "names": [
+        "dns:device.test",
+        "ip:10.0.0.1",
+        "email:a@b.test",
+        "uri:urn:a",
+        "rid:1.2.3",
+        "dirname:CN=a",
+        "other:1.2.3:0500",
+    ],
+    "ca": True,
+    "key_usage": ["keyCertSign"],
+    "extended_key_usage": ["OCSPSigning"],
+    "renews": {"subject": "CN=old", "names": ["dns:old.test", "ip:10.0.0.2"]},
+    "lookup": {"device": {"state": "active"}, "owner": None},
+}
+
+
+@pytest.mark.parametrize(
+    "require",
+    [
+        'csr.subject.other == ["1.2.3.4=x"] && certificate.subject.CN == ["device"]',
+        *(
+            f"{whose}.names.{kind} == [{json.dumps(text)}]"
+            for whose in ("csr", "certificate")
+            for kind, _, text in (name.partition(":") for name in WHATEVER["names"])
+        ),
+        'csr.ca && csr.key_usage == ["keyCertSign"] && csr.extended_key_usage == ["OCSPSigning"]',
+        'renewed.names.dns == ["old.test"] && renewed.names.ip == ["10.0.0.2"]',
+        'lookup.device.state == "active" && !has(lookup.owner)',
+        'certificate.lifetime == duration("2160h5m") && requester.address == ""',
+    ],
+)
+def test_a_condition_sees_all_there_is(require: str) -> None:
+    """Whatever other rules have against it."""
+    lookups = {name: {"source": "x", "required": False} for name in ("device", "owner")}
+    condition = {"id": "own", "require": require, "message": "no"}
+    trace = judge({"rules": [condition], "lookups": lookups}, **WHATEVER).trace
+    assert [(check.verdict, check.value) for check in trace.checks if check.rule == "rules.own"] == [(Verdict.PASS, "")]
+
+
 def test_extensions_of_the_csr_can_be_looked_at() -> None:
     require = 'csr.extensions == ["1.2.3.4"]'
     assert approved(under(require, extensions=[{"oid": "1.2.3.4", "value": "0500"}]))
@@ -184,6 +226,12 @@ def test_a_rule_on_trial_denies_nothing_and_is_written_down(require: str) -> Non
 def test_what_is_no_text_can_not_be_put_before_conditions(*, shadow: bool, wanted: set[str]) -> None:
     decision = under('requester.identity != ""', shadow=shadow, requester="password:a\ud800")
     assert (rules(decision) if isinstance(decision, Denied) else set()) == wanted
+
+
+def test_one_condition_on_trial_lets_no_other_pass_that_can_not_be_asked() -> None:
+    one, other = ({"id": word, "require": 'requester.identity != ""', "message": "no"} for word in ("one", "other"))
+    sections = {"rules": [{**one, "shadow": True}, other]}
+    assert rules(judge(sections, requester="password:a\ud800")) == {"rules"}
 
 
 def test_a_name_that_can_not_be_in_a_certificate_equals_nothing() -> None:

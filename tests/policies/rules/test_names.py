@@ -57,8 +57,9 @@ def test_a_device_gets_its_own_name_only() -> None:
 
 
 def test_deny_beats_allow() -> None:
-    sections = {"dns": {"allowed": ["**.test"], "forbidden": ["admin.test"], "max": 2}}
+    sections = {"dns": {"allowed": ["**.test"], "forbidden": ["admin.test", "**.root.test"], "max": 2}}
     assert denied(sections, "dns:admin.test") == {"names.dns"}
+    assert denied(sections, "dns:a.root.test") == {"names.dns"}
     assert names(sections, "dns:a.test") == ["dns:a.test"]
 
 

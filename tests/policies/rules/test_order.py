@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.fakes.policy import judge, plan, rules
@@ -47,7 +49,18 @@ def test_an_address_can_be_ordered() -> None:
 
 
 def test_an_empty_order_is_denied() -> None:
-    assert "order.names" in rules(judge(endpoint="acme/a", names=[], authorized=[]))
+    assert "order.names" in rules(judge(endpoint="acme/a", subject="", names=[], authorized=[]))
+
+
+def test_a_device_may_be_named_by_what_it_has_attested() -> None:
+    sections = {"evidence": {"all": ["account", "device"]}, "subject": {"allowed": {"CN": {"like": ["*"]}}}}
+    given: dict[str, Any] = {"endpoint": "acme/a", "subject": "CN=SN-1", "names": [], "authorized": []}
+    assert str(plan(judge(sections, evidence=["account", "device"], **given)).subject) == "CN=SN-1"
+    assert rules(judge(sections, evidence=["account"], **given)) == {"evidence", "order.names"}
+
+
+def test_who_has_no_account_has_ordered_nothing() -> None:
+    assert plan(judge(TWO, subject="CN=device")).names
 
 
 def test_the_ordered_names_are_judged_like_all_others() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from policies.decision import Denied
 from policies.engine import decide
-from policies.request import NO_FACTS, Kind
+from policies.request import NO_FACTS, CertificateEvidence, Kind, PasswordEvidence
 from tests.fakes.policy import approved, judge, question, rules
 
 SAME = {"subject": "CN=device", "names": ["dns:device.test"]}
@@ -63,8 +64,16 @@ def test_a_first_csr_renews_a_certificate_that_the_profile_had_changed() -> None
     assert approved(judge({"subject": subject}, requester="certificate:pump", subject="CN=anything", renews=old))
 
 
+def test_a_first_csr_renews_a_certificate_whose_names_the_profile_had_changed() -> None:
+    names = {"dns": {"allowed": ["**.test"], "forced": ["device.test"], "max": 2}}
+    assert approved(judge({"names": names}, names=[], renews=SAME))
+
+
 def test_nothing_is_renewed_without_a_section_that_says_so() -> None:
-    assert rules(judge({"renewal": None}, renews=SAME)) == {"renewal"}
+    decision = judge({"renewal": None}, renews=SAME)
+    assert rules(decision) == {"renewal"}
+    assert isinstance(decision, Denied)
+    assert [finding.message for finding in decision.findings] == ["certificates of this profile are not renewed"]
 
 
 def test_a_certificate_of_another_profile_is_not_renewed() -> None:
@@ -126,12 +135,22 @@ def test_a_certificate_renews_itself_and_no_other() -> None:
     asked = question({}, renews=SAME)
     assert asked.request.renewed is not None
     other = replace(asked.request.renewed, serial=99)
-    assert rules(decide(asked._replace(request=replace(asked.request, renewed=other)))) == {"renewal.evidence"}
+    asked = asked._replace(request=replace(asked.request, renewed=other))
+    assert rules(decide(asked)) == {"renewal.evidence"}
+    (own,) = asked.request.requester.evidence
+    assert isinstance(own, CertificateEvidence)
+    for beside in (PasswordEvidence("device"), replace(own, anchor="manufacturer")):
+        requester = replace(asked.request.requester, evidence=(beside,))
+        free = question({"evidence": {"any": ["password", "certificate"]}}, renews=SAME)
+        assert approved(decide(free._replace(request=replace(asked.request, requester=requester))))
 
 
 def test_a_renewal_of_nothing_is_denied() -> None:
     asked = question({})
-    assert "renewal" in rules(decide(asked._replace(request=replace(asked.request, kind=Kind.RENEW))))
+    decision = decide(asked._replace(request=replace(asked.request, kind=Kind.RENEW)))
+    assert rules(decision) == {"renewal"}
+    assert isinstance(decision, Denied)
+    assert [finding.message for finding in decision.findings] == ["there is no certificate to be renewed"]
 
 
 def test_a_first_enrollment_that_names_an_old_certificate_is_denied() -> None:

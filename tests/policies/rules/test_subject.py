@@ -8,7 +8,7 @@ import pytest
 from ca.names import Attribute, DistinguishedName
 from policies.engine import decide
 from policies.words import SUBJECT_ATTRIBUTES
-from tests.fakes.policy import judge, plan, question, rules
+from tests.fakes.policy import approved, judge, plan, question, rules
 
 if TYPE_CHECKING:
     from policies.decision import Decision
@@ -75,7 +75,7 @@ def test_a_country_is_two_letters(value: str) -> None:
     assert subject({"allowed": {"C": {"like": ["*"]}}}, subject=f"C={value}") == f"C={value}"
 
 
-@pytest.mark.parametrize("value", ["D1", "\u00dc", "\u00dc\u00dc", "DEU"])
+@pytest.mark.parametrize("value", ["D", "D1", "\u00dc", "\u00dc\u00dc", "DEU", ""])
 def test_another_country_is_denied(value: str) -> None:
     assert rules(judge_subject({"like": ["*"]}, "C", value)) == {"subject.C"}
 
@@ -113,6 +113,11 @@ def test_as_many_as_max_says_are_taken() -> None:
 def test_a_required_attribute_that_is_missing_is_denied() -> None:
     sections = {"allowed": {"CN": {"like": ["*"], "required": True}}}
     assert rules(judge({"subject": sections}, subject="")) == {"subject.CN"}
+    assert subject(sections, subject="CN=device") == "CN=device"
+
+
+def test_an_attribute_that_is_not_required_may_be_missing() -> None:
+    assert subject({"allowed": {"CN": {"like": ["*"]}, "O": {"like": ["*"]}}}, subject="CN=a") == "CN=a"
 
 
 def test_a_forced_value_replaces_what_was_asked_for() -> None:
@@ -134,7 +139,12 @@ def test_a_requester_whose_name_can_not_be_used_is_denied() -> None:
 
 
 def test_a_forced_value_never_exceeds_the_bound() -> None:
-    decision = judge(
-        {"subject": {"forced": {"CN": "device-{requester}"}}}, requester="password:" + "x" * 60, subject=""
-    )
-    assert rules(decision) == {"subject.CN"}
+    forced = {"forced": {"CN": "device-{requester}"}}
+    assert subject(forced, requester="password:" + "x" * 57, subject="") == "CN=device-" + "x" * 57
+    assert rules(judge({"subject": forced}, requester="password:" + "x" * 58, subject="")) == {"subject.CN"}
+
+
+def test_a_device_may_be_named_by_what_it_has_attested() -> None:
+    section = {"subject": {"allowed": {"CN": {"like": ["*"], "among_names": True}}}}
+    assert approved(judge(section, subject="CN=SN-1", evidence=["password", "device"]))
+    assert rules(judge(section, subject="CN=SN-1", evidence=["password"])) == {"subject.CN"}

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from policies.decision import Denied
 from policies.words import POWERFUL_EXTENSIONS
 from tests.fakes.policy import approved, judge, plan, rules
 
@@ -47,6 +51,33 @@ def test_an_extension_that_can_not_be_read_is_denied() -> None:
 @pytest.mark.parametrize("oid", sorted(POWERFUL_EXTENSIONS))
 def test_extensions_that_give_power_are_refused(oid: str) -> None:
     assert rules(judge(extensions=[{"oid": oid, "value": "0500"}])) == {"unused.powers"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"ca": True}, "basicConstraints CA:TRUE"),
+        ({"key_usage": ["keyCertSign", "cRLSign"]}, "key usage cRLSign, key usage keyCertSign"),
+        ({"extended_key_usage": ["OCSPSigning"]}, "extended key usage OCSPSigning"),
+        ({"extensions": [{"oid": "2.5.29.30", "value": "0500"}]}, "extension nameConstraints"),
+    ],
+)
+def test_power_over_others_is_refused_or_listed_and_never_given(given: dict[str, Any], words: str) -> None:
+    unused = {"unused": {"usages": "ignore"}}
+    decision = judge(unused, **given)
+    assert rules(decision) == {"unused.powers"}
+    assert isinstance(decision, Denied)
+    assert [finding.value for finding in decision.findings] == [words]
+    decision = judge({"unused": {**unused["unused"], "powers": "ignore"}}, **given)
+    assert words in decision.trace.ignored
+    assert replace(plan(decision), policy_digest="") == replace(plan(judge(unused)), policy_digest="")
+
+
+def test_what_has_a_place_in_certificates_is_not_unused() -> None:
+    octets = {"2.5.29.17": "300d820b6465766963652e74657374", "2.5.29.15": "03020780"}
+    octets |= {"2.5.29.37": "300a06082b06010505070302", "2.5.29.19": "3000"}
+    asked = [{"oid": oid, "value": value, "critical": True} for oid, value in octets.items()]
+    assert approved(judge({"unused": {"extensions": "refuse"}}, names=[], extensions=asked))
 
 
 def test_a_power_that_the_profile_itself_forces_may_be_asked_for() -> None:

@@ -39,6 +39,11 @@ def test_it_never_outlives_the_issuer() -> None:
     assert rules(decide(question({})._replace(issuer=soon))) == {"validity.issuer"}
 
 
+def test_it_may_begin_and_end_with_the_issuer() -> None:
+    made = plan(decide(question({})._replace(issuer=IssuerFacts(TEST_NOW, TEST_NOW + 90 * DAY - SECOND))))
+    assert (made.not_before, made.not_after) == (TEST_NOW, TEST_NOW + 90 * DAY - SECOND)
+
+
 def test_a_profile_can_shorten_it_to_the_end_of_the_issuer_and_the_trace_says_so() -> None:
     soon = IssuerFacts(TEST_NOW - DAY, TEST_NOW + 30 * DAY)
     decision = decide(question({"validity": {"default": "90d", "issuer_end": "shorten"}})._replace(issuer=soon))
