@@ -199,7 +199,7 @@ GeneralName = DnsName | IpAddress | EmailAddress | Uri | RegisteredId | OtherNam
 def dns_name(text: str) -> DnsName:
     """Return the normalised DNS name. Raises MalformedName (length, alphabet, empty label, misplaced wildcard)."""
     value = text.lower()
-    if not text.isascii() or not 0 < len(value) <= 253 or not _DNS_NAME.fullmatch(value):
+    if not text.isascii() or len(value) > 253 or not _DNS_NAME.fullmatch(value):
         raise MalformedName(f"not a DNS name: {text!r:.80}")
     return DnsName(value)
 
@@ -215,8 +215,8 @@ def ip_address(octets: bytes) -> IpAddress:
 
 def email_address(text: str) -> EmailAddress:
     """Return the normalised mailbox, dot-atom form only (RFC 5280 section 4.2.1.6). Raises MalformedName."""
-    local, at, domain = text.rpartition("@")
-    if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local) or domain.startswith("*"):
+    local, _, domain = text.rpartition("@")
+    if len(local) > 64 or not _LOCAL_PART.fullmatch(local) or domain.startswith("*"):
         raise MalformedName(f"not an e-mail address: {text!r:.80}")
     return EmailAddress(f"{local}@{dns_name(domain).value}")
 

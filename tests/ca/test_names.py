@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +55,7 @@ def test_an_address_has_4_or_16_octets(octets: bytes) -> None:
         ("*.example", "*.example"),
         ("localhost", "localhost"),
         ("_a.b-c.d", "_a.b-c.d"),
+        (".".join(["a" * 49] * 5) + ".bcd", ".".join(["a" * 49] * 5) + ".bcd"),
     ],
 )
 def test_dns_names_are_lower_case(text: str, value: str) -> None:
@@ -65,7 +66,7 @@ def test_dns_names_are_lower_case(text: str, value: str) -> None:
     "text",
     [
         *["", ".", "a..b", "a.", ".a", "*", "*a.b", "a.*.b", "**.a", "-a.b", "a-.b", "a b", "a\x00.b", "bücher.test"],
-        *["\u212aelvin.test", "a" * 64 + ".b", ".".join(["a" * 60] * 5), "a\n"],
+        *["\u212aelvin.test", "a" * 64 + ".b", ".".join(["a" * 49] * 5) + ".bcde", "a\n"],
     ],
 )
 def test_what_is_no_dns_name_is_refused(text: str) -> None:
@@ -75,6 +76,7 @@ def test_what_is_no_dns_name_is_refused(text: str) -> None:
 
 def test_the_domain_of_an_address_is_lower_case_and_its_user_is_not() -> None:
     assert names.email_address("Ops.Team+x@Example.TEST") == EmailAddress("Ops.Team+x@example.test")
+    assert names.email_address("a" * 64 + "@b") == EmailAddress("a" * 64 + "@b")
 
 
 @pytest.mark.parametrize("text", ["", "a", "@a.b", "a@", "a@*.b", "a b@c", '"a"@b', "a..b@c", "ü@b.c", "a" * 65 + "@b"])
@@ -89,6 +91,7 @@ def test_what_is_no_mailbox_is_refused(text: str) -> None:
         ("SPIFFE://Trust.Example/Pump", "spiffe://trust.example/Pump"),
         ("https://User@HOST:8443/a?B#c", "https://User@host:8443/a?B#c"),
         ("URN:uuid:F81D", "urn:uuid:F81D"),
+        ("https://Pump.Test", "https://pump.test"),
         ("https://[2001:DB8::1]/", "https://[2001:db8::1]/"),
         ("https://a.test/%2e%2E/%7e%2f", "https://a.test/../~%2F"),
         ("https://10.0.0.1:/", "https://10.0.0.1:/"),
@@ -167,6 +170,8 @@ def test_names_match_without_case_and_string_type() -> None:
     assert one.matches(other)
     assert not one.matches(DistinguishedName.from_text("O=Acme,CN=pump 17"))
     assert one.common_names == ("Pump  17",)
+    for text, same in (("CN=STRASSE", "CN=Straße"), ("CN=\ufb01lter", "CN=FILTER"), ("CN=U\u0308nit", "CN=\u00fcnit")):
+        assert DistinguishedName.from_text(text).matches(DistinguishedName.from_text(same))
     assert not DistinguishedName()
 
 
@@ -218,8 +223,24 @@ def test_names_of_a_certificate_that_cannot_be_read_are_refused(value: bytes) ->
 
 def test_a_subject_that_is_not_text_is_refused() -> None:
     bits = x509.NameAttribute(x509.NameOID.X500_UNIQUE_IDENTIFIER, b"\x00\x01", x509.name._ASN1Type.BitString)
+    text = x509.NameAttribute(x509.NameOID.COMMON_NAME, "pump")
+    octets = certificate(subject=x509.Name([text])).public_bytes(serialization.Encoding.DER)
+    for leaf in (
+        certificate(subject=x509.Name([bits])),
+        certificate(subject=x509.Name([x509.RelativeDistinguishedName([bits, text])])),
+        x509.load_der_x509_certificate(octets.replace(b"\x0c\x04pump", b"\x03\x04\x00ump")),
+        x509.load_der_x509_certificate(octets.replace(b"\x0c\x04pump", b"\x0c\x04\xffump")),
+    ):
+        with pytest.raises(MalformedName):
+            names.subject_of(leaf)
+
+
+def test_names_that_a_certificate_has_twice_are_refused() -> None:
+    one, other = (kind([x509.DNSName("a.test")]) for kind in (x509.SubjectAlternativeName, x509.IssuerAlternativeName))
+    octets = certificate(one, other).public_bytes(serialization.Encoding.DER)
+    twice = octets.replace(der.oid("2.5.29.18"), der.oid("2.5.29.17"))
     with pytest.raises(MalformedName):
-        names.subject_of(certificate(subject=x509.Name([bits])))
+        names.names_of(x509.load_der_x509_certificate(twice))
 
 
 @given(st.binary(max_size=120))
