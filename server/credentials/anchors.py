@@ -109,7 +109,7 @@ class TrustAnchors:
                     raise Rejected(objection)
         try:
             subject, names = subject_of(leaf), names_of(leaf)
-        except (MalformedName, ValueError) as error:
+        except MalformedName as error:
             raise Rejected("the names of the presented certificate can't be read") from error
         evidence = CertificateEvidence(
             subject=subject,

@@ -51,20 +51,21 @@ def make(
     name: str,
     issuer: Made | None = None,
     *,
-    ca: bool = False,
+    ca: bool | None = False,
     begin: datetime = YESTERDAY,
     end: datetime = FOREVER,
     serial: int | None = None,
     key: ec.EllipticCurvePrivateKey | None = None,
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> Made:
-    """Make a certificate, by itself a root."""
+    """Make a certificate, by itself a root; `ca` None leaves out the extension that says so."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     above = issuer.certificate.subject if issuer else subject
     number = serial or x509.random_serial_number()
     builder = x509.CertificateBuilder(above, subject, key.public_key(), number, begin, end)
-    builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
     return Made(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)

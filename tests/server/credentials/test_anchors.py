@@ -87,9 +87,30 @@ def test_a_missing_intermediate_is_found_in_the_configuration_and_an_intermediat
     assert anchors(SUB).judge(presented(device), NOW) is not None
 
 
-@pytest.mark.parametrize("device", [make("pump"), make("pump", make("Another Root", ca=True))], ids=["self", "other"])
-def test_a_certificate_that_does_not_lead_here_is_not_judged_here(device: Made) -> None:
-    assert anchors().judge(presented(device, SUB, ROOT), NOW) is None
+OTHER_ROOT = make("Another Root", ca=True)
+OTHER_SUB = make("Another Sub CA", OTHER_ROOT, ca=True)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        presented(make("pump"), SUB, ROOT),
+        presented(make("pump", OTHER_ROOT), SUB, ROOT),
+        presented(make("pump", OTHER_ROOT), OTHER_ROOT),
+        presented(make("pump", OTHER_SUB), OTHER_SUB),
+        presented(make("pump", OTHER_SUB), OTHER_SUB, OTHER_ROOT),
+    ],
+    ids=["itself", "other", "other and root", "other and half its path", "other and its path"],
+)
+def test_a_certificate_that_does_not_lead_here_is_not_judged_here(chain: tuple[x509.Certificate, ...]) -> None:
+    """It may be under the anchors that are asked next."""
+    assert anchors().judge(chain, NOW) is None
+
+
+def test_a_device_certificate_need_not_say_that_it_is_no_ca() -> None:
+    assert anchors().judge(presented(make("pump", ROOT, ca=None)), NOW) is not None
+    with pytest.raises(AnchorConfigurationError, match="is no CA"):
+        anchors(make("Old Root", ca=None))
 
 
 def test_a_forged_signature_under_the_right_name_is_no_path() -> None:

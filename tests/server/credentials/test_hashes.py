@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import process_time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,8 @@ def verifier() -> Iterator[SecretVerifier]:
 
 async def test_only_the_right_secret_verifies(verifier: SecretVerifier) -> None:
     assert await verifier.verify(STORED, "right")
-    assert not await verifier.verify(STORED, "wrong")
+    for _ in range(2):
+        assert not await verifier.verify(STORED, "wrong")
     assert not await verifier.verify("not a hash", "right")
     assert not await verifier.verify(STORED, "\udc80")
 
@@ -39,6 +41,20 @@ async def test_a_right_secret_is_remembered_for_this_hash_alone(verifier: Secret
         await verifier.verify(HASHER.hash("right"), "right")
     with pytest.raises(RuntimeError):
         await verifier.verify(STORED, "wrong")
+
+
+def test_what_is_remembered_tells_nothing_without_the_key(verifier: SecretVerifier) -> None:
+    other = SecretVerifier(b"o" * 32)
+    assert verifier._digest(STORED, "right") != other._digest(STORED, "right")
+    other.close()
+
+
+async def test_a_secret_is_hashed_to_be_kept(verifier: SecretVerifier) -> None:
+    assert await verifier.verify(await verifier.hash("\udc80"), "\udc80")
+    full = SecretVerifier(b"k" * 32, waiting=0)
+    with pytest.raises(TooManyVerifications):
+        await full.hash("right")
+    full.close()
 
 
 async def test_what_is_remembered_is_bounded() -> None:
@@ -63,5 +79,11 @@ async def test_the_same_question_at_the_same_time_is_computed_once_and_others_ar
 
 
 async def test_nothing_can_be_verified_at_the_same_cost(verifier: SecretVerifier) -> None:
-    await verifier.verify_nothing(STORED, "right")
+    slow = PasswordHasher(time_cost=50, memory_cost=8192, parallelism=1).hash("right")
+    spent = []
+    for work in (verifier.verify(slow, "wrong"), verifier.verify_nothing(slow, "\udc80")):
+        begin = process_time()
+        assert not await work
+        spent.append(process_time() - begin)
+    assert spent[1] > spent[0] / 10  # without it, it would be a ten-thousandth
     assert not await verifier.verify(HASHER.hash("other"), "right")

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from argon2 import PasswordHasher
 
+from ca import der
 from ca.csr import parse_csr
 from policies.request import EndpointName
 from server.credentials import Authenticators, Credentials, Redeemable, hashes
-from server.credentials.redeeming import new_secret, why_not
+from server.credentials.redeeming import new_secret, opened, why_not
+from server.credentials.sealing import Sealer
 from server.outcome import Problem, Reason
 from server.store import Store, StoreUnavailable
 from server.store.credentials import CredentialKind
+from tests.ca.requests import SUBJECT, extensions, names, request
 from tests.fakes.credential import EST, credential, keep
 from tests.fakes.database import empty_database
 from tests.server.est.lab import csr
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 SCEP, CLOSED = EndpointName.parse("scep/default"), EndpointName.parse("est/closed")
 HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+ORGANIZED = der.sequence(*der.pieces(SUBJECT), der.set_of(der.sequence(der.oid("2.5.4.10"), der.utf8("Valves"))))
 
 
 class _NoStore:
@@ -147,6 +151,7 @@ def test_a_secret_authenticates_while_it_is_good_and_for_retries(fields: dict[st
     ("name", "dns", "fits"),
     [
         ("Pump", ("pump.example",), True),
+        ("pump", ("pump", "valve.example"), False),
         (None, ("PUMP.example",), True),
         ("pumpkin", (), False),
         ("pump", ("pumpkin.example",), False),
@@ -156,6 +161,36 @@ def test_a_secret_authenticates_while_it_is_good_and_for_retries(fields: dict[st
 def test_a_device_is_named_by_common_name_and_dns_names(name: str | None, dns: tuple[str, ...], *, fits: bool) -> None:
     bound = Redeemable("id", "pump", None, "pump", ())
     assert (bound.objection(parse_csr(csr(name, dns=dns))) is None) is fits
+
+
+def test_what_else_a_device_says_of_itself_does_not_matter() -> None:
+    asked = parse_csr(request(extensions(names(der.tlv(0x81, b"ann@valve.test"))), subject=ORGANIZED))
+    assert Redeemable("id", "pump", None, "Pump 17", ()).objection(asked) is None
+
+
+@pytest.mark.parametrize(
+    ("dns", "fits"),
+    [
+        ((), True),
+        (("a.test",), True),
+        (("b.test", "a.test"), True),
+        (("c.test",), False),
+        (("a.test", "c.test"), False),
+    ],
+)
+def test_names_are_among_those_that_a_secret_was_made_for(dns: tuple[str, ...], *, fits: bool) -> None:
+    bound = Redeemable("id", "pump", None, None, ("dns:a.test", "dns:b.test"))
+    assert (bound.objection(parse_csr(csr("pump", dns=dns))) is None) is fits
+
+
+def test_a_sealed_secret_is_found_by_what_was_made_with_it() -> None:
+    sealer, other = Sealer(b"k" * 32), Sealer(b"o" * 32)
+    unreadable = credential(None, id="x", sealed=other.seal(b"right", "x"))
+    wrong = credential(None, id="y", sealed=sealer.seal(b"wrong", "y"))
+    right = credential(None, id="z", sealed=sealer.seal(b"right", "z"))
+    unsealed = credential(None, id="u")
+    assert opened([unsealed, unreadable, wrong, right], sealer, b"right".__eq__) == (right, b"right")
+    assert opened([unsealed, unreadable, wrong], sealer, b"right".__eq__) is None
 
 
 @pytest.mark.parametrize("file", [{}, {"file": HASHER.hash("static")}])
