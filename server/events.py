@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+from threading import Lock
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
@@ -14,13 +15,16 @@ from typing_extensions import override
 from server.clock import system_clock
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict
 
     from server.config import Log
 
 _is_plain = re.compile(r"[\w./:@+-]+", re.ASCII).fullmatch
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _LEVELS = {"exception": "error", "warn": "warning"}
+_MISSING = "the log could not be written: lines are missing before this one"
 _process: dict[str, object] = {}
 
 
@@ -33,13 +37,15 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
     """
     stream = stream or sys.stderr
     level = logging.getLevelNamesMapping()[log.level.upper()]
+    render = _json if log.format == "json" else _readable(colours=stream.isatty())
+
+    def missing(number: int) -> str:
+        return render(None, "warning", _complete(None, "warning", {"event": _MISSING, "lines": number}))
+
     structlog.configure(
-        processors=[
-            _complete,
-            _json if log.format == "json" else _readable(colours=stream.isatty()),
-        ],
+        processors=[_complete, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=_Lines(stream, missing),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[_ToEvents()], force=True)
@@ -48,6 +54,43 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
 def identify(worker: int) -> None:
     """Let every event of this process tell which worker it is."""
     _process["worker"] = worker
+
+
+class _Lines:
+    """Writes lines, and goes on when that fails: a full disk or a closed pipe must not keep anybody from an answer.
+
+    It is what structlog's loggers write to, and the factory that gives it to them.
+
+    Args:
+        stream: where to.
+        missing: returns the line that says how many could not be written, as soon as one can be again.
+    """
+
+    def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
+        self._write = stream.write
+        self._flush = stream.flush
+        self._missing = missing
+        self._lock = Lock()
+        self._lost = 0
+
+    def __call__(self, *_about: object) -> _Lines:
+        """Be the logger that structlog asks its factory for."""
+        return self
+
+    def msg(self, line: str) -> None:
+        """Write a line and have it leave this process."""
+        with self._lock:
+            try:
+                if self._lost:
+                    self._flush()  # what is held back goes first; where it can't, nothing is added to it
+                    line = f"{self._missing(self._lost)}\n{line}"
+                self._write(f"{line}\n")
+                self._flush()
+                self._lost = 0
+            except (OSError, ValueError):  # ValueError: it is closed
+                self._lost += 1
+
+    debug = info = warn = warning = error = critical = exception = fatal = failure = err = log = msg
 
 
 def _complete(logger: object, method: str, event: EventDict) -> EventDict:
@@ -62,7 +105,7 @@ def _json(_logger: object, _method: str, event: EventDict) -> str:
     return json.dumps(event, default=str)
 
 
-def _readable(*, colours: bool) -> Processor:
+def _readable(*, colours: bool) -> Callable[[object, str, EventDict], str]:
     """Return what writes an event for people; structlog's own takes ten times as long, for every request."""
 
     def render(_logger: object, _method: str, event: EventDict) -> str:

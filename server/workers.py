@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -116,6 +117,13 @@ async def _load_rules() -> None:
     _settle()
 
 
+def _flush() -> None:
+    """Have what was printed leave this process, if it can: a full disk is no reason to serve nobody."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+
+
 def _settle() -> None:
     """Take what was loaded out of the garbage collector's sight, and let it look less often."""
     gc.collect()
@@ -176,8 +184,7 @@ class Supervisor:
             os.close(self._held)
 
     def _start(self, worker: _Worker) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         pid = os.fork()
         if pid == 0:
             os._exit(self._work(worker))
@@ -199,8 +206,7 @@ class Supervisor:
             _log.exception("the worker fails")
             return FAILED
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
 
     def _watch(self, watched: set[signal.Signals]) -> int:
         while True:
@@ -242,7 +248,8 @@ class Supervisor:
         status = OK
         while any(worker.pid for worker in self._workers) and monotonic() < deadline:
             signal.sigtimedwait({signal.SIGCHLD}, 0.2)
-            status = max([status, *(abs(code) for _, code in self._reap())])
+            # Who was only starting has no ears for the signal yet, and dies of it: it is stopped as well.
+            status = max([status, *(abs(code) for _, code in self._reap() if code != -signal.SIGTERM)])
         self._signal(signal.SIGKILL)
         return status
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from time import monotonic
@@ -145,22 +146,27 @@ class Application:
             await self.services.material.tls.reload()
 
     async def stop(self) -> None:
-        """Finish the requests in flight within the configured time, then close everything."""
-        await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
-        for task in self._rounds:
-            task.cancel()
-        await self._status.stop()
-        await self.services.enrollment.drain()
-        for endpoint in self._scep.values():
-            await endpoint.close()
-        self.services.credentials.close()
-        self.services.nonces.close()
-        for source in self.services.material.lookups.values():
-            await source.close()
-        for issuer in self.services.material.issuers.values():
-            if isinstance(issuer, ClosingIssuer):
-                await issuer.close()
-        await self.services.store.close()
+        """Finish the requests in flight within the configured time, then close everything, whatever fails on the way.
+
+        A store that is left open keeps the process from ending, with nobody served.
+        """
+        services = self.services
+        async with AsyncExitStack() as stack:  # the last one first
+            stack.push_async_callback(services.store.close)
+            for issuer in services.material.issuers.values():
+                if isinstance(issuer, ClosingIssuer):
+                    stack.push_async_callback(issuer.close)
+            for source in services.material.lookups.values():
+                stack.push_async_callback(source.close)
+            stack.callback(services.nonces.close)
+            stack.callback(services.credentials.close)
+            for endpoint in self._scep.values():
+                stack.push_async_callback(endpoint.close)
+            stack.push_async_callback(services.enrollment.drain)
+            stack.push_async_callback(self._status.stop)
+            for task in self._rounds:
+                stack.callback(task.cancel)
+            await asyncio.gather(*(listener.stop() for listener in self._listeners.values()))
 
 
 async def take_up(recover: Callable[[], Awaitable[int]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,8 @@ def _serve(config: Config, workers: int) -> int:
     _warn(config)
 
     def ready() -> None:
-        print(_greeting(config, sockets), flush=True)  # noqa: T201 - for who started it
+        with suppress(OSError):  # nobody may be there to read it
+            print(_greeting(config, sockets), flush=True)  # noqa: T201 - for who started it
 
     if workers == 1:
         return serve_here(config, material, {name: each[0] for name, each in sockets.items()}, ready=ready)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +69,43 @@ def test_the_level_holds_back_what_is_below() -> None:
     events.configure(Log(level="debug"), stream)
     structlog.get_logger("test").debug("seen")
     assert "debug   seen" in stream.getvalue()
+
+
+class _FullDisk(io.StringIO):
+    """Takes nothing while it is full; what was written before stays."""
+
+    full = False
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_who_logs_goes_on_when_the_log_cannot_be_written_and_the_log_says_later_what_is_missing() -> None:
+    stream = _FullDisk()
+    events.configure(Log(format="json"), stream)
+    logger = structlog.get_logger("test")
+    stream.full = True
+    for _ in range(3):
+        logger.info("request")
+    stream.full = False
+    logger.error("first")
+    logger.error("second")
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event["event"] for event in told] == [events._MISSING, "first", "second"]
+    assert (told[0]["lines"], told[0]["level"]) == (3, "warning")
+
+
+def test_who_logs_goes_on_when_nobody_reads_the_log_any_more() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = open(writer, "w", buffering=1)  # noqa: PTH123, SIM115 - a pipe
+    events.configure(Log(), stream)
+    structlog.get_logger("test").info("written into a pipe")
+    with pytest.raises(BrokenPipeError):
+        stream.close()
+    structlog.get_logger("test").info("written into a file that is closed")
 
 
 def test_what_libraries_log_becomes_an_event() -> None:

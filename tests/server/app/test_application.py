@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -24,8 +25,10 @@ from policies.document import DocumentErrors
 from server.app.addresses import bind_listeners
 from server.app.application import Application, shared_ledger, take_up
 from server.app.material import load_material
+from server.app.status import StatusService
 from server.clock import system_clock
 from server.config import load_config
+from server.store import StoreUnavailable
 from tests.fakes.intune import FakeIntune
 from tests.fakes.running import enrolled, running
 from tests.server.scep.device import enrollment
@@ -73,6 +76,24 @@ async def test_a_clock_that_jumps_makes_no_nonce_good_or_bad(config: Config) -> 
             assert not nonces.redeem(first, "acme/default")
             assert nonces.redeem(nonces.issue("acme/default"), "acme/default")
         assert nonces.redeem(second, "acme/default")
+
+
+async def test_what_fails_while_it_stops_leaves_nothing_open_that_would_keep_the_process(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(StatusService, "stop", fails)
+    sockets = {name: each[0] for name, each in bind_listeners(config).items()}
+    application = await Application.build(config, load_material(config), sockets)
+    await application.start()
+    services = application.services
+    with pytest.raises(OSError, match="no room"):
+        await application.stop()
+    for leftover in (services.store.read, services.store.write):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await leftover(lambda connection: connection.execute(sa.select(1)))
 
 
 PROXIED = '  proxied: {port: 0, proxies: [127.0.0.1], headers: rfc9440, external_urls: ["https://pki.example"]}\n'

@@ -167,6 +167,25 @@ def test_connections_have_as_many_file_descriptors_as_may_be(
     assert ("not enough file descriptors" in output) == (hard is not None)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_answers_and_stops_when_there_is_no_room_for_what_it_says(folder: Path, port: int, workers: str) -> None:
+    """The answer to a client must not hang on a log that can't be written, nor the end of the process."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        process = subprocess.Popen([*SERVE, "--workers", workers], cwd=folder, stdout=full, stderr=full)
+    try:
+        _until(lambda: _answers(port))
+        for path in ("/readyz", "/nothing", "/scep?operation=GetCACaps"):
+            assert _get(port, path) in {200, 404}
+        if workers == "2":
+            before = _children(process.pid)
+            os.kill(before[0], signal.SIGKILL)
+            _until(lambda: len(_children(process.pid)) == 2 and before[0] not in _children(process.pid))
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+
+
 def test_workers_stop_when_the_supervisor_is_gone(folder: Path, port: int) -> None:
     with _serving(folder, "--workers", "2") as process:
         _until(lambda: _answers(port))
