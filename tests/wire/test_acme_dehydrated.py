@@ -41,6 +41,10 @@ case $1 in deploy_challenge) DNS "$2" "$4" ;; esac
 """
 
 
+class _Server(socketserver.TCPServer):
+    allow_reuse_address = True  # others have served on this port, and what they closed lingers for a minute
+
+
 @dataclass
 class Dehydrated:
     """One machine with dehydrated: account, keys and configuration are in a folder of its own."""
@@ -94,7 +98,7 @@ class Dehydrated:
                 with suppress(OSError), context.wrap_socket(self.request, server_side=True) as connection:
                     connection.recv(1)
 
-        with socketserver.TCPServer(("127.0.0.1", self.site.tls_port), Handler) as server:
+        with _Server(("127.0.0.1", self.site.tls_port), Handler) as server:
             thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
             thread.start()
             try:
