@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import crypto
@@ -19,7 +20,7 @@ from ca.names import MalformedName, names_of, subject_of
 from policies.request import CertificateEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime, timedelta
 
     from server.credentials.crls import CrlFiles
@@ -33,7 +34,15 @@ class AnchorConfigurationError(Exception):
 
 
 class Rejected(Exception):
-    """A certificate under these anchors that does not stand. The text is for the requester."""
+    """A certificate under these anchors that does not stand. The text is for the requester.
+
+    Attributes:
+        by_name: whether it is under them by its issuer's name alone: it may be under others of that name.
+    """
+
+    def __init__(self, message: str, *, by_name: bool = False) -> None:
+        super().__init__(message)
+        self.by_name = by_name
 
 
 class ThirdParty(NamedTuple):
@@ -59,6 +68,9 @@ class TrustAnchors:
         crls: where revocation is looked up; None: nowhere.
         grace: how long after its end a certificate still counts.
 
+    Attributes:
+        trusted: the anchors.
+
     Raises:
         AnchorConfigurationError: an anchor is no CA.
     """
@@ -77,8 +89,9 @@ class TrustAnchors:
                 subject = certificate.subject.rfc4514_string()
                 raise AnchorConfigurationError(f"{subject} is no CA: its basicConstraints do not say so")
         self.name = name
-        self._anchors = tuple(map(crypto.X509.from_cryptography, anchors))
-        self._intermediates = tuple(map(crypto.X509.from_cryptography, intermediates))
+        self.trusted = tuple(anchors)
+        self._intermediates = tuple(intermediates)
+        self._loaded = {one: crypto.X509.from_cryptography(one) for one in (*anchors, *intermediates)}
         self._known = frozenset(map(_octets, anchors))
         self._crls = crls
         self._grace = grace
@@ -130,33 +143,72 @@ class TrustAnchors:
         end = presented[0].not_valid_after_utc
         # The grace moves the end alone: at the end of its validity the leaf must have been good in every other way.
         moment = end if end < now <= end + self._grace else now
+        above = (*presented[1:], *self._intermediates)
+        try:
+            return self._verified(presented[0], above, self.trusted, moment)
+        except crypto.X509StoreContextError as error:
+            failure = error
+        # OpenSSL looks for issuers by name, and of several of one name it takes any: now those alone that have signed.
+        issuers = _issuers(presented[0], (*above, *self.trusted))
+        trusted = [one for one in self.trusted if one in issuers]
+        if trusted:
+            try:
+                return self._verified(presented[0], [one for one in above if one in issuers], trusted, moment)
+            except crypto.X509StoreContextError as error:
+                failure = error
+        code, _, text = failure.errors
+        if code in _NOT_UNDER_THESE:
+            return None
+        raise Rejected(f"the presented certificate does not stand: {text}", by_name=not trusted) from failure
+
+    def _verified(
+        self,
+        leaf: x509.Certificate,
+        above: Iterable[x509.Certificate],
+        trusted: Iterable[x509.Certificate],
+        moment: datetime,
+    ) -> tuple[x509.Certificate, ...]:
+        """Return the path that OpenSSL finds. Raises X509StoreContextError and Rejected."""
         store = crypto.X509Store()
-        for anchor in self._anchors:
-            store.add_cert(anchor)
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         store.set_time(moment)
+        for one in trusted:
+            store.add_cert(self._loaded[one])
         try:
-            leaf, *above = map(crypto.X509.from_cryptography, presented)
+            first, *rest = (self._loaded.get(one) or crypto.X509.from_cryptography(one) for one in (leaf, *above))
         except crypto.Error as error:  # OpenSSL looks closer at names than the parser that they have passed
             raise Rejected("the presented certificate, or one beside it, can't be read") from error
-        context = crypto.X509StoreContext(store, leaf, [*above, *self._intermediates])
-        try:
-            return tuple(one.to_cryptography() for one in context.get_verified_chain())
-        except crypto.X509StoreContextError as error:
-            code, _, text = error.errors
-            if code in _NOT_UNDER_THESE:
-                return None
-            raise Rejected(f"the presented certificate does not stand: {text}") from error
+        context = crypto.X509StoreContext(store, first, rest)
+        return tuple(one.to_cryptography() for one in context.get_verified_chain())
 
 
 def refuse_own(anchors: TrustAnchors, own: Collection[x509.Certificate]) -> None:
     """Raise AnchorConfigurationError when a CA of ours is among them: it would pass for another party's."""
     keys = {_spki(certificate) for certificate in own}
-    for anchor in anchors._anchors:  # noqa: SLF001 - of this module
-        certificate = anchor.to_cryptography()
+    for certificate in anchors.trusted:
         if _spki(certificate) in keys:
             subject = certificate.subject.rfc4514_string()
             raise AnchorConfigurationError(f"{subject} is our own CA; its certificates are taken by certificates: true")
+
+
+def _issuers(leaf: x509.Certificate, candidates: Sequence[x509.Certificate]) -> frozenset[x509.Certificate]:
+    """Return those of the candidates that have signed the leaf, or one above it."""
+    found: set[x509.Certificate] = set()
+    children = [leaf]
+    while children:
+        child = children.pop()
+        signers = {one for one in candidates if one not in found and _has_signed(one, child)}
+        found |= signers
+        children += signers
+    return frozenset(found)
+
+
+def _has_signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

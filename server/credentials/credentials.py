@@ -248,14 +248,18 @@ class Credentials:
             None when it is under none of the endpoint's anchors.
         """
         now, detail = self._clock(), f"serial number {presented[0].serial_number:x}"
+        problem = None
         for anchors in self._endpoints[endpoint].anchors:
             try:
                 found = await asyncio.to_thread(anchors.judge, presented, now)
             except Rejected as error:
-                return Problem(Reason.CERTIFICATE_REJECTED, str(error), detail=f"{anchors.name}: {detail}")
+                problem = Problem(Reason.CERTIFICATE_REJECTED, str(error), detail=f"{anchors.name}: {detail}")
+                if not error.by_name:
+                    return problem
+                continue
             if found is not None:
                 return found
-        return None
+        return problem
 
     async def renewable(
         self, endpoint: EndpointName, subject: DistinguishedName, names: Collection[GeneralName], *, grace: timedelta

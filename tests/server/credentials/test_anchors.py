@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import timedelta
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -278,3 +280,51 @@ def test_a_ca_that_may_not_sign_crls_has_none(tmp_path: Path) -> None:
     crls = CrlFiles([ca.crl(tmp_path / "ca.crl")])
     with pytest.raises(Rejected, match="no CRL of its issuer"):
         anchors(ca, crls=crls).judge(presented(make("pump", ca)), NOW)
+
+
+# --- CAs of the same name ----------------------------------------------------------------------------------------
+
+
+def named(name: str, issuer: Made | None = None, *, identified: bool, ca: bool = True) -> Made:
+    """Make a certificate with key identifiers, or without any, as old devices have."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    above = key if issuer is None else issuer.key
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(above.public_key()), False),
+    ]
+    return make(name, issuer, ca=ca, key=key, extensions=extensions if identified else ())
+
+
+@pytest.mark.parametrize("identified", [True, False])
+@pytest.mark.parametrize("generations", [2, 3])
+def test_a_maker_that_gave_its_name_to_several_cas_has_the_devices_of_them_all(
+    generations: int, *, identified: bool
+) -> None:
+    """A CA gets a new key and keeps its name (RFC 5280 section 3.3 has the name in the path, not the key)."""
+    makers = [named("Device CA", identified=identified) for _ in range(generations)]
+    for trusted in permutations(makers):
+        judge = anchors(*trusted)
+        for maker in makers:
+            assert judge.judge(presented(named("pump", maker, identified=identified, ca=False)), NOW) is not None
+        forged = named("pump", named("Device CA", identified=identified), identified=identified, ca=False)
+        with suppress(Rejected):
+            assert judge.judge(presented(forged), NOW) is None
+
+
+@pytest.mark.parametrize("identified", [True, False])
+def test_a_maker_that_gave_one_name_to_several_sub_cas_has_the_devices_of_them_all(*, identified: bool) -> None:
+    root = named("Device Root", identified=identified)
+    subs = [named("Device CA", root, identified=identified) for _ in range(2)]
+    for order in permutations(subs):
+        judge = anchors(root, intermediates=presented(*order))
+        for sub in subs:
+            assert judge.judge(presented(named("pump", sub, identified=identified, ca=False)), NOW) is not None
+
+
+def test_of_two_cas_of_the_same_name_the_right_ones_end_counts() -> None:
+    old, new = make("Device CA", ca=True, end=NOW - timedelta(hours=1)), make("Device CA", ca=True)
+    judge = anchors(old, new)
+    assert judge.judge(presented(make("pump", new)), NOW) is not None
+    with pytest.raises(Rejected, match="expired"):
+        judge.judge(presented(make("pump", old)), NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +92,24 @@ async def test_devices_with_one_serial_number_of_two_sub_cas_are_two_requesters(
         assert all(one.startswith("certificate:acme.") and one.endswith(".7") for one in requesters)
 
 
+async def test_two_manufacturers_whose_cas_have_the_same_name_are_told_apart(trust: Path) -> None:
+    other = make("Acme Sub CA", ca=True)
+    other.write(trust / "trust" / "other.pem")
+    more = "\n      zenith: {{anchors: trust/other.pem, revocation: none}}\nest/closed"
+    text = ENDPOINTS.replace("trust/acme.pem", "trust/sub.pem").replace("\nest/closed", more)
+    SUB.write(trust / "trust" / "sub.pem")
+    async with lab(trust, text.format(reenroll="false").replace("trust/root.crl, ", "")) as running:
+        for ca, name in ((SUB, "acme"), (other, "zenith")):
+            device = make(f"pump-{name}", ca)
+            shown = Holder(device.key, (device.certificate,))
+            assert (await post(running, "simpleenroll", shown, f"pump-{name}")).status == 200
+            newest = (await running.application.services.store.read(list_certificates))[0]
+            assert newest.requester.startswith(f"certificate:{name}.")
+        forged = make("pump", make("Acme Sub CA", ca=True))
+        answer = await post(running, "simpleenroll", Holder(forged.key, (forged.certificate,)), "pump")
+        assert (answer.status, b"signature" in answer.body) == (403, True)
+
+
 async def test_where_the_manufacturer_is_not_trusted_its_certificates_prove_nothing(trust: Path) -> None:
     async with lab(trust, ENDPOINTS.format(reenroll="false")) as running:
         device = holder("pump")
@@ -160,6 +179,24 @@ profiles:
     extended_key_usage: {forced: [clientAuth, cmcRA]}
     validity: {default: 30d}
     renewal: {evidence: {any: [certificate]}}
+  powerless-gateway:
+    endpoints: ["est/*"]
+    issuer: issuing
+    evidence: {any: [password]}
+    key: {allowed: ["ec:P-256"]}
+    subject: {allowed: {CN: {like: ["*"], required: true}}}
+    extended_key_usage: {forced: [clientAuth]}
+    validity: {default: 30d}
+    renewal: {evidence: {any: [certificate]}}
+  unnamed-gateway:
+    endpoints: ["est/*"]
+    issuer: issuing
+    evidence: {any: [password]}
+    key: {allowed: ["ec:P-256"]}
+    subject: {allowed: {CN: {like: ["*"], required: true}}}
+    extended_key_usage: {forced: [clientAuth, cmcRA]}
+    validity: {default: 30d}
+    renewal: {evidence: {any: [certificate]}}
   behind-gateway:
     endpoints: ["est/*"]
     issuer: issuing
@@ -173,10 +210,11 @@ profiles:
 """
 RA_ENDPOINTS = """
 est/default:
-  profiles: [behind-gateway, gateway, iot-device]
+  profiles: [behind-gateway, gateway, powerless-gateway, unnamed-gateway, iot-device]
+  renewal_grace: 7d
   authenticate:
     certificates: true
-    registration_authorities: [gateway]
+    registration_authorities: [gateway, powerless-gateway]
     manufacturers: {acme: {anchors: trust/acme.pem, revocation: none}}
 est/other:
   profiles: [behind-gateway]
@@ -265,6 +303,25 @@ async def test_neither_another_profile_nor_a_manufacturers_cmcra_makes_an_author
         for shown in (holder("gateway-1", extensions=[(purposes, False)]), await gateway(running, "iot-device")):
             answer = await post(running, "simpleenroll", shown, "valve-1")
             assert (answer.status, b"not enough" in answer.body or b"renew" in answer.body) == (403, True), answer
+
+
+@pytest.mark.parametrize("profile", ["powerless-gateway", "unnamed-gateway"])
+async def test_neither_the_profile_nor_cmcra_by_itself_makes_an_authority(profiles: Path, profile: str) -> None:
+    async with lab(profiles, RA_ENDPOINTS) as running:
+        shown = await gateway(running, profile)
+        for operation in ("simpleenroll", "simplereenroll"):
+            assert (await post(running, operation, shown, "valve-1")).status == 403
+
+
+async def test_the_grace_lets_an_authority_renew_itself_and_nobody_else(profiles: Path) -> None:
+    passed = [timedelta(0)]
+    async with lab(profiles, RA_ENDPOINTS, clock=lambda: system_clock() + passed[0]) as running:
+        ra = await gateway(running)
+        assert (await post(running, "simpleenroll", ra, "valve-1")).status == 200
+        passed[0] = timedelta(days=31)
+        for operation, name in (("simpleenroll", "valve-2"), ("simplereenroll", "valve-1")):
+            assert (await post(running, operation, ra, name)).status == 403
+        assert (await post(running, "simplereenroll", ra, "gateway-1")).status == 200
 
 
 async def test_a_registration_authoritys_clients_may_be_bound_to_connections_of_their_own(profiles: Path) -> None:

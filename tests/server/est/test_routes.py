@@ -181,6 +181,14 @@ async def test_an_issued_certificate_comes_alone_with_exact_fields(
     assert certificates(body) == [certificate]
 
 
+async def test_what_is_above_the_issuing_ca_stays_away_from_an_issued_certificate(
+    make_client: MakeClient, csr_der: bytes
+) -> None:
+    client = await make_client()  # the chain of plant has two
+    response = await client.post("/.well-known/est/plant/simpleenroll", data=b64encode(csr_der), headers=PKCS10)
+    assert len(certificates(await response.read())) == 1
+
+
 async def test_cacerts_has_no_parameter_in_its_content_type(make_client: MakeClient) -> None:
     client = await make_client()
     response = await client.get(CACERTS, headers={"Accept-Encoding": "gzip"})

@@ -176,6 +176,10 @@ async def test_a_person_approves_and_the_client_asks_for_the_outcome(sender: Sen
     for stranger in strangers:
         assert (await sender.post(stranger, label="guarded")).status in {400, 401, 404}
     assert (await sender.post(by_key, label="default")).status == 400  # the token of another endpoint: nobody's key
+    somebody = await sender.one_time_password("others", "valve", endpoint=EST_GUARDED)
+    for who, label in ((somebody, "guarded"), (basic, "default")):  # who is known, and has not asked for it there
+        told_off = await sender.ask(client.signed(question, None), 404, label=label, basic=who)
+        assert told(*told_off.statuses) == [("failed", (3,), "badRequest")]
 
     (waiting,) = [each for each in await sender.store.read(list_requests) if each.state == "pending"]
     assert waiting.id.encode() == status.token
