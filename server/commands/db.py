@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated
 
 import sqlalchemy as sa
 import typer
 
+from server.clock import system_clock
 from server.commands import record
 from server.commands.record import ConfigOption
 from server.deployment.files import write_secret
@@ -20,6 +22,9 @@ from server.store.database import database_file
 from server.store.obstacles import obstacle
 
 app = typer.Typer(no_args_is_help=True, help="Check, upgrade and copy the database.")
+
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
+"""The octets whose locks say that SQLite has a file open (its file format, the lock-byte page)."""
 
 
 @app.command()
@@ -69,7 +74,66 @@ def backup(
     except sqlite3.Error as error:
         file.unlink()
         record.stop(f"{own} was not copied to {file}: {error}")
-    typer.echo(f"{file} is a copy of {own}; to go back to it, stop the server and put it in that place")
+    typer.echo(f"{file} is a copy of {own}; to go back to it, stop the server and run certwright db restore {file}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy that `db backup` made.")],
+    config: ConfigOption = None,
+) -> None:
+    """Put a copy in the database's place, while no server runs on it. What was there is kept beside it.
+
+    A copy that is put there by hand while the log of a killed server (-wal) is still beside it is damaged by that log.
+    """
+    own = database_file(record.database_url(config))
+    if _is_open(own):
+        record.stop(f"{own} is in use: stop the server, and whatever else has it open")
+    new = own.with_name(f"{own.name}.new")
+    try:
+        new.unlink(missing_ok=True)  # of an earlier attempt
+        write_secret(new, b"")
+        if own.exists():
+            os.chown(new, own.stat().st_uid, own.stat().st_gid)
+        _copy(file, new)
+        revision = current_revision(f"sqlite:///{new.absolute()}")
+        if revision is None:
+            raise sqlite3.DatabaseError("it is no database of Certwright")
+        aside = _put_aside(own)
+        new.replace(own)
+    except (sqlite3.Error, sa.exc.DBAPIError, SchemaUnknown, OSError) as error:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        record.stop(f"{file} was not put in the place of {own}: {getattr(error, 'orig', None) or error}")
+    kept = f"; what was there is kept as {aside}" if aside else ""
+    typer.echo(f"{own} is what {file} was{kept}")
+    if revision != head_revision():
+        typer.echo(f"its schema is {revision}, not {head_revision()}: run certwright db upgrade")
+
+
+def _is_open(own: Path) -> bool:
+    """Tell whether another process has the database open: each keeps a shared lock on it (SQLite, os_unix.c)."""
+    try:
+        with own.open("rb+") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
+    except BlockingIOError:
+        return True
+    except OSError:  # it is not there, or not ours: who moves it will see
+        return False
+    return False
+
+
+def _put_aside(own: Path) -> Path | None:
+    """Give the database that is there, with its log, another name. Returns that, None when there is none."""
+    if not own.exists():
+        for suffix in ("-wal", "-shm"):  # of nothing
+            own.with_name(own.name + suffix).unlink(missing_ok=True)
+        return None
+    aside = own.with_name(f"{own.name}.before-{system_clock():%Y%m%dT%H%M%S%fZ}")
+    for suffix in ("-wal", "-shm", ""):  # the log first: without its database it does no harm to the next one
+        with suppress(FileNotFoundError):
+            own.with_name(own.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 def _copy(own: Path, file: Path) -> None:
