@@ -169,6 +169,21 @@ EVIDENCE_WORDS: dict[type, str] = {
 """The words by which policy files and records name kinds of evidence."""
 
 
+def password_identity(username: str) -> str:
+    """Return the identity of who has a password, as `Requester` has it."""
+    return f"password:{username}"
+
+
+def certificate_identity(serial: int) -> str:
+    """Return the identity of who holds a certificate of ours with this serial number."""
+    return f"certificate:{serial:x}"
+
+
+def account_identity(account: str) -> str:
+    """Return the identity of an ACME account."""
+    return f"account:{account}"
+
+
 @dataclass(frozen=True, slots=True)
 class Requester:
     """Who asks, with the evidence.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import hdrs, web
 
+from policies.request import account_identity
 from server.acme.codec.encodings import encode_base64url
 from server.acme.codec.replies import encode_directory, encode_problem
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Reply, rejected
@@ -154,7 +155,7 @@ class _Front:
         document = refusal.document
         if not refusal.recorded and document.type not in _UNRECORDED:
             problem = Problem(reason_of(document), document.detail, refusal.findings)
-            requester = f"account:{call.account}" if call.account else None
+            requester = account_identity(call.account) if call.account else None
             await self._endpoint.enrollment.refuse(
                 RefusedAttempt(self._endpoint.name, problem, requester, call.address, call.transaction, call.csr)
             )

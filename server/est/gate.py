@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from cryptography import x509
 from cryptography.x509.oid import ObjectIdentifier
 
-from policies.request import EndpointName, PasswordEvidence, Protocol, RegistrationAuthorityEvidence
+from policies.request import (
+    EndpointName,
+    PasswordEvidence,
+    Protocol,
+    RegistrationAuthorityEvidence,
+    certificate_identity,
+    password_identity,
+)
 from server.credentials import Redeemable, ThirdParty
 from server.est import codec
 from server.est.messages import Operation
@@ -154,10 +161,10 @@ class Caller(NamedTuple):
     def identity(self) -> str | None:
         """The stable name of the requester; who has both is named by the password, which outlives certificates."""
         if self.password is not None and not self.renews_own:
-            return f"password:{self.password.username}"
+            return password_identity(self.password.username)
         if self.certificate is None:
             return None
-        return self.foreign or f"certificate:{self.certificate.serial:x}"
+        return self.foreign or certificate_identity(self.certificate.serial)
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
@@ -274,7 +281,7 @@ async def _password(
             submission.note(password=found.message)
             return None, None
         # The wrong passwords before are on record; who is made to wait for them must not cost a write each time.
-        raise Refusal(found, f"password:{credentials.username}", recorded=found.reason is not Reason.RATE_LIMITED)
+        raise Refusal(found, password_identity(credentials.username), recorded=found.reason is not Reason.RATE_LIMITED)
     return found, None
 
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from ca.csr import without_challenge
-from policies.request import EnrollmentRequest, Kind, PendingLimits, Requester
+from policies.request import EnrollmentRequest, Kind, PendingLimits, Requester, certificate_identity
 from server.cohort import next_step
 from server.enrollment import RefusedAttempt
 from server.est import codec, linking
@@ -89,7 +89,7 @@ def idempotency_key(
     """
     names = sorted(map(str, csr.names))
     serial = None if renewed is None else f"{renewed.serial:x}"
-    identity = identity if renewed is None else f"certificate:{serial}"
+    identity = identity if renewed is None else certificate_identity(renewed.serial)
     parts = [str(endpoint), identity, sha256(csr.spki).hexdigest(), csr.subject.canonical(), names, serial]
     return json.dumps(parts + wishes(csr, profile))
 

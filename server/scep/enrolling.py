@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from policies.request import EnrollmentRequest, Kind, PendingLimits, Requester
+from policies.request import EnrollmentRequest, Kind, PendingLimits, Requester, certificate_identity
 from server.outcome import Problem
 from server.scep.authorization import Asked
 from server.scep.problems import KEY_MISMATCH, NO_RENEWAL, OTHER_PROFILE, Rejected
@@ -106,7 +106,7 @@ class Enrolling:
             return await self._alternate(operation, request, vouched)
         _with_challenge, csr = await self._envelopes.request(operation, request)
         evidence, stored = await self._signers.own(authentic.signer)
-        requester = Requester(f"certificate:{stored.serial:x}", (evidence,), operation.address)
+        requester = Requester(certificate_identity(stored.serial), (evidence,), operation.address)
         return await self._submit(operation, authentic, csr, requester, renewed=renewed_from(stored))
 
     async def _alternate(self, operation: Operation, request: Sealed, vouched: ThirdParty) -> Outcome:

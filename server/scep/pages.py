@@ -19,7 +19,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from policies.durations import duration_text
-from policies.request import PasswordEvidence
+from policies.request import PasswordEvidence, password_identity
 from server.audit import Action, AuditEvent
 from server.credentials.redeeming import digest_of
 from server.http import BodyTooLarge, address, note, read_body
@@ -85,7 +85,7 @@ class OtpPage:
             id=identifier,
             kind=CredentialKind.SCEP_CHALLENGE,
             endpoint=self.endpoint,
-            created_by=f"password:{user}",
+            created_by=password_identity(user),
             created_at=now,
             digest=digest_of(secret),
             expires_at=now + self.expires,
@@ -172,13 +172,13 @@ async def _challenge(page: OtpPage, request: web.Request) -> str | web.Response:
         retry = {"Retry-After": str(judged.retry_after or 1)}
         return web.Response(status=429, text=f"{judged.message}\n", headers=retry)
     if not isinstance(judged, PasswordEvidence):
-        note(request, outcome="refused", requester=f"password:{user}")
+        note(request, outcome="refused", requester=password_identity(user))
         return _unauthorized(page)
     try:
         made = await page.make(user)
     except StoreUnavailable:
         return web.Response(status=503, text="challenges can't be made now\n", headers={"Retry-After": "10"})
-    note(request, outcome="challenge made", requester=f"password:{user}", good_for=duration_text(page.expires))
+    note(request, outcome="challenge made", requester=password_identity(user), good_for=duration_text(page.expires))
     return made
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from ca.csr import parse_csr
 from ca.issuer import IssuerUnavailable
 from ca.names import names_of, subject_of
-from policies.request import CertificateEvidence, EnrollmentRequest, Kind, Renewed, Requester
+from policies.request import CertificateEvidence, EnrollmentRequest, Kind, Renewed, Requester, certificate_identity
 from server.outcome import Issued
 from server.scep.ra import RaConfigurationError, RaKey, load_ra_key
 
@@ -190,7 +190,7 @@ class RaRenewal:
             endpoint=self._endpoint,
             profile=self._profile,
             csr=parse_csr(csr),
-            requester=Requester(f"certificate:{serial:x}", (evidence,)),
+            requester=Requester(certificate_identity(serial), (evidence,)),
             now=self._clock(),
             renewed=Renewed(serial, subject, names, spki, old.not_valid_before_utc, end, self._profile, self._endpoint),
         )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from policies.request import account_identity
 from server.acme import jws, states
 from server.acme.codec.encodings import malformed, read_object
 from server.acme.codec.envelope import decode_jws
@@ -114,7 +115,7 @@ class Accounts:
             if found is None or active(connection, signed):
                 return deactivated()
             if update.deactivate:
-                event, by = states.AccountEvent.DEACTIVATED, f"account:{account}"
+                event, by = states.AccountEvent.DEACTIVATED, account_identity(account)
                 return replace(found, status=end_account(connection, account, event, by, self._endpoint.clock()))
             if update.contact is not None:
                 found = replace(found, contact=update.contact)

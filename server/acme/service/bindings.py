@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from policies.patterns import DnsPattern
+from policies.request import account_identity
 from server.acme.codec.binding import decode_binding
 from server.acme.codec.device_identifiers import DEVICE_TYPES
 from server.acme.codec.envelope import decode_jwk
@@ -69,7 +70,7 @@ class Bindings:
 
     def spend(self, connection: sa.Connection, binding: Binding, account: str) -> bool:
         """Use the key once, in the transaction that records the account. Returns whether that could be done."""
-        return credentials.spend(connection, (binding.kid,), f"account:{account}", self._endpoint.clock())
+        return credentials.spend(connection, (binding.kid,), account_identity(account), self._endpoint.clock())
 
     async def profile(self, signed: Signed, request: NewOrder) -> str | None:
         """Return the profile of a new order: the one asked for, or the first of the endpoint.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from policies.request import account_identity
 from server.acme import states
 from server.acme.codec.replies import problem_object
 from server.acme.messages import AccountStatus, ErrorType, OrderStatus, ProblemDocument
@@ -53,7 +54,7 @@ def end_authorization(
     authorizations.change_authorization(connection, authorization, sources)
     lost(connection, authorization)
     waiting = orders.waiting(connection, authorization.account, authorization.id, now)
-    _stop(connection, waiting, _GIVEN_BACK, f"account:{authorization.account}", now)
+    _stop(connection, waiting, _GIVEN_BACK, account_identity(authorization.account), now)
 
 
 def _stop(connection: sa.Connection, waiting: Sequence[tuple[Order, str]], why: str, by: str, now: datetime) -> None:

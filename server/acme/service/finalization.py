@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ca.csr import MalformedCsr, parse_csr
 from ca.names import DnsName, IpAddress, MalformedName, OtherName, dns_name
-from policies.request import EnrollmentRequest, Kind
+from policies.request import EnrollmentRequest, Kind, account_identity
 from server.acme import problems, states
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.codec.device_identifiers import DEVICE_TYPES, to_other_name
@@ -188,7 +188,7 @@ class Finalization:
         error = problem_object(document) if failed.final else None
         await self._endpoint.write(lambda c: orders.end_refused(c, order, status, error))
         problem = Problem(problems.reason_of(document), document.detail)
-        who = f"account:{order.account}"
+        who = account_identity(order.account)
         await self._endpoint.enrollment.refuse(
             RefusedAttempt(self._endpoint.name, problem, who, address, transaction=order.id)
         )

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ca.names import DnsName, IpAddress, dns_name
-from policies.request import AccountEvidence, DeviceEvidence, Requester
+from policies.request import AccountEvidence, DeviceEvidence, Requester, account_identity
 from server.acme import states
 from server.acme.challenges import can_prove
 from server.acme.challenges.device_attest01 import DeviceAttest01
@@ -67,7 +67,7 @@ def requester(
 ) -> Requester:
     """Return who asks, with the evidence: for these names, and from these devices."""
     evidence: tuple[Evidence, ...] = (AccountEvidence(account, names),)
-    return Requester(f"account:{account}", (*evidence, DeviceEvidence(devices)) if devices else evidence, address)
+    return Requester(account_identity(account), (*evidence, DeviceEvidence(devices)) if devices else evidence, address)
 
 
 def devices_of(identifiers: tuple[Identifier, ...]) -> tuple[str, ...]:

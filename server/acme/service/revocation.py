@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ca.names import DnsName, IpAddress, MalformedName, OtherName, names_of
+from policies.request import account_identity
 from server.acme.codec.device_identifiers import from_other_name
 from server.acme.codec.requests import decode_revocation
 from server.acme.messages import ErrorType, Identifier, Rejected, Reply, rejected
@@ -52,7 +53,7 @@ class Revocation:
             raise rejected(ErrorType.BAD_REVOCATION_REASON, f"the reason must be one of {allowed}")
         stored = await self._endpoint.read(lambda c: self._judge(c, signed, request.certificate))
         call.transaction = stored.request_id
-        by = f"account:{signed.account}" if signed.account else "certificate key"
+        by = account_identity(signed.account) if signed.account else "certificate key"
         try:
             if request.reason == _KEY_COMPROMISE and not signed.account:
                 await self._revoke_others(stored, signed)

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from policies.request import account_identity
 from server.acme import states
 from server.acme.codec.replies import problem_object
 from server.acme.messages import (
@@ -281,7 +282,7 @@ class Validation:
             RefusedAttempt(
                 self._endpoint.name,
                 Problem(reason_of(problem), f"{tried.identifier.value} was not validated: {problem.detail}"),
-                requester=f"account:{tried.account}",
+                requester=account_identity(tried.account),
                 transaction=tried.order,
             )
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from policies.request import PasswordEvidence
+from policies.request import PasswordEvidence, password_identity
 from server.est.cmc import proofs
 from server.est.cmc.messages import CmcFault, FailInfo
 from server.est.gate import Caller, Refusal, authenticate
@@ -88,7 +88,7 @@ async def _proven(endpoint: EstEndpoint, submission: Submission, caller: Caller,
         address=submission.address,
     )
     if isinstance(found, Problem):
-        claimed = f"password:{name}"
+        claimed = password_identity(name)
         raise Refusal(found, claimed, recorded=found.reason is not Reason.RATE_LIMITED)
     redeemable, secret = found
     if caller.redeemed is not None:

@@ -9,6 +9,7 @@ from cryptography import x509
 from ca import der
 from ca.name_codec import read_name
 from ca.names import DistinguishedName
+from policies.request import certificate_identity
 from server.est.cmc.messages import CmcFault, FailInfo, Revocation
 from server.est.fullcmc.results import Result, granted, refusal
 from server.est.gate import Refusal, expect_enough
@@ -75,12 +76,12 @@ async def _authorized(endpoint: EstEndpoint, identity: Identity, asked: Revocati
         )
         if problem is not None:
             raise CmcFault(None, problem, (asked.part,))
-        return f"certificate:{stored.serial:x}"
+        return certificate_identity(stored.serial)
     caller = identity.caller
     if caller.stored is not None and caller.stored.not_after >= endpoint.clock() and _may(caller.stored, stored):
-        return f"certificate:{caller.stored.serial:x}"
+        return certificate_identity(caller.stored.serial)
     if caller.ra is not None and stored.endpoint == endpoint.name:
-        return f"certificate:{caller.ra.serial:x}"
+        return certificate_identity(caller.ra.serial)
     expect_enough(endpoint, caller)
     message = (
         "A certificate is revoked by itself, by the one that renews it, by another that the same requester has for the "
