@@ -87,6 +87,8 @@ def restore(
     A copy that is put there by hand while the log of a killed server (-wal) is still beside it is damaged by that log.
     """
     own = database_file(record.database_url(config))
+    if own.is_dir():
+        record.stop(f"{own}: {obstacle(own)}")
     if _is_open(own):
         record.stop(f"{own} is in use: stop the server, and whatever else has it open")
     new = own.with_name(f"{own.name}.new")

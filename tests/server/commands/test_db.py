@@ -1,4 +1,4 @@
-"""``certwright db backup`` and ``restore``: whole and private copies, made beside a running server, and the way back."""
+"""``certwright db backup`` and ``restore``: whole and private copies, made beside a running server, and back."""
 
 from __future__ import annotations
 
@@ -180,3 +180,12 @@ def test_a_copy_is_put_where_nothing_is_any_more_and_an_older_one_is_to_be_upgra
         opened.execute("UPDATE alembic_version SET version_num = '0028'")
     assert "its schema is 0028" in _restore(folder, copy).stdout
     assert _probes(database) == [(1,)]
+
+
+def test_a_folder_is_told_and_stays(folder: Path, copy: Path, database: Path) -> None:
+    _backup(folder, copy)
+    for file in folder.glob(f"{database.name}*"):
+        file.unlink()
+    database.mkdir()
+    assert "this is a folder" in _restore(folder, copy, code=1).stderr
+    assert database.is_dir()
