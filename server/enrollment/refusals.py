@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 import structlog
@@ -33,6 +33,7 @@ COMPROMISED = Problem(
 )
 
 _LARGEST_CSR_OF_REFUSED = 8192
+_LONGEST_TEXT_OF_REFUSED = 512
 """Anyone can be refused, so the record of a refusal must stay small."""
 _FORGET_EVERY = 1000
 """After so many refusals of this process the oldest are forgotten."""
@@ -91,18 +92,24 @@ class Refusals:
 
 
 def of_attempt(request_id: str, attempt: RefusedAttempt, at: datetime) -> Refusal:
-    """Return the record of a refusal that comes before the policy."""
+    """Return the record of a refusal that comes before the policy; what nobody has proven is cut where it is long."""
     csr = attempt.csr.der if attempt.csr is not None else None
+    problem = attempt.problem
     return Refusal(
         request_id=request_id,
         endpoint=attempt.endpoint,
-        problem=attempt.problem,
+        problem=replace(problem, detail=_short(problem.detail)),
         at=at,
-        requester=attempt.requester,
+        requester=attempt.requester and _short(attempt.requester),
         address=attempt.address,
-        transaction=attempt.transaction,
+        transaction=attempt.transaction and _short(attempt.transaction),
         csr=csr if csr is None or len(csr) <= _LARGEST_CSR_OF_REFUSED else None,
     )
+
+
+def _short(text: str) -> str:
+    longest = _LONGEST_TEXT_OF_REFUSED
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def of_request(request_id: str, request: EnrollmentRequest, verdict: No) -> Refusal:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/.well-known/est/"
 _LINE = 76
+_LONGEST_USER_NAME = 255
 _OPERATIONS = {operation.value: operation for operation in Operation}
 _SPACES = b" \t\r\n"  # exactly what RFC 8951 section 3.1 lets receivers tolerate
 _PEM = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----(?P<text>[^-]*)-----END (?P=label)-----")
@@ -76,7 +77,8 @@ def parse_target(path: str) -> Target | None:
 def parse_basic(field: str) -> BasicCredentials | None:
     """Return the credentials of an Authorization field; None when it is not well-formed HTTP Basic (RFC 7617).
 
-    The password is UTF-8, or Latin-1 where it can't be that: clients do either.
+    The password is UTF-8, or Latin-1 where it can't be that: clients do either. A user name has 255 characters at most:
+    it is remembered after failures, of whoever sends it.
     """
     scheme, _, token = field.strip().partition(" ")
     if scheme.lower() != "basic":
@@ -90,7 +92,7 @@ def parse_basic(field: str) -> BasicCredentials | None:
     except UnicodeDecodeError:
         text = octets.decode("latin-1")
     username, colon, password = text.partition(":")
-    return BasicCredentials(username, password) if colon else None
+    return BasicCredentials(username, password) if colon and len(username) <= _LONGEST_USER_NAME else None
 
 
 def is_pkcs10(content_type: str) -> bool:

@@ -40,6 +40,19 @@ async def test_a_large_request_of_somebody_refused_is_not_kept(door: Door, store
     assert (await asked(store))[0].csr is None
 
 
+async def test_long_texts_of_somebody_refused_are_cut(door: Door, store: FlakyStore) -> None:
+    """A user name, a serial number and a transaction may have as many characters as a header or a certificate."""
+    long = replace(BAD, detail="d" * 60_000)
+    await door.refuse(RefusedAttempt(HERE, long, "password:" + "x" * 60_000, transaction="t" * 60_000))
+    (request,) = await asked(store)
+    assert request.problem is not None
+    for text in (request.requester, request.transaction, request.problem.detail):
+        assert text is not None
+        assert (len(text), text[-1]) == (512, "…")
+    await door.refuse(RefusedAttempt(HERE, BAD, "x" * 512))
+    assert "x" * 512 in {each.requester for each in await asked(store)}
+
+
 async def test_a_refusal_that_can_not_be_recorded_is_a_refusal_all_the_same(door: Door, store: FlakyStore) -> None:
     store.before += ["record_refusals", "record_refusals"]
     assert (await door.refuse(RefusedAttempt(HERE, BAD))).problem == BAD

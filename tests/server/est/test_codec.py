@@ -77,7 +77,7 @@ def test_no_path_is_more_than_nothing_or_a_target(rest: str) -> None:
 # --- authorization -----------------------------------------------------------------------------------------------
 
 
-@given(st.text().filter(lambda user: ":" not in user), st.text())
+@given(st.text(max_size=255).filter(lambda user: ":" not in user), st.text())
 def test_user_and_password_come_out_as_they_went_in(username: str, password: str) -> None:
     token = b64encode(f"{username}:{password}".encode("utf-8", "replace")).decode()
     expected = BasicCredentials(
@@ -103,6 +103,12 @@ def test_the_variants_of_http_basic_are_understood(field: str, credentials: Basi
 )
 def test_any_other_authorization_is_none(field: str) -> None:
     assert codec.parse_basic(field) is None
+
+
+def test_a_user_name_has_255_characters_at_most_and_a_password_any_number() -> None:
+    for length, taken in ((255, True), (256, False)):
+        token = b64encode(b"u" * length + b":" + b"p" * 10_000).decode()
+        assert (codec.parse_basic(f"Basic {token}") is not None) is taken
 
 
 @given(st.text())

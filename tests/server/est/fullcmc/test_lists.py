@@ -50,6 +50,7 @@ async def test_the_list_comes_beside_what_else_is_asked_for(sender: Sender) -> N
     "issuer", [x509.Name([]), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Somebody else")])]
 )
 async def test_of_another_issuer_there_is_no_list(sender: Sender, issuer: x509.Name) -> None:
+    await first_crl(sender.running)  # of ours there is one
     response = await sender.ask(unsigned(client.get_crl(1, issuer)), 404)
     assert [(each.status, each.fail) for each in response.statuses] == [("failed", "badCertId")]
     assert response.crls == ()
