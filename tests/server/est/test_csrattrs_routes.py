@@ -56,6 +56,14 @@ async def test_each_endpoint_says_it_in_the_form_that_its_devices_read(folder: P
     assert len(templates) == (form == "rfc9908")
 
 
+@pytest.mark.parametrize(("linking", "announced"), [("required", True), ("optional", False), ("off", False)])
+async def test_a_binding_that_is_required_is_announced(folder: Path, linking: str, *, announced: bool) -> None:
+    """RFC 7030 section 3.5: an EST server that requires it MUST list challengePassword."""
+    async with lab(folder, ENDPOINT.format(more=f"linking: {linking}")) as running:
+        items = der.children(der.read(b64decode((await get(running))[2])))
+    assert (der.oid("1.2.840.113549.1.9.7") in {item.raw for item in items}) is announced
+
+
 async def test_an_endpoint_may_say_nothing(folder: Path) -> None:
     """RFC 7030 section 4.5.2: 204 or 404; BouncyCastle fails over a 204 that announces a body."""
     async with lab(folder, ENDPOINT.format(more="csrattrs: none")) as running:
