@@ -11,13 +11,25 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ca.names import DistinguishedName, dns_name, names_of, subject_of
 from policies.request import CertificateEvidence, ChallengeEvidence, EndpointName, PasswordEvidence
-from server.credentials import Authenticators, Credentials
+from server.clock import system_clock
+from server.credentials import Authenticators, Credentials, ThirdParty
+from server.credentials.anchors import TrustAnchors
 from server.outcome import Problem, Reason
-from server.store import StoreUnavailable
+from server.store import Store, StoreUnavailable
+from server.store.certificates import StoredCertificate
+from tests.fakes.database import empty_database
+from tests.fakes.door import HERE, ISSUER, Door, ask
+from tests.fakes.issuer import NOW
+from tests.fakes.manufacturer import make
+from tests.fakes.record import issued
 from tests.fakes.running import EST, enrolled, running
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     from server.app.application import Application
     from server.config import Config
 
@@ -210,3 +222,83 @@ async def test_a_store_that_fails_is_a_temporary_problem(config: Config) -> None
         presented = (await enrolled(application),)
         assert _reason(await credentials.certificate(EST, presented, grace=NO_GRACE)) == Reason.STORE_UNAVAILABLE
         credentials.close()
+
+
+# --- what the record and other parties know ----------------------------------------------------------------------
+
+HERE_TOO = EndpointName.parse("est/here-too")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open(empty_database(tmp_path / "certwright.db"))
+    yield store
+    await store.close()
+
+
+def over(store: object, *anchors: TrustAnchors, now: datetime = NOW) -> Credentials:
+    return Credentials(
+        store=store,  # type: ignore[arg-type] # or one that fails
+        endpoints={
+            HERE: Authenticators({}, None, frozenset({HERE}), anchors=anchors),
+            HERE_TOO: Authenticators({}, None, frozenset({HERE})),
+            NOBODY: Authenticators({}, None, frozenset()),
+        },
+        issuers={"issuing": ISSUER.chain()[0]},
+        clock=lambda: now,
+        seconds=lambda: 0.0,
+        key=b"k" * 32,
+    )
+
+
+async def test_a_certificate_is_found_by_its_serial_number_where_it_counts(store: Store) -> None:
+    serial = x509.load_der_x509_certificate(issued(await Door(store).submit(ask())).certificate).serial_number
+    for endpoint in (HERE, HERE_TOO):
+        found = await over(store).issued_for(endpoint, serial)
+        assert isinstance(found, StoredCertificate)
+        assert found.serial == serial
+    assert await over(store).issued_for(NOBODY, serial) is None
+    assert await over(store).issued_for(HERE, serial + 1) is None
+    assert _reason(await over(_FailingStore()).issued_for(HERE, serial)) is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_certificate_can_be_renewed_for_its_subject_with_its_names_where_it_counts(store: Store) -> None:
+    leaf = x509.load_der_x509_certificate(issued(await Door(store).submit(ask())).certificate)
+    subject, names, end = subject_of(leaf), names_of(leaf), leaf.not_valid_after_utc
+    for credentials, endpoint in ((over(store), HERE), (over(store), HERE_TOO), (over(store, now=end), HERE)):
+        found = await credentials.renewable(endpoint, subject, names[::-1], grace=NO_GRACE)
+        assert isinstance(found, StoredCertificate)
+        assert found.serial == leaf.serial_number
+    for credentials, endpoint, asked, also in (
+        (over(store), NOBODY, subject, names),
+        (over(store), HERE, DistinguishedName.from_text("CN=valve"), names),
+        (over(store), HERE, subject, (*names, dns_name("other.test"))),
+        (over(store, now=end + timedelta(seconds=1)), HERE, subject, names),
+    ):
+        assert await credentials.renewable(endpoint, asked, also, grace=NO_GRACE) is None
+    failing = over(_FailingStore())
+    assert _reason(await failing.renewable(HERE, subject, names, grace=NO_GRACE)) is Reason.STORE_UNAVAILABLE
+
+
+async def test_our_issuers_are_known_by_their_names(store: Store) -> None:
+    assert over(store).issues_as(ISSUER.chain()[0].subject.public_bytes())
+    assert not over(store).issues_as(ISSUER.chain()[1].subject.public_bytes())
+
+
+async def test_other_parties_are_asked_one_after_the_other_where_they_count(store: Store) -> None:
+    parties = [make(f"Root of {word}", ca=True) for word in "abc"]
+    a, b = (
+        TrustAnchors(word, [root.certificate], intermediates=(), crls=None, grace=NO_GRACE)
+        for word, root in zip("ab", parties[:2], strict=True)
+    )
+    now = system_clock()
+    credentials, ended = over(store, a, b, now=now), now - timedelta(seconds=5)
+    for word, root in zip("ab", parties[:2], strict=True):
+        found = await credentials.third_party(HERE, (make("pump", root).certificate,))
+        assert isinstance(found, ThirdParty)
+        assert found.evidence.anchor == word
+    for endpoint, root in ((HERE, parties[2]), (HERE_TOO, parties[0])):
+        assert await credentials.third_party(endpoint, (make("pump", root).certificate,)) is None
+    refused = await credentials.third_party(HERE, (make("pump", parties[0], end=ended, serial=0xABC).certificate,))
+    assert isinstance(refused, Problem)
+    assert (refused.reason, refused.detail) == (Reason.CERTIFICATE_REJECTED, "a: serial number abc")

@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 
 from ca import der
 from ca.csr import parse_csr
-from policies.request import EndpointName
+from policies.request import ChallengeEvidence, EndpointName
 from server.credentials import Authenticators, Credentials, Redeemable, hashes
 from server.credentials.redeeming import new_secret, opened, why_not
 from server.credentials.sealing import Sealer
@@ -49,12 +49,12 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 FILE = {"file": HASHER.hash("static")}
 
 
-def judge(store: object, file: dict[str, str] = FILE) -> Credentials:
+def judge(store: object, file: dict[str, str] = FILE, challenge: str | None = None) -> Credentials:
     return Credentials(
         store=store,  # type: ignore[arg-type] # or one that fails
         endpoints={
             EST: Authenticators(file, None, frozenset(), stored=True),
-            SCEP: Authenticators({}, None, frozenset(), stored=True),
+            SCEP: Authenticators({}, challenge, frozenset(), stored=True),
             CLOSED: Authenticators({}, None, frozenset()),
         },
         issuers={},
@@ -94,7 +94,11 @@ async def test_generated_and_chosen_passwords_are_found_by_name_beside_those_of_
 
 
 async def test_a_secret_counts_for_its_kind_and_endpoint_alone(store: Store) -> None:
-    await keep(store, credential("s", id="s", endpoint=SCEP, kind=CredentialKind.SCEP_CHALLENGE))
+    await keep(
+        store,
+        credential("s", id="s", endpoint=SCEP, kind=CredentialKind.SCEP_CHALLENGE),
+        credential("c", endpoint=CLOSED, username="pump"),
+    )
     credentials = judge(store)
 
     found = await credentials.redeem(CredentialKind.SCEP_CHALLENGE, SCEP, "s")
@@ -106,6 +110,32 @@ async def test_a_secret_counts_for_its_kind_and_endpoint_alone(store: Store) -> 
         (CredentialKind.SCEP_CHALLENGE, CLOSED),
     ):
         assert reason(await credentials.redeem(kind, endpoint, "s")) is Reason.BAD_CREDENTIALS
+    redeemed = await credentials.redeem(CredentialKind.EST_PASSWORD, CLOSED, "c", username="pump")
+    assert reason(redeemed) is Reason.BAD_CREDENTIALS
+    assert reason(await credentials.password(CLOSED, "pump", "c")) is Reason.BAD_CREDENTIALS
+    credentials.close()
+
+
+@pytest.mark.parametrize("static", [None, HASHER.hash("static")], ids=["alone", "beside the static one"])
+async def test_a_challenge_of_the_store_is_redeemed(store: Store, static: str | None) -> None:
+    kind = CredentialKind.SCEP_CHALLENGE
+    await keep(
+        store,
+        credential("once", id="s", endpoint=SCEP, kind=kind),
+        credential("gone", endpoint=SCEP, kind=kind, revoked_at=NOW),
+    )
+    credentials = judge(store, challenge=static)
+    found = await credentials.challenge(SCEP, "once")
+    assert isinstance(found, Redeemable)
+    assert found.id == "s"
+    assert isinstance(await credentials.challenge(SCEP, "static"), ChallengeEvidence) is (static is not None)
+    for text in ("gone", "wrong"):
+        refused = await credentials.challenge(SCEP, text, address="192.0.2.1")
+        assert isinstance(refused, Problem)
+        assert (refused.reason, refused.message) == (Reason.BAD_CREDENTIALS, "wrong challenge password")
+    for _ in range(8):
+        await credentials.challenge(SCEP, "wrong", address="192.0.2.1")
+    assert reason(await credentials.challenge(SCEP, "once", address="192.0.2.1")) is Reason.RATE_LIMITED
     credentials.close()
 
 

@@ -122,6 +122,14 @@ async def test_another_name_and_an_endpoint_without_a_key_prove_nothing(store: S
     assert reason(await prove(store, b"first", endpoint=CLOSED)) is Reason.BAD_CREDENTIALS
 
 
+async def test_a_right_proof_ends_the_count_of_wrong_ones(store: Store) -> None:
+    await keep(store, shared("a", b"first"))
+    credentials = judge(store)
+    for proof in [b""] * 9 + [b"first"] + [b""] * 9 + [b"first"]:
+        found = await credentials.shared_secret(EST, "pump", proof.__eq__, address="192.0.2.1")
+        assert isinstance(found, tuple) is bool(proof)
+
+
 async def test_who_guesses_must_wait_even_with_a_right_proof(store: Store) -> None:
     await keep(store, shared("a", b"first"))
     credentials = judge(store)
