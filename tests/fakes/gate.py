@@ -25,7 +25,7 @@ class Gate:
         return await self._issue(*arguments)
 
 
-async def hung(store: Store) -> tuple[Door, asyncio.Task[Any], asyncio.Event]:
+async def hung(store: Store, name: str = "pump") -> tuple[Door, asyncio.Task[Any], asyncio.Event]:
     """Return a door whose submit hangs in the signer, as that of a process that was killed or stopped."""
     door, reached, released = Door(store), asyncio.Event(), asyncio.Event()
     issue = door.issuer.issue
@@ -36,6 +36,6 @@ async def hung(store: Store) -> tuple[Door, asyncio.Task[Any], asyncio.Event]:
         return await issue(*arguments)
 
     setattr(door.issuer, "issue", wait)  # noqa: B010 - replaces a method
-    task = asyncio.create_task(door.submit(ask()))
+    task = asyncio.create_task(door.submit(ask(name)))
     await reached.wait()
     return door, task, released

@@ -2,18 +2,26 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 from structlog.testing import capture_logs
 
 from ca.issuer import IssuerRefused, IssuerUnavailable
 from server.outcome import Pending, Reason
+from server.store import leases
+from server.store.claims import Gone, Granted, Lease, Taken
 from server.store.requests import State
-from tests.fakes.door import Door, ask
+from tests.fakes.door import Door, ask, csr_for
 from tests.fakes.gate import hung
+from tests.fakes.issuer import NOW
 from tests.fakes.record import asked, issued, problem, stored
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
     from server.store import Store
 
 LEASE = timedelta(seconds=10)
@@ -98,3 +106,63 @@ async def test_a_resumed_intent_is_logged(door: Door) -> None:
         await door.submit(ask())
         issued(await door.submit(ask()))
     assert [event["event"] for event in events] == ["issuer_unavailable", "intent_resumed"]
+
+
+def by(owner: str, now: datetime = NOW + LEASE) -> Lease:
+    return Lease(owner, now, now + LEASE, now)
+
+
+@pytest.fixture
+async def left(store: Store) -> AsyncIterator[tuple[str, str]]:
+    """The requests of two processes that hang in the signer."""
+    hanging = [await hung(store, name) for name in ("pump", "valve")]
+    two, one = await asked(store)
+    yield one.id, two.id
+    for _, task, released in hanging:
+        released.set()
+        await task
+
+
+async def resume(store: Store, request_id: str, lease: Lease) -> object:
+    return await store.write(lambda connection: leases.resume(connection, request_id, lease))
+
+
+async def open_to_all(store: Store, lease: Lease) -> list[str]:
+    return await store.read(lambda connection: leases.interrupted(connection, lease))
+
+
+async def test_who_takes_an_intent_up_holds_it_until_the_lease_is_over_or_let_go(
+    store: Store, left: tuple[str, str]
+) -> None:
+    one, other = left
+    assert await open_to_all(store, by("mine", NOW)) == []
+    assert await open_to_all(store, by("mine")) == [one, other]
+    granted = await resume(store, one, by("mine"))
+    assert isinstance(granted, Granted)
+    record = {each.id: each for each in await asked(store)}[one]
+    assert (granted.serial, granted.csr, granted.resumed) == (record.serial, csr_for("pump").der, True)
+    assert isinstance(await resume(store, one, by("mine")), Granted)
+    assert await open_to_all(store, by("yours")) == [other]
+    for who, outcome in (("yours", Taken), ("mine", Granted)):
+        await store.write(partial(leases.let_go, request_id=one, lease=by(who)))
+        assert isinstance(await resume(store, one, by("yours")), outcome)
+
+
+async def test_what_a_ca_will_answer_later_is_left_with_it_and_keeps_its_name_there(
+    store: Store, left: tuple[str, str]
+) -> None:
+    one, other = left
+    await resume(store, one, by("mine"))
+    for who, reference in (("yours", None), ("mine", "42")):
+        await store.write(partial(leases.leave_with_issuer, request_id=one, lease=by(who), reference="42"))
+        granted = await resume(store, one, by("mine"))
+        assert isinstance(granted, Granted)
+        assert granted.reference == reference
+    await store.write(lambda connection: leases.leave_with_issuer(connection, one, by("mine"), "42"))
+    assert await open_to_all(store, by("yours")) == [other]
+    assert isinstance(await resume(store, one, by("yours")), Granted)
+
+
+async def test_what_is_no_intent_any_more_is_not_taken_up(store: Store, door: Door) -> None:
+    done = issued(await door.submit(ask())).request_id
+    assert await resume(store, done, by("mine")) == Gone(done)
