@@ -326,6 +326,7 @@ class _Loader:
                 ),
                 crls=crls,
                 grace=settings.grace,
+                own=own,
             )
             refuse_own(anchors, own)
             if crls is not None:

@@ -67,6 +67,8 @@ class TrustAnchors:
         intermediates: CAs below them, for devices that do not present theirs.
         crls: where revocation is looked up; None: nowhere.
         grace: how long after its end a certificate still counts.
+        own: our CAs. What they have issued is judged by our record alone, also where a CA of the other party has
+            certified one of them: it may be revoked.
 
     Attributes:
         trusted: the anchors.
@@ -83,6 +85,7 @@ class TrustAnchors:
         intermediates: Sequence[x509.Certificate],
         crls: CrlFiles | None,
         grace: timedelta,
+        own: Iterable[x509.Certificate] = (),
     ) -> None:
         for certificate in (*anchors, *intermediates):
             if not _is_ca(certificate):
@@ -95,6 +98,7 @@ class TrustAnchors:
         self._known = frozenset(map(_octets, anchors))
         self._crls = crls
         self._grace = grace
+        self._own = frozenset(map(_spki, own))
 
     def judge(self, presented: Sequence[x509.Certificate], now: datetime) -> ThirdParty | None:
         """Return what a certificate proves, None when it is not under these anchors. Reads CRL files: for a thread.
@@ -108,7 +112,7 @@ class TrustAnchors:
         """
         leaf = presented[0]
         chain = self._path(presented, now)
-        if chain is None:
+        if chain is None or not self._own.isdisjoint(map(_spki, chain[1:])):
             return None
         if _octets(leaf) in self._known or _is_ca(leaf):
             raise Rejected("the presented certificate is that of a CA")

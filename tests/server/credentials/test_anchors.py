@@ -282,6 +282,16 @@ def test_a_ca_that_may_not_sign_crls_has_none(tmp_path: Path) -> None:
         anchors(ca, crls=crls).judge(presented(make("pump", ca)), NOW)
 
 
+def test_what_our_own_ca_has_issued_is_never_another_partys_though_it_has_certified_our_ca() -> None:
+    """A certificate of ours that is revoked would be good again, by the CRLs of somebody else."""
+    ours = make("Issuing CA", ca=True)
+    crossed = make("Issuing CA", ROOT, ca=True, key=ours.key)
+    device = make("pump", ours)
+    assert anchors().judge(presented(device, crossed), NOW) is not None
+    assert anchors(own=presented(ours)).judge(presented(device, crossed), NOW) is None
+    assert anchors(own=presented(ours)).judge(presented(make("pump", ROOT)), NOW) is not None
+
+
 # --- CAs of the same name ----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -108,6 +109,24 @@ async def test_two_manufacturers_whose_cas_have_the_same_name_are_told_apart(tru
         forged = make("pump", make("Acme Sub CA", ca=True))
         answer = await post(running, "simpleenroll", Holder(forged.key, (forged.certificate,)), "pump")
         assert (answer.status, b"signature" in answer.body) == (403, True)
+
+
+async def test_a_revoked_certificate_of_ours_is_no_manufacturers_whoever_has_certified_our_ca(trust: Path) -> None:
+    text = ENDPOINTS.format(reenroll="true").replace("crls: [trust/root.crl, trust/sub.crl]", "revocation: none")
+    async with lab(trust, text) as running:
+        first = holder("pump")
+        key = ec.generate_private_key(ec.SECP256R1())
+        ours = (await running.post("simpleenroll", csr("pump", key=key), holder=first)).certificate
+        (issuer,) = running.application.services.material.issuers.values()
+        ca = issuer.chain()[0]
+        builder = x509.CertificateBuilder(ROOT.certificate.subject, ca.subject, ca.public_key(), 77)
+        builder = builder.not_valid_before(ca.not_valid_before_utc).not_valid_after(ca.not_valid_after_utc)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        crossed = builder.sign(ROOT.key, hashes.SHA256())
+        reason = x509.ReasonFlags.superseded
+        await running.application.services.enrollment.revoke(ours.serial_number, reason, "admin:eve")
+        answer = await post(running, "simpleenroll", Holder(key, (ours, crossed)), "pump")
+        assert (answer.status, answer.body) == (403, b"the presented certificate is revoked\n")
 
 
 async def test_where_the_manufacturer_is_not_trusted_its_certificates_prove_nothing(trust: Path) -> None:
