@@ -44,6 +44,15 @@ class FlawInText(ValueError):
 
 M = TypeVar("M", bound=BaseModel)
 
+_LONGEST = 1000
+"""Characters of a message: it may hold what stands in the file."""
+
+_WANTED = {
+    "path_type": "the path of a file or folder",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentProblem:
@@ -157,6 +166,8 @@ def _problem(file: str, root: Node, model: type[BaseModel], detail: ErrorDetails
     mark, node, found, steps = _walk(root, path)
     kind, word = detail["type"], str(path[-1]) if path else ""
     prefix = "".join(steps).lstrip(".")
+    if kind == "extra_forbidden" and found and word == "<<":
+        return DocumentProblem(_location(file, mark), "merge keys (<<) are not taken: write the keys themselves")
     if kind == "extra_forbidden" and found:
         known = set(_known_keys(model, path[:-1]))
         return DocumentProblem(_location(file, mark), f'unknown key "{word}"{did_you_mean(word, known)}')
@@ -169,6 +180,8 @@ def _problem(file: str, root: Node, model: type[BaseModel], detail: ErrorDetails
         if isinstance(error, FlawInText):
             mark = node.within(error.line, error.column)
     message = _message(detail, node)
+    if len(message) > _LONGEST:
+        message = f"{message[:_LONGEST]}… ({len(message)} characters)"
     return DocumentProblem(_location(file, mark), f"{prefix}: {message}" if prefix else message)
 
 
@@ -177,6 +190,8 @@ def _message(detail: ErrorDetails, node: Node) -> str:
     scalar = node.items is None
     got = "a list" if node.is_list else json.dumps(node.value, ensure_ascii=False) if scalar else "a mapping"
     kind = "absent" if scalar and node.value is None and detail["type"] != "value_error" else detail["type"]
+    if kind in _WANTED:
+        return f"must be {_WANTED[kind]}, not {got}"
     match kind:
         case "absent":
             message = "a value is missing"
@@ -188,9 +203,15 @@ def _message(detail: ErrorDetails, node: Node) -> str:
             message = f"must be a list, {f'like [{node.value}], ' if scalar else ''}not {got}"
         case "model_type" | "dict_type" | "mapping_type" | "model_attributes_type":
             message = f"must be a mapping (key: value), not {got}"
-        case "union_tag_invalid":
+        case "too_short":
+            least = detail["ctx"]["min_length"]
+            message = f"must have at least {least} item{'' if least == 1 else 's'}"
+        case "union_tag_invalid" | "union_tag_not_found":
             name = detail["ctx"]["discriminator"].strip("'")
-            message = f'"{name}" must be one of {detail["ctx"]["expected_tags"]}'
+            tags = detail["ctx"].get("expected_tags")
+            message = (
+                f'"{name}" must be one of {tags}' if tags else f'"{name}" is missing, by which the others are known'
+            )
         case _:
             message = detail["msg"][:1].lower() + detail["msg"][1:] + (f" (here: {got})" if scalar else "")
     return message

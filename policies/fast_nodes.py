@@ -115,6 +115,8 @@ class _Builder:
         start = event.start_mark
         mark = _new(Mark, (start.line + 1, start.column + 1))
         top, text, style = self._open, event.value, event.style
+        if style and "\0" in text:  # by an escape
+            raise _Unusual
         if top is not None and not top.is_list and self._key is None:
             self._key, self._key_mark = text, mark
             return None

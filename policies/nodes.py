@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+_A_TAB = r"found character '\t' that cannot start any token"
+
+
 @dataclass(frozen=True, slots=True)
 class Flaw:
     """Something in the text that is not as it must be."""
@@ -62,7 +65,10 @@ def read_thoroughly(text: str) -> Node:
     except MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         mark = Mark(place.line + 1, place.column + 1) if place else Mark(1, 1)
-        raise MalformedText([*reader.flaws, Flaw(mark, f"not YAML: {error.problem or error.context}")]) from error
+        why = error.problem or error.context
+        if why == _A_TAB:
+            why = "a tab; indent with spaces"
+        raise MalformedText([*reader.flaws, Flaw(mark, f"not YAML: {why}")]) from error
     except YAMLError as error:
         first_line = str(error).partition("\n")[0]
         raise MalformedText([Flaw(Mark(1, 1), f"not YAML: {first_line}")]) from error
@@ -141,7 +147,9 @@ class _Reader:
         raise MalformedText([*self.flaws, Flaw(_mark(event), message)])
 
     def _inspect(self, event: Event) -> None:
-        """Refuse what is no plain value: a tag, or escapes that make no Unicode text."""
+        """Refuse what is no plain value: a tag, or escapes that make no text."""
+        if "\0" in getattr(event, "value", ""):
+            self.flaws.append(Flaw(_mark(event), "the character NUL stands in no text here"))
         if any("\ud800" <= character <= "\udfff" for character in getattr(event, "value", "")):
             self.flaws.append(Flaw(_mark(event), "not Unicode text: half of a surrogate pair is no character"))
         if getattr(event, "ctag", None) is not None:

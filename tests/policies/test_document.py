@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -30,6 +32,7 @@ class Listener(Strict):
 class Server(Strict):
     version: Literal[1] = 1
     name: str = ""
+    file: Path = Path()
     debug: bool = False
     ports: tuple[int, ...] = ()
     some: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
@@ -64,7 +67,7 @@ def test_all_errors_come_at_once_in_the_order_of_the_file() -> None:
     text = "version: 2\nports: [1, x]\nname: 12\nlisteners: {https: {adress: a}}\n"
     assert problems(text) == [
         "f.yaml:1:10: version: input should be 1 (here: 2)",
-        'f.yaml:2:12: ports[1]: input should be a valid integer, unable to parse string as an integer (here: "x")',
+        'f.yaml:2:12: ports[1]: must be a whole number, not "x"',
         "f.yaml:3:7: name: must be text, not 12: put it in quotes",
         'f.yaml:4:13: listeners.https: "port" is missing',
         'f.yaml:4:21: unknown key "adress"; did you mean "address"?',
@@ -95,6 +98,16 @@ def test_an_unknown_key_inside_a_list_is_found() -> None:
         ("name: [a]", "f.yaml:1:1: name: must be text, not a list: write one value"),
         ("name:", "f.yaml:1:6: name: a value is missing"),
         ("issuers: {a: {type: remot}}", "f.yaml:1:11: issuers.a: \"type\" must be one of 'local', 'remote'"),
+        ("ports: [[]]", "f.yaml:1:9: ports[0]: must be a whole number, not a list"),
+        ("ports: [1.5]", "f.yaml:1:9: ports[0]: must be a whole number, not 1.5"),
+        ("debug: maybe", 'f.yaml:1:8: debug: must be true or false, not "maybe"'),
+        ("debug: []", "f.yaml:1:1: debug: must be true or false, not a list"),
+        ("file: []", "f.yaml:1:1: file: must be the path of a file or folder, not a list"),
+        ("some: []", "f.yaml:1:1: some: must have at least 1 item"),
+        ("issuers: {a: {}}", 'f.yaml:1:11: issuers.a: "type" is missing, by which the others are known'),
+        ("<<: {name: a}", "f.yaml:1:1: merge keys (<<) are not taken: write the keys themselves"),
+        ("name:\n\t- a", "f.yaml:2:1: not YAML: a tab; indent with spaces"),
+        ('name: "a\\0"', "f.yaml:1:7: the character NUL stands in no text here"),
         ("just text", 'f.yaml:1:1: must be a mapping (key: value), not "just text"'),
         ("", "f.yaml:1:1: the file is empty"),
     ],
@@ -103,9 +116,15 @@ def test_messages_speak_to_who_edits_the_file(text: str, message: str) -> None:
     assert problems(text) == [message]
 
 
+def test_a_message_does_not_repeat_a_value_that_is_very_long() -> None:
+    (line,) = problems(f"version: {'x' * 100_000}")
+    assert len(line) < 1200
+    assert re.search(r"… \(100\d\d\d characters\)$", line)
+
+
 def test_a_list_is_not_called_short_because_its_items_are_wrong() -> None:
     (line,) = problems("some: [x]")
-    assert "valid integer" in line
+    assert "whole number" in line
     (line,) = problems("some: []")
     assert "at least 1 item" in line
 
