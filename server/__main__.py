@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
 import gc
 import importlib
+import io
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -38,6 +42,10 @@ _COMMANDS = {
     "hash": _Command("server.commands.hash", "hash_secret", "Hash a password or challenge for a file of secrets."),
     "bench": _Command("server.commands.bench", "app", "Enroll under load and say what it costs."),
 }
+
+
+_SIGNS = {"\N{CHECK MARK}": "ok", "\N{BALLOT X}": "NO", "\N{HORIZONTAL ELLIPSIS}": "...", "\N{BULLET}": "*"}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def _app(chosen: str | None) -> typer.Typer:
@@ -94,7 +102,25 @@ def main() -> None:
     app = _app(None if completing else (words[0] if words else ""))
     gc.freeze()
     gc.enable()
-    app(prog_name="certwright")
+    codecs.register_error(_spelled.__name__, _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # neither closed by who started this nor a test's
+            stream.reconfigure(errors=_spelled.__name__)
+    try:
+        app(prog_name="certwright")
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        with suppress(OSError):
+            print(f"what this command says can't be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+        os._exit(1)  # what is held back can't be written at the end either
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Write what the terminal's character set lacks, such as the sign before each line of `doctor`, in ASCII."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_SIGNS.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
 if __name__ == "__main__":

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
 from typer.testing import CliRunner
 
 from server import __main__
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _run(*arguments: str, modules: bool = False) -> subprocess.CompletedProcess[str]:
@@ -45,6 +50,46 @@ def test_a_command_does_not_wait_for_what_it_may_never_need(name: str, needed: s
     loaded = {line.rpartition("|")[2].strip() for line in _run(name, "--help", modules=True).stderr.splitlines()}
     assert needed in loaded
     assert loaded.isdisjoint(dear)
+
+
+@pytest.mark.parametrize("charset", ["ascii", "latin-1"])
+def test_what_the_character_set_lacks_is_spelled(charset: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "server", "doctor", "--config", str(tmp_path / "ab\N{CHECK MARK}sent.yaml")],
+        capture_output=True,
+        encoding=charset,
+        env={**os.environ, "PYTHONIOENCODING": charset},
+        check=False,
+    )
+    assert done.stdout.startswith("NO configuration: can't be read"), done.stderr
+    assert "/abokse" in done.stdout.replace("\n", "")
+
+
+def test_output_that_has_no_room_is_one_message() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "server", "policy", "schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "what this command says can't be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("written", ["right\n", "right", "right\r\nright\r\n"])
+def test_a_program_writes_the_secret_that_is_to_be_hashed(written: str) -> None:
+    done = CliRunner().invoke(__main__._app("hash"), ["hash"], input=written)
+    assert done.exit_code == 0, done.output
+    assert PasswordHasher().verify(done.stdout.strip(), "right")
+
+
+def test_no_secret_is_not_hashed() -> None:
+    for arguments in (["hash"], ["hash", "--secret", ""]):
+        done = CliRunner().invoke(__main__._app("hash"), arguments, input="\n")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "an empty secret is none" in done.stderr
 
 
 def test_no_command_shows_the_help() -> None:
