@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,9 +11,14 @@ if TYPE_CHECKING:
 
 
 class HttpProxy:
-    """Tunnels and forwards, whatever the target, to a loopback port; with `refusal`, it answers with that instead."""
+    """Tunnels and forwards, whatever the target, to a loopback port; with `refusal`, it answers with that instead.
 
-    def __init__(self, port: int, refusal: bytes = b"") -> None:
+    To requests that have `silent` in them it says nothing.
+    """
+
+    def __init__(self, port: int, refusal: bytes = b"", silent: str = "") -> None:
+        self._silent = silent.encode()
+        self.given_up = asyncio.Event()
         self.asked: list[str] = []
         self.port = 0
         self._to = port
@@ -23,6 +28,14 @@ class HttpProxy:
         """Answer one connection."""
         head = await reader.readuntil(b"\r\n\r\n")
         self.asked.append(head.split(b"\r\n")[0].decode())
+        if self._silent and self._silent in head:
+            with suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            self.given_up.set()
+            return
         if self._refusal:
             writer.write(self._refusal)
             writer.close()
@@ -47,9 +60,9 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 
 @asynccontextmanager
-async def http_proxy(port: int, refusal: bytes = b"") -> AsyncIterator[HttpProxy]:
+async def http_proxy(port: int, refusal: bytes = b"", silent: str = "") -> AsyncIterator[HttpProxy]:
     """A running proxy."""
-    proxy = HttpProxy(port, refusal)
+    proxy = HttpProxy(port, refusal, silent)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -57,9 +57,13 @@ class Connector:
         resolver: finds addresses.
         networks: judges each of them.
         proxy: the way out; None to connect directly.
+        patience: seconds after which the address of the other family is tried, where there is one.
     """
 
-    def __init__(self, resolver: Resolver, networks: Networks, proxy: Proxy | None = None) -> None:
+    def __init__(
+        self, resolver: Resolver, networks: Networks, proxy: Proxy | None = None, patience: float = 2.5
+    ) -> None:
+        self._patience = patience
         self._resolver = resolver
         self._networks = networks
         self._proxy = proxy
@@ -85,7 +89,7 @@ class Connector:
                 streams = await _opened(forwarding.open(), f"proxy {forwarding.host} port {forwarding.port}", trail)
             except OSError:
                 raise ValidationFailed(ErrorType.CONNECTION, f"could not connect to {target.host}") from None
-        found = await _exchange(streams, target, absolute=forwarding is not None)
+        found = await _exchange(streams, target, trail, absolute=forwarding is not None)
         trail.append(f"{target.path}: status {found.status}, {_glimpse(found)}")
         return found
 
@@ -97,9 +101,13 @@ class Connector:
         Raises ValidationFailed: dns, connection, tls, or unauthorized (final) when no address may be reached.
         """
         failure = ValidationFailed(ErrorType.CONNECTION, f"could not connect to {host}")
-        for each in await self._hosts(host, trail):
+        hosts = await self._hosts(host, trail)
+        for each in hosts:
+            # What swallows every packet must not take the time of an address that would answer.
+            patience = None if each is hosts[-1] else self._patience
             try:
-                return await _opened(self._opening(each, port, tls, server_name), f"{each} port {port}", trail)
+                async with asyncio.timeout(patience):
+                    return await _opened(self._opening(each, port, tls, server_name), f"{each} port {port}", trail)
             except ssl.SSLError:
                 failure = ValidationFailed(ErrorType.TLS, f"no TLS connection to {host}")
             except OSError:
@@ -177,12 +185,29 @@ def _literal(host: str) -> Address | None:
 
 def _glimpse(response: Response) -> str:
     """Return a little of what came, for administrators."""
-    text = response.body[:_GLIMPSE].translate(_PRINTABLE).decode("ascii")
     to = f" to {response.location[:_URL_SHOWN]}" if response.location else ""
-    return f"{len(response.body)} octets beginning {text!r}{to}"
+    return f"{_beginning(response.body)}{to}"
 
 
-async def _exchange(streams: Streams, target: Target, *, absolute: bool) -> Response:
+def _beginning(octets: bytes) -> str:
+    text = octets[:_GLIMPSE].translate(_PRINTABLE).decode("ascii")
+    return f"{len(octets)} octets beginning {text!r}"
+
+
+def _unusable(error: Exception) -> str:
+    """Return why a response can't be used, for administrators."""
+    match error:
+        case asyncio.IncompleteReadError():
+            return f"the connection ended in the header, {_beginning(error.partial)}"
+        case asyncio.LimitOverrunError():
+            return f"a header of more than {HEADER_LIMIT} octets"
+        case OSError():
+            return f"the connection broke: {error.strerror or error}"
+        case _:
+            return str(error)
+
+
+async def _exchange(streams: Streams, target: Target, trail: list[str], *, absolute: bool) -> Response:
     reader, writer = streams
     default = 443 if target.scheme == "https" else 80
     host = f"[{target.host}]" if ":" in target.host else target.host
@@ -194,7 +219,8 @@ async def _exchange(streams: Streams, target: Target, *, absolute: bool) -> Resp
             f"Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode("ascii")
         )
         return await read_response(reader)
-    except (NotHttp, OSError, EOFError, asyncio.LimitOverrunError):
+    except (NotHttp, OSError, EOFError, asyncio.LimitOverrunError) as error:
+        trail.append(f"{target.path}: {_unusable(error)}")
         raise ValidationFailed(ErrorType.CONNECTION, f"no usable HTTP response from {target.host}") from None
     finally:
         writer.close()

@@ -29,6 +29,8 @@ _URL = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f:.]*:[0-9a-f:.]*")
 """A host name, or an IPv6 address: what is looked up, said to proxies and servers, and put into SNI."""
 _LOOKUP = 5.0
+_PATIENCE = 4
+"""The part of the time that an address has before that of the other family is tried."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -116,7 +118,8 @@ def connector_for(config: Http01Config) -> Connector:
     if config.proxy is not None:
         url = urlsplit(config.proxy.url)
         proxy = Proxy(url.hostname or "", url.port or 0, config.proxy.resolves_names)
-    return Connector(resolver, Networks(config.networks, config.forbidden_networks), proxy)
+    networks = Networks(config.networks, config.forbidden_networks)
+    return Connector(resolver, networks, proxy, config.timeout_seconds / _PATIENCE)
 
 
 def http01(config: Http01Config) -> Http01:

@@ -33,7 +33,7 @@ class Response:
 
 
 class NotHttp(Exception):
-    """The peer does not speak HTTP/1.x, or not within limits."""
+    """The peer does not speak HTTP/1.x, or not within limits; says how, without a word of the peer's."""
 
 
 async def read_response(reader: asyncio.StreamReader) -> Response:
@@ -47,7 +47,7 @@ async def read_response(reader: asyncio.StreamReader) -> Response:
     for _ in range(_INTERIM_LIMIT):
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(_VERSIONS):  # httptools knows older and newer ones, and skips empty lines
-            raise NotHttp
+            raise NotHttp("no response of HTTP/1.0 or HTTP/1.1")
         message = _Message()
         parser = httptools.HttpResponseParser(message)
         message.feed(parser, head)
@@ -56,7 +56,7 @@ async def read_response(reader: asyncio.StreamReader) -> Response:
             location = message.location  # now, for a trailer has none (RFC 9110 section 6.5.1)
             await _read_body(reader, parser, message)
             return Response(status, location.decode("latin-1"), message.body[: BODY_LIMIT + 1])
-    raise NotHttp
+    raise NotHttp("interim responses without end")
 
 
 async def _read_body(reader: asyncio.StreamReader, parser: httptools.HttpResponseParser, message: _Message) -> None:
@@ -67,7 +67,7 @@ async def _read_body(reader: asyncio.StreamReader, parser: httptools.HttpRespons
             left -= len(octets)
             message.feed(parser, octets)
         elif message.has_end or not left:
-            raise NotHttp
+            raise NotHttp("a body that ended before its length" if left else "a body of chunks without end")
         else:
             return  # without a length the end of the connection is the end (RFC 9112 section 6.3)
 
@@ -86,11 +86,11 @@ class _Message:
         """Let the parser read. Raises NotHttp."""
         try:
             parser.feed_data(octets)
-        except httptools.HttpParserUpgrade:  # which nobody asked for
-            raise NotHttp from None
+        except httptools.HttpParserUpgrade:
+            raise NotHttp("an upgrade that nobody asked for") from None
         except httptools.HttpParserError:
             if not self.ended:  # what comes after the message is no part of it
-                raise NotHttp from None
+                raise NotHttp("header lines, a length or chunks that RFC 9112 does not allow") from None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()

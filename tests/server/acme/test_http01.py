@@ -143,6 +143,27 @@ async def test_a_wrong_answer_fails_with_its_error_and_is_not_echoed(answer: byt
     assert "OpenSSH" not in failed.detail
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"SSH-2.0-OpenSSH\x1b[31m\r\n", "ended in the header, 22 octets beginning 'SSH-2.0-OpenSSH.[31m..'"),
+        (b"HTTP/2 200\r\n\r\n", "no response of HTTP/1.0 or HTTP/1.1"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20000 + b"\r\n\r\n", "a header of more than 16384 octets"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "a body that ended before its length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "header lines, a length or chunks that RFC 9112"),
+        (b"HTTP/1.1 103 X\r\n\r\n" * 9, "interim responses without end"),
+    ],
+)
+async def test_why_a_response_can_not_be_used_is_for_administrators_only(answer: bytes, said: str) -> None:
+    question = Question("www.localhost", TOKEN, KEY_AUTHORIZATION)
+    async with raw_server({"*": answer}) as server:
+        validator = Http01(Connector(LoopbackNames(Names()), LOOPBACK), server.port, 1.0)
+        with pytest.raises(ValidationFailed) as failed:
+            await validator.validate(question)
+    assert said in question.trail[-1]
+    assert failed.value.detail == "no usable HTTP response from www.localhost"
+
+
 async def test_a_body_without_end_is_not_read() -> None:
     async with raw_server({"*": body(b"x" * 10_000_000, "Content-Length: 1000000000")}) as server:
         assert (await failure(server)).error == "incorrectResponse"

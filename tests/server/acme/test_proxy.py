@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
 import pytest
 
+from server.acme.challenges.connector import Connector
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.http01 import Http01, http01
+from server.acme.challenges.networks import Networks
+from server.acme.challenges.proxy import Proxy
 from server.acme.challenges.question import Question
 from server.config import Http01 as Http01Config
 from tests.fakes.http import raw_server
 from tests.fakes.proxy import http_proxy
 
+if TYPE_CHECKING:
+    from server.acme.challenges.networks import Address
+
+BOTH = Networks((ip_network("127.0.0.0/8"), ip_network("2001:db8::/32")))
 ASKED = Question("www.localhost", "token", "token.thumbprint")
 PATH = "/.well-known/acme-challenge/token"
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\ntoken.thumbprint"
@@ -64,3 +74,33 @@ async def test_a_proxy_that_is_not_there_is_a_failure_that_may_pass(*, resolves:
     with pytest.raises(ValidationFailed) as failed:
         await validator.validate(ASKED)
     assert (failed.value.error, failed.value.final) == ("connection", False)
+
+
+class Addresses:
+    """A resolver that knows one answer."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = tuple(map(ip_address, addresses))
+
+    async def resolve(self, _name: str) -> tuple[Address, ...]:
+        return self._addresses
+
+
+async def test_an_address_that_swallows_every_packet_leaves_time_for_the_one_of_the_other_family() -> None:
+    # A broken way for IPv6 is common, and nobody refuses the connection then. Here a tunnel is what never comes.
+    asked = Question("www.test", "token", "token.thumbprint")
+    async with raw_server({PATH: GOOD}) as server, http_proxy(server.port, silent="2001:db8::1") as proxy:
+        way_out = Proxy("127.0.0.1", proxy.port)
+        connector = Connector(Addresses("2001:db8::1", "127.0.0.1"), BOTH, way_out, patience=0.2)
+        await Http01(connector, 80, 10.0).validate(asked)
+        await proxy.given_up.wait()
+    assert asked.trail[1:3] == ["2001:db8::1 port 80: no answer in time", "127.0.0.1 port 80: connected"]
+
+
+async def test_the_last_address_has_all_the_time_that_is_left() -> None:
+    asked = Question("www.test", "token", "token.thumbprint")
+    async with http_proxy(1, silent="2001:db8::1") as proxy:
+        connector = Connector(Addresses("2001:db8::1"), BOTH, Proxy("127.0.0.1", proxy.port), patience=0.01)
+        with pytest.raises(ValidationFailed, match="did not answer in time"):
+            await Http01(connector, 80, 0.2).validate(asked)
+        await proxy.given_up.wait()
