@@ -25,7 +25,7 @@ from server.store.prepared import Prepared
 from server.store.tables import UtcTime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from server.acme.messages import Owner
 
@@ -90,8 +90,17 @@ def _change(sources: tuple[AuthorizationStatus, ...]) -> Prepared:
     )
 
 
-def authorized_names(connection: sa.Connection, account: str, now: datetime) -> frozenset[Identifier]:
-    """Return the identifiers, wildcards with ``*.``, that the account holds valid authorizations for."""
+def authorized_names(
+    connection: sa.Connection, account: str, now: datetime, counts: Callable[[str | None], bool]
+) -> frozenset[Identifier]:
+    """Return the identifiers, wildcards with ``*.``, that the account holds valid authorizations for.
+
+    Args:
+        connection: the transaction.
+        account: whose.
+        now: the time.
+        counts: whether an authorization counts that was given for this profile.
+    """
     query = sa.select(authorizations).where(
         authorizations.c.account_id == account,
         authorizations.c.status == AuthorizationStatus.VALID,
@@ -100,6 +109,7 @@ def authorized_names(connection: sa.Connection, account: str, now: datetime) -> 
     return frozenset(
         Identifier(_TYPES.get(row.type, row.type), f"*.{row.value}" if row.wildcard else row.value)
         for row in connection.execute(query)
+        if counts(row.profile)
     )
 
 

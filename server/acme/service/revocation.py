@@ -22,6 +22,7 @@ from server.store.certificates import RevocationOutcome, StoredCertificate, find
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from server.acme.messages import Revocation as Request
     from server.acme.service.authentication import Authentication, Call, Signed
     from server.acme.service.endpoint import AcmeEndpoint
 
@@ -35,6 +36,8 @@ REASONS = {
 }
 """CRLReason codes that a subscriber may give (RFC 5280 section 5.3.1); the others are the CA's to give."""
 _KEY_COMPROMISE = 1
+_NOT_ITS_KEY = "only the account that got the certificate, or its key, can say that the key was compromised"
+"""What others say would keep the key from its owner everywhere: it gets no certificate any more."""
 
 
 class Revocation:
@@ -51,7 +54,7 @@ class Revocation:
         if request.reason not in REASONS:
             allowed = ", ".join(str(code) for code in REASONS if code is not None)
             raise rejected(ErrorType.BAD_REVOCATION_REASON, f"the reason must be one of {allowed}")
-        stored = await self._endpoint.read(lambda c: self._judge(c, signed, request.certificate))
+        stored = await self._endpoint.read(lambda c: self._judge(c, signed, request))
         call.transaction = stored.request_id
         by = account_identity(signed.account) if signed.account else "certificate key"
         try:
@@ -76,28 +79,31 @@ class Revocation:
             if serial != stored.serial:
                 await self._endpoint.enrollment.revoke(serial, x509.ReasonFlags.key_compromise, "certificate key")
 
-    def _judge(self, connection: sa.Connection, signed: Signed, der: bytes) -> StoredCertificate | Rejected:
-        """Find the certificate by every octet of it, and say whether the signer may revoke it."""
+    def _judge(self, connection: sa.Connection, signed: Signed, request: Request) -> StoredCertificate | Rejected:
+        """Find the certificate by every octet of it, and say whether the signer may revoke it, for this reason."""
         if signed.account:
             refusal = active(connection, signed)
             if refusal:
                 return refusal
-        stored = find_by_fingerprint(connection, hashlib.sha256(der).digest())
+        stored = find_by_fingerprint(connection, hashlib.sha256(request.certificate).digest())
         if stored is None or stored.endpoint != self._endpoint.name:
             return rejected(ErrorType.MALFORMED, "the certificate was not issued here", 404)
-        if not self._may(connection, signed, stored):
+        certificate = x509.load_der_x509_certificate(stored.der)
+        own = _is_its_own(connection, signed, stored, certificate)
+        if not own and not self._has_names(connection, signed, stored, certificate):
             return rejected(ErrorType.UNAUTHORIZED, "the signer has no authority over the certificate")
         if stored.revoked_at is not None:
             return rejected(ErrorType.ALREADY_REVOKED, "the certificate is revoked already")
+        if not own and request.reason == _KEY_COMPROMISE:
+            return rejected(ErrorType.BAD_REVOCATION_REASON, _NOT_ITS_KEY)
         return stored
 
-    def _may(self, connection: sa.Connection, signed: Signed, stored: StoredCertificate) -> bool:
-        certificate = x509.load_der_x509_certificate(stored.der)
+    def _has_names(
+        self, connection: sa.Connection, signed: Signed, stored: StoredCertificate, certificate: x509.Certificate
+    ) -> bool:
+        """Say whether an account is authorized for every name, as the certificate's profile wants it shown."""
         if not signed.account:
-            spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-            return spki == signed.key.spki
-        if orders.issued_to(connection, signed.account, stored.request_id):
-            return True
+            return False
         try:
             names = names_of(certificate)
         except MalformedName:  # one that is refused today: no account can show that it has it
@@ -107,5 +113,20 @@ class Revocation:
         for name in names:
             device = from_other_name(name.type_id, name.value) if isinstance(name, OtherName) else None
             wanted |= {device} if device else set()
-        held = authorizations.authorized_names(connection, signed.account, self._endpoint.clock())
+        held = authorizations.authorized_names(
+            connection,
+            signed.account,
+            self._endpoint.clock(),
+            lambda profile: self._endpoint.same_proofs(profile, stored.profile),
+        )
         return len(wanted) == len(set(names)) and bool(wanted) and wanted <= held
+
+
+def _is_its_own(
+    connection: sa.Connection, signed: Signed, stored: StoredCertificate, certificate: x509.Certificate
+) -> bool:
+    """Say whether the signer is the account that got the certificate, or has its key."""
+    if signed.account:
+        return orders.issued_to(connection, signed.account, stored.request_id)
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return spki == signed.key.spki

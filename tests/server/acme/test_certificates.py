@@ -64,6 +64,15 @@ async def test_every_chain_names_the_others_and_begins_with_the_same_leaf(crosse
     assert old.headers["Content-Type"] == "application/pem-certificate-chain"
 
 
+async def test_a_chain_that_is_the_default_one_is_no_other(lab: Lab) -> None:
+    own = lab.issuer.chain()
+    await lab.serve(lab.endpoint(alternate_chains=(own, other_chain(own[0], "Old Root"))))
+    client = await lab.client()
+    found = await download(client)
+    (only,) = alternates(found)
+    assert issuers(await client.post(only))[-1] == "CN=Old Root"
+
+
 async def test_other_chains_are_not_there(crossed: Client) -> None:
     (default,) = {each.rpartition("/")[0] for each in alternates(await download(crossed))}
     for number in ("0", "3", "01", "x", "-1"):

@@ -74,6 +74,7 @@ async def test_other_methods_than_post_are_not_allowed(lab: Lab, path: str, meth
     check_common(answer)
     if method != "HEAD":
         assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["Content-Language"] == "en"
         assert answer.error == "malformed"
 
 

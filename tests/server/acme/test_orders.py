@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.issuer import IssuerRefused, IssuerUnavailable
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.messages import ErrorType, OrderStatus
 from server.acme.records import orders
-from tests.fakes.acme import Signer, b64, json_bytes
+from tests.fakes.acme import Signer, b64, json_bytes, new_key
 from tests.server.acme.lab import ORIGIN, QUICK, Client, make_csr
 
 if TYPE_CHECKING:
@@ -469,6 +471,17 @@ async def test_a_bad_csr_is_refused_and_the_order_stays_ready_for_a_good_one(lab
     rows = await lab.refusals()
     assert [row.transaction for row in rows] == [order.location.rpartition("/")[2]]
     assert (await client.finalize(order, make_csr("csr.localhost"))).body["status"] == "valid"
+
+
+async def test_a_csr_has_one_common_name_at_most_though_both_are_in_the_order(lab: Lab) -> None:
+    client = await lab.client()
+    order = await client.ready("a.localhost", "b.localhost")
+    both = [x509.NameAttribute(x509.NameOID.COMMON_NAME, name) for name in ("a.localhost", "b.localhost")]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(both))
+    csr = builder.sign(new_key(), SHA256()).public_bytes(Encoding.DER)
+    refused = await client.finalize(order, csr)
+    assert (refused.status, refused.error) == (400, "badCSR")
+    assert refused.body["detail"] == "the CSR has more than one common name"
 
 
 @pytest.mark.parametrize("csr", ["AAA=", "A+A/", 1, None])

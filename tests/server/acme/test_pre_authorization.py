@@ -14,6 +14,8 @@ from server.acme.challenges.dns01 import Dns01
 from server.acme.challenges.lookup import Lookup
 from server.acme.records import tables
 from server.acme.service import AcmeProfile, Proofs, Rate, RateLimits
+from server.acme.service.endings import end_account
+from server.acme.states import AccountEvent
 from server.config import Nameserver
 from tests.fakes.acme import b64
 from tests.server.acme.lab import PROFILE_TEXT, Client, make_csr, make_lab, tear
@@ -111,6 +113,24 @@ async def test_what_was_given_back_or_expired_is_not_relied_on(site: Lab) -> Non
     await show(client, again.location)
     site.now[0] += timedelta(days=2)
     assert (await client.order("a.localhost")).body["status"] == "pending"
+
+
+async def test_an_order_ends_with_the_first_of_its_authorizations(site: Lab) -> None:
+    client = await site.client()
+    made = await ask(client, "a.localhost")
+    await show(client, made.location)
+    site.now[0] += timedelta(hours=5)
+    order = await client.order("b.localhost", "a.localhost")
+    (later, sooner) = [(await client.post(each)).body["expires"] for each in order.body["authorizations"]]
+    assert order.body["expires"] == sooner == made.body["expires"] < later
+
+
+async def test_a_deactivated_account_authorizes_nothing(site: Lab) -> None:
+    client = await site.client()
+    name, now = str(client.kid).rpartition("/")[2], site.now[0]
+    await site.store.write(lambda c: end_account(c, name, AccountEvent.REVOKED, "admin:eve", now))
+    refused = await ask(client, "a.localhost")
+    assert (refused.status, refused.error) == (401, "unauthorized")
 
 
 async def test_an_authorization_is_looked_at_again_when_its_order_is_finalized(site: Lab) -> None:

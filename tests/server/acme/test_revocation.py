@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ca.names import DnsName, Uri
 from policies.request import EndpointName
+from server.acme.service import AcmeProfile, Proofs
 from server.store.certificates import find_by_serial
 from server.store.tables import certificates
 from tests.fakes.acme import Signer, b64, json_bytes, new_key
-from tests.fakes.door import ask
+from tests.fakes.door import Door, ask
 from tests.fakes.earlier import issued_earlier
 from tests.fakes.issuer import make_issuer
+from tests.fakes.record import issued
 from tests.server.acme.lab import ORIGIN, Client, make_csr
 
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from ca.names import GeneralName
     from server.store.certificates import StoredCertificate
     from tests.server.acme.lab import Answer, Lab
 
@@ -78,6 +82,50 @@ async def test_no_account_has_all_names_of_a_certificate_with_one_that_is_refuse
     request = replace(ask(), endpoint=EndpointName.parse("acme/default"))
     certificate = await issued_earlier(lab.store, request, monkeypatch)
     refused = await revoke(await lab.client(), certificate)
+    assert (refused.status, refused.error) == (403, "unauthorized")
+
+
+async def test_who_has_the_names_alone_can_not_say_that_the_key_was_compromised(lab: Lab) -> None:
+    # It does not know, and the key would be refused to its owner everywhere from then on.
+    owner, key = await lab.client(), new_key()
+    certificate = await owner.issue("a.localhost", key=key)
+    other = await lab.client()
+    await other.ready("a.localhost")
+    refused = await revoke(other, certificate, reason=1)
+    assert (refused.status, refused.error) == (400, "badRevocationReason")
+    assert (await stored(lab, certificate)).revoked_at is None
+    assert (await revoke(other, certificate, reason=5)).status == 200
+    await owner.issue("a.localhost", key=key)
+
+
+async def test_what_was_shown_for_a_profile_with_other_proofs_gives_no_authority(lab: Lab) -> None:
+    client, other = await lab.client(), await lab.client()
+    certificate = await client.issue("a.localhost")
+    weak = Proofs(lab.endpoint().challenges)
+    profiles = {"tls-server": AcmeProfile(""), "weak": AcmeProfile("")}
+
+    async def ready(profile: str) -> None:
+        identifiers = [{"type": "dns", "value": "a.localhost"}]
+        order = await other.post(other.url("/new-order"), {"identifiers": identifiers, "profile": profile})
+        await other.authorize(order)
+
+    endpoint = lab.endpoint(profiles=profiles, by_profile={"weak": weak}, objections_to_names=lambda _: ())
+    await lab.serve(endpoint)
+    await ready("weak")
+    refused = await revoke(other, certificate)
+    assert (refused.status, refused.error) == (403, "unauthorized")
+    await ready("tls-server")
+    assert (await revoke(other, certificate)).status == 200
+
+
+@pytest.mark.parametrize("names", [(), (DnsName("a.localhost"), Uri("https://a.localhost/"))])
+async def test_no_account_has_what_can_not_be_authorized(lab: Lab, names: tuple[GeneralName, ...]) -> None:
+    request = replace(ask(), endpoint=EndpointName.parse("acme/default"))
+    door = Door(lab.store, amend=lambda plan, _: replace(plan, names=names))
+    certificate = issued(await door.submit(request)).certificate
+    other = await lab.client()
+    await other.ready("a.localhost")
+    refused = await revoke(other, certificate)
     assert (refused.status, refused.error) == (403, "unauthorized")
 
 
