@@ -279,3 +279,10 @@ def claim_due(connection: sa.Connection, due: Due, until: datetime, limit: int) 
     for row in rows:
         connection.execute(_UPDATE.values(next_attempt=until), {"authorization": row.id})
     return tuple(_authorization(row, due.now) for row in rows)
+
+
+def keep(connection: sa.Connection, authorizations_: Sequence[str], until: datetime) -> None:
+    """Let nobody take up these validations before ``until``, those of them that are not over."""
+    table = authorizations.c
+    working = sa.and_(table.next_attempt.is_not(None), table.status == AuthorizationStatus.PENDING)
+    connection.execute(authorizations.update().where(table.id.in_(authorizations_), working).values(next_attempt=until))

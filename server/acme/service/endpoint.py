@@ -49,7 +49,7 @@ class Timing:
     Attributes:
         order_lifetime: how long an order may stay unfinished; its authorizations last as long.
         retries: the pauses between attempts of one validation, in seconds.
-        attempt_lease: how long an attempt belongs to the process that makes it; longer than any attempt takes.
+        attempt_lease: how long a validation belongs to a process that says nothing more; it says so at half that time.
         sweep: seconds between looks for validations that a dead process left behind.
         forget: seconds between looks for what is old enough to be removed.
         caa_again: for how long CAA records that were found are good (CA/Browser Forum BR 3.2.2.8).

@@ -38,6 +38,7 @@ from server.rounds import again_and_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     import sqlalchemy as sa
 
@@ -59,8 +60,10 @@ _LOOK_AGAIN = 2
 
 @dataclass(slots=True)
 class _Running:
-    """A validation that this process works on: its task, and two signals."""
+    """A validation that this process works on: since when it is its own, its task, and two signals."""
 
+    since: datetime
+    """When the time was set, or will be, at which others may take it up."""
     task: asyncio.Task[None] | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set after each attempt."""
@@ -104,7 +107,7 @@ class Validation:
         """
         if authorization.id in self._running or len(self._running) >= _MOST:
             return
-        running = _Running()
+        running = _Running(self._endpoint.clock())
         self._running[authorization.id] = running
         running.task = asyncio.create_task(self._run(authorization, running))
 
@@ -148,9 +151,19 @@ class Validation:
 
     async def _sweep(self) -> None:
         try:
+            await self._keep()
             await self._take_up()
         except Rejected as error:
             log.warning("acme_validation_sweep_failed", detail=error.document.detail)
+
+    async def _keep(self) -> None:
+        """Push the time ahead at which others may take up what takes long here, or waits for its turn."""
+        now, lease = self._endpoint.clock(), self._endpoint.timing.attempt_lease
+        old = {name: each for name, each in self._running.items() if now - each.since >= lease / 2}
+        if old:
+            await self._endpoint.write(lambda c: authorizations.keep(c, tuple(old), now + lease))
+            for each in old.values():
+                each.since = now
 
     async def _take_up(self) -> None:
         if len(self._running) >= _MOST:
@@ -171,6 +184,7 @@ class Validation:
                 current = running.latest = await self._attempt(current)
                 if current is None or current.status != AuthorizationStatus.PENDING:
                     return
+                running.since = self._endpoint.clock() + timedelta(seconds=self._retry_after(current))
                 running.settled.set()
                 await self._pause(current, running)
                 running.settled.clear()

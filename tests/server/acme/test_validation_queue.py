@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from server.acme.service import Timing, validation
+from server.acme.service.validation import Validation
 from tests.server.acme.lab import QUICK
 from tests.server.acme.test_orders import Stubborn, answer
 
@@ -69,6 +70,26 @@ async def test_what_another_process_works_on_is_left_to_it_though_clocks_differ_
     await lab.serve(lab.endpoint(challenges=(other := Stubborn(),)))
     await asyncio.sleep(0.5)
     assert other.tried == []
+
+
+async def test_what_a_process_works_on_stays_its_own_however_long_it_takes(lab: Lab) -> None:
+    # A look-up, a connection and CAA may take longer than a lease, and so may waiting for one's turn.
+    held, other = Stubborn(), Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,)))
+    client = await lab.client()
+    url = await answer(client, await client.order("long.localhost"))
+    second = Validation(lab.endpoint(challenges=(other,)))
+    second.start()
+    for _ in range(8):  # twice the lease
+        lab.now[0] += QUICK.attempt_lease / 4
+        await asyncio.sleep(0.3)
+    assert other.tried == []
+    await lab.serve(lab.endpoint(challenges=(other,)))  # now it has died
+    lab.now[0] += QUICK.attempt_lease * 1.1
+    await client.until(url, "valid")
+    await second.stop()
+    assert (len(held.tried), len(other.tried)) == (1, 1)
 
 
 async def test_a_validation_that_makes_the_server_stumble_fails_after_as_many_attempts_as_others(lab: Lab) -> None:
