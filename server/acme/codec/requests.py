@@ -30,7 +30,10 @@ IDENTIFIER_LIMIT = 100
 """Identifiers in one order."""
 
 _CONTACT_LIMIT = 10
-_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_MAILBOX = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+"""As RFC 5321 section 4.1.2 has mailboxes, without quoting and addresses in brackets."""
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
 _DIGITS = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _SHOWN = 80
@@ -93,7 +96,7 @@ def decode_new_order(payload: bytes) -> NewOrder:
             subproblem for each identifier at fault.
     """
     members = _payload(payload)
-    if "notBefore" in members or "notAfter" in members:
+    if members.get("notBefore") is not None or members.get("notAfter") is not None:
         raise malformed("notBefore and notAfter are set by the profile and can't be asked for")
     listed = members.get("identifiers")
     if not isinstance(listed, list) or not listed:

@@ -174,6 +174,7 @@ async def test_times_that_can_not_be_honoured_exactly_are_refused(lab: Lab, memb
     payload = {"identifiers": [{"type": "dns", "value": "a.localhost"}], member: "2026-12-01T00:00:00Z"}
     refused = await client.post(client.url("/new-order"), payload)
     assert (refused.status, refused.error) == (400, "malformed")
+    assert (await client.post(client.url("/new-order"), {**payload, member: None})).status == 201
 
 
 async def test_an_a_label_is_a_host_name(lab: Lab) -> None:
