@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.clock import system_clock
 from server.credentials.redeeming import REPLAY
+from server.est.linking import OTP_CHALLENGE
 from server.store.certificates import list_certificates
 from server.store.requests import list_requests
 from tests.fakes.credential import credential, keep, kept
@@ -166,6 +168,16 @@ async def test_passwords_for_two_profiles_bring_a_certificate_under_each_for_the
         for profile in ("iot-device", "special", "special"):
             assert (await running.post("simpleenroll", asked, basic=("pump", profile))).status == 200
         assert sorted(one.profile for one in await store.read(list_certificates)) == ["iot-device", "special"]
+
+
+async def test_two_different_passwords_at_once_are_refused_and_none_is_used(running_lab: Lab) -> None:
+    store = running_lab.application.services.store
+    for secret in ("outside", "inside"):
+        await keep(store, credential(secret, id=secret, username="pump"))
+    asked = csr("pump", attributes={x509.ObjectIdentifier(OTP_CHALLENGE): "inside"})
+    assert (await running_lab.post("simpleenroll", asked, basic=("pump", "outside"))).status == 401
+    assert [(await kept(store, secret)).uses_left for secret in ("outside", "inside")] == [1, 1]
+    assert (await running_lab.post("simpleenroll", asked, basic=("pump", "inside"))).status == 200
 
 
 async def test_the_user_name_may_be_empty(running_lab: Lab) -> None:
