@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,12 @@ from server.store.requests import list_requests
 from tests.fakes.credential import credential, keep
 from tests.fakes.manufacturer import make
 from tests.server.est import cmc_client as client
-from tests.server.est.fullcmc.sending import EST_GUARDED, Sender, by, by_itself, new_key
-from tests.server.est.lab import csr
+from tests.server.est.fullcmc.sending import ENDPOINTS, EST_GUARDED, Sender, by, by_itself, new_key
+from tests.server.est.lab import csr, lab
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from server.store.certificates import StoredCertificate
@@ -166,6 +169,24 @@ async def test_what_was_not_issued_here_can_not_be_revoked_here(sender: Sender) 
         message = by(certificate, key, (), client.revoke(1, certificate, issuer=issuer))
         assert (await sender.ask(message, 404)).statuses[0].fail == "badCertId"
     assert (await stored(sender, certificate)).revoked_at is None
+
+
+async def test_an_expired_certificate_revokes_nothing_though_the_grace_lets_it_be_renewed(
+    deployment: Path, tmp_path: Path
+) -> None:
+    passed = [timedelta(0)]
+    endpoints = ENDPOINTS.replace("est/default:\n", "est/default:\n  renewal_grace: 30d\n")
+    folder = shutil.copytree(deployment, tmp_path / "deployment")
+    async with lab(folder, endpoints, clock=lambda: system_clock() + passed[0]) as running:
+        sender, key = Sender(running), new_key()
+        certificate = await sender.certificate("pump", key)
+        passed[0] = timedelta(days=370)
+        now = system_clock() + passed[0]
+        revocation = client.pki_data((), [client.revoke(4, certificate)])
+        response = await sender.ask(client.signed(revocation, key, certificate, time=now), 403)
+        assert [(each.status, each.fail) for each in response.statuses] == [("failed", "badIdentity")]
+        renewal = client.pki_data([client.pkcs10(1, csr("pump", key=new_key()))])
+        assert (await sender.ask(client.signed(renewal, key, certificate, time=now))).statuses[0].status == "success"
 
 
 async def test_the_invalidity_date_is_in_the_past(sender: Sender) -> None:
