@@ -180,7 +180,7 @@ class DistinguishedName:
 
     def matches(self, other: DistinguishedName) -> bool:
         """Compare as RFC 5280 section 7.1 says: not bytes, not string types, not case."""
-        return self.canonical() == other.canonical()
+        return self.rdns == other.rdns or self.canonical() == other.canonical()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from ca.tbs import PerCertificate
 from policies.request import CertificateEvidence
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
-from server.store.certificates import StoredCertificate, find_by_fingerprint, identity_in
+from server.store.certificates import StoredCertificate, as_it_is_now, find_by_fingerprint, identity_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime, timedelta
 
+    import sqlalchemy as sa
     from cryptography import x509
 
     from policies.request import EndpointName
@@ -38,7 +39,7 @@ class CertificateJudge:
     def __init__(self, store: Store, issuers: Mapping[str, x509.Certificate]) -> None:
         self._store = store
         self._issuers = issuers
-        self._verified: OrderedDict[bytes, None] = OrderedDict()
+        self._verified: OrderedDict[bytes, StoredCertificate] = OrderedDict()
         # One for each connection: the library encodes a certificate anew to take its fingerprint.
         self._fingerprint = PerCertificate(lambda leaf: leaf.fingerprint(SHA256()), remembered=_REMEMBERED)
         self.issuer_names = frozenset(certificate.subject.public_bytes() for certificate in issuers.values())
@@ -61,12 +62,12 @@ class CertificateJudge:
         """
         fingerprint = self._fingerprint(leaf)
         try:
-            stored = await self._store.read(lambda connection: find_by_fingerprint(connection, fingerprint))
+            stored = await self._store.read(lambda connection: self._look_up(connection, fingerprint))
         except StoreUnavailable as error:
             return Problem(
                 Reason.STORE_UNAVAILABLE, "the certificate can't be checked now", detail=str(error), retry_after=5
             )
-        if stored is None or not self._signed_by_us(leaf, fingerprint, stored.issuer):
+        if stored is None or not self._signed_by_us(leaf, stored):
             return _rejected("the presented certificate was not issued by this service", leaf)
         why = objection(stored, accepted, now, grace)
         if why is not None:
@@ -87,19 +88,25 @@ class CertificateJudge:
         )
         return evidence, stored
 
-    def _signed_by_us(self, leaf: x509.Certificate, fingerprint: bytes, issuer: str) -> bool:
+    def _look_up(self, connection: sa.Connection, fingerprint: bytes) -> StoredCertificate | None:
+        """Ask the record, each time: of what was found good before, only whether it is revoked now."""
+        known = self._verified.get(fingerprint)
+        return find_by_fingerprint(connection, fingerprint) if known is None else as_it_is_now(connection, known)
+
+    def _signed_by_us(self, leaf: x509.Certificate, stored: StoredCertificate) -> bool:
         """Verify the signature, once for each certificate: neither it nor the issuer's key can change."""
+        fingerprint = stored.fingerprint
         if fingerprint in self._verified:
             self._verified.move_to_end(fingerprint)
             return True
-        signer = self._issuers.get(issuer)
+        signer = self._issuers.get(stored.issuer)
         if signer is None:
             return False
         try:
             leaf.verify_directly_issued_by(signer)
         except (InvalidSignature, ValueError, TypeError):
             return False
-        self._verified[fingerprint] = None
+        self._verified[fingerprint] = stored
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)
         return True

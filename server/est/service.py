@@ -205,7 +205,8 @@ def look_at(endpoint: EstEndpoint, submission: Submission, caller: Caller, csr: 
 
 def _has_names(csr: Csr, renewed: Renewed) -> bool:
     """Compare names as RFC 5280 section 7.1 says: not octets, not texts, alternative names in any order."""
-    return renewed.subject.matches(csr.subject) and Counter(renewed.names) == Counter(csr.names)
+    same = renewed.names == csr.names or Counter(renewed.names) == Counter(csr.names)
+    return same and renewed.subject.matches(csr.subject)
 
 
 def _asks_for_others(caller: Caller, csr: Csr) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -113,6 +113,26 @@ def find_by_fingerprint(connection: sa.Connection, fingerprint: bytes) -> Stored
     """Return the certificate with this SHA-256, None when nothing is known of it."""
     row = _BY_FINGERPRINT.first(connection, fingerprint=fingerprint)
     return None if row is None else _stored(row)
+
+
+_REVOCATION = Prepared(
+    sa.select(certificates.c.revoked_at, certificates.c.revocation_reason).where(
+        certificates.c.fingerprint == sa.bindparam("fingerprint")
+    )
+)
+
+
+def as_it_is_now(connection: sa.Connection, known: StoredCertificate) -> StoredCertificate | None:
+    """Return a certificate that was looked up before with its revocation as it is now: nothing else ever changes.
+
+    None when nothing is known of it any more.
+    """
+    row = _REVOCATION.first(connection, fingerprint=known.fingerprint)
+    if row is None:
+        return None
+    if row.revoked_at == known.revoked_at and row.revocation_reason == known.revocation_reason:
+        return known
+    return replace(known, revoked_at=row.revoked_at, revocation_reason=row.revocation_reason)
 
 
 def find_by_serial(connection: sa.Connection, serial: int) -> StoredCertificate | None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from cryptography import x509
 
 from ca.names import names_of, subject_of
@@ -14,6 +15,7 @@ from policies.request import CertificateEvidence, EndpointName
 from server.credentials.certificates import CertificateJudge, objection
 from server.outcome import Problem, Reason
 from server.store import Store, StoreUnavailable
+from server.store.tables import certificates
 from tests.fakes.database import empty_database
 from tests.fakes.door import HERE, ISSUER, Door, ask
 from tests.fakes.earlier import issued_earlier
@@ -41,6 +43,10 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 async def leaf_of(store: Store) -> x509.Certificate:
     return x509.load_der_x509_certificate(issued(await Door(store).submit(ask())).certificate)
+
+
+async def execute(store: Store, statement: sa.Update | sa.Delete) -> None:
+    assert await store.write(lambda connection: connection.execute(statement).rowcount) == 1
 
 
 def judge_over(store: Store, issuers: dict[str, x509.Certificate] | None = None) -> CertificateJudge:
@@ -78,6 +84,36 @@ async def test_what_our_issuer_signed_and_nobody_recorded_is_rejected(store: Sto
     assert isinstance(found, Problem)
     assert found.reason is Reason.CERTIFICATE_REJECTED
     assert found.detail == f"serial number {leaf.serial_number:x}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (sa.update(certificates).values(revoked_at=NOW, revocation_reason="keyCompromise"), "is revoked"),
+        (sa.delete(certificates), "was not issued by this service"),
+    ],
+    ids=["revoked", "removed"],
+)
+async def test_what_was_good_before_is_looked_up_again(
+    store: Store, change: sa.Update | sa.Delete, message: str
+) -> None:
+    leaf, judge = await leaf_of(store), judge_over(store)
+    good = await judge.judge(leaf, accepted=(HERE,), now=NOW, grace=NONE)
+    assert not isinstance(good, Problem)
+    await execute(store, change)
+    for _ in range(2):
+        found = await judge.judge(leaf, accepted=(HERE,), now=NOW, grace=NONE)
+        assert isinstance(found, Problem)
+        assert found.message == f"the presented certificate {message}"
+
+
+async def test_what_is_no_longer_revoked_is_good_again(store: Store) -> None:
+    leaf, judge = await leaf_of(store), judge_over(store)
+    first = await judge.judge(leaf, accepted=(HERE,), now=NOW, grace=NONE)
+    await execute(store, sa.update(certificates).values(revoked_at=NOW))
+    assert isinstance(await judge.judge(leaf, accepted=(HERE,), now=NOW, grace=NONE), Problem)
+    await execute(store, sa.update(certificates).values(revoked_at=None))
+    assert await judge.judge(leaf, accepted=(HERE,), now=NOW, grace=NONE) == first
 
 
 async def test_what_objects_is_told(store: Store) -> None:
