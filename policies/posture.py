@@ -1,5 +1,6 @@
 """What an attacker could do with a profile: its weak spots, in the manner of the ESC findings of AD CS.
 
+What would fail long after it was tested is told with them.
 None of these is an error: each may be meant so. They are told when files are checked, with the place and the way out.
 """
 
@@ -146,6 +147,13 @@ def _renewal(profile: Profile) -> Iterator[Concern]:
     renewal = sections.renewal
     if renewal is None:
         return
+    wanted = renewal.evidence or sections.evidence
+    if {*wanted.any, *wanted.all} <= {"challenge", "possession"}:
+        message = (
+            "SCEP clients renew with their certificate and mostly without a challenge, so they are refused when their "
+            "time comes: write evidence: {any: [certificate]} under renewal"
+        )
+        yield Concern("renewal-without-certificate", Severity.LOW, profile.place("renewal"), message)
     for key in ("subject", "names"):
         if getattr(renewal, key) == "any" and chosen[key]:
             message = f"a renewal may change its {key}: one stolen key becomes any allowed identity; write {key}: same"
