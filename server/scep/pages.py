@@ -48,6 +48,8 @@ _PAGE = """<HTML><Head><Meta HTTP-Equiv="Content-Type" Content="text/html; chars
 </Body></HTML>
 """
 _SECONDS_PER_MINUTE = 60
+_LONGEST_USER_NAME = 255
+"""It is remembered after failures, of whoever sends it."""
 _SCEP_EVENT, _SCEP_PAYLOAD = "SCEPChallenge", "com.apple.security.scep"
 
 
@@ -188,7 +190,7 @@ def _unauthorized(page: OtpPage) -> web.Response:
 
 
 def _basic(values: list[str]) -> tuple[str | None, str]:
-    """Return user name and password of HTTP Basic (RFC 7617), None for none."""
+    """Return user name and password of HTTP Basic (RFC 7617), None for none, or a name that nobody has."""
     if len(values) != 1:
         return None, ""
     scheme, _, encoded = values[0].partition(" ")
@@ -198,4 +200,4 @@ def _basic(values: list[str]) -> tuple[str | None, str]:
         user, colon, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None, ""
-    return (user, password) if colon else (None, "")
+    return (user, password) if colon and len(user) <= _LONGEST_USER_NAME else (None, "")

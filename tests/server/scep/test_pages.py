@@ -110,6 +110,13 @@ async def test_who_does_not_log_in_gets_no_challenge(lab: Lab, url: str, authori
     assert (await get(f"{url}/certsrv/mscep_admin", authorization=authorization))[0] == 401
 
 
+async def test_a_user_name_that_nobody_has_is_not_remembered(lab: Lab, url: str) -> None:
+    for length, statuses in ((255, {401, 429}), (256, {401})):
+        basic = "Basic " + b64encode(b"u" * length + b":x").decode()
+        found = [(await get(f"{url}/certsrv/mscep_admin", authorization=basic))[0] for _ in range(12)]
+        assert set(found) == statuses
+
+
 async def test_a_wrong_password_gets_no_challenge_and_too_many_must_wait(lab: Lab, url: str) -> None:
     statuses = [(await get(f"{url}/certsrv/mscep_admin", password="guess"))[0] for _ in range(12)]
     assert statuses[0] == 401
