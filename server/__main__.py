@@ -112,7 +112,7 @@ def main() -> None:
         if error.errno not in _NO_ROOM or error.filename is not None:
             raise
         with suppress(OSError):
-            print(f"what this command says can't be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+            print(f"what this command writes found no place: {error.strerror}", file=sys.stderr)  # noqa: T201
         os._exit(1)  # what is held back can't be written at the end either
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from policies.document import Strict
 from policies.durations import Duration
 from server.config.values import Address, HttpsOrigin, LoopbackAddress, Network, Port
 
+_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - to be compared with
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=86400)]
 
@@ -119,6 +121,14 @@ class Listeners(Strict):
     proxied: ProxiedListener | None = None
     http: HttpListener | None = None
     admin: AdminListener | None = None
+
+    @model_validator(mode="after")
+    def _apart(self) -> Listeners:
+        opened = [(name, listener) for name, listener in self if listener is not None and listener.port]
+        for (name, one), (other, two) in combinations(opened, 2):
+            if one.port == two.port and (one.address == two.address or _EVERYWHERE & {one.address, two.address}):
+                raise ValueError(f"{name} and {other} have the same port, {one.port}: give each its own")
+        return self
 
 
 class Limits(Strict):

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ca.ceremony import Credential, make_issuing_ca, make_ra_certificate, make_root, make_tls_certificate
-from ca.names import COMMON_NAME, Attribute, DistinguishedName, DnsName, IpAddress, dns_name
+from ca.names import COMMON_NAME, Attribute, DistinguishedName, DnsName, IpAddress, MalformedName, dns_name
 from server.deployment.files import write_public, write_secret
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def host_name(text: str) -> DnsName | IpAddress:
     try:
         return IpAddress(ip_address(text))
     except ValueError:
+        if text.startswith("*"):
+            raise MalformedName(f"a host has a name without wildcards: {text!r}") from None
         return dns_name(text)
 
 

@@ -53,9 +53,13 @@ def create(
         beside: names that may be in the folder already and stay.
 
     Raises:
-        DeploymentRefused: the folder holds something else, or can't be written, or a host name is none.
+        DeploymentRefused: the folder holds something else, or can't be written, a host name is none, or two listeners
+            have one port.
     """
     ports = ports or Ports()
+    listening = (ports.https, ports.http, ports.admin)
+    if len(set(listening) - {0}) < sum(map(bool, listening)):
+        raise DeploymentRefused("each listener needs a port of its own")
     try:
         hosts = tuple(dict.fromkeys(authorities.host_name(name) for name in (*hostnames, *HOSTS)))
     except MalformedName as error:

@@ -75,7 +75,7 @@ def test_output_that_has_no_room_is_one_message() -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "what this command says can't be written: No space left on device\n"
+    assert done.stderr == "what this command writes found no place: No space left on device\n"
 
 
 @pytest.mark.parametrize("written", ["right\n", "right", "right\r\nright\r\n"])

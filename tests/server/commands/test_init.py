@@ -40,6 +40,12 @@ def test_host_names_and_ports_are_configured(tmp_path: Path) -> None:
     assert listeners.http.port == 1080
 
 
+def test_two_listeners_on_one_port_are_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "--https-port", "1443", "--http-port", "1443")
+    assert (done.exit_code, done.stdout) == (1, "each listener needs a port of its own\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     done = run(tmp_path)

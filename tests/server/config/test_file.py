@@ -150,6 +150,18 @@ def test_each_mistake_is_told_with_its_place(write: Write, old: str, new: str, p
     )
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", '"::"'])
+def test_two_listeners_on_one_port_are_refused(write: Write, address: str) -> None:
+    admin = f"admin: {{address: 127.0.0.1, port: 8080}}\n  http: {{address: {address}, port: 8080}}"
+    with pytest.raises(DocumentErrors, match="http and admin have the same port, 8080: give each its own"):
+        load_config(write(('http: {address: "::1", port: 0}', admin)))
+
+
+def test_two_listeners_on_one_port_of_two_addresses_are_not_refused(write: Write) -> None:
+    admin = 'admin: {address: 127.0.0.1, port: 8080}\n  http: {address: "::1", port: 8080}'
+    load_config(write(('http: {address: "::1", port: 0}', admin)))
+
+
 def test_all_mistakes_are_told_at_once(write: Write) -> None:
     path = write(("port: 0", "prt: 0"), ("version: 1", "version: one"), ("type: local", "type: remote"))
     with pytest.raises(DocumentErrors) as caught:

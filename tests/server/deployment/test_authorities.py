@@ -73,6 +73,11 @@ def test_a_host_name_too_long_for_a_subject_is_among_the_names_only(tmp_path: Pa
     assert server.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
 
 
+def test_a_host_has_no_wildcard_name() -> None:
+    with pytest.raises(MalformedName, match="without wildcards"):
+        authorities.host_name("*.example.com")
+
+
 def test_an_address_is_no_host_name() -> None:
     assert authorities.host_name("2001:db8::1") == IpAddress(ip_address("2001:db8::1"))
     assert authorities.host_name("CA.example") == DnsName("ca.example")
