@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import mlkem
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ca import der
 from ca.ceremony import generate_key
 from ca.csr import Csr, parse_csr
 from ca.names import DistinguishedName, dns_name
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 KEM = mlkem.MLKEM768PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 PUMP = generate_key("P-256")
+SECOND = timedelta(seconds=1)
 ENCIPHERMENT = frozenset({KeyUsage.KEY_ENCIPHERMENT})
 
 
@@ -92,6 +94,37 @@ async def test_a_certificate_of_another_key_proves_nothing(door: Door) -> None:
     signer = await enroll(door)
     assert "not signed with the key" in await refusal(door, for_kem(signer, generate_key("P-256")))
     assert "not signed with the key" in await refusal(door, for_kem(signer, generate_key("ed25519")))
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [der.sequence(der.oid("1.2.3")), der.sequence(der.oid("1.2.840.113549.1.1.5"), der.null()), b"\x30\x80", b""],
+    ids=["unknown", "SHA-1", "not DER", "empty"],
+)
+async def test_a_signature_that_nobody_can_verify_proves_nothing(door: Door, algorithm: bytes) -> None:
+    csr = for_kem(await enroll(door))
+    assert csr.statement is not None
+    odd = replace(csr, statement=replace(csr.statement, algorithm=algorithm))
+    assert "not signed with the key" in await refusal(door, odd)
+
+
+async def test_a_certificate_without_key_usage_is_for_signatures_until_its_last_second(door: Door) -> None:
+    """RFC 5280 section 4.2.1.3: without the extension there is no restriction."""
+    decide = door.policy.decide
+
+    def unrestricted(request: EnrollmentRequest) -> Decision:
+        decision = decide(request)
+        assert isinstance(decision, Approved)
+        return decision._replace(plan=replace(decision.plan, key_usage=frozenset()))
+
+    door._judge._decide = unrestricted
+    signer = await enroll(door)
+    for now in (signer.not_valid_before_utc, signer.not_valid_after_utc):
+        door.now = now
+        issued(await door.submit(replace(ask("kem", key=str(now)), csr=for_kem(signer), now=now)))
+    for now in (signer.not_valid_before_utc - SECOND, signer.not_valid_after_utc + SECOND):
+        door.now = now
+        assert "not good now" in await refusal(door, for_kem(signer))
 
 
 async def test_a_revoked_or_expired_certificate_proves_nothing(door: Door) -> None:
