@@ -88,7 +88,7 @@ class Finalization:
 
     def resume(self, order: Order) -> None:
         """Go on with a processing order, unless that goes on already."""
-        if order.csr is not None and order.id not in self._running:
+        if order.csr is not None:
             _ = self._task(order, None, None)
 
     def _csr(self, call: Call, signed: Signed) -> Csr:

@@ -492,6 +492,19 @@ async def test_a_csr_that_is_not_base64url_is_malformed(lab: Lab, csr: Any) -> N
     assert (await client.post(order.body["finalize"], {"csr": csr})).error == "malformed"
 
 
+async def test_an_order_is_finalized_for_one_csr_alone(lab: Lab) -> None:
+    """Section 7.4: finalize is for once; the same again is what got lost."""
+    client = await lab.client()
+    order = await client.ready("once.localhost")
+    first, second = make_csr("once.localhost"), make_csr("once.localhost")
+    done = await client.finalize(order, first)
+    assert done.body["status"] == "valid"
+    refused = await client.finalize(order, second)
+    assert (refused.status, refused.error) == (403, "orderNotReady")
+    assert (await client.finalize(order, first)).body == done.body
+    assert len(lab.issuer.issued) == 1
+
+
 async def test_the_common_name_alone_names_the_order(lab: Lab) -> None:
     client = await lab.client()
     order = await client.ready("cn.localhost")

@@ -135,10 +135,12 @@ async def test_a_deactivated_account_authorizes_nothing(site: Lab) -> None:
 
 async def test_an_authorization_is_looked_at_again_when_its_order_is_finalized(site: Lab) -> None:
     client = await site.client()
-    await show(client, (await ask(client, "a.localhost")).location)
-    order = await client.order("a.localhost")
-    await site.store.write(lambda c: c.execute(tables.authorizations.update().values(status="revoked")))
-    refused = await client.finalize(order, make_csr("a.localhost"))
+    for name in ("a.localhost", "b.localhost"):
+        await show(client, (await ask(client, name)).location)
+    order = await client.order("a.localhost", "b.localhost")
+    one = tables.authorizations.c.id == order.body["authorizations"][0].rpartition("/")[2]
+    await site.store.write(lambda c: c.execute(tables.authorizations.update().where(one).values(status="revoked")))
+    refused = await client.finalize(order, make_csr("a.localhost", "b.localhost"))
     assert (refused.status, refused.error) == (403, "unauthorized")
     assert (await client.post(order.location)).body["status"] == "invalid"
 
