@@ -69,8 +69,12 @@ def est(
     count: Count = 2000,
     concurrency: Concurrency = 32,
     workers: Workers = 1,
-    new_connections: Annotated[bool, typer.Option(help="A TLS connection for each enrollment.")] = False,
-    certificates: Annotated[bool, typer.Option(help="Devices that renew with their TLS certificates.")] = False,
+    new_connections: Annotated[
+        bool, typer.Option("--new-connections", help="A TLS connection for each enrollment.")
+    ] = False,
+    certificates: Annotated[
+        bool, typer.Option("--certificates", help="Devices that renew with their TLS certificates.")
+    ] = False,
     url: Url = None,
     folder: Folder = None,
 ) -> None:
@@ -91,7 +95,9 @@ def scep(
     count: Count = 2000,
     concurrency: Concurrency = 32,
     workers: Workers = 1,
-    refusals: Annotated[bool, typer.Option(help="Time refusals instead that must not differ; --count each.")] = False,
+    refusals: Annotated[
+        bool, typer.Option("--refusals", help="Time refusals instead that must not differ; --count each.")
+    ] = False,
     url: Url = None,
     folder: Folder = None,
 ) -> None:

@@ -134,17 +134,21 @@ def revoke(
 
 def _endpoint(config: Path | None, text: str, profile: str | None) -> EndpointName:
     """Return the endpoint if it takes what is made here; stop, with the way out, when it does not."""
-    where, every = record.endpoint(text), record.configuration(config).endpoints
+    where, read = record.endpoint(text), record.configuration(config)
+    every = read.endpoints
     known = every.all()
     if where is None or where not in known:
         record.stop(f"there is no endpoint {text}; there are {', '.join(map(str, known))}")
+    place = read.locate("endpoints", str(where), "challenge" if where in every.scep else "authenticate")
     if where.protocol not in _KINDS:
         record.stop(f"{where} takes no one-time passwords")
     if where in every.est and not every.est[where].authenticate.one_time_passwords:
-        record.stop(f"{where} takes no one-time passwords; set one_time_passwords: true in its authenticate section")
+        record.stop(
+            f"{place}: {where} takes no one-time passwords; set one_time_passwords: true in its authenticate section"
+        )
     challenge = every.scep[where].challenge if where in every.scep else None
     if where in every.scep and (challenge is None or not challenge.one_time):
-        record.stop(f"{where} takes no one-time challenges; set one_time: true in its challenge section")
+        record.stop(f"{place}: {where} takes no one-time challenges; set one_time: true in its challenge section")
     if profile is not None and profile not in known[where].profiles:
         record.stop(f"{where} has no profile {profile}; it has {', '.join(known[where].profiles)}")
     return where

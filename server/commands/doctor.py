@@ -52,8 +52,12 @@ def doctor(
             console.print(Text(f"    {diagnosis.way_out}", style="dim"))
     errors = sum(diagnosis.level is Level.ERROR for diagnosis in diagnoses)
     warnings = sum(diagnosis.level is Level.WARNING for diagnosis in diagnoses)
-    console.print(f"{errors} errors, {warnings} warnings")
+    console.print(f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}")
     raise typer.Exit(1 if errors else 0)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def examine(path: Path, clock: Clock) -> Iterator[Diagnosis]:

@@ -144,7 +144,9 @@ def _endpoint(config: Path | None, text: str, profiles: Sequence[str]) -> tuple[
     except DocumentErrors as errors:
         record.stop(str(errors))
     if found is None:
-        record.stop(f"{where} has no external accounts; give it external_accounts: {{sealing_key: {{file: FILE}}}}")
+        place = read.locate("endpoints", str(where))
+        way_out = "give it external_accounts: {sealing_key: {file: FILE}}"
+        record.stop(f"{place}: {where} has no external accounts; {way_out}")
     return where, found.sealer
 
 

@@ -93,9 +93,21 @@ def test_what_can_not_be_made_is_told_with_the_way_out(place: Path, arguments: t
     assert rows(place, "SELECT * FROM credentials") == []
 
 
-def test_an_endpoint_must_take_one_time_passwords(folder: Path) -> None:
-    found = run("new", "est/default", "--config", str(folder / "server.yaml"), code=1)
-    assert "set one_time_passwords: true" in found.stderr
+@pytest.mark.parametrize(
+    ("endpoint", "section", "way_out"),
+    [
+        ("est/default", "    authenticate:", "set one_time_passwords: true in its authenticate section"),
+        ("scep/default", "    challenge:", "set one_time: true in its challenge section"),
+    ],
+)
+def test_an_endpoint_must_take_what_is_made_and_is_told_with_its_place(
+    folder: Path, endpoint: str, section: str, way_out: str
+) -> None:
+    file = folder / "server.yaml"
+    line = file.read_text().splitlines().index(section) + 1
+    found = run("new", endpoint, "--config", str(file), code=1).stderr
+    assert found.startswith(f"{file}:{line}:5: {endpoint} takes no one-time ")
+    assert way_out in found
 
 
 def test_a_shared_secret_is_kept_encrypted_under_a_key_that_the_database_does_not_know(place: Path) -> None:

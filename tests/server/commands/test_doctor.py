@@ -142,7 +142,7 @@ def test_the_command_prints_a_line_for_each_and_its_status_says_whether_somethin
     (folder / "tls" / "server.key").unlink()
     bad = runner.invoke(_app("doctor"), arguments)
     assert bad.exit_code == 1
-    assert "1 errors" in bad.output
+    assert "1 error, " in bad.output
 
 
 def test_without_an_argument_the_configuration_is_looked_for_in_the_usual_places(
