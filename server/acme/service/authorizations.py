@@ -88,12 +88,19 @@ class Authorizations:
         )
 
     async def _validate(self, signed: Signed, authorization: str, type_: str) -> Authorization:
-        """Begin to validate, and return how it stands in a moment: who looks at the answer is spared a poll."""
+        """Begin to validate, and return how it stands in a moment: who looks at the answer is spared a poll.
+
+        While another validation of the order needs longer, this one is not waited for: clients answer the challenges of
+        many names one after the other.
+        """
         found, begun = await self._endpoint.write(lambda c: self._begin(c, signed, authorization, type_))
         if not begun:
             self._validation.hurry(authorization)
             return found
+        busy = self._validation.is_busy_for(found)
         self._validation.start_attempts(found)
+        if busy:
+            return found
         settled = await self._validation.settle(authorization)
         if settled is None:
             return await self._endpoint.read(lambda c: self._owned(c, signed, authorization))

@@ -80,6 +80,7 @@ class Validation:
         self._endpoint = endpoint
         self._limiter = Limiter(endpoint)
         self._running: dict[str, _Running] = {}
+        self._busy: dict[str, int] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._sweeper: asyncio.Task[None] | None = None
@@ -107,6 +108,8 @@ class Validation:
         """
         if authorization.id in self._running or len(self._running) >= _MOST:
             return
+        whose = _whose(authorization)
+        self._busy[whose] = self._busy.get(whose, 0) + 1
         running = _Running(self._endpoint.clock())
         self._running[authorization.id] = running
         running.task = asyncio.create_task(self._run(authorization, running))
@@ -133,6 +136,10 @@ class Validation:
         running = self._running.get(authorization)
         if running is not None and running.task is not None:
             running.task.cancel()
+
+    def is_busy_for(self, authorization: Authorization) -> bool:
+        """Say whether another authorization of the same order is worked on; without order, of the account."""
+        return _whose(authorization) in self._busy
 
     async def settle(self, authorization: str) -> Authorization | None:
         """Wait a moment for an attempt that is going on: the client is spared another poll.
@@ -196,6 +203,9 @@ class Validation:
         finally:
             running.settled.set()
             self._running.pop(authorization.id, None)
+            whose = _whose(authorization)
+            if others := self._busy.pop(whose) - 1:
+                self._busy[whose] = others
 
     async def _pause(self, authorization: Authorization, running: _Running) -> None:
         pause = self._retry_after(authorization)
@@ -300,6 +310,10 @@ class Validation:
                 transaction=tried.order,
             )
         )
+
+
+def _whose(authorization: Authorization) -> str:
+    return authorization.order or authorization.account
 
 
 def _error(problem: ProblemDocument, history: Sequence[Attempt], identifier: Identifier) -> dict[str, object]:

@@ -32,6 +32,18 @@ class Stumbling:
         raise UnicodeError(question.name)
 
 
+class Telling(Stubborn):
+    """A challenge type that tells when it is asked for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def validate(self, question: Question) -> None:
+        self.asked.set()
+        await super().validate(question)
+
+
 async def test_what_expired_while_nobody_served_is_not_taken_up(lab: Lab) -> None:
     held = Stubborn()
     held.open.clear()
@@ -90,6 +102,24 @@ async def test_what_a_process_works_on_stays_its_own_however_long_it_takes(lab: 
     await client.until(url, "valid")
     await second.stop()
     assert (len(held.tried), len(other.tried)) == (1, 1)
+
+
+async def test_only_the_first_of_several_answers_waits_for_what_comes_of_it(lab: Lab) -> None:
+    # A client with a hundred names on slow hosts, answering one challenge after the other, would wait for each.
+    held = Telling()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,), timing=replace(QUICK, settle=60.0)))
+    client = await lab.client()
+    order = await client.order("a.localhost", "b.localhost")
+    found = [(await client.post(url)).body["challenges"][0]["url"] for url in order.body["authorizations"]]
+    async with asyncio.timeout(30):
+        first = asyncio.create_task(client.post(found[0], {}))
+        await held.asked.wait()
+        assert (await client.post(found[1], {})).body["status"] == "processing"
+        assert not first.done()
+        held.open.set()
+        assert (await first).body["status"] == "valid"
+    await client.until(order.location, "ready")
 
 
 async def test_a_validation_that_makes_the_server_stumble_fails_after_as_many_attempts_as_others(lab: Lab) -> None:
