@@ -142,6 +142,21 @@ def test_of_several_recipients_with_other_names_none_is_taken() -> None:
     assert inside.recipient(bag(CERTIFICATE)) is None
 
 
+def test_of_several_recipients_ours_is_taken_and_seventeen_are_too_many() -> None:
+    ours = bag(CERTIFICATE)
+    rid = der.sequence(ours.issuer, ours.serial)
+    someone, we = (
+        der.sequence(der.integer(0), who, PKCS1.identifier(), der.octet_string(b"wrapped"))
+        for who in (der.tlv(0x80, b"someone"), rid)
+    )
+    inside = read_envelope(parts(recipients=der.tlv(der.SET, *[someone] * 15, we)))
+    found = inside.recipient(ours)
+    assert found is not None
+    assert (found.issuer, found.serial) == (ours.issuer, ours.serial)
+    with pytest.raises(MalformedCms):
+        read_envelope(parts(recipients=der.tlv(der.SET, *[someone] * 16, we)))
+
+
 @pytest.mark.parametrize(
     "encoded",
     [
@@ -153,7 +168,7 @@ def test_of_several_recipients_with_other_names_none_is_taken() -> None:
         parts(type=der.oid("1.2.3")),
         parts(ciphertext=der.null()),
         parts(ciphertext=b""),
-        parts(recipients=der.tlv(der.SET, *[der.null()] * 17)),
+        parts(algorithm=der.sequence(der.oid(Cipher.AES128.oid), der.octet_string(bytes(16)), der.null())),
         parts(algorithm=der.sequence(der.oid(Cipher.AES128.oid), der.octet_string(b"short"))),
         parts(algorithm=der.sequence(der.oid(Cipher.AES128.oid))),
         parts(algorithm=der.sequence()),

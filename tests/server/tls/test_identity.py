@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, load_certificate
@@ -44,6 +45,16 @@ def test_both_ends_have_the_same_exporter_in_tls_1_3(server_holder: Holder) -> N
     assert identity.cipher_bits == 128
 
 
+def test_the_binding_of_tls_1_2_is_the_first_finished_message(server_holder: Holder) -> None:
+    """RFC 5929 section 3.1: that of the client, in a full handshake."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    server, client = _shaken(server_holder, context)
+    identity = identity_of(server)
+    assert (identity.tls_version, identity.binding_type) == ("TLSv1.2", "tls-unique")
+    assert identity.binding == client.get_finished()
+
+
 def test_there_is_no_binding_without_extended_master_secret(server_holder: Holder) -> None:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
@@ -75,3 +86,4 @@ def test_a_chain_without_end_is_cut(server_holder: Holder) -> None:
     identity = identity_of(_shaken(server_holder, context)[0])
     assert identity.leaf == holder.certificate
     assert len(identity.presented) == MAX_CERTIFICATES + 1
+    assert all(isinstance(one, x509.Certificate) for one in identity.presented)
