@@ -89,6 +89,27 @@ async def test_the_serial_number_of_the_ca_is_on_record(store: Store) -> None:
     assert (await on_record(store, outcome.request_id)).serial == 0xABC
 
 
+class CountingCa(SlowCa):
+    """Gives one number after the other."""
+
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
+        self.number += 1
+        return await super().issue(permit, plan, serial)
+
+
+@pytest.mark.parametrize(("ca", "good"), [(CountingCa, 5), (SlowCa, 1)], ids=["one after the other", "the same"])
+async def test_serial_numbers_that_come_at_the_same_time_are_told_apart(
+    store: Store, ca: type[SlowCa], good: int
+) -> None:
+    one = door(store, ca(ISSUER))
+    outcomes = await asyncio.gather(*(one.submit(ask(f"pump-{number}")) for number in range(5)))
+    issued = [outcome for outcome in outcomes if isinstance(outcome, Issued)]
+    assert len(issued) == good
+    for outcome in issued:
+        number = x509.load_der_x509_certificate(outcome.certificate).serial_number
+        assert (await on_record(store, outcome.request_id)).serial == number
+
+
 async def test_a_ca_that_gives_a_serial_number_twice_is_found_out(store: Store) -> None:
     one = door(store, SlowCa(ISSUER))
     assert isinstance(await one.submit(ask("pump")), Issued)
