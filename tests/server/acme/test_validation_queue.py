@@ -33,15 +33,19 @@ class Stumbling:
 
 
 class Telling(Stubborn):
-    """A challenge type that tells when it is asked for the first time."""
+    """A challenge type that tells when it is asked for the first time, and when that is over."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked = asyncio.Event()
+        self.ended = asyncio.Event()
 
     async def validate(self, question: Question) -> None:
         self.asked.set()
-        await super().validate(question)
+        try:
+            await super().validate(question)
+        finally:
+            self.ended.set()
 
 
 async def test_what_expired_while_nobody_served_is_not_taken_up(lab: Lab) -> None:
@@ -120,6 +124,19 @@ async def test_only_the_first_of_several_answers_waits_for_what_comes_of_it(lab:
         held.open.set()
         assert (await first).body["status"] == "valid"
     await client.until(order.location, "ready")
+
+
+async def test_an_authorization_that_is_given_back_is_worked_on_no_longer(lab: Lab) -> None:
+    held = Telling()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,), timing=replace(QUICK, settle=0.0)))
+    client = await lab.client()
+    url = await answer(client, await client.order("back.localhost"))
+    async with asyncio.timeout(30):
+        await held.asked.wait()
+        assert (await client.post(url, {"status": "deactivated"})).body["status"] == "deactivated"
+        await held.ended.wait()
+    assert len(held.tried) == 1
 
 
 async def test_a_validation_that_makes_the_server_stumble_fails_after_as_many_attempts_as_others(lab: Lab) -> None:
