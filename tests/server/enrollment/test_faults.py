@@ -92,6 +92,7 @@ async def test_an_issuer_that_fails_leaves_a_failed_request_and_a_free_key(
     assert problem(outcome).reason is reason
     (request,) = await asked(store)
     assert (request.state, request.key, request.reason) == (State.FAILED, None, reason)
+    assert (request.message, request.finished_at) == (problem(outcome).message, door.now)
     assert str(failure) in (request.detail or "")
     assert await actions(store, request.id) == ["failed"]
     issued(await door.submit(ask()))
