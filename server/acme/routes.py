@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +16,7 @@ from server.acme.messages import ErrorType, ProblemDocument, Rejected, Reply, re
 from server.acme.problems import reason_of
 from server.acme.service import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Call, ExternalAccounts, Proofs, Service
 from server.enrollment import RefusedAttempt
-from server.http import BodyTooLarge, address, note, read_body
+from server.http import BodyTooLarge, address, expect, note, read_body
 from server.outcome import Problem
 
 if TYPE_CHECKING:
@@ -118,20 +119,22 @@ class _Front:
         }
         if self._endpoint.pre_authorization:
             posts["/new-authz"] = lambda call, _: service.pre_authorization.create(call)
+        add = partial(app.router.add_route, expect_handler=expect)
         for path, resource in posts.items():
-            app.router.add_post(prefix + path, self._post(resource))
-            app.router.add_route("*", prefix + path, self._wrong_method("POST"))
+            add("POST", prefix + path, self._post(resource))
+            add("*", prefix + path, self._wrong_method("POST"))
         for path, get, post in (
             ("/directory", self._get_directory, self._post_directory),
             ("/new-nonce", self._get_nonce, self._post_nonce),
         ):
-            app.router.add_get(prefix + path, get)
-            app.router.add_post(prefix + path, self._post(post))
-            app.router.add_route("*", prefix + path, self._wrong_method("GET, HEAD, POST"))
-        app.router.add_get(f"{prefix}/renewal-info/{{id}}", self._get_renewal_info)
-        app.router.add_route("*", f"{prefix}/renewal-info/{{id}}", self._wrong_method("GET, HEAD"))
-        app.router.add_get(f"{prefix}/directory/", self._get_directory)  # some clients are configured with the slash
-        app.router.add_route("*", f"{prefix}/{{tail:.*}}", self._nothing_here)
+            app.router.add_get(prefix + path, get, expect_handler=expect)
+            add("POST", prefix + path, self._post(post))
+            add("*", prefix + path, self._wrong_method("GET, HEAD, POST"))
+        app.router.add_get(f"{prefix}/renewal-info/{{id}}", self._get_renewal_info, expect_handler=expect)
+        add("*", f"{prefix}/renewal-info/{{id}}", self._wrong_method("GET, HEAD"))
+        # Some clients are configured with the slash.
+        app.router.add_get(f"{prefix}/directory/", self._get_directory, expect_handler=expect)
+        add("*", f"{prefix}/{{tail:.*}}", self._nothing_here)
 
     def _post(self, resource: Resource) -> Handler:
         async def post(request: web.Request) -> web.StreamResponse:

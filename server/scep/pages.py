@@ -22,7 +22,7 @@ from policies.durations import duration_text
 from policies.request import PasswordEvidence, password_identity
 from server.audit import Action, AuditEvent
 from server.credentials.redeeming import digest_of
-from server.http import BodyTooLarge, address, note, read_body
+from server.http import BodyTooLarge, address, expect, note, read_body
 from server.outcome import TEMPORARY, Problem
 from server.store.credentials import CredentialKind, StoredCredential, add
 from server.store.lane import StoreUnavailable
@@ -115,7 +115,7 @@ def mount(app: web.Application, pages: Mapping[str, OtpPage]) -> None:
     for label, page in pages.items():
         app.router.add_get(f"/scep/{label}/mscep_admin", _handler(page), allow_head=False)
         app.router.add_get(f"/scep/{label}/mscep_admin/", _handler(page), allow_head=False)
-        app.router.add_post(f"/scep/{label}/challenge", _event_handler(page))
+        app.router.add_post(f"/scep/{label}/challenge", _event_handler(page), expect_handler=expect)
 
 
 def _handler(page: OtpPage) -> Callable[[web.Request], Awaitable[web.Response]]:

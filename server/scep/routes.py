@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from server.http import BodyTooLarge, address, note, read_body
+from server.http import BodyTooLarge, address, expect, note, read_body
 from server.scep.codec import Malformed, read_message_parameter
 from server.scep.messages import TEXT, Answer
 from server.scep.observation import Carrier
@@ -53,7 +53,7 @@ def mount(app: web.Application, endpoints: Mapping[str, ScepEndpoint], labels: C
         return _response(request, endpoint, await _answer(request, endpoint))
 
     for path in _PATHS:
-        app.router.add_route("*", path, dispatch)
+        app.router.add_route("*", path, dispatch, expect_handler=expect)
 
 
 def _endpoint(tail: str, endpoints: Mapping[str, ScepEndpoint], default: ScepEndpoint | None) -> ScepEndpoint | None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.ocsp import REQUEST_LIMIT
-from server.http import BodyTooLarge, note, read_body
+from server.http import BodyTooLarge, expect, note, read_body
 from server.status.records import COMPLETE, Scope
 from server.store import StoreUnavailable
 
@@ -116,7 +116,7 @@ def _mount_ocsp(app: web.Application, responder: Responder, clock: Clock) -> Non
             }
         return web.Response(body=answer.der, content_type=OCSP_TYPE, headers=headers)
 
-    app.router.add_post("/ocsp", post)
+    app.router.add_post("/ocsp", post, expect_handler=expect)
     app.router.add_get("/ocsp/{request:.+}", get)
 
 

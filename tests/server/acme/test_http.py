@@ -306,3 +306,11 @@ async def test_a_browser_may_ask_before_it_sends(lab: Lab, path: str, methods: s
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert answer.headers["Access-Control-Allow-Methods"] == methods
     assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type"
+
+
+@pytest.mark.parametrize("expectation", ["100-continue", "gold"])
+@pytest.mark.parametrize("path", ["/acme/directory", "/acme/new-order", "/acme/nothing"])
+async def test_who_expects_something_is_answered_like_anybody(lab: Lab, path: str, expectation: str) -> None:
+    plain = await lab.request("POST", path, data=b"{}")
+    expecting = await lab.request("POST", path, data=b"{}", headers={"Expect": expectation})
+    assert (expecting.status, expecting.headers["Server"]) == (plain.status, "certwright")

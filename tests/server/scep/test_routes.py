@@ -260,3 +260,8 @@ async def test_proxies_may_keep_what_is_public_for_a_while_and_nothing_else(lab:
     message = quote(base64.b64encode(enrollment(lab.ra_der).encode()), safe="")
     reply = await client.get(f"/scep?operation=PKIOperation&message={message}")
     assert (reply.status, reply.headers["cache-control"]) == (200, "no-store")
+
+
+async def test_who_expects_what_there_is_not_is_answered_like_anybody(client: Client) -> None:
+    answer = await client.post(f"/scep{CAPS}", b"", "Expect: gold")
+    assert (answer.status, answer.headers["server"]) == (200, "certwright")
