@@ -170,6 +170,8 @@ def test_repeated_names_are_kept_for_the_policy_to_see() -> None:
         (der.sequence(der.oid("1.2.3")),),
         (der.sequence(der.oid("1.2.3"), der.set_of(), der.null()),),
         (der.sequence(der.oid("1.2.3"), der.sequence()),),
+        (der.tlv(der.SET, der.oid("1.2.3"), der.set_of()),),
+        (extensions(der.tlv(der.SET, der.oid("1.2.3"), der.octet_string(b""))),),
         (der.sequence(der.integer(1), der.set_of()),),
         (der.integer(1),),
     ],

@@ -66,6 +66,14 @@ def test_without_one_statement_there_is_no_proof(attributes: tuple[bytes, ...]) 
         parse_csr(request(*attributes, spki=KEM))
 
 
+def test_other_attributes_are_no_statements_and_stay() -> None:
+    whose = der.sequence(PUMP.certificate.issuer.public_bytes(), der.integer(PUMP.certificate.serial_number))
+    statement = attribute(STATEMENT_OF_POSSESSION, der.sequence(whose))
+    csr = parse_csr(request(attribute("1.2.3", der.null()), statement, spki=KEM))
+    assert [each.oid for each in csr.attributes] == ["1.2.3"]
+    assert csr.statement is not None
+
+
 @pytest.mark.parametrize(
     "value",
     [
