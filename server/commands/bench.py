@@ -26,6 +26,7 @@ from server.bench.scep import ScepClient
 from server.clock import system_clock
 from server.commands.bench_policy import policy
 from server.commands.bench_sign import sign
+from server.commands.record import stop
 from server.deployment.folder import Ports, Secrets
 from server.deployment.making import create
 
@@ -158,8 +159,7 @@ def _refusals(client: FaultyClient, count: int) -> None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 found = runner.run(measure_refusals(client, count, lambda: progress.advance(task)))
         except EnrollmentFailed as error:
-            console.print(f"[red]no figures:[/] {error}")
-            raise typer.Exit(1) from error
+            stop(f"no figures: {error}")
     console.print(refusal_table(found))
 
 
@@ -181,8 +181,7 @@ def _measure(title: str, client: Enroller[Any], target: _Target, count: int, con
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 measurement = runner.run(work)
         except (EnrollmentFailed, ServerFailed) as error:
-            console.print(f"[red]no figures:[/] {error}")
-            raise typer.Exit(1) from error
+            stop(f"no figures: {error}")
     console.print(report(title, measurement, concurrency=concurrency))
     if measurement.load.failures:
         console.print("first failure:", measurement.load.failures[0], markup=False)

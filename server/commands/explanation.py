@@ -11,6 +11,7 @@ from rich.text import Text
 from policies.asked import read_request
 from policies.decision import Approved, Deferred, Denied, Verdict
 from policies.words import PURPOSE_NAMES, name_of
+from server.commands.record import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,17 +35,17 @@ def print_explanation(console: Console, request: EnrollmentRequest, decision: De
     trace = decision.trace
     words, style = _headline(decision)
     console.print(Text(words, style=style))
-    console.print(f"profile: {trace.profile or 'none applies'}   requester: {request.requester.identity}", style="dim")
+    console.print(_line(f"profile: {trace.profile or 'none applies'}   requester: {request.requester.identity}", "dim"))
     if not isinstance(decision, Approved):
         console.print()
         for finding in decision.findings:
-            console.print(Text.assemble(("  • ", style), finding.message))
-            console.print(Text(f"    {finding.location}  {finding.rule}", style="dim"))
+            console.print(Text.assemble(("  • ", style), _line(finding.message)))
+            console.print(_line(f"    {finding.location}  {finding.rule}", "dim"))
             if finding.value or finding.limit:
                 value, limit = finding.value or "-", finding.limit or "-"
-                console.print(Text(f"    asked for: {value}   allowed: {limit}", style="dim"))
+                console.print(_line(f"    asked for: {value}   allowed: {limit}", "dim"))
     for reason in trace.considered:
-        console.print(Text(f"  considered: {reason}"))
+        console.print(_line(f"  considered: {reason}"))
     if trace.checks:
         console.print()
         console.print(_checks(trace))
@@ -52,9 +53,11 @@ def print_explanation(console: Console, request: EnrollmentRequest, decision: De
         console.print()
         console.print(_comparison(request, decision.plan))
     for finding in trace.shadows:
-        console.print(Text(f"  on trial, would deny: {finding.message} ({finding.rule}, {finding.location})", "yellow"))
+        console.print(
+            _line(f"  on trial, would deny: {finding.message} ({finding.rule}, {finding.location})", "yellow")
+        )
     for phrase in trace.ignored:
-        console.print(Text(f"  ignored: {phrase}", style="yellow"))
+        console.print(_line(f"  ignored: {phrase}", "yellow"))
 
 
 def _headline(decision: Decision) -> tuple[str, str]:
@@ -76,7 +79,7 @@ def _checks(trace: Trace) -> Table:
         sign, style = _VERDICTS[check.verdict]
         place = f"{PurePath(check.location.file).name}:{check.location.line}"
         row = (check.rule, check.value, check.limit, place)
-        table.add_row(Text(sign, style=style), *map(Text, row))
+        table.add_row(Text(sign, style=style), *map(_line, row))
     return table
 
 
@@ -87,9 +90,9 @@ def _comparison(request: EnrollmentRequest, plan: CertificatePlan) -> Table:
         table.add_column(heading, overflow="fold")
     rows = (
         ("subject", str(request.csr.subject), str(plan.subject)),
-        ("names", _lines(request.csr.names), _lines(plan.names)),
+        ("names", request.csr.names, plan.names),
         ("key", str(request.csr.key_shape), str(request.csr.key_shape)),
-        ("key usage", _lines(sorted(asked.key_usage)), _lines(sorted(plan.key_usage))),
+        ("key usage", sorted(asked.key_usage), sorted(plan.key_usage)),
         ("extended key usage", _purposes(asked.purposes), _purposes(plan.extended_key_usage)),
         ("CA", "yes" if asked.ca else "", "yes" if plan.ca else "no"),
         ("not before", "", f"{plan.not_before:%Y-%m-%d %H:%M:%S} UTC"),
@@ -97,13 +100,14 @@ def _comparison(request: EnrollmentRequest, plan: CertificatePlan) -> Table:
         ("issuer", "", plan.issuer),
     )
     for heading, *texts in rows:
-        table.add_row(heading, *(Text(text or "-") for text in texts))
+        table.add_row(heading, *(Text(text_of(text) or "-") for text in texts))
     return table
 
 
-def _lines(values: Iterable[object]) -> str:
-    return "\n".join(map(str, values))
+def _line(text: str, style: str = "") -> Text:
+    """Return a line; what came from outside neither is markup nor steers the terminal."""
+    return Text(text_of(text), style)
 
 
-def _purposes(oids: Iterable[str]) -> str:
-    return _lines(name_of(oid, PURPOSE_NAMES) for oid in oids)
+def _purposes(oids: Iterable[str]) -> list[str]:
+    return [name_of(oid, PURPOSE_NAMES) for oid in oids]

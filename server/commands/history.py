@@ -113,12 +113,13 @@ def explain_past(request_id: str, profiles: ProfileSet, config: Path | None) -> 
     console = Console(soft_wrap=False, highlight=False)
     decision = profiles.decide(request)
     words = f"request {found.id} of {found.received_at:%Y-%m-%d %H:%M:%S} UTC: {found.state}"
-    console.print(Text(words + (f", {found.reason}: {found.message}" if found.reason else ""), style="bold"))
+    console.print(Text(record.text_of(words + (f", {found.reason}: {found.message}" if found.reason else "")), "bold"))
     if found.policy_digest not in {None, decision.trace.policy_digest}:
         digest = (found.policy_digest or "")[:16]
         console.print(Text(f"judged then by a policy file that has changed since (digest {digest})", style="yellow"))
         for finding in found.findings:
-            console.print(Text(f"  then: {finding.rule}: {finding.message} ({finding.location})", style="yellow"))
+            then = f"  then: {finding.rule}: {finding.message} ({finding.location})"
+            console.print(Text(record.text_of(then), "yellow"))
         console.print("under today's files:")
     print_explanation(console, request, decision)
     return 1 if isinstance(decision, Denied) else 0

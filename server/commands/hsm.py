@@ -12,11 +12,13 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ca.ceremony import make_ca_request
 from ca.issuer import IssuerError
 from ca.names import DistinguishedName, MalformedName
 from server.app.hsms import SignerProcess, Token, generate_hsm_key, hsm_key
+from server.commands.record import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +45,12 @@ def list_tokens(
     console = Console(soft_wrap=True, highlight=False)
     slots = Table("slot", "token", "serial", "maker", "model")
     for slot in found["slots"]:
-        slots.add_row(*(str(slot[key]) for key in ("slot", "label", "serial", "maker", "model")))
+        slots.add_row(*(Text(text_of(slot[key])) for key in ("slot", "label", "serial", "maker", "model")))
     console.print(slots)
     if token is not None:
         keys = Table("key", "id", "kind")
         for key in found["keys"]:
-            keys.add_row(key["label"], key["id"], key["kind"])
+            keys.add_row(*(Text(text_of(key[name])) for name in ("label", "id", "kind")))
         console.print(keys)
 
 

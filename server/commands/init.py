@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from server.clock import system_clock
+from server.commands.record import stop
 from server.deployment.folder import Ports
 from server.deployment.hints import first_steps
 from server.deployment.making import DeploymentRefused, create
@@ -32,11 +33,9 @@ def init(
     ] = _DEFAULT.http01,
 ) -> None:
     """Make a deployment: CA, keys, certificates, secrets, policies, database and server.yaml."""
-    console = Console(soft_wrap=True, highlight=False)
     ports = Ports(https_port, http_port, admin_port, http01_port)
     try:
         deployment = create(folder, ports=ports, hostnames=hostname or (), clock=system_clock)
     except DeploymentRefused as error:
-        console.print(f"[red]{error}[/]")
-        raise typer.Exit(1) from error
-    console.print(first_steps(deployment), markup=False)
+        stop(str(error))
+    Console(soft_wrap=True, highlight=False).print(first_steps(deployment), markup=False)

@@ -73,7 +73,7 @@ def check(
         console.print(Text.assemble(("✓ ", "green" if file.tests else "yellow"), f"{file.file}: {tests}"))
         for profile in file.profiles:
             endpoints = ", ".join(map(str, profile.sections.endpoints))
-            console.print(f"    {profile.name}: for {endpoints}, signed by {profile.sections.issuer}")
+            console.print(Text(f"    {profile.name}: for {endpoints}, signed by {profile.sections.issuer}"))
     console.print(f"{len(profiles.profiles)} profiles, digest {profiles.digest[:16]}")
     found = [concern for file in files for concern in concerns(file)]
     for concern in found:

@@ -38,7 +38,7 @@ def test_a_server_that_does_not_answer_gives_no_figures(folder: Path) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}/scep"
     done = CliRunner().invoke(app, ["scep", "--count", "1", "--url", url, "--deployment", str(folder)])
     assert done.exit_code == 1
-    assert "Connection refused" in done.stdout
+    assert "Connection refused" in done.stderr
 
 
 def test_every_protocol_explains_itself() -> None:

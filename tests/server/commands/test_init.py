@@ -42,7 +42,7 @@ def test_host_names_and_ports_are_configured(tmp_path: Path) -> None:
 
 def test_two_listeners_on_one_port_are_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "--https-port", "1443", "--http-port", "1443")
-    assert (done.exit_code, done.stdout) == (1, "each listener needs a port of its own\n")
+    assert (done.exit_code, done.stderr) == (1, "each listener needs a port of its own\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -50,5 +50,12 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     done = run(tmp_path)
     assert done.exit_code == 1
-    assert "holds mine: nothing is overwritten" in done.stdout
+    assert "holds mine: nothing is overwritten" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_whose_name_looks_like_markup_is_named_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "[" / "bold]x"
+    (folder / "mine").mkdir(parents=True)
+    done = run(folder)
+    assert (done.exit_code, f"{folder} holds mine" in done.stderr) == (1, True)

@@ -133,6 +133,13 @@ def test_explain_shows_what_was_asked_for_and_what_comes(folder: Path, tmp_path:
     assert "digitalSignature" in result.stdout
 
 
+def test_explain_shows_what_comes_from_outside_as_it_is_and_lets_it_steer_nothing(folder: Path, tmp_path: Path) -> None:
+    path = csr(tmp_path / "a.csr", "CN=pump\u202e[/bold]")
+    result = run(folder, "explain", path, "--endpoint", "est/default", "--as", "[/red]\x1b[31m")
+    assert "requester: password:[/red]\N{REPLACEMENT CHARACTER}[31m" in result.stdout
+    assert "\u202e" not in result.stdout
+
+
 def test_explain_exits_with_one_and_every_reason_when_it_is_denied(folder: Path, tmp_path: Path) -> None:
     path = csr(tmp_path / "a.csr", "CN=sensor-17,L=here", "bank.invalid", ca=True, encoding=Encoding.DER)
     result = run(folder, "explain", path, "--endpoint", "scep/default", "--evidence", "password")
