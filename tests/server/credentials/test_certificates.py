@@ -41,8 +41,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def leaf_of(store: Store) -> x509.Certificate:
-    return x509.load_der_x509_certificate(issued(await Door(store).submit(ask())).certificate)
+async def leaf_of(store: Store, name: str = "pump") -> x509.Certificate:
+    return x509.load_der_x509_certificate(issued(await Door(store).submit(ask(name))).certificate)
 
 
 async def execute(store: Store, statement: sa.Update | sa.Delete) -> None:
@@ -114,6 +114,17 @@ async def test_what_is_no_longer_revoked_is_good_again(store: Store) -> None:
     assert isinstance(await judge.judge(leaf, accepted=(HERE,), now=NOW, grace=NONE), Problem)
     await execute(store, sa.update(certificates).values(revoked_at=None))
     assert await judge.judge(leaf, accepted=(HERE,), now=NOW, grace=NONE) == first
+
+
+async def test_only_so_many_signatures_are_remembered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.credentials.certificates._REMEMBERED", 1)
+    issuers = {"issuing": ISSUER.chain()[0]}
+    forgotten, remembered, judge = await leaf_of(store), await leaf_of(store, "valve"), judge_over(store, issuers)
+    for leaf in (forgotten, remembered):
+        assert not isinstance(await judge.judge(leaf, accepted=(HERE,), now=NOW, grace=NONE), Problem)
+    issuers.clear()  # who is not remembered can't be verified any more
+    assert not isinstance(await judge.judge(remembered, accepted=(HERE,), now=NOW, grace=NONE), Problem)
+    assert isinstance(await judge.judge(forgotten, accepted=(HERE,), now=NOW, grace=NONE), Problem)
 
 
 async def test_what_objects_is_told(store: Store) -> None:
