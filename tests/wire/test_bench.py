@@ -49,4 +49,4 @@ def test_no_certificates_means_no_figures(server: RunningServer) -> None:
         "bench", "est", "--url", f"{server.est_url}/nowhere", "--deployment", str(server.folder), check=False
     )
     assert done.returncode == 1
-    assert "no figures: HTTP 4" in done.stdout
+    assert "no figures: HTTP 4" in done.stderr
