@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from cryptography.x509 import ReasonFlags
 
 from policies.request import CertificateEvidence, RegistrationAuthorityEvidence
 from server.store import credentials, holdings
@@ -31,8 +30,7 @@ _REVOKED = Prepared(
 _ANY_COMPROMISED = Prepared(sa.select(certificates.c.serial).where(COMPROMISED).limit(sa.literal_column("1")))
 _COMPROMISED = Prepared(
     sa.select(certificates.c.serial).where(
-        certificates.c.spki == sa.bindparam("digest", type_=certificates.c.spki.type),
-        certificates.c.revocation_reason == ReasonFlags.key_compromise.value,
+        certificates.c.spki == sa.bindparam("digest", type_=certificates.c.spki.type), COMPROMISED
     )
 )
 
