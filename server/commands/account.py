@@ -45,14 +45,7 @@ def list_(
     wanted = AccountFilter(tuple(status or ()) or None, str(where) if where else None, text, limit)
     found = record.read(config, lambda connection: account_overview.search_accounts(connection, wanted))
     record.tell_if_cut(found, limit)
-    rows = [_fields(one) for one in found]
-    if as_json:
-        record.print_json(rows)
-        return
-    headings = [name.replace("_", " ") for name in _LISTED]
-    record.print_table(
-        headings, ([" ".join(v) if isinstance(v := row[n], list) else v for n in _LISTED] for row in rows)
-    )
+    record.print_listed(_LISTED, [_fields(one) for one in found], as_json=as_json)
 
 
 @app.command()

@@ -57,13 +57,8 @@ def list_(
     wanted = OrderFilter(system_clock(), tuple(status or ()) or None, str(where) if where else None, text, limit)
     found = record.read(config, lambda connection: overview.search_orders(connection, wanted))
     record.tell_if_cut(found, limit)
-    rows = [_fields(one) for one in found]
-    if as_json:
-        record.print_json(rows)
-        return
     shown = ("id", "created_at", "status", "endpoint", "names", "account", "address", "error")
-    headings = [name.replace("_", " ") for name in shown]
-    record.print_table(headings, ([" ".join(v) if isinstance(v := row[n], list) else v for n in shown] for row in rows))
+    record.print_listed(shown, [_fields(one) for one in found], as_json=as_json)
 
 
 @app.command()

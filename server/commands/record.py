@@ -157,6 +157,15 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     console.print(table)
 
 
+def print_listed(names: Sequence[str], found: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
+    """Print what was found: all its fields as JSON, or these of them as a table, headed by their names in words."""
+    if as_json:
+        print_json(found)
+        return
+    rows = ([" ".join(v) if isinstance(v := fields[name], list) else v for name in names] for fields in found)
+    print_table([name.replace("_", " ") for name in names], rows)
+
+
 def _console() -> Console:
     """Return where output goes; what programs read is not broken into lines."""
     console = Console(highlight=False)

@@ -12,7 +12,7 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from server.commands import cert, db, request
-from server.commands.record import print_fields, print_table, text_of
+from server.commands.record import print_fields, print_listed, print_table, text_of
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem, Reason
 from server.store import Store, head_revision, upgrade
@@ -103,6 +103,19 @@ def test_what_comes_first_is_whole_on_every_terminal(
     shown = capsys.readouterr().out
     assert all(row[0] in shown for row in ROWS)
     assert shown.count("subject") == (2 if width == "80" else 1)  # each row under the other where it is narrow
+
+
+def test_what_is_listed_has_all_its_fields_as_json_and_those_that_are_named_in_a_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = [{"id": "a", "last_seen": None, "names": ["x", "y"]}]
+    print_listed(("id", "names", "last_seen"), found, as_json=False)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["id", "names", "last", "seen"],
+        ["a", "x", "y"],
+    ]
+    print_listed(("id",), found, as_json=True)
+    assert json.loads(capsys.readouterr().out) == found
 
 
 def test_certificates_are_listed(filled: dict[str, str]) -> None:
