@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from ca import der
 from server.cms.algorithms import RSASSA_PSS, AlgorithmIdentifier, Digest, MalformedCms, UnsupportedAlgorithm
 from server.cms.certificates import DATA, SIGNED_DATA, content_info
-from server.cms.signed import BadSignature, load_signer_key, read_signed, verify, verify_unsigned
+from server.cms.signed import (
+    BadSignature,
+    load_signer_key,
+    message_digest_algorithm,
+    read_signed,
+    verify,
+    verify_unsigned,
+)
 from server.cms.signing import attribute, signed_attributes, write_signed
 from tests.server.scep.device import (
     CONTENT_TYPE,
@@ -24,6 +31,7 @@ from tests.server.scep.device import (
     Message,
     bag,
     common_name,
+    indefinite,
     rsa_key,
     self_signed,
     spki,
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
 
 KEY = rsa_key()
 CERTIFICATE = self_signed(KEY)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
 GOOD = Message(b"hello", KEY, CERTIFICATE).encode()
 
 
@@ -92,6 +101,8 @@ def test_an_ecdsa_signature_verifies(curve: ec.EllipticCurve) -> None:
 
 def test_attributes_may_be_sent_and_signed_unsorted() -> None:
     check(message(sort=False).encode())
+    assert not read_signed(message(sort=False).encode()).signer.is_sorted
+    assert read_signed(message().encode()).signer.is_sorted
 
 
 def test_attributes_may_be_sent_unsorted_and_signed_sorted() -> None:
@@ -119,6 +130,8 @@ def test_the_certificate_is_chosen_by_the_signer_and_not_by_its_place() -> None:
     signed = read_signed(message(extra_certificates=(other,)).encode())
     assert [certificate.der for certificate in signed.certificates] == [CERTIFICATE, other]
     assert signed.signer_certificate() == bag(CERTIFICATE)
+    last = read_signed(structure(ONE, EMPTY, NOTHING, der.tlv(0xA0, other, CERTIFICATE), a_signer()))
+    assert last.signer_certificate() == bag(CERTIFICATE)
 
 
 @pytest.mark.parametrize("missing", [CONTENT_TYPE, MESSAGE_DIGEST])
@@ -147,6 +160,59 @@ def test_another_content_type_than_signed_is_a_bad_signature() -> None:
 def test_a_changed_signature_is_a_bad_signature() -> None:
     with pytest.raises(BadSignature, match="does not verify"):
         check(message(spoil=True).encode())
+
+
+@pytest.mark.parametrize(
+    ("key", "other", "how"),
+    [
+        (KEY, rsa_key("other"), {}),
+        (KEY, rsa_key("other"), {"pss": True, "algorithm": pss(Digest.SHA256)}),
+        (EC_KEY, ec.generate_private_key(ec.SECP256R1()), {}),
+        (EC_KEY, ec.generate_private_key(ec.SECP384R1()), {}),
+    ],
+    ids=["RSA", "PSS", "ECDSA", "ECDSA with another curve"],
+)
+def test_a_signature_of_each_kind_that_is_changed_or_of_another_key_is_a_bad_signature(
+    key: Any, other: Any, how: dict[str, Any]
+) -> None:
+    signed = read_signed(message(key=key, certificate=self_signed(key), **how).encode())
+    verify(signed, key.public_key())
+    with pytest.raises(BadSignature, match="does not verify"):
+        verify(signed, other.public_key())
+    with pytest.raises(BadSignature, match="does not verify"):
+        check(message(key=key, certificate=self_signed(key), spoil=True, **how).encode())
+
+
+def test_a_pss_signature_by_a_weaker_digest_than_the_message_names_is_a_bad_signature_though_it_holds() -> None:
+    fields = parts_of_a_signer()
+    scheme = padding.PSS(padding.MGF1(Digest.SHA1.hash), 20)
+    signature = KEY.sign(der.tlv(der.SET, der.read(fields[3]).content), scheme, Digest.SHA1.hash)
+    weaker = der.sequence(der.oid(RSASSA_PSS))  # what PSS names when it names nothing
+    signer = der.sequence(*fields[:4], weaker, der.octet_string(signature))
+    content = der.sequence(der.oid(DATA), der.tlv(0xA0, der.octet_string(b"hello")))
+    with pytest.raises(BadSignature, match="contradict"):
+        verify(read_signed(structure(ONE, EMPTY, content, der.tlv(der.SET, signer))), KEY.public_key())
+
+
+def test_the_digest_is_that_which_the_signer_names() -> None:
+    assert message_digest_algorithm(read_signed(message(digest=Digest.SHA512).encode())) is Digest.SHA512
+
+
+def test_a_message_in_ber_all_through_is_the_same_message() -> None:
+    signed = read_signed(indefinite(message().encode(), 99))
+    verify(signed, KEY.public_key())
+    signer = signed.signer_certificate()
+    assert signed.content == b"hello"
+    assert signer is not None
+    assert (signer.version, der.definite(der.read(signer.spki, ber=True))) == (3, spki(KEY))
+
+
+def test_a_key_identifier_in_pieces_is_one_and_another_tag_none() -> None:
+    fields = parts_of_a_signer()
+    for sid in (der.tlv(0x80, b"somebody"), der.tlv(0xA0, der.octet_string(b"some"), der.octet_string(b"body"))):
+        assert read_signed(with_signer(fields[0], sid, *fields[2:])).signer.key_identifier == b"somebody"
+    with pytest.raises(MalformedCms):
+        read_signed(with_signer(fields[0], der.tlv(0x81, b"somebody"), *fields[2:]))
 
 
 def test_a_changed_content_is_a_bad_signature() -> None:
@@ -189,6 +255,10 @@ def parts_of_a_signer() -> list[bytes]:
     return [field.raw for field in der.children(der.children(der.children(signed)[4])[0])]
 
 
+def a_signer() -> bytes:
+    return der.tlv(der.SET, der.sequence(*parts_of_a_signer()))
+
+
 def with_signer(*fields: bytes) -> bytes:
     return structure(ONE, EMPTY, NOTHING, der.tlv(der.SET, der.sequence(*fields)))
 
@@ -198,7 +268,10 @@ def with_signer(*fields: bytes) -> bytes:
     [
         structure(ONE, EMPTY, NOTHING),
         structure(ONE, EMPTY, NOTHING, der.tlv(0xA5), EMPTY),
+        structure(ONE, EMPTY, NOTHING, der.tlv(0xA5), a_signer()),
+        structure(ONE, der.null(), NOTHING, a_signer()),
         structure(ONE, EMPTY, der.sequence(), der.tlv(der.SET, der.sequence())),
+        structure(ONE, EMPTY, der.sequence(der.oid(DATA), der.tlv(0xA0, der.octet_string(b"")), ONE), a_signer()),
         with_signer(ONE),
         with_signer(*parts_of_a_signer()[:3], *parts_of_a_signer()[4:]),
         with_signer(ONE, der.sequence(), *parts_of_a_signer()[2:]),
@@ -212,7 +285,16 @@ def test_structures_that_are_no_signed_message_are_malformed(encoded: bytes) -> 
 
 def test_crls_and_unsigned_attributes_are_passed_over() -> None:
     signer = der.sequence(*parts_of_a_signer(), der.tlv(0xA1))
-    assert read_signed(structure(ONE, EMPTY, NOTHING, der.tlv(0xA1), der.tlv(der.SET, signer))).certificates == ()
+    crls = der.tlv(0xA1, der.sequence(der.null()))
+    assert read_signed(structure(ONE, EMPTY, NOTHING, crls, der.tlv(der.SET, signer))).certificates == ()
+    bags = der.tlv(0xA0, CERTIFICATE), crls
+    assert read_signed(structure(ONE, EMPTY, NOTHING, *bags, a_signer())).certificates == (bag(CERTIFICATE),)
+
+
+def test_certificates_of_other_kinds_are_left_out_of_the_bag() -> None:
+    attribute_certificate = der.tlv(0xA2, der.sequence(der.null()))
+    kinds = der.tlv(0xA0, attribute_certificate, CERTIFICATE)
+    assert read_signed(structure(ONE, EMPTY, NOTHING, kinds, a_signer())).certificates == (bag(CERTIFICATE),)
 
 
 def verify_attributes(*attributes: bytes) -> None:
@@ -248,11 +330,12 @@ def big_key(bits: int, exponent: int = 65537) -> bytes:
         big_key(65536),
         big_key(512),
         big_key(2048, (1 << 40) + 1),
+        big_key(2048, (1 << 33) + 1),
         spki(ed25519.Ed25519PrivateKey.generate()),
         b"",
         der.sequence(),
     ],
-    ids=["16384 bits", "65536 bits", "512 bits", "huge exponent", "ed25519", "nothing", "empty"],
+    ids=["16384 bits", "65536 bits", "512 bits", "huge exponent", "large exponent", "ed25519", "nothing", "empty"],
 )
 def test_keys_that_nobody_should_verify_with_are_unsupported(encoded: bytes) -> None:
     with pytest.raises(UnsupportedAlgorithm):
@@ -261,9 +344,11 @@ def test_keys_that_nobody_should_verify_with_are_unsupported(encoded: bytes) -> 
 
 def test_ordinary_keys_load() -> None:
     assert isinstance(load_signer_key(spki(KEY)), rsa.RSAPublicKey)
+    assert isinstance(load_signer_key(big_key(2048, (1 << 32) + 1)), rsa.RSAPublicKey)
 
 
 def test_a_bag_with_too_many_certificates_is_malformed() -> None:
+    assert len(read_signed(message(extra_certificates=(CERTIFICATE,) * 15).encode()).certificates) == 16
     with pytest.raises(MalformedCms, match="too many"):
         read_signed(message(extra_certificates=(CERTIFICATE,) * 16).encode())
 
@@ -351,3 +436,18 @@ def test_a_message_that_nobody_signed_has_a_digest_in_place_of_the_signature() -
     changed = write_signed(b"another", attributes, Digest.SHA256.digest(attributes), Digest.SHA256, bag(CERTIFICATE))
     with pytest.raises(BadSignature, match="does not match the content"):
         verify_unsigned(read_signed(changed))
+
+
+def test_a_message_that_nobody_signed_may_send_its_attributes_unsorted_but_readable() -> None:
+    fields, content = parts_of_a_signer(), der.sequence(der.oid(DATA), der.tlv(0xA0, der.octet_string(b"hello")))
+    attributes = [each.raw for each in der.children(der.read(fields[3]))]
+
+    def unsigned(*sent: bytes) -> bytes:
+        digest = der.octet_string(Digest.SHA256.digest(der.set_of(*sent)))
+        signer = der.sequence(*fields[:3], der.tlv(0xA0, *sent), fields[4], digest)
+        return structure(ONE, EMPTY, content, der.tlv(der.SET, signer))
+
+    verify_unsigned(read_signed(unsigned(*reversed(attributes))))
+    odd = der.sequence(der.oid("1.2.3"), der.tlv(der.SET, der.tlv(0xA0, b"\x1f\x00")))
+    with pytest.raises(BadSignature, match="can't be read"):
+        verify_unsigned(read_signed(unsigned(*attributes, odd)))
