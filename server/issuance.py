@@ -27,8 +27,8 @@ from ca.issuer import (
 from server.audit import Action, AuditEvent
 from server.cohort import next_step
 from server.outcome import Issued, Outcome, Pending, Problem, Reason, Refused
-from server.store import StoreUnavailable, leases, results
-from server.store.claims import AlreadyIssued, Gone, Granted, Lease, Taken
+from server.store import StoreUnavailable, admission, leases, results
+from server.store.claims import AlreadyIssued, Compromised, Gone, Granted, Lease, Taken, Withdrawn
 from server.store.results import Failure, Result, SerialTaken
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ TAKEN_RETRY = 5
 """Seconds after which asking again makes sense when another process is at work."""
 STORE_RETRY = 10
 ISSUER_RETRY = 30
+WITHDRAWN = Problem(Reason.CERTIFICATE_REJECTED, "The certificate that the request came with, or renews, was revoked.")
+COMPROMISED = Problem(
+    Reason.POLICY, "A certificate with this key was revoked because the key was compromised: make a new key."
+)
 
 
 def internal(detail: str) -> Problem:
@@ -153,6 +157,9 @@ class Issuance:
         if issuer is None:
             missing = internal(f"no issuer {plan.issuer!r} is configured")
             return await self._fail(granted, missing, gives_back=not granted.resumed)
+        lapsed = await self._lapsed(granted) if granted.resumed else None
+        if lapsed is not None:
+            return await self._fail(granted, lapsed, gives_back=not _may_choose(type(issuer)))
         certificate = await self._ask(issuer, granted)
         if not isinstance(certificate, bytes):
             return certificate
@@ -164,6 +171,16 @@ class Issuance:
             return await self._fail(granted, internal(f"not what was planned: {error}"), quarantined=certificate)
         await next_step()
         return await self._record(granted, certificate, given)
+
+    async def _lapsed(self, granted: Granted) -> Problem | None:
+        """Return why an intent that was left half-done may be finished no more. What a CA elsewhere made is dropped."""
+        match await self._store.read(lambda c: admission.lapsed(c, granted)):
+            case Compromised():
+                return COMPROMISED
+            case Withdrawn():
+                return WITHDRAWN
+            case None:
+                return None
 
     async def _ask(self, issuer: Issuer, granted: Granted) -> bytes | Outcome:
         plan, serial = granted.plan, granted.serial

@@ -9,6 +9,7 @@ import structlog
 
 from policies.decision import Finding, Location
 from server.enrollment.judgement import No, denied
+from server.issuance import COMPROMISED, WITHDRAWN
 from server.outcome import Problem, Reason, Refused
 from server.store import requests
 from server.store.claims import Compromised, Crowded, OverQuota, Spent, Withdrawn
@@ -27,10 +28,6 @@ log = structlog.get_logger()
 
 APPROVAL_RETRY = 60
 """Seconds after which asking again makes sense when a person must act."""
-WITHDRAWN = Problem(Reason.CERTIFICATE_REJECTED, "The certificate that the request came with, or renews, was revoked.")
-COMPROMISED = Problem(
-    Reason.POLICY, "A certificate with this key was revoked because the key was compromised: make a new key."
-)
 
 _LARGEST_CSR_OF_REFUSED = 8192
 _LONGEST_TEXT_OF_REFUSED = 512

@@ -9,8 +9,8 @@ from policies.decision import Deferred
 from policies.request import NO_FACTS
 from server.audit import Action, AuditEvent
 from server.enrollment.judgement import No
-from server.enrollment.refusals import APPROVAL_RETRY, COMPROMISED, WITHDRAWN, no_room
-from server.issuance import store_unavailable
+from server.enrollment.refusals import APPROVAL_RETRY, no_room
+from server.issuance import COMPROMISED, WITHDRAWN, store_unavailable
 from server.outcome import Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, approvals, intents, requests
 from server.store.claims import LATE, AwaitsApproval, Claim, Compromised, OverQuota, Withdrawn

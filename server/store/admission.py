@@ -18,7 +18,7 @@ from server.store.tables import COMPROMISED, certificates, is_in, requests
 
 if TYPE_CHECKING:
     from policies.request import EnrollmentRequest
-    from server.store.claims import Claim
+    from server.store.claims import Claim, Granted
 
 _table = requests.c
 _REVOKED = Prepared(
@@ -80,6 +80,15 @@ def is_withdrawn(connection: sa.Connection, request: EnrollmentRequest) -> bool:
     if request.renewed is not None:
         own.add(request.renewed.serial)
     return any(_REVOKED.first(connection, serial=serial) is not None for serial in own)
+
+
+def lapsed(connection: sa.Connection, granted: Granted) -> Withdrawn | Compromised | None:
+    """Return why what was granted a while ago, and not signed then, may be signed no more; None when it may."""
+    if is_compromised(connection, granted.plan.spki):
+        return Compromised()
+    if granted.renews is not None and _REVOKED.first(connection, serial=granted.renews) is not None:
+        return Withdrawn()
+    return None
 
 
 def is_any_compromised(connection: sa.Connection) -> bool:

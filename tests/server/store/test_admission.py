@@ -12,8 +12,9 @@ from cryptography import x509
 
 from ca.issuer import IssuerUnavailable
 from policies.decision import Approved, Deferred, QuotaLimits, Rate
-from policies.request import Kind
+from policies.request import EndpointName, Kind, PendingLimits
 from server.outcome import Issued, Pending, Reason
+from server.store.certificates import renewed_from
 from server.store.tables import COMPROMISED, certificates
 from tests.fakes.door import Door, ask, csr_for
 from tests.fakes.record import asked, issued, problem, stored
@@ -21,6 +22,7 @@ from tests.fakes.record import asked, issued, problem, stored
 if TYPE_CHECKING:
     from policies.decision import Decision
     from policies.request import EnrollmentRequest
+    from server.store.certificates import StoredCertificate
     from tests.fakes.door import FlakyStore
 
 DAY = timedelta(days=1)
@@ -91,6 +93,53 @@ async def test_what_was_approved_too_late_finds_no_room(store: FlakyStore) -> No
     assert "of this kind" in refused.message
 
 
+async def with_certificate(door: Door, name: str) -> StoredCertificate:
+    """Issue a certificate and return its record."""
+    made = x509.load_der_x509_certificate(issued(await door.submit(ask(name))).certificate)
+    (held,) = [one for one in await stored(door.record) if one.serial == made.serial_number]
+    return held
+
+
+async def test_who_renews_what_is_revoked_by_now_gets_nothing(store: FlakyStore) -> None:
+    door = Door(store)
+    held = await with_certificate(door, "old")
+    request = replace(ask("pump"), kind=Kind.RENEW, renewed=renewed_from(held))
+    await door.revoke(held.serial, x509.ReasonFlags.superseded, "admin:eve")
+    refused = problem(await door.submit(request))
+    assert (refused.reason, "was revoked" in refused.message) == (Reason.CERTIFICATE_REJECTED, True)
+    assert len(await stored(store)) == 1
+
+
+def waits(key: str, address: str, most: PendingLimits) -> EnrollmentRequest:
+    request = ask("deferred", key=key, pending=most)
+    return replace(request, requester=replace(request.requester, address=address))
+
+
+@pytest.mark.parametrize("most", [PendingLimits(3, 20), PendingLimits(20, 3)], ids=["of all", "of an address"])
+async def test_of_twenty_requests_that_wait_for_a_person_as_many_wait_as_may(
+    store: FlakyStore, most: PendingLimits
+) -> None:
+    door = Door(store)
+    outcomes = await asyncio.gather(*(door.submit(waits(f"k{n}", "192.0.2.7", most)) for n in range(20)))
+
+    refused = [problem(one) for one in outcomes if not isinstance(one, Pending)]
+    assert len(refused) == 17
+    assert {(one.reason, one.retry_after) for one in refused} == {(Reason.RATE_LIMITED, 60)}
+    assert sum(row.state == "pending" for row in await asked(store)) == 3
+    assert isinstance(await door.submit(ask("pump", pending=most)), Issued)  # who waits for nobody
+
+
+async def test_who_waits_elsewhere_takes_no_place_of_an_address_or_of_an_endpoint(store: FlakyStore) -> None:
+    door, most = Door(store), PendingLimits(2, 1)
+    assert isinstance(await door.submit(waits("a", "192.0.2.7", most)), Pending)
+    assert problem(await door.submit(waits("b", "192.0.2.7", most))).reason is Reason.RATE_LIMITED
+    assert isinstance(await door.submit(waits("c", "192.0.2.8", most)), Pending)
+    assert problem(await door.submit(waits("d", "192.0.2.9", most))).reason is Reason.RATE_LIMITED
+    elsewhere = replace(waits("e", "192.0.2.7", most), endpoint=EndpointName.parse("est/plant"))
+    assert problem(await door.submit(waits("f", "192.0.2.7", most))).reason is Reason.RATE_LIMITED
+    assert isinstance(await door.submit(elsewhere), Pending)
+
+
 async def revoked(door: Door, request: EnrollmentRequest, reason: x509.ReasonFlags) -> None:
     """Issue what is asked for, and revoke it."""
     made = x509.load_der_x509_certificate(issued(await door.submit(request)).certificate)
@@ -132,6 +181,49 @@ async def test_a_key_that_is_compromised_while_a_person_decides_gets_nothing(sto
 
     assert "key was compromised" in problem(await door.approve(outcome.request_id, "admin:ann")).message
     assert "key was compromised" in problem(await door.poll(outcome.request_id)).message
+    assert len(await stored(store)) == 1
+
+
+@pytest.mark.parametrize("way", ["asked again", "polled", "recovered"])
+async def test_what_was_left_half_done_is_not_signed_for_a_key_that_is_compromised_since(
+    store: FlakyStore, way: str
+) -> None:
+    door, request = Door(store), ask("pump")
+    door.issuer.failures.append(IssuerUnavailable("as told"))
+    assert problem(await door.submit(request)).reason is Reason.ISSUER_UNAVAILABLE
+    (left,) = await asked(store)
+    other = ask("valve")
+    await revoked(door, replace(other, csr=replace(other.csr, spki=request.csr.spki)), x509.ReasonFlags.key_compromise)
+
+    if way == "asked again":
+        assert "key was compromised" in problem(await door.submit(request)).message
+    if way == "recovered":
+        assert await door.recover() == 1
+
+    assert "key was compromised" in problem(await door.poll(left.id)).message
+    assert "key was compromised" in problem(await door.submit(request)).message
+    assert len(await stored(store)) == 1
+
+
+@pytest.mark.parametrize("way", ["asked again", "polled", "recovered"])
+async def test_what_was_left_half_done_does_not_renew_a_certificate_that_is_revoked_since(
+    store: FlakyStore, way: str
+) -> None:
+    door = Door(store)
+    held = await with_certificate(door, "old")
+    request = replace(ask("pump"), kind=Kind.RENEW, renewed=renewed_from(held))
+    door.issuer.failures.append(IssuerUnavailable("as told"))
+    assert problem(await door.submit(request)).reason is Reason.ISSUER_UNAVAILABLE
+    (left,) = [one for one in await asked(store) if one.state == "intended"]
+    await door.revoke(held.serial, x509.ReasonFlags.superseded, "admin:eve")
+
+    if way == "asked again":
+        assert "was revoked" in problem(await door.submit(request)).message
+    if way == "recovered":
+        assert await door.recover() == 1
+
+    assert "was revoked" in problem(await door.poll(left.id)).message
+    assert "was revoked" in problem(await door.submit(request)).message
     assert len(await stored(store)) == 1
 
 
