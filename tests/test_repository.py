@@ -50,6 +50,18 @@ def test_every_make_target_in_the_documents_is_in_the_makefile() -> None:
     assert {"run", "test"} <= named <= targets
 
 
+def test_make_takes_a_python_that_is_new_enough_and_can_make_environments() -> None:
+    found = subprocess.run(
+        ["make", "--no-print-directory", "--eval", "chosen: ; @echo $(PYTHON)", "chosen"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    asked = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
+    subprocess.run([found.stdout.strip(), "-c", asked], check=True)
+
+
 def test_the_readme_names_every_command_and_no_other() -> None:
     table = (ROOT / "README.md").read_text("utf-8").partition("| `certwright …` | does |")[2].partition("\n\n")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
