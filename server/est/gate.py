@@ -17,7 +17,7 @@ from policies.request import (
     password_identity,
 )
 from server.credentials import Redeemable, ThirdParty
-from server.est import codec
+from server.est import codec, problems
 from server.est.messages import Operation
 from server.outcome import Problem, Reason
 from server.store.credentials import CredentialKind
@@ -190,7 +190,8 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_fo
     """Settle who asks (RFC 7030 sections 3.2.3 and 3.3.2). Raises Refusal.
 
     A wrong password is refused whatever else was presented. A certificate that does not stand is refused too, unless
-    a right password makes it unnecessary: devices present what they have, even when it has expired.
+    a right password makes it unnecessary: devices present what they have, even when it has expired. Where both are
+    wanted, who has no certificate that stands is not told whether a password is right.
 
     The caller may be nobody yet where a one-time password may stand in the request itself; `expect_enough` tells.
 
@@ -201,14 +202,15 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_fo
     """
     ways = endpoint.config.authenticate
     found = await _certificate(endpoint, submission)
+    if ways.require == "both" and not more_follows:
+        _expect_certificate(endpoint, submission, found)
     password, redeemed = await _password(endpoint, submission, found)
-    leaf = submission.peer.leaf
     if isinstance(found, Problem):
         unnecessary = (
             password is not None and submission.operation is not Operation.SIMPLEREENROLL and ways.require != "both"
         )
         if not unnecessary or found.reason is not Reason.CERTIFICATE_REJECTED:
-            raise Refusal(found, _claimed(endpoint, leaf) if leaf is not None else None)
+            raise Refusal(found, _claimed(endpoint, submission))
         submission.note(certificate=found.message)
         return Caller(password, redeemed=redeemed)
     if found is None:
@@ -227,8 +229,20 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_fo
     return caller
 
 
-def _claimed(endpoint: EstEndpoint, leaf: x509.Certificate) -> str:
+def _expect_certificate(endpoint: EstEndpoint, submission: Submission, found: _Found) -> None:
+    """Raise Refusal when there is no certificate that stands, whatever the password: it can't make up for it."""
+    if found is None:
+        renews = submission.operation is Operation.SIMPLEREENROLL
+        raise Refusal(NOTHING_TO_RENEW if renews else problems.CERTIFICATE_FIRST)
+    if isinstance(found, Problem):
+        raise Refusal(found, _claimed(endpoint, submission))
+
+
+def _claimed(endpoint: EstEndpoint, submission: Submission) -> str | None:
     """Return what records call who presented a certificate that does not stand: ours have a name that no other has."""
+    leaf = submission.peer.leaf
+    if leaf is None:
+        return None
     try:
         ours = endpoint.credentials.issues_as(leaf.issuer.public_bytes())
     except (ValueError, TypeError):  # a name that is no text

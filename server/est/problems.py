@@ -23,6 +23,12 @@ CMS_MEDIA_TYPE = Problem(
 )
 """The same for fullcmc."""
 
+CERTIFICATE_FIRST = Problem(
+    Reason.UNAUTHENTICATED,
+    "This service wants a TLS client certificate, and a password beside it; there was no certificate.",
+)
+"""The problem that no password solves, so that it is no 401, which would ask for one."""
+
 
 def status(reason: Reason) -> int:  # noqa: PLR0911 - one flat table; the type checker proves it complete
     """Return the HTTP status for a reason."""
@@ -76,7 +82,7 @@ def _reply(problem: Problem, realm: str | None, *, password_would_do: bool) -> R
     code = 401 if problem.reason is Reason.CERTIFICATE_REJECTED and password_would_do else status(problem.reason)
     retry = () if problem.retry_after is None else (("Retry-After", str(problem.retry_after)),)
     if code == 401:
-        if realm is not None:
+        if realm is not None and problem != CERTIFICATE_FIRST:
             return Reply(401, (("WWW-Authenticate", f'Basic realm="{realm}"'), _TEXT, *retry))
         code = 403
     return Reply(code, (_TEXT, *retry), explanation(problem))

@@ -76,6 +76,7 @@ class _Service:
         self._endpoint = endpoint
         self._layout = Layout(endpoint.config.base64_layout)
         self._form = Form(endpoint.config.csrattrs)
+        self._wants_both = endpoint.config.authenticate.require == "both"
         certificates = (*endpoint.chain(), *endpoint.links)
         chain = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
         self._cacerts = {wrapped: codec.cacerts_reply(chain, wrapped=wrapped) for wrapped in (False, True)}
@@ -194,7 +195,7 @@ class _Service:
         return problems.reply(
             problem,
             realm=self._endpoint.realm,
-            password_would_do=operation is not Operation.SIMPLEREENROLL,
+            password_would_do=operation is not Operation.SIMPLEREENROLL and not self._wants_both,
             legacy=self._endpoint.config.legacy_status,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from ca import der
 from ca.csr import Csr, RequestedAttribute, parse_csr, read_recorded_csr
 from server.commands import cert
-from server.est import linking
+from server.est import gate, linking, problems
 from server.est.linking import Linking, Meaning, read_claims
 from server.est.messages import Malformed
 from server.outcome import Issued, Reason
@@ -28,6 +29,7 @@ from tests.fakes.credential import credential, keep, kept
 from tests.server.est.lab import CHALLENGE_PASSWORD, Device, Holder, csr, lab
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.server.est.lab import Answer, Lab
@@ -47,6 +49,21 @@ VERSIONS = pytest.mark.parametrize("tls", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSIO
 
 def endpoint(linking: str = "optional", meaning: str = "binding") -> str:
     return ENDPOINT.format(linking=linking, meaning=meaning)
+
+
+BOTH = endpoint().replace("certificates: true", "certificates: true, require: both")
+
+
+@asynccontextmanager
+async def where_both_are_wanted(folder: Path) -> AsyncIterator[tuple[Lab, Holder]]:
+    """Run an endpoint that wants a password and a certificate, with a device that has one, and ``more`` to use."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    async with lab(folder, endpoint()) as running:
+        store = running.application.services.store
+        await keep(store, credential("first", username="pump"), credential("more", username="pump"))
+        first = await running.post("simpleenroll", csr("pump", key=key), basic=("pump", "first"))
+    async with lab(folder, BOTH) as running:
+        yield running, Holder(key, (first.certificate,))
 
 
 async def bound(
@@ -135,8 +152,7 @@ async def test_where_both_are_wanted_a_renewal_may_carry_its_password_inside(fol
         store = running.application.services.store
         await keep(store, credential("first", username="pump"), credential("second", id="second", device="pump"))
         first = await running.post("simpleenroll", csr("pump", key=key), basic=("pump", "first"))
-    both = endpoint().replace("certificates: true", "certificates: true, require: both")
-    async with lab(folder, both) as running:
+    async with lab(folder, BOTH) as running:
         holder, store = Holder(key, (first.certificate,)), running.application.services.store
         assert (await running.post("simplereenroll", csr("pump"), holder=holder)).status == 401
         wrong = csr("pump", attributes={OTP: "guess"})
@@ -218,14 +234,45 @@ async def test_a_revocation_challenge_is_kept_as_a_hash_and_revokes_that_certifi
         assert done.exit_code == (0 if says == "is revoked" else 1)
 
 
-async def test_require_both_wants_a_password_and_a_certificate(folder: Path) -> None:
-    text = endpoint().replace("certificates: true", "certificates: true, require: both")
-    async with lab(folder, text) as running:
-        await keep(running.application.services.store, credential("otp", username="pump"))
-        answer = await running.post("simpleenroll", csr("pump"), basic=("pump", "otp"))
-        assert answer.status == 401
-        (record,) = await running.application.services.store.read(list_requests)
-        assert record.message == "This service wants both a password and a TLS client certificate."
+@pytest.mark.parametrize("basic", [("pump", "otp"), ("pump", "wrong"), None], ids=["right", "wrong", "none"])
+async def test_where_both_are_wanted_no_password_makes_up_for_a_certificate(
+    folder: Path, basic: tuple[str, str] | None
+) -> None:
+    """A 401 would ask for the password again; whether it is right is not told to who has no certificate."""
+    async with lab(folder, BOTH) as running:
+        services = running.application.services
+        await keep(services.store, credential("otp", username="pump", uses_left=2))
+        answer = await running.post("simpleenroll", csr("pump"), basic=basic)
+        assert (answer.status, answer.body) == (403, problems.explanation(problems.CERTIFICATE_FIRST))
+        assert "WWW-Authenticate" not in answer.fields
+        (record,) = await services.store.read(list_requests)
+        assert record.message == problems.CERTIFICATE_FIRST.message
+        answer = await running.post("simplereenroll", csr("pump"), basic=basic)
+        assert (answer.status, answer.body) == (403, problems.explanation(gate.NOTHING_TO_RENEW))
+
+
+@pytest.mark.parametrize("basic", [("pump", "more"), ("pump", "wrong"), None], ids=["right", "wrong", "none"])
+@pytest.mark.parametrize("operation", ["simpleenroll", "simplereenroll"])
+async def test_where_both_are_wanted_the_reason_against_a_certificate_is_told(
+    folder: Path, operation: str, basic: tuple[str, str] | None
+) -> None:
+    async with where_both_are_wanted(folder) as (running, device):
+        services = running.application.services
+        serial = device.chain[0].serial_number
+        await services.enrollment.revoke(serial, x509.ReasonFlags.unspecified, by="admin:test")
+        answer = await running.post(operation, csr("pump"), holder=device, basic=basic)
+        assert (answer.status, answer.body) == (403, b"the presented certificate is revoked\n")
+        record, _ = await services.store.read(list_requests)
+        assert record.requester == f"certificate:{serial:x}"
+
+
+async def test_where_both_are_wanted_a_certificate_alone_is_asked_for_the_password(folder: Path) -> None:
+    """libest sends its password after a 401 only."""
+    async with where_both_are_wanted(folder) as (running, device):
+        answer = await running.post("simpleenroll", csr("pump"), holder=device)
+        assert (answer.status, answer.body) == (401, b"")
+        assert answer.fields["WWW-Authenticate"] == 'Basic realm="est/default"'
+        assert (await running.post("simpleenroll", csr("pump"), holder=device, basic=("pump", "more"))).status == 200
 
 
 # --- reading the claims ------------------------------------------------------------------------------------------

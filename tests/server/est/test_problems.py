@@ -65,6 +65,13 @@ def test_where_no_password_is_accepted_the_401_becomes_a_403_with_a_text() -> No
     assert reply.body == b"Present a certificate.\n"
 
 
+def test_no_password_is_asked_for_where_a_certificate_must_come_first() -> None:
+    reply = problems.reply(problems.CERTIFICATE_FIRST, realm="est/plant", password_would_do=True)
+
+    assert reply.status == 403
+    assert b"TLS client certificate" in reply.body
+
+
 @pytest.mark.parametrize(("seconds", "field"), [(30, "30"), (None, None)])
 def test_retry_after_is_sent_where_it_is_known(seconds: int | None, field: str | None) -> None:
     reply = problems.reply(Problem(Reason.ISSUER_UNAVAILABLE, "Later.", retry_after=seconds), realm=None)
