@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from server.enrollment.in_flight import InFlight
+from server.outcome import Outcome, Pending, Reason
 from tests.fakes.door import Door, FlakyStore, ask
 from tests.fakes.gate import Gate, hung
-from tests.fakes.record import issued, stored
+from tests.fakes.record import issued, problem, stored
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -58,3 +60,25 @@ async def test_what_no_record_can_hold_is_logged(
     store.before.append("claim")
     await door.submit(ask())
     assert [(event["event"], event["detail"]) for event in events] == [("store_unavailable", "as told")]
+
+
+async def test_a_defect_is_an_internal_problem_for_all_who_wait_and_the_next_begins_anew(
+    events: list[MutableMapping[str, Any]],
+) -> None:
+    calls: list[int] = []
+
+    async def work() -> Outcome:
+        calls.append(1)
+        await asyncio.sleep(0)
+        if len(calls) == 1:
+            raise ZeroDivisionError("nobody thought of it")
+        return Pending("request", 1)
+
+    flights = InFlight()
+    outcomes = await asyncio.gather(*(flights.once(b"key", work) for _ in range(3)))
+    assert [problem(one).reason for one in outcomes] == [Reason.INTERNAL] * 3
+    assert "nobody thought of it" in problem(outcomes[0]).detail
+    assert "nobody" not in problem(outcomes[0]).message
+    assert [event["event"] for event in events] == ["enrollment_failed"]
+    assert await flights.once(b"key", work) == Pending("request", 1)
+    assert len(calls) == 2
