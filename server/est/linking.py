@@ -90,11 +90,23 @@ def read_claims(csr: Csr, *, binding: bytes | None, linking: Linking, meaning: M
             password = challenge
     wrong = [name for name, value in bound if not _same(value, binding)]
     if linking is not Linking.OFF and not foreign:
-        _expect_linked(linking, bool(bound), wrong)
+        _expect_linked(linking, bool(bound), wrong, binding)
     return Claims(bool(bound) and not wrong, password, _text(csr, REVOCATION_CHALLENGE, "revocationChallenge"))
 
 
-def _expect_linked(linking: Linking, claimed: bool, wrong: list[str]) -> None:  # noqa: FBT001 - a fact, not a switch
+def _expect_linked(
+    linking: Linking,
+    claimed: bool,  # noqa: FBT001 - a fact, not a switch
+    wrong: list[str],
+    binding: bytes | None,
+) -> None:
+    if (claimed or linking is Linking.REQUIRED) and not binding:
+        raise Malformed(
+            Reason.BAD_PROOF,
+            f"The certification request {'says that it is' if claimed else 'must be'} bound to its TLS connection (RFC "
+            "7030 section 3.5), and this connection has nothing to bind to: it takes TLS 1.3, or TLS 1.2 with Extended "
+            "Master Secret, and no proxy in between that does not pass it on.",
+        )
     if wrong:
         raise Malformed(
             Reason.BAD_PROOF,

@@ -316,5 +316,15 @@ def test_a_claim_without_its_binding_is_refused_but_for_a_registration_authority
     with pytest.raises(Malformed) as refused:
         claims(request, binding=binding)
     assert refused.value.reason is Reason.BAD_PROOF
+    assert ("nothing to bind to" in refused.value.message) is not bool(binding)
     assert not claims(request, binding=binding, foreign=True).is_linked
     assert claims(request, binding=b"unique", foreign=True).is_linked
+
+
+@pytest.mark.parametrize("binding", [None, b"unique"])
+def test_what_can_not_be_bound_is_not_told_to_be_bound(binding: bytes | None) -> None:
+    """Without Extended Master Secret, and behind most proxies, who obeyed would be refused all the same."""
+    with pytest.raises(Malformed, match="must be bound to its TLS connection") as refused:
+        claims(parse_csr(csr("pump")), binding=binding, linking=Linking.REQUIRED)
+    assert ("put base64 of" in refused.value.message) is bool(binding)
+    assert ("nothing to bind to" in refused.value.message) is not bool(binding)
