@@ -6,9 +6,9 @@ import difflib
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from policies.decision import Location
@@ -17,6 +17,7 @@ from policies.nodes import MalformedText, read_nodes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pydantic import GetCoreSchemaHandler
     from pydantic_core import ErrorDetails
     from pydantic_core.core_schema import CoreSchema
 
@@ -31,6 +32,38 @@ class Strict(BaseModel):
 
     # Most models are only parts of others, with which they are built: alone they are built when somebody reads one.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Have every number be one in the file too: ``true`` is not 1, and what stands in quotes is text."""
+        schema = handler(source)
+        _take_numbers_alone(schema)
+        return schema
+
+
+def _take_numbers_alone(schema: object) -> None:
+    """Switch off, in a model's schema, pydantic's readiness to make numbers of true, false, texts and 1.0."""
+    match schema:
+        case {"type": "int" | "float", **_rest}:
+            cast("dict[str, object]", schema)["strict"] = True
+        case dict():
+            for part in schema.values():
+                _take_numbers_alone(part)
+        case list() | tuple():
+            for part in schema:
+                _take_numbers_alone(part)
+        case _:
+            pass
+
+
+def _written_as_number(value: object) -> object:
+    if type(value) is not int:  # true is equal to 1
+        raise ValueError(f"must be the number 1, not {json.dumps(value, ensure_ascii=False)}")
+    return value
+
+
+FormatVersion = Annotated[Literal[1], BeforeValidator(_written_as_number)]
+"""The version of a file's format, by which later ones can be told from it."""
 
 
 class FlawInText(ValueError):
@@ -50,6 +83,7 @@ _LONGEST = 1000
 _WANTED = {
     "path_type": "the path of a file or folder",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
 }
 

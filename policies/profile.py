@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from policies.document import (
     Document,
     DocumentErrors,
     DocumentProblem,
+    FormatVersion,
     KeyPath,
     Strict,
     did_you_mean,
@@ -82,7 +83,7 @@ class IssuerFacts:
 
 
 class _File(Strict):
-    version: Literal[1]
+    version: FormatVersion
     groups: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")], tuple[GlobField, ...]] = Field(
         default_factory=dict
     )

@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from policies.decision import Location
-from policies.document import Document, DocumentErrors, DocumentProblem, Strict, did_you_mean, read_document
+from policies.document import (
+    Document,
+    DocumentErrors,
+    DocumentProblem,
+    FormatVersion,
+    Strict,
+    did_you_mean,
+    read_document,
+)
 from policies.durations import Duration
 from server.config.endpoints import Endpoints
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
@@ -46,7 +54,7 @@ class Config(Strict):
         lookups: where profiles look things up, by the names that they use.
     """
 
-    version: Literal[1]
+    version: FormatVersion
     database: str = "certwright.db"
     log: Log = Log()
     listeners: Listeners

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
-from pydantic import AfterValidator, Field, RootModel
+from pydantic import BeforeValidator, Field, RootModel
 
 from policies.decision import Location
 from policies.document import DocumentErrors, DocumentProblem, read_document
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _WAY_OUT = "it must be an argon2 hash; certwright hash makes one"
 
 
-def _argon2(value: str) -> str:
+def _argon2(value: object) -> str:
+    if not isinstance(value, str):  # a password of digits is a number here; what it is must not be told
+        raise ValueError(_WAY_OUT)  # noqa: TRY004 - pydantic collects it
     try:
         extract_parameters(value)
     except (InvalidHashError, ValueError):
@@ -26,7 +28,7 @@ def _argon2(value: str) -> str:
     return value
 
 
-class _Passwords(RootModel[Annotated[dict[str, Annotated[str, AfterValidator(_argon2)]], Field(min_length=1)]]):
+class _Passwords(RootModel[Annotated[dict[str, Annotated[str, BeforeValidator(_argon2)]], Field(min_length=1)]]):
     """User names with the hashes of their passwords."""
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field, PlainValidator
 
 from policies.decision import Location
-from policies.document import DocumentErrors, DocumentProblem, Strict, did_you_mean, read_document
+from policies.document import DocumentErrors, DocumentProblem, FormatVersion, Strict, did_you_mean, read_document
 
 
 class Local(Strict):
@@ -31,6 +31,9 @@ class Listener(Strict):
 
 class Server(Strict):
     version: Literal[1] = 1
+    format: FormatVersion = 1
+    seconds: Annotated[float, Field(gt=0)] = 1
+    times: dict[str, int | float] = Field(default_factory=dict)
     name: str = ""
     file: Path = Path()
     debug: bool = False
@@ -100,6 +103,15 @@ def test_an_unknown_key_inside_a_list_is_found() -> None:
         ("issuers: {a: {type: remot}}", "f.yaml:1:11: issuers.a: \"type\" must be one of 'local', 'remote'"),
         ("ports: [[]]", "f.yaml:1:9: ports[0]: must be a whole number, not a list"),
         ("ports: [1.5]", "f.yaml:1:9: ports[0]: must be a whole number, not 1.5"),
+        ("ports: [true]", "f.yaml:1:9: ports[0]: must be a whole number, not true"),
+        ("ports: ['1']", 'f.yaml:1:9: ports[0]: must be a whole number, not "1"'),
+        ("ports: [1.0]", "f.yaml:1:9: ports[0]: must be a whole number, not 1.0"),
+        ("listeners: {a: {port: true}}", "f.yaml:1:23: listeners.a.port: must be a whole number, not true"),
+        ("seconds: true", "f.yaml:1:10: seconds: must be a number, not true"),
+        ("seconds: '8'", 'f.yaml:1:10: seconds: must be a number, not "8"'),
+        ("format: true", "f.yaml:1:9: format: must be the number 1, not true"),
+        ("format: 1.0", "f.yaml:1:9: format: must be the number 1, not 1.0"),
+        ("format: '1'", 'f.yaml:1:9: format: must be the number 1, not "1"'),
         ("debug: maybe", 'f.yaml:1:8: debug: must be true or false, not "maybe"'),
         ("debug: []", "f.yaml:1:1: debug: must be true or false, not a list"),
         ("file: []", "f.yaml:1:1: file: must be the path of a file or folder, not a list"),
@@ -114,6 +126,11 @@ def test_an_unknown_key_inside_a_list_is_found() -> None:
 )
 def test_messages_speak_to_who_edits_the_file(text: str, message: str) -> None:
     assert problems(text) == [message]
+
+
+def test_seconds_are_whole_or_not() -> None:
+    document = read_document("seconds: 8\ntimes: {a: 1, b: 1.5}\nformat: 1\n", "f.yaml", Server)
+    assert (document.value.seconds, document.value.times, document.value.format) == (8, {"a": 1, "b": 1.5}, 1)
 
 
 def test_a_message_does_not_repeat_a_value_that_is_very_long() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
 from ca.names import COMMON_NAME, DnsName
-from policies.document import Strict, read_document
+from policies.document import FormatVersion, Strict, read_document
 from policies.request import ChallengeEvidence
 from server.cms.certificates import key_digest
 from server.outcome import Problem, Reason
@@ -49,7 +49,7 @@ class Device(Strict):
 
 
 class _File(Strict):
-    version: Literal[1]
+    version: FormatVersion
     devices: tuple[Device, ...]
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
+from policies.cases import PolicyTest
 from policies.document import DocumentErrors, read_document
 from policies.request import ENDPOINT_PROTOCOLS, EndpointName, Protocol
+from policies.sections import Sections
 from server.config import Config, LocalIssuerConfig, load_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     Write = Callable[..., Path]
@@ -202,6 +205,53 @@ def test_the_admin_listener_is_refused_on_other_addresses_than_loopback(write: W
     with pytest.raises(DocumentErrors, match="no login"):
         load_config(write(("issuers:", f'  admin: {{address: "{address}"}}\nissuers:')))
     assert load_config(write(("issuers:", "  admin: {}\nissuers:"))).listeners.admin is not None
+
+
+def numbers_within(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[tuple[type[BaseModel], str]]:
+    """Yield every field that holds a number, of a model and of all that stand in it."""
+    seen.add(model)
+
+    def parts(annotation: object) -> Iterator[object]:
+        yield annotation
+        for part in get_args(annotation):
+            yield from parts(part)
+
+    for name, about in model.model_fields.items():
+        for part in parts(about.annotation):
+            if part in {int, float}:
+                yield model, name
+            elif isinstance(part, type) and issubclass(part, BaseModel) and part not in seen:
+                yield from numbers_within(part, seen)
+
+
+NUMBERS = [*numbers_within(Config, set()), *numbers_within(Sections, set()), *numbers_within(PolicyTest, set())]
+
+
+def test_the_numbers_of_all_files_are_known_here() -> None:
+    names = {f"{model.__name__}.{name}" for model, name in NUMBERS}
+    assert {"HttpsListener.port", "Http01.timeout_seconds", "Quota.active", "Given.active"} <= names
+
+
+@pytest.mark.parametrize(("model", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("value", [True, False, "1", "8443"])
+def test_true_and_what_stands_in_quotes_is_nowhere_a_number(model: type[BaseModel], name: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({name: value})
+    assert name in {error["loc"][0] for error in caught.value.errors()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("port: 0", "port: true", ":7:32: listeners.http.port: must be a whole number, not true"),
+        ("port: 0", 'port: "8080"', ':7:32: listeners.http.port: must be a whole number, not "8080"'),
+        ("version: 1", "version: true", ":1:10: version: must be the number 1, not true"),
+    ],
+)
+def test_a_port_and_a_version_are_numbers(write: Write, old: str, new: str, message: str) -> None:
+    with pytest.raises(DocumentErrors) as caught:
+        load_config(write((old, new)))
+    assert str(caught.value).endswith(message)
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
