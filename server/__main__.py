@@ -44,6 +44,10 @@ _COMMANDS = {
 }
 
 
+_STATUSES = (
+    "Exit status of every command: 0 when it is done; 1 when the answer is no or the work failed; 2 when the command "
+    "line, a file that it names, the configuration or the database's schema is wrong and must be mended first."
+)
 _SIGNS = {"\N{CHECK MARK}": "ok", "\N{BALLOT X}": "NO", "\N{HORIZONTAL ELLIPSIS}": "...", "\N{BULLET}": "*"}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -56,6 +60,7 @@ def _app(chosen: str | None) -> typer.Typer:
     app = typer.Typer(
         help="An enrollment server in front of a certification authority: EST, SCEP and ACME on one policy.",
         no_args_is_help=True,
+        epilog=_STATUSES,
         pretty_exceptions_enable=False,
         add_completion=True,
     )

@@ -19,6 +19,7 @@ from ca.lint import load_rules
 from policies.document import DocumentErrors
 from server import events
 from server.app.application import Application, shared_ledger
+from server.config import UnavailableNow
 
 if TYPE_CHECKING:
     import socket
@@ -77,7 +78,7 @@ def serve_here(
             runner.run(_serve(config, material, sockets, ready, supervised))
     except DocumentErrors as errors:
         print(errors, file=sys.stderr)  # noqa: T201 - for who started it
-        return MISCONFIGURED
+        return FAILED if isinstance(errors, UnavailableNow) else MISCONFIGURED
     return OK
 
 

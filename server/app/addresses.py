@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from policies.document import DocumentErrors, DocumentProblem
+from server.config import UnavailableNow
 from server.listener import bind
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ def bind_listeners(config: Config, processes: int = 1) -> Mapping[str, list[sock
         For each listener as many sockets as there are processes.
 
     Raises:
-        DocumentErrors: addresses that can't be had, all of them, each with the way out.
+        UnavailableNow: addresses that can't be had at the moment, all of them, each with the way out.
+        DocumentErrors: the same, where one of them can't be had later either.
     """
     sockets: dict[str, list[socket.socket]] = {}
     problems: list[DocumentProblem] = []
+    kind: type[DocumentErrors] = UnavailableNow
     for name in LISTENERS:
         settings = getattr(config.listeners, name)
         if settings is None:
@@ -37,12 +40,14 @@ def bind_listeners(config: Config, processes: int = 1) -> Mapping[str, list[sock
             sockets[name] = bind(settings.address, settings.port, processes)
         except OSError as error:
             key, reason = _why_not(error)
+            if error.errno == errno.EACCES:
+                kind = DocumentErrors
             message = f"{name}: can't listen on {settings.address} port {settings.port}: {reason}"
             problems.append(config.problem(("listeners", name, key), message))
     if problems:
         for sock in (sock for each in sockets.values() for sock in each):
             sock.close()
-        raise DocumentErrors(problems)
+        raise kind(problems)
     return sockets
 
 

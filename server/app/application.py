@@ -26,6 +26,7 @@ from server.app.replaced import Replaced
 from server.app.status import StatusService, addressing, own_plans
 from server.app.tls_renewal import TlsPlans, TlsRenewal
 from server.clock import system_clock
+from server.config import UnavailableNow
 from server.credentials import Credentials
 from server.enrollment import Enrollment
 from server.http import create_app
@@ -34,6 +35,7 @@ from server.rounds import again_and_again
 from server.sampling import Sampling
 from server.store import SchemaOutdated, Store, StoreUnavailable
 from server.store.database import database_file
+from server.store.obstacles import obstacle
 
 if TYPE_CHECKING:
     import socket
@@ -90,12 +92,12 @@ class Application:
             clock: tells the time.
 
         Raises:
-            DocumentErrors: the database can't be used.
+            DocumentErrors: the database can't be used, as UnavailableNow where that may pass.
         """
         try:
             store = await Store.open(config.database_url)
         except (SchemaOutdated, StoreUnavailable, ValueError, sa.exc.DBAPIError) as error:
-            raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
+            raise _unusable(config, error) from error
         try:
             nonces = open_nonces(ledger, lambda: int(monotonic()))
             services = _services(config, material, store, nonces, clock)
@@ -110,8 +112,7 @@ class Application:
         try:
             left = await self.services.enrollment.recover()
         except StoreUnavailable as error:
-            config = self.services.config
-            raise DocumentErrors([config.problem(("database",), f"{config.database}: {error}")]) from error
+            raise _unusable(self.services.config, error) from error
         if left:
             _log.warning("finished what an earlier process left half-done", requests=left)
         for each in self._hourly:
@@ -174,6 +175,13 @@ async def take_up(recover: Callable[[], Awaitable[int]]) -> None:
     left = await recover()
     if left:
         _log.warning("took up what was left half-done", requests=left)
+
+
+def _unusable(config: Config, error: Exception) -> DocumentErrors:
+    """Return what is told about a database that can't be used: a lock or a full disk passes, the rest is mended."""
+    passes = isinstance(error, StoreUnavailable) and obstacle(database_file(config.database_url)) is None
+    kind = UnavailableNow if passes else DocumentErrors
+    return kind([config.problem(("database",), f"{config.database}: {error}")])
 
 
 def _services(config: Config, material: Material, store: Store, nonces: Nonces, clock: Clock) -> Services:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256
@@ -34,12 +34,13 @@ from server.status.records import Scope
 from server.store import notices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cryptography import x509
 
     from ca.tbs import SigningKey
 
+T = TypeVar("T")
 KINDS = ("P-256", "P-384", "P-521", "rsa:3072", "rsa:4096", "ed25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")
 
 
@@ -64,7 +65,7 @@ def show(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     rows = []
     for name, issuer in loaded.issuers.items():
         with _told():
-            certificate = ca_files.read_certificates(issuer.certificate)[0]
+            certificate = _given(ca_files.read_certificates, issuer.certificate)[0]
         standing = record.read(config, partial(records.standing, scope=Scope(name)))
         untold = record.read(config, partial(notices.untold, issuer=name))
         told = {"untold_revocations": untold.count, "last_failure": untold.error}
@@ -118,7 +119,7 @@ def sign(
     """Give an issuing CA whose key is elsewhere, such as in an HSM, its certificate under a root that is here."""
     with _told():
         ca_files.expect_free(folder, name)
-        asked = ca_files.read_request(request)
+        asked = _given(ca_files.read_request, request)
         root = ca_files.read_credential(folder, under)
         if not ca_files.is_root(root.certificate):
             record.stop(f"{under} is no root")
@@ -145,8 +146,8 @@ def import_(
 ) -> None:
     """Take the certificate that a root elsewhere gave for the request of `ca init`."""
     with _told():
-        own, *above = ca_files.read_certificates(certificate)
-        above += ca_files.read_certificates(chain) if chain is not None else []
+        own, *above = _given(ca_files.read_certificates, certificate)
+        above += _given(ca_files.read_certificates, chain) if chain is not None else []
         objection = ca_files.objection(own, ca_files.read_key(folder, name), above)
         if objection is not None:
             record.stop(objection)
@@ -248,6 +249,14 @@ def _list(standing: records.Standing) -> dict[str, object]:
     if full is None:
         return {"crl_number": None, "crl_next_update": None, "revoked": None}
     return {"crl_number": full.number, "crl_next_update": full.next_update, "revoked": full.entries}
+
+
+def _given(load: Callable[[Path], T], path: Path) -> T:
+    """Read a file that the command line or the configuration names; turn away when it is none of that kind."""
+    try:
+        return load(path)
+    except CaFilesUnusable as error:
+        record.turn_away(str(error))
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from server.app.hsms import SignerProcess, Token
 from server.app.signing import hsm_throwaway, local_throwaway
 from server.bench.sign import measure_signing
 from server.clock import system_clock
+from server.commands.hsm import PinFile, read_pin
+from server.commands.record import stop
 
 if TYPE_CHECKING:
     from server.bench.sign import SigningCost
@@ -37,9 +39,12 @@ def sign(
     *,
     count: Annotated[int, typer.Option(min=1, help="How many certificates of each kind.")] = 500,
     kind: Annotated[list[str] | None, typer.Option(help="Only these kinds of local keys.")] = None,
-    module: Annotated[Path | None, typer.Option(help="An HSM's PKCS#11 library; needs --token and --key.")] = None,
+    module: Annotated[
+        Path | None,
+        typer.Option(help="An HSM's PKCS#11 library; needs --token and --key.", exists=True, dir_okay=False),
+    ] = None,
     token: Annotated[str | None, typer.Option(help="The token's label.")] = None,
-    pin_file: Annotated[Path | None, typer.Option(help="A file with its PIN; asked for when not given.")] = None,
+    pin_file: PinFile = None,
     key: Annotated[list[str] | None, typer.Option(help="Labels of keys in the HSM.")] = None,
 ) -> None:
     """Make certificates with each kind of CA key, and bare signatures beside: how many a second, CPU for each."""
@@ -53,9 +58,11 @@ def sign(
             signing = local_throwaway(words[0], system_clock(), pss=words[1:] == ["pss"])
             _add(table, name, measure_signing(signing, count=count, now=system_clock()))
         if module is not None:
-            _hsm(table, Token(module, token, _pin(pin_file)), key or [], count)
-    except (ValueError, IssuerError) as error:
+            _hsm(table, Token(module, token, read_pin(pin_file)), key or [], count)
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    except IssuerError as error:
+        stop(str(error))
     Console(soft_wrap=True).print(table)
 
 
@@ -70,10 +77,3 @@ def _hsm(table: Table, token: Token, keys: list[str], count: int) -> None:
 def _add(table: Table, name: str, cost: SigningCost) -> None:
     figures = (f"{cost.a_second:,.0f}", f"{cost.cpu:.2f}", f"{cost.bare_a_second:,.0f}", f"{cost.bare_cpu:.2f}")
     table.add_row(name, *figures)
-
-
-def _pin(file: Path | None) -> str:
-    if file is not None:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
-    pin: str = typer.prompt("PIN", hide_input=True)
-    return pin

@@ -151,7 +151,7 @@ def revoke(
     event = AuditEvent(now, Action.REVOKED, record.person(by), serial=number, detail=reason).row()
     since = None if invalid_since is None else invalid_since.replace(tzinfo=UTC)
     if since is not None and since > now:
-        record.stop("--invalid-since must be in the past")
+        record.turn_away("--invalid-since must be in the past")
     revocation = Revocation(number, x509.ReasonFlags(reason.value), now, since)
     outcome = record.write(config, lambda connection: revoke_stored(connection, revocation, event))
     match outcome:

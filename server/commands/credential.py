@@ -138,19 +138,19 @@ def _endpoint(config: Path | None, text: str, profile: str | None) -> EndpointNa
     every = read.endpoints
     known = every.all()
     if where is None or where not in known:
-        record.stop(f"there is no endpoint {text}; there are {', '.join(map(str, known))}")
+        record.turn_away(f"there is no endpoint {text}; there are {', '.join(map(str, known))}")
     place = read.locate("endpoints", str(where), "challenge" if where in every.scep else "authenticate")
     if where.protocol not in _KINDS:
-        record.stop(f"{where} takes no one-time passwords")
+        record.turn_away(f"{where} takes no one-time passwords")
     if where in every.est and not every.est[where].authenticate.one_time_passwords:
-        record.stop(
+        record.turn_away(
             f"{place}: {where} takes no one-time passwords; set one_time_passwords: true in its authenticate section"
         )
     challenge = every.scep[where].challenge if where in every.scep else None
     if where in every.scep and (challenge is None or not challenge.one_time):
-        record.stop(f"{place}: {where} takes no one-time challenges; set one_time: true in its challenge section")
+        record.turn_away(f"{place}: {where} takes no one-time challenges; set one_time: true in its challenge section")
     if profile is not None and profile not in known[where].profiles:
-        record.stop(f"{where} has no profile {profile}; it has {', '.join(known[where].profiles)}")
+        record.turn_away(f"{where} has no profile {profile}; it has {', '.join(known[where].profiles)}")
     return where
 
 
@@ -158,24 +158,26 @@ def _sealing(config: Path | None, text: str, profile: str | None, user: str | No
     """Return the endpoint with what seals its shared secrets; stop, with the way out, when it takes none."""
     where, read = record.endpoint(text), record.configuration(config)
     if where is None or where not in read.endpoints.est:
-        record.stop(f"there is no EST endpoint {text}; there are {', '.join(map(str, read.endpoints.est)) or 'none'}")
+        record.turn_away(
+            f"there is no EST endpoint {text}; there are {', '.join(map(str, read.endpoints.est)) or 'none'}"
+        )
     if profile is not None and profile not in read.endpoints.est[where].profiles:
-        record.stop(f"{where} has no profile {profile}; it has {', '.join(read.endpoints.est[where].profiles)}")
+        record.turn_away(f"{where} has no profile {profile}; it has {', '.join(read.endpoints.est[where].profiles)}")
     if user is None:
-        record.stop("a shared secret goes with an identification: give --user or --device")
+        record.turn_away("a shared secret goes with an identification: give --user or --device")
     try:
         sealer = shared_secrets(where, read, Reader(read))
     except DocumentErrors as errors:
-        record.stop(str(errors))
+        record.turn_away(str(errors))
     if sealer is None:
-        record.stop(f"{where} has no shared secrets; give it fullcmc: {{sealing_key: {{file: FILE}}}}")
+        record.turn_away(f"{where} has no shared secrets; give it fullcmc: {{sealing_key: {{file: FILE}}}}")
     return where, sealer
 
 
 def _chosen(kind: CredentialKind, user: str | None) -> str:
     """Ask for a password. One that a person chose is kept as argon2 and can be found by its user name only."""
     if kind is not CredentialKind.EST_PASSWORD or user is None:
-        record.stop("only a password with a user name can be chosen: give --user or --device, at an EST endpoint")
+        record.turn_away("only a password with a user name can be chosen: give --user or --device, at an EST endpoint")
     chosen: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     return chosen
 

@@ -34,7 +34,9 @@ def upgrade(config: ConfigOption = None) -> None:
     try:
         found = current_revision(url)
         upgrade_schema(url)
-    except (sa.exc.DBAPIError, SchemaUnknown, OSError) as error:
+    except SchemaUnknown as error:
+        record.turn_away(f"{database_file(url)}: {error}")
+    except (sa.exc.DBAPIError, OSError) as error:
         file = database_file(url)
         record.stop(f"{file}: {obstacle(file) or getattr(error, 'orig', None) or error}")
     now = head_revision()
@@ -79,7 +81,7 @@ def backup(
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="A copy that `db backup` made.")],
+    file: Annotated[Path, typer.Argument(help="A copy that `db backup` made.", exists=True, dir_okay=False)],
     config: ConfigOption = None,
 ) -> None:
     """Put a copy in the database's place, while no server runs on it. What was there is kept beside it.

@@ -134,19 +134,19 @@ def _endpoint(config: Path | None, text: str, profiles: Sequence[str]) -> tuple[
     """Return the endpoint with what seals its keys; stop, with the way out, when it takes none."""
     where, read = record.endpoint(text), record.configuration(config)
     if where is None or where not in read.endpoints.acme:
-        record.stop(f"there is no endpoint {text}; there are {', '.join(map(str, read.endpoints.acme)) or 'none'}")
+        record.turn_away(f"there is no endpoint {text}; there are {', '.join(map(str, read.endpoints.acme)) or 'none'}")
     known = read.endpoints.acme[where].profiles
     unknown = [name for name in profiles if name not in known]
     if unknown:
-        record.stop(f"{where} has no profile {', '.join(unknown)}; it has {', '.join(known)}")
+        record.turn_away(f"{where} has no profile {', '.join(unknown)}; it has {', '.join(known)}")
     try:
         found = external_accounts(where, read, Reader(read))
     except DocumentErrors as errors:
-        record.stop(str(errors))
+        record.turn_away(str(errors))
     if found is None:
         place = read.locate("endpoints", str(where))
         way_out = "give it external_accounts: {sealing_key: {file: FILE}}"
-        record.stop(f"{place}: {where} has no external accounts; {way_out}")
+        record.turn_away(f"{place}: {where} has no external accounts; {way_out}")
     return where, found.sealer
 
 
@@ -154,7 +154,7 @@ def _pattern(text: str) -> str:
     try:
         check_pattern(text)
     except ValueError as error:
-        record.stop(str(error))
+        record.turn_away(str(error))
     return text
 
 

@@ -19,7 +19,7 @@ def hash_secret(
     chosen = _asked() if secret is None else secret
     if not chosen:
         typer.echo("an empty secret is none: write it on standard input, in one line", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(2)
     typer.echo(PasswordHasher().hash(chosen))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -49,7 +49,7 @@ def diff(
         before = surroundings.profiles(surroundings.files([]), selecting=True)
         after = surroundings.profiles(surroundings.files(new), selecting=True)
     except (DocumentErrors, ValueError, OverflowError) as error:
-        _stop(str(error))
+        record.turn_away(str(error))
     questions = record.read(config, lambda connection: history.questions_since(connection, since))
     found = list(changes(questions, before, after))
     if as_json:
@@ -70,7 +70,7 @@ def audit(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
         surroundings = Surroundings.find(config)
         profiles = surroundings.profiles(surroundings.files([]), selecting=True)
     except DocumentErrors as error:
-        _stop(str(error))
+        record.turn_away(str(error))
     questions, unknown = record.read(
         config,
         lambda c: (history.questions_of_live_certificates(c, now), history.live_without_question(c, now)),
@@ -102,14 +102,14 @@ def explain_past(request_id: str, profiles: ProfileSet, config: Path | None) -> 
     """
     found = record.read(config, lambda connection: requests.find_request(connection, request_id))
     if found is None:
-        _stop(f"{request_id}: no such file, and nothing is known of a request with this identifier")
+        record.stop(f"{request_id}: no such file, and nothing is known of a request with this identifier")
     if found.asked is None or found.csr is None:
         reason = f"{found.reason}: {found.message}" if found.reason else "an earlier release recorded it"
-        _stop(f"request {request_id} never came before the policy, or not completely ({reason})")
+        record.stop(f"request {request_id} never came before the policy, or not completely ({reason})")
     try:
         request = read_question(found.asked, request_id, found.received_at, found.csr)
     except MalformedCsr as error:
-        _stop(f"the CSR of request {request_id} can't be read any more: {error}")
+        record.stop(f"the CSR of request {request_id} can't be read any more: {error}")
     console = Console(soft_wrap=False, highlight=False)
     decision = profiles.decide(request)
     words = f"request {found.id} of {found.received_at:%Y-%m-%d %H:%M:%S} UTC: {found.state}"
@@ -151,8 +151,3 @@ def _print(found: Sequence[Change]) -> None:
 
 def _number(found: Sequence[Change]) -> str:
     return "no difference" if not found else f"{len(found)} differ{'s' if len(found) == 1 else ''}"
-
-
-def _stop(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from ruamel.yaml import YAML
@@ -14,6 +14,7 @@ from policies.document import DocumentErrors
 from policies.nodes import MalformedText, read_nodes
 from policies.profile import parse_policy
 from policies.request import Protocol
+from server.commands import record
 from server.commands.importers import FORMATS, Imported, NotImportable
 
 _EVIDENCE = {Protocol.EST: ["password", "certificate"], Protocol.SCEP: ["challenge"], Protocol.ACME: ["account"]}
@@ -44,17 +45,17 @@ def import_profile(
     Exit status 1 when the result needs mending before it can be read.
     """
     if kind not in FORMATS:
-        _stop(f'"{kind}" is no known format; there are {", ".join(FORMATS)}')
+        record.turn_away(f'"{kind}" is no known format; there are {", ".join(FORMATS)}')
     protocol = endpoint.partition("/")[0]
     if protocol not in set(Protocol):
-        _stop("an endpoint is written like est/default")
+        record.turn_away("an endpoint is written like est/default")
     try:
         made = FORMATS[kind](_entry(_content(file), kind, entry))
     except OSError as error:
-        _stop(f"{file}: can't be read: {error.strerror}")
+        record.turn_away(f"{file}: can't be read: {error.strerror}")
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         cause = error if isinstance(error, NotImportable) else f"not a {kind} profile in JSON ({error})"
-        _stop(f"{file}: {cause}")
+        record.turn_away(f"{file}: {cause}")
     head = {"description": f"Imported from {kind}: {file.name}", "endpoints": [endpoint], "issuer": issuer}
     text = policy_text(name, {**head, "evidence": {"any": _EVIDENCE[Protocol(protocol)]}, **made.sections}, made)
     typer.echo(text, nl=False)
@@ -105,8 +106,3 @@ def policy_text(name: str, sections: dict[str, Any], made: Imported) -> str:
     out.writelines(f"# not carried over: {' '.join(sentence.split())}\n" for sentence in made.left)
     yaml.dump({"version": 1, "profiles": {name: ordered}}, out)
     return out.getvalue()
-
-
-def _stop(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(2)

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from server.clock import system_clock
-from server.commands.record import stop
+from server.commands.record import stop, turn_away
 from server.deployment.folder import Ports
 from server.deployment.hints import first_steps
-from server.deployment.making import DeploymentRefused, create
+from server.deployment.making import DeploymentRefused, SettingsRefused, create
 
 _DEFAULT = Ports()
 Port = Annotated[int, typer.Option(min=1, max=65535, help="The port of that listener.")]
@@ -36,6 +36,8 @@ def init(
     ports = Ports(https_port, http_port, admin_port, http01_port)
     try:
         deployment = create(folder, ports=ports, hostnames=hostname or (), clock=system_clock)
+    except SettingsRefused as error:
+        turn_away(str(error))
     except DeploymentRefused as error:
         stop(str(error))
     Console(soft_wrap=True, highlight=False).print(first_steps(deployment), markup=False)

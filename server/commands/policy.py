@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -19,11 +19,13 @@ from policies.profile_set import ProfileSet
 from policies.request import EndpointName
 from policies.trial import failed_tests
 from server.clock import system_clock
+from server.commands import record
 from server.commands.explanation import print_explanation
 from server.commands.history import audit, diff, explain_past
 from server.commands.importing import import_profile
 from server.commands.junit import junit_xml
 from server.commands.question import UnanswerableQuestion, read_certificate, read_csr, request_for
+from server.commands.record import ConfigOption
 from server.commands.surroundings import Surroundings
 
 _STYLES = {Severity.HIGH: "red", Severity.MEDIUM: "yellow", Severity.LOW: "dim"}
@@ -36,12 +38,6 @@ app.command()(audit)
 Paths = Annotated[
     list[Path] | None,
     typer.Argument(help="Policy files, or folders of them; without any, those that the configuration names."),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", help="The server's configuration; ./server.yaml or ./certs-dev/server.yaml when not given."
-    ),
 ]
 
 
@@ -64,10 +60,10 @@ def check(
         files = surroundings.files(paths or [])
         profiles = surroundings.profiles(files)
     except DocumentErrors as errors:
-        _stop(str(errors))
+        record.turn_away(str(errors))
     failures = [problem for file in files for problem in failed_tests(file, surroundings.ceilings)]
     if failures:
-        _stop(str(DocumentErrors(failures)))
+        record.turn_away(str(DocumentErrors(failures)))
     for file in files:
         tests = f"{len(file.tests)} tests pass" if file.tests else "no tests inside"
         console.print(Text.assemble(("✓ ", "green" if file.tests else "yellow"), f"{file.file}: {tests}"))
@@ -103,7 +99,7 @@ def run_tests(
         files = surroundings.files(paths or [])
         surroundings.profiles(files)
     except DocumentErrors as errors:
-        _stop(str(errors))
+        record.turn_away(str(errors))
     outcomes = [
         (file, {problem.location: problem for problem in failed_tests(file, surroundings.ceilings)}) for file in files
     ]
@@ -145,7 +141,7 @@ def explain(
         profiles: ProfileSet = surroundings.profiles(surroundings.files([]), selecting=True)
         if endpoint is None:
             if csr.exists():
-                _stop(f"where would {csr} come in? Write --endpoint, like est/default")
+                record.turn_away(f"where would {csr} come in? Write --endpoint, like est/default")
             raise typer.Exit(explain_past(str(csr), profiles, config))
         where = EndpointName.parse(endpoint)
         selected = profiles.select(where, profile, requester)
@@ -160,7 +156,7 @@ def explain(
             now=system_clock(),
         )
     except (DocumentErrors, UnanswerableQuestion, MalformedCsr, ValueError) as error:
-        _stop(str(error))
+        record.turn_away(str(error))
     decision = profiles.decide(request)
     print_explanation(Console(soft_wrap=False, highlight=False), request, decision)
     raise typer.Exit(1 if isinstance(decision, Denied) else 0)
@@ -178,9 +174,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        _stop(f"{path}: can't be written: {error.strerror}")
-
-
-def _stop(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(2)
+        record.stop(f"{path}: can't be written: {error.strerror}")

@@ -44,29 +44,35 @@ ByOption = Annotated[str | None, typer.Option(help="Who does this, for the recor
 
 
 def stop(message: str) -> NoReturn:
-    """Say what is wrong on stderr and end with status 1."""
+    """Say on stderr that the answer is no, or why the work failed; end with status 1."""
     typer.echo(message, err=True)
     raise typer.Exit(1)
 
 
+def turn_away(message: str) -> NoReturn:
+    """Say on stderr what is wrong with the command line or the configuration; end with status 2, as typer does."""
+    typer.echo(message, err=True)
+    raise typer.Exit(2)
+
+
 def duration(text: str) -> timedelta:
-    """Read a duration such as 12h or 7d; stop when it is none."""
+    """Read a duration such as 12h or 7d; turn away what is none."""
     try:
         return parse_duration(text)
     except ValueError as error:
-        stop(str(error))
+        turn_away(str(error))
 
 
 def configuration(config: Path | None) -> Config:
-    """Return the configuration; stop when there is no usable one."""
+    """Return the configuration; turn away when there is no usable one."""
     try:
         return load_config(usual(config))
     except DocumentErrors as errors:
-        stop(str(errors))
+        turn_away(str(errors))
 
 
 def database_url(config: Path | None) -> str:
-    """Return the database that the configuration names; stop when there is no usable configuration."""
+    """Return the database that the configuration names; turn away when there is no usable configuration."""
     return configuration(config).database_url
 
 
@@ -92,7 +98,9 @@ def _run(config: Path | None, work: Work[T], *, writing: bool) -> T:
 
     try:
         return asyncio.run(run())
-    except (SchemaOutdated, StoreUnavailable, ValueError) as error:
+    except SchemaOutdated as error:
+        turn_away(str(error))
+    except (StoreUnavailable, ValueError) as error:
         stop(str(error))
 
 
@@ -102,19 +110,19 @@ def person(by: str | None) -> str:
 
 
 def endpoint(text: str | None) -> EndpointName | None:
-    """Read an endpoint's name; stop when it is none."""
+    """Read an endpoint's name; turn away what is none."""
     try:
         return None if text is None else EndpointName.parse(text)
     except ValueError as error:
-        stop(str(error))
+        turn_away(str(error))
 
 
 def serial_number(text: str) -> int:
-    """Read a serial number in hex as any program shows it: colons, spaces, 0x, upper case; stop when it is none."""
+    """Read a serial number in hex as any program shows it: colons, spaces, 0x, upper case; turn away what is none."""
     try:
         return int(text.replace(":", "").replace(" ", ""), 16)
     except ValueError:
-        stop(f"not a serial number in hex: {text}")
+        turn_away(f"not a serial number in hex: {text}")
 
 
 def text_of(value: object) -> str:

@@ -58,7 +58,7 @@ def push(
     chosen = _chosen(now, serial, endpoint, profile, issuer, older_than, name, every=every)
     begin, length = now + record.duration(start), record.duration(within)
     if urlsplit(why).scheme not in {"", "http", "https"} or (why and not urlsplit(why).netloc):
-        record.stop("--why takes an http or https URL")
+        record.turn_away("--why takes an http or https URL")
     # A window that is over makes clients renew as soon as they see it (RFC 9773 section 4.2).
     starts, ends = (begin, begin + length) if length >= timedelta(seconds=1) else (begin - _PAST, begin)
     window = MovedWindow(starts, ends, why, record.person(by), now)
@@ -125,7 +125,7 @@ def _chosen(  # noqa: PLR0917 - the options of both commands
         name=name,
     )
     if every == (chosen != Chosen(now)):
-        record.stop("say which certificates: some of the options, or --all")
+        record.turn_away("say which certificates: some of the options, or --all")
     return chosen
 
 

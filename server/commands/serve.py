@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +17,12 @@ from policies.document import DocumentErrors
 from server import events
 from server.app.addresses import bind_listeners
 from server.app.material import load_material
-from server.config import load_config
+from server.config import UnavailableNow, load_config
 from server.deployment.hints import client_lines
 from server.store import current_revision, upgrade
 from server.store.database import database_file
 from server.store.obstacles import obstacle
-from server.workers import MISCONFIGURED, Supervisor, serve_here
+from server.workers import FAILED, MISCONFIGURED, Supervisor, serve_here
 
 if TYPE_CHECKING:
     import socket
@@ -45,7 +46,7 @@ def serve(
         status = _serve(load_config(config), workers)
     except DocumentErrors as errors:
         print(errors, file=sys.stderr)  # noqa: T201 - for who started it
-        status = MISCONFIGURED
+        status = FAILED if isinstance(errors, UnavailableNow) else MISCONFIGURED
     raise typer.Exit(status)
 
 
@@ -84,8 +85,10 @@ def _make_tables(config: Config) -> None:
             upgrade(config.database_url)
     except (sa.exc.SQLAlchemyError, OSError, ValueError) as error:
         file = database_file(config.database_url)
-        cause = obstacle(file) or str(getattr(error, "orig", error))
-        raise DocumentErrors([config.problem(("database",), f"{file} can't be opened: {cause}")]) from error
+        seen, orig = obstacle(file), getattr(error, "orig", None)
+        passes = seen is None and isinstance(orig, sqlite3.OperationalError)  # locked, disk full, I/O error
+        problem = config.problem(("database",), f"{file} can't be opened: {seen or orig or error}")
+        raise (UnavailableNow if passes else DocumentErrors)([problem]) from error
 
 
 def _warn(config: Config) -> None:

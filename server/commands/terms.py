@@ -29,7 +29,7 @@ def agree(
     known = record.configuration(config).endpoints.acme
     terms = known[endpoint].terms_of_service if endpoint in known else None
     if terms is None:
-        record.stop(f"{where} has no terms of service; give it terms_of_service: URL")
+        record.turn_away(f"{where} has no terms of service; give it terms_of_service: URL")
     person, detail = record.person(by), f"account {wanted}: {terms}"
     event = AuditEvent(system_clock(), Action.TERMS_AGREED, person, detail=detail).row()
     record.write(config, lambda connection: accounts.agree(connection, wanted, terms, event))

@@ -2,7 +2,7 @@
 
 from server.config.endpoints import AcmeEndpointConfig
 from server.config.est import Authenticate, EstEndpointConfig, Manufacturer, ServerKeys
-from server.config.file import CeilingsConfig, Config, load_config
+from server.config.file import CeilingsConfig, Config, UnavailableNow, load_config
 from server.config.hsm import HsmKeyConfig
 from server.config.issuers import IssuerConfig, LocalIssuerConfig, Pkcs11IssuerConfig
 from server.config.listeners import AdminListener, HttpListener, HttpsListener, Limits, Listeners, Log, ProxiedListener
@@ -46,6 +46,7 @@ __all__ = [
     "SecretSource",
     "ServerKeys",
     "TlsAlpn01",
+    "UnavailableNow",
     "WebhookConfig",
     "load_config",
 ]

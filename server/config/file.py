@@ -94,6 +94,10 @@ class Config(Strict):
         return DocumentProblem(self.locate(*path), message)
 
 
+class UnavailableNow(DocumentErrors):
+    """What the configuration names can't be had now, such as a port or the database; nothing in it must be mended."""
+
+
 def load_config(path: Path) -> Config:
     """Read the configuration file.
 

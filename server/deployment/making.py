@@ -35,6 +35,10 @@ class DeploymentRefused(Exception):
     """The folder can't take a deployment. The text says why and what to do."""
 
 
+class SettingsRefused(DeploymentRefused):
+    """No deployment can be made with these ports or host names."""
+
+
 def create(
     folder: Path,
     *,
@@ -53,17 +57,17 @@ def create(
         beside: names that may be in the folder already and stay.
 
     Raises:
-        DeploymentRefused: the folder holds something else, or can't be written, a host name is none, or two listeners
-            have one port.
+        DeploymentRefused: the folder holds something else, or can't be written.
+        SettingsRefused: a host name is none, or two listeners have one port.
     """
     ports = ports or Ports()
     listening = (ports.https, ports.http, ports.admin)
     if len(set(listening) - {0}) < sum(map(bool, listening)):
-        raise DeploymentRefused("each listener needs a port of its own")
+        raise SettingsRefused("each listener needs a port of its own")
     try:
         hosts = tuple(dict.fromkeys(authorities.host_name(name) for name in (*hostnames, *HOSTS)))
     except MalformedName as error:
-        raise DeploymentRefused(str(error)) from error
+        raise SettingsRefused(str(error)) from error
     with _workshop(folder, beside) as workshop:
         for name in PROTECTED:
             (workshop / name).mkdir(mode=0o700)

@@ -191,7 +191,7 @@ def test_what_is_no_request_of_its_own_key_is_not_signed(tmp_path: Path) -> None
     request.write_bytes(make_ca_request(weak, SUBJECT).public_bytes(Encoding.PEM))
     assert "EC on a NIST curve" in ca(tmp_path, "sign", "x", str(request), "--under", "plant-root", status=1)
     request.write_text("nothing")
-    assert "no PEM certificate request" in ca(tmp_path, "sign", "x", str(request), "--under", "plant-root", status=1)
+    assert "no PEM certificate request" in ca(tmp_path, "sign", "x", str(request), "--under", "plant-root", status=2)
     assert not (tmp_path / "x.pem").exists()
 
 

@@ -89,7 +89,7 @@ def test_a_chosen_password_is_kept_as_argon2_and_not_printed(place: Path) -> Non
     ],
 )
 def test_what_can_not_be_made_is_told_with_the_way_out(place: Path, arguments: tuple[str, ...], says: str) -> None:
-    assert says in run("new", *arguments, code=1).stderr
+    assert says in run("new", *arguments, code=2).stderr
     assert rows(place, "SELECT * FROM credentials") == []
 
 
@@ -105,7 +105,7 @@ def test_an_endpoint_must_take_what_is_made_and_is_told_with_its_place(
 ) -> None:
     file = folder / "server.yaml"
     line = file.read_text().splitlines().index(section) + 1
-    found = run("new", endpoint, "--config", str(file), code=1).stderr
+    found = run("new", endpoint, "--config", str(file), code=2).stderr
     assert found.startswith(f"{file}:{line}:5: {endpoint} takes no one-time ")
     assert way_out in found
 
@@ -135,11 +135,11 @@ def test_a_shared_secret_is_kept_encrypted_under_a_key_that_the_database_does_no
     ],
 )
 def test_a_shared_secret_that_could_not_be_used_is_not_made(place: Path, arguments: list[str], says: str) -> None:
-    assert says in run("new", *arguments, code=1).stderr
+    assert says in run("new", *arguments, code=2).stderr
 
 
 def test_a_sealing_key_that_is_none_is_told(place: Path) -> None:
     file = place / "server.yaml"
     fullcmc = "  est/default:\n    fullcmc: {sealing_key: {file: secrets/none.key}}\n"
     file.write_text(file.read_text().replace("  est/default:\n", fullcmc, 1))
-    assert "none.key" in run("new", "est/default", "--cmc", "--user", "pump", code=1).stderr
+    assert "none.key" in run("new", "est/default", "--cmc", "--user", "pump", code=2).stderr

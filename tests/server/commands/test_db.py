@@ -155,7 +155,6 @@ def test_nothing_is_put_back_under_a_running_server(folder: Path, copy: Path, da
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (lambda copy: copy.unlink(), "unable to open"),
         (lambda copy: copy.write_bytes(b"not a database" * 100), "not a database"),
         (lambda copy: copy.write_bytes(b""), "no database of Certwright"),
     ],

@@ -63,7 +63,7 @@ def test_a_key_is_for_several_profiles() -> None:
     assert one["profile"] == "short tls-server"
     assert "short tls-server" in run("list").stdout
     assert "no profile nothing, never; it has tls-server, short" in " ".join(
-        run("new", "--profile", "nothing", "--profile", "short", "--profile", "never", code=1).stderr.split()
+        run("new", "--profile", "nothing", "--profile", "short", "--profile", "never", code=2).stderr.split()
     )
 
 
@@ -91,7 +91,7 @@ def test_keys_are_listed_and_withdrawn() -> None:
 )
 @pytest.mark.usefixtures("place")
 def test_what_makes_no_sense_is_said(options: list[str], said: str) -> None:
-    assert said in run("new", *options, code=1).stderr
+    assert said in run("new", *options, code=2).stderr
 
 
 @pytest.mark.parametrize(("key", "said"), [("12", "64 hexadecimal digits"), (None, "can't be read")])
@@ -99,10 +99,10 @@ def test_a_key_file_that_is_none_is_said(place: Path, key: str | None, said: str
     (place / "secrets" / "eab.key").unlink()
     if key:
         (place / "secrets" / "eab.key").write_text(key)
-    assert said in run("new", code=1).stderr
+    assert said in run("new", code=2).stderr
 
 
 @pytest.mark.usefixtures("folder")
 def test_an_endpoint_without_external_accounts_takes_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    assert "external_accounts:" in run("new", code=1).stderr
+    assert "external_accounts:" in run("new", code=2).stderr

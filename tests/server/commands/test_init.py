@@ -42,7 +42,7 @@ def test_host_names_and_ports_are_configured(tmp_path: Path) -> None:
 
 def test_two_listeners_on_one_port_are_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "--https-port", "1443", "--http-port", "1443")
-    assert (done.exit_code, done.stderr) == (1, "each listener needs a port of its own\n")
+    assert (done.exit_code, done.stderr) == (2, "each listener needs a port of its own\n")
     assert not list(tmp_path.iterdir())
 
 

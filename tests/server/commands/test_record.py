@@ -137,10 +137,12 @@ def test_a_certificate_is_shown_with_its_pem(filled: dict[str, str]) -> None:
     assert as_json("cert", "show", serial)["pem"] == shown[start:]
 
 
-@pytest.mark.parametrize(("serial", "message"), [("12", "no certificate has"), ("xyz", "not a serial number")])
-def test_a_certificate_that_nobody_knows_is_said(config: Path, serial: str, message: str) -> None:
-    assert message in run("cert", "show", serial, "--config", str(config), code=1).stderr
-    assert message in run("cert", "revoke", serial, code=1).stderr
+@pytest.mark.parametrize(
+    ("serial", "message", "code"), [("12", "no certificate has", 1), ("xyz", "not a serial number", 2)]
+)
+def test_a_certificate_that_nobody_knows_is_said(config: Path, serial: str, message: str, code: int) -> None:
+    assert message in run("cert", "show", serial, "--config", str(config), code=code).stderr
+    assert message in run("cert", "revoke", serial, code=code).stderr
 
 
 def test_a_certificate_is_revoked_once(filled: dict[str, str]) -> None:
@@ -235,7 +237,7 @@ def test_the_database_is_checked_and_upgraded(config: Path) -> None:
     assert "the database is sound" in run("db", "check").stdout
     assert f"is {head_revision()} already" in run("db", "upgrade").stdout
     (config.parent / "certwright.db").unlink()
-    assert "run certwright db upgrade" in run("db", "check", code=1).stderr
+    assert "run certwright db upgrade" in run("db", "check", code=2).stderr
     assert "it was empty" in run("db", "upgrade").stdout
     run("db", "check")
 
@@ -244,8 +246,8 @@ def test_a_database_of_a_newer_version_is_not_upgraded(config: Path) -> None:
     with closing(sqlite3.connect(config.parent / "certwright.db")) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
-    assert "certwright.db: the database has schema 9999, this version needs" in run("db", "upgrade", code=1).stderr
-    assert "has schema 9999" in run("db", "check", code=1).stderr
+    assert "certwright.db: the database has schema 9999, this version needs" in run("db", "upgrade", code=2).stderr
+    assert "has schema 9999" in run("db", "check", code=2).stderr
 
 
 def test_a_database_with_loose_ends_is_not_sound(config: Path, filled: dict[str, str]) -> None:
@@ -263,10 +265,10 @@ def test_a_file_that_is_no_database_is_said(config: Path) -> None:
 
 def test_without_a_configuration_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "server.yaml:1:1: can't be read" in run("cert", "list", code=1).stderr
+    assert "server.yaml:1:1: can't be read" in run("cert", "list", code=2).stderr
 
 
 def test_an_endpoint_that_is_none_is_said(config: Path) -> None:
     assert (
-        "is written protocol/label" in run("cert", "list", "--config", str(config), "--endpoint", "est", code=1).stderr
+        "is written protocol/label" in run("cert", "list", "--config", str(config), "--endpoint", "est", code=2).stderr
     )

@@ -100,5 +100,5 @@ def test_a_window_is_moved_withdrawn_and_audited(place: Path) -> None:
 )
 @pytest.mark.usefixtures("place")
 def test_what_makes_no_sense_moves_nothing(options: list[str], said: str) -> None:
-    assert said in run("push", *options, code=1).stderr
+    assert said in run("push", *options, code=2).stderr
     assert not moved()

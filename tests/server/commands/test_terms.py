@@ -59,4 +59,4 @@ def test_an_agreement_is_recorded(place: Path) -> None:
 @pytest.mark.usefixtures("place")
 def test_what_can_not_be_agreed_to_is_said() -> None:
     assert "there is no account x" in agree("x", code=1).stderr
-    assert "acme/gone has no terms of service" in agree("other", code=1).stderr
+    assert "acme/gone has no terms of service" in agree("other", code=2).stderr
