@@ -38,7 +38,9 @@ def new(
     device: Annotated[
         str | None, typer.Option(help="The only device it is good for: common name and DNS names must be its.")
     ] = None,
-    user: Annotated[str | None, typer.Option(help="The user name for HTTP Basic; the device when not given.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help='The user name for HTTP Basic; the device when not given, any with "".')
+    ] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="A subject alternative name it is good for, like dns:pump.example.")
     ] = None,
@@ -54,18 +56,19 @@ def new(
     config: ConfigOption = None,
 ) -> None:
     """Make a password, challenge or shared secret and print it: this once, it can't be read again."""
-    where, sealer = _sealing(config, endpoint, profile, user or device) if cmc else (None, None)
+    called = device if user is None else user or None
+    where, sealer = _sealing(config, endpoint, profile, called) if cmc else (None, None)
     where = where or _endpoint(config, endpoint, profile)
     kind = CredentialKind.CMC_SECRET if cmc else _KINDS[where.protocol]
     now, identifier = system_clock(), secrets.token_hex(6)
-    secret = _chosen(kind, user or device) if choose else new_secret()
+    secret = _chosen(kind, called) if choose else new_secret()
     made = StoredCredential(
         id=identifier,
         kind=kind,
         endpoint=where,
         created_by=record.person(by),
         created_at=now,
-        username=(user or device) if kind is not CredentialKind.SCEP_CHALLENGE else None,
+        username=called if kind is not CredentialKind.SCEP_CHALLENGE else None,
         digest=None if choose or sealer is not None else digest_of(secret),
         sealed=sealer.seal(secret.encode(), identifier) if sealer is not None else None,
         argon2=PasswordHasher().hash(secret) if choose else None,

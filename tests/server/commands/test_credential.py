@@ -69,6 +69,12 @@ def test_the_list_says_what_each_is_good_for_and_a_withdrawn_one_is_told_from_th
     assert "no credential" in run("revoke", one["id"], code=1).stderr
 
 
+def test_a_device_without_a_user_name_gets_a_password_that_goes_with_any(place: Path) -> None:
+    """RFC 7030 section 3.2.3: who has no user name sends an empty one."""
+    one = made("est/default", "--device", "pump-17", "--user", "")
+    assert (one["user"], one["device"]) == (None, "pump-17")
+
+
 def test_a_chosen_password_is_kept_as_argon2_and_not_printed(place: Path) -> None:
     shown = run("new", "est/default", "--user", "pump", "--choose", typed="letmein\nletmein\n").stdout
     assert "letmein" not in shown
@@ -85,6 +91,7 @@ def test_a_chosen_password_is_kept_as_argon2_and_not_printed(place: Path) -> Non
         (("est/default", "--profile", "tls-server"), "has no profile tls-server; it has iot-device"),
         (("est/default", "--expires", "soon"), "a duration is"),
         (("est/default", "--choose"), "give --user or --device"),
+        (("est/default", "--choose", "--device", "pump", "--user", ""), "only a password with a user name"),
         (("scep/default", "--choose", "--user", "x"), "only a password with a user name"),
     ],
 )
