@@ -36,6 +36,7 @@ REASONS = {
 }
 """CRLReason codes that a subscriber may give (RFC 5280 section 5.3.1); the others are the CA's to give."""
 _KEY_COMPROMISE = 1
+_ON_HOLD = x509.ReasonFlags.certificate_hold.value
 _NOT_ITS_KEY = "only the account that got the certificate, or its key, can say that the key was compromised"
 """What others say would keep the key from its owner everywhere: it gets no certificate any more."""
 
@@ -92,7 +93,8 @@ class Revocation:
         own = _is_its_own(connection, signed, stored, certificate)
         if not own and not self._has_names(connection, signed, stored, certificate):
             return rejected(ErrorType.UNAUTHORIZED, "the signer has no authority over the certificate")
-        if stored.revoked_at is not None:
+        # A hold may end: who says that it must not has to be heard.
+        if stored.revoked_at is not None and stored.revocation_reason != _ON_HOLD:
             return rejected(ErrorType.ALREADY_REVOKED, "the certificate is revoked already")
         if not own and request.reason == _KEY_COMPROMISE:
             return rejected(ErrorType.BAD_REVOCATION_REASON, _NOT_ITS_KEY)

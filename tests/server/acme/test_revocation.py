@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ReasonFlags
 
 from ca.names import DnsName, Uri
 from policies.request import EndpointName
@@ -199,6 +200,15 @@ async def test_a_certificate_that_was_revoked_meanwhile_is_already_revoked(lab: 
     certificate = await client.issue("admin.localhost")
     now = lab.now[0]
     await lab.store.write(lambda c: c.execute(certificates.update().values(revoked_at=now)))
+    assert (await revoke(client, certificate)).error == "alreadyRevoked"
+
+
+async def test_a_certificate_on_hold_is_revoked_for_good_when_its_owner_says_so(lab: Lab) -> None:
+    client = await lab.client()
+    certificate = await client.issue("held.localhost")
+    await lab.enrollment.revoke(certificate.serial_number, ReasonFlags.certificate_hold, "admin:me")
+    assert (await revoke(client, certificate, reason=1)).status == 200
+    assert (await stored(lab, certificate)).revocation_reason == "keyCompromise"
     assert (await revoke(client, certificate)).error == "alreadyRevoked"
 
 
