@@ -424,6 +424,7 @@ class Order(NamedTuple):
         certificate: whether there is a certificate to download.
         replaces: the certificate that it replaces, by its identifier of RFC 9773.
         profile: the profile of the certificate; None for orders that were made before profiles were recorded.
+        expired: whether it is invalid because its time ran out.
     """
 
     id: str
@@ -438,6 +439,7 @@ class Order(NamedTuple):
     certificate: bool = False
     replaces: str | None = None
     profile: str | None = None
+    expired: bool = False
 
 
 def authorization_status(stored: AuthorizationStatus, expires: datetime, now: datetime) -> AuthorizationStatus:

@@ -6,15 +6,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from server.acme.codec.encodings import write_object
-from server.acme.messages import AuthorizationStatus, ChallengeStatus, OrderStatus
+from server.acme.messages import AuthorizationStatus, ChallengeStatus, ErrorType, OrderStatus, ProblemDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from server.acme.messages import Account, Authorization, Challenge, Identifier, Order, ProblemDocument, Urls
+    from server.acme.messages import Account, Authorization, Challenge, Identifier, Order, Urls
 
 _ERROR = "urn:ietf:params:acme:error:"
+_EXPIRED = ProblemDocument(ErrorType.UNAUTHORIZED, "the order has expired: place a new one")
 _DECIDED: Mapping[AuthorizationStatus, ChallengeStatus] = {
     AuthorizationStatus.VALID: ChallengeStatus.VALID,
     AuthorizationStatus.INVALID: ChallengeStatus.INVALID,
@@ -100,8 +101,8 @@ def encode_order(order: Order, urls: Urls) -> bytes:
     }
     if order.status == OrderStatus.VALID and order.certificate:
         members["certificate"] = urls.certificate(order.id)
-    if order.error:
-        members["error"] = order.error
+    if order.error or order.expired:
+        members["error"] = order.error or problem_object(_EXPIRED)
     if order.profile:
         members["profile"] = order.profile
     if order.replaces:

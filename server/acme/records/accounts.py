@@ -146,12 +146,13 @@ def abandon(
     *,
     open_orders: Sequence[OrderStatus],
     open_authorizations: Sequence[AuthorizationStatus],
+    error: dict[str, object],
 ) -> None:
-    """Give up every order and authorization of an account that is in one of these states."""
+    """Give up every order, for this reason, and authorization of an account that is in one of these states."""
     connection.execute(
         orders.update()
         .where(orders.c.account_id == account, orders.c.status.in_(open_orders))
-        .values(status=OrderStatus.INVALID)
+        .values(status=OrderStatus.INVALID, error=error)
     )
     connection.execute(
         authorizations.update()

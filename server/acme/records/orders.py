@@ -74,10 +74,12 @@ def _authorized(sources: tuple[OrderStatus, ...]) -> Prepared:
 
 def read_order(row: Any, now: datetime) -> Order:
     """Return the order that a row holds, with the status that it has now."""
+    stored = _STATUSES[row.status]
+    status = order_status(stored, row.expires, now)
     return Order(
         id=row.id,
         account=row.account_id,
-        status=order_status(_STATUSES[row.status], row.expires, now),
+        status=status,
         expires=row.expires,
         identifiers=tuple(Identifier(type_, value) for type_, value in row.identifiers),
         authorizations=tuple(row.authorizations),
@@ -87,6 +89,7 @@ def read_order(row: Any, now: datetime) -> Order:
         certificate=row.chain is not None,
         replaces=row.replaces,
         profile=row.profile,
+        expired=status is not stored,
     )
 
 
@@ -275,7 +278,7 @@ def move_order(
     order: str,
     sources: Sequence[OrderStatus],
     status: OrderStatus,
-    error: dict[str, object] | None = None,
+    error: dict[str, object],
 ) -> None:
     """Move an order that is in one of these states; otherwise it stays as it is."""
     connection.execute(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from policies.request import account_identity
 from server.acme import states
 from server.acme.codec.replies import problem_object
-from server.acme.messages import AccountStatus, ErrorType, OrderStatus, ProblemDocument
+from server.acme.messages import AccountStatus, ErrorType, OrderStatus, ProblemDocument, Subproblem
 from server.acme.records import accounts, authorizations, orders
 from server.acme.service.orders import lost
 from server.audit import Action, AuditEvent
@@ -42,6 +42,7 @@ def end_account(
         account,
         open_orders=states.sources(states.ORDER, states.OrderEvent.ABANDONED),
         open_authorizations=states.sources(states.AUTHORIZATION, states.AuthorizationEvent.DEACTIVATED),
+        error=problem_object(ProblemDocument(ErrorType.UNAUTHORIZED, _ENDED)),
     )
     _stop(connection, orders.waiting(connection, account, None, now), _ENDED, by, now)
     return status
@@ -52,7 +53,9 @@ def end_authorization(
 ) -> None:
     """Record that an authorization is given back; no order that relies on it gets a certificate any more."""
     authorizations.change_authorization(connection, authorization, sources)
-    lost(connection, authorization)
+    which = Subproblem(ErrorType.UNAUTHORIZED, "the authorization was given back", authorization.identifier)
+    problem = ProblemDocument(ErrorType.UNAUTHORIZED, _GIVEN_BACK, subproblems=(which,))
+    lost(connection, authorization, problem_object(problem))
     waiting = orders.waiting(connection, authorization.account, authorization.id, now)
     _stop(connection, waiting, _GIVEN_BACK, account_identity(authorization.account), now)
 

@@ -139,8 +139,9 @@ class Finalization:
             return rejected(ErrorType.INVALID_PROFILE, "the profile of the order is not offered any more")
         if self._endpoint.pre_authorization and not self._still_authorized(connection, order):
             sources = states.sources(states.ORDER, states.OrderEvent.AUTHORIZATION_LOST)
-            orders.move_order(connection, order.id, sources, OrderStatus.INVALID)
-            return rejected(ErrorType.UNAUTHORIZED, "an authorization of the order is not valid any more")
+            lost = ProblemDocument(ErrorType.UNAUTHORIZED, "an authorization of the order is not valid any more")
+            orders.move_order(connection, order.id, sources, OrderStatus.INVALID, problem_object(lost))
+            return Rejected(lost)
         return None
 
     def _still_authorized(self, connection: sa.Connection, order: Order) -> bool:

@@ -196,7 +196,7 @@ def _subproblem(finding: Finding, identifiers: tuple[Identifier, ...]) -> Subpro
     return Subproblem(ErrorType.REJECTED_IDENTIFIER, finding.message, identifier)
 
 
-def lost(connection: sa.Connection, authorization: Authorization, error: dict[str, object] | None = None) -> None:
+def lost(connection: sa.Connection, authorization: Authorization, error: dict[str, object]) -> None:
     """Make the unfinished orders invalid that rely on an authorization which is lost (RFC 8555 section 7.1.6)."""
     sources = states.sources(states.ORDER, states.OrderEvent.AUTHORIZATION_LOST)
     listing: tuple[str, ...] = (authorization.order,)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from server.acme.records.tables import orders
 from server.acme.service.endings import end_account
 from server.acme.states import AccountEvent
 from server.store.tables import audit_events
@@ -152,6 +153,15 @@ async def test_a_deactivated_account_can_do_nothing_any_more(lab: Lab) -> None:
     again = await client.register()
     assert (again.status, again.error) == (401, "unauthorized")
     assert (await client.register(onlyReturnExisting=True)).status == 401
+
+
+async def test_the_record_says_that_an_order_is_invalid_because_its_account_has_ended(lab: Lab) -> None:
+    client = await lab.client()
+    order = await client.order("gone.localhost")
+    await client.post(str(client.kid), {"status": "deactivated"})
+    number = order.location.rpartition("/")[2]
+    kept = await lab.store.read(lambda c: c.execute(orders.select().where(orders.c.id == number)).one())
+    assert (kept.status, kept.error["detail"]) == ("invalid", "the account has ended")
 
 
 async def test_deactivation_reaches_an_account_whose_key_another_process_has_cached(lab: Lab) -> None:

@@ -393,7 +393,10 @@ async def test_an_authorization_can_be_given_back(lab: Lab) -> None:
     given = await client.post(url, {"status": "deactivated"})
     assert (given.status, given.body["status"]) == (200, "deactivated")
     assert (await client.post(url, {"status": "deactivated"})).body == given.body
-    assert (await client.post(order.location)).body["status"] == "invalid"
+    lost = (await client.post(order.location)).body
+    assert (lost["status"], lost["error"]["detail"]) == ("invalid", "an authorization of the order was given back")
+    (which,) = lost["error"]["subproblems"]
+    assert which["identifier"] == {"type": "dns", "value": "back.localhost"}
     assert (await client.finalize(order, make_csr("back.localhost"))).error == "orderNotReady"
 
 
@@ -422,7 +425,8 @@ async def test_what_is_not_finished_in_a_day_expires(lab: Lab) -> None:
     pending, ready = await client.order("pending.localhost"), await client.ready("ready.localhost")
     lab.now[0] += timedelta(hours=24)
     for order in (pending, ready):
-        assert (await client.post(order.location)).body["status"] == "invalid"
+        late = (await client.post(order.location)).body
+        assert (late["status"], late["error"]["detail"]) == ("invalid", "the order has expired: place a new one")
         assert (await client.post(order.body["authorizations"][0])).body["status"] == "expired"
         refused = await client.finalize(order, make_csr("ready.localhost"))
         assert (refused.status, refused.error) == (403, "orderNotReady")

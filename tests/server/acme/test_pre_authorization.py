@@ -142,7 +142,8 @@ async def test_an_authorization_is_looked_at_again_when_its_order_is_finalized(s
     await site.store.write(lambda c: c.execute(tables.authorizations.update().where(one).values(status="revoked")))
     refused = await client.finalize(order, make_csr("a.localhost", "b.localhost"))
     assert (refused.status, refused.error) == (403, "unauthorized")
-    assert (await client.post(order.location)).body["status"] == "invalid"
+    lost = (await client.post(order.location)).body
+    assert (lost["status"], lost["error"]) == ("invalid", refused.body)
 
 
 async def test_an_authorization_that_failed_harms_no_order(site: Lab) -> None:

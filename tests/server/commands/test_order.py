@@ -25,6 +25,7 @@ from server.acme.records.accounts import insert_account
 from server.acme.records.authorizations import change_authorization
 from server.acme.records.limits import note_failure
 from server.acme.records.orders import Placement, place
+from server.acme.records.tables import orders
 from server.clock import system_clock
 from server.commands import order
 from server.store import upgrade
@@ -87,6 +88,14 @@ def test_an_order_is_shown_with_its_attempts(name: str) -> None:
         "http-01 failed",
         "authorization pending",
     ]
+
+
+def test_an_order_whose_time_has_run_out_is_shown_as_expired(place_: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{place_ / 'certwright.db'}", poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        connection.execute(orders.update().values(expires=system_clock() - timedelta(seconds=1)))
+    shown = json.loads(run("show", "ord", "--json").stdout)
+    assert (shown["status"], shown["error"]) == ("invalid", "the order has expired")
 
 
 @pytest.mark.usefixtures("place_")
