@@ -125,6 +125,7 @@ async def test_tls_1_1_is_refused_with_an_alert_and_an_event(serve: Serve) -> No
     assert "alert protocol version" in output
     failed = [event for event in events if event["event"] == "tls failed"]
     assert "TLS 1.1" in failed[0]["hint"]
+    assert (failed[0]["listener"], failed[0]["peer"]) == ("https", "127.0.0.1")
 
 
 async def test_a_client_that_does_not_trust_the_server_leaves_a_hint_in_the_event(

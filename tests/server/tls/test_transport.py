@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from server.tls import ConnectionLimit, TlsConfigurationError, TlsConnection, TlsSettings, make_context
@@ -83,10 +84,10 @@ class _App(asyncio.Protocol):
 class _Ends:
     """A connection whose handshake is done, its application, and the client."""
 
-    def __init__(self, holder: Holder) -> None:
+    def __init__(self, holder: Holder, above: int = 0) -> None:
         self.app, self.tcp = _App(), _Tcp()
         self.limit = ConnectionLimit("https", 1)
-        context = make_context([holder.certificate], holder.key)
+        context = make_context([holder.certificate] * (1 + above), holder.key)
         settings = TlsSettings(context, lambda: self.app, self.limit, 10)
         self.connection = TlsConnection(settings, asyncio.get_running_loop())
         self.client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
@@ -122,6 +123,17 @@ class _Ends:
                 received += self.client.recv(65536)
         except (SSL.WantReadError, SSL.ZeroReturnError):
             return received
+
+
+async def test_a_long_chain_leaves_at_once(server_holder: Holder) -> None:
+    ends = _Ends(server_holder, above=60)
+    with suppress(SSL.WantReadError):
+        ends.client.do_handshake()
+    ends.connection.data_received(ends.client.bio_read(1_000_000))
+    assert len(ends.tcp.sent) > 60 * len(server_holder.certificate.public_bytes(Encoding.DER))
+    ends.shake().write(b"x")
+    assert ends.receive() == b"x"
+    ends.connection.connection_lost(None)
 
 
 @pytest.mark.parametrize("size", [1, 16384, 16385, 300_000])
@@ -188,6 +200,28 @@ async def test_closing_says_close_notify_once_and_writes_no_more(server_holder: 
     assert transport.is_closing()
     ends.connection.connection_lost(None)
     assert ends.app.calls == ["lost"]
+
+
+async def test_a_connection_that_is_closed_while_reading_pauses_is_not_read_any_more(server_holder: Holder) -> None:
+    ends = _Ends(server_holder)
+    transport = ends.shake()
+    ends.send([b"pause", b"late"])
+    transport.close()
+    transport.resume_reading()
+    await asyncio.sleep(0)
+    assert (ends.app.received, ends.tcp.calls) == ([b"pause"], ["pause", "close"])
+    ends.connection.connection_lost(None)
+
+
+async def test_a_connection_that_can_say_nothing_any_more_is_closed_all_the_same(server_holder: Holder) -> None:
+    ends = _Ends(server_holder)
+    transport = ends.shake()
+    transport._ssl.bio_write(b"\x17\x03\x03\x00\x20" + b"z" * 32)
+    with suppress(SSL.Error):
+        transport._ssl.recv(1)  # it is broken, and nobody has said so yet
+    transport.close()
+    assert ends.tcp.calls == ["close"]
+    ends.connection.connection_lost(None)
 
 
 async def test_a_connection_that_breaks_while_writing_is_aborted(server_holder: Holder) -> None:
