@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
+
+import idna
 
 from ca.names import MalformedName, dns_name
 from server.acme.codec.device_identifiers import DEVICE_TYPES, device_fault
@@ -207,20 +209,14 @@ def _fault(name: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=1024)
 def _is_a_label(label: str) -> bool:
-    """Say whether an ``xn--`` label is the one encoding of letters, marks and digits, as IDNA2008 has them."""
-    encoded = label.removeprefix("xn--")
+    """Say whether an ``xn--`` label is the one encoding of a label that IDNA2008 allows (RFC 5891 section 5.4)."""
     try:
-        text = encoded.encode("ascii").decode("punycode")
-        again = text.encode("punycode").decode("ascii")
+        idna.ulabel(label)
     except UnicodeError:
         return False
-    normal = unicodedata.normalize("NFC", text).lower() == text
-    return again == encoded and normal and not text.isascii() and all(map(_is_written, text))
-
-
-def _is_written(character: str) -> bool:
-    return character == "-" or unicodedata.category(character)[0] in "LMN"
+    return True
 
 
 def decode_finalize(payload: bytes) -> bytes:

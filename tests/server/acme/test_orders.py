@@ -177,9 +177,37 @@ async def test_times_that_can_not_be_honoured_exactly_are_refused(lab: Lab, memb
     assert (await client.post(client.url("/new-order"), {**payload, member: None})).status == 201
 
 
-async def test_an_a_label_is_a_host_name(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "label",
+    [
+        "xn--mller-kva",
+        "xn--mgba3gch31f060k",  # a zero-width non-joiner: RFC 5892 appendix A.1
+        "xn--ll-0ea",  # a middle dot between two l: appendix A.3
+        "xn--vekv29fo7f",  # a katakana middle dot: appendix A.7
+        "xn--strae-oqa",
+    ],
+)
+async def test_an_a_label_is_a_host_name(lab: Lab, label: str) -> None:
     client = await lab.client()
-    assert (await client.order("xn--mller-kva.localhost")).status == 201
+    assert (await client.order(f"{label}.localhost")).status == 201
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "xn--0ba",  # a fraction
+        "xn--bc-bz3n",  # a letter of full width
+        "xn--sh-1b1n",  # a ligature
+        "xn--a-xbb",  # not composed
+        "xn--a-wbb",  # begins with a mark
+        "xn--a1-uld",  # letters of both directions
+        "xn--b-0ea",  # a middle dot elsewhere
+    ],
+)
+async def test_what_idna2008_does_not_allow_is_no_a_label(lab: Lab, label: str) -> None:
+    refused = await (await lab.client()).order(f"{label}.localhost")
+    assert (refused.status, refused.error) == (400, "malformed")
+    assert "A-label" in refused.body["detail"]
 
 
 # --- authorizations and challenges -------------------------------------------------------------------------------
