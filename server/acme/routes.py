@@ -132,8 +132,10 @@ class _Front:
             add("*", prefix + path, self._wrong_method("GET, HEAD, POST"))
         app.router.add_get(f"{prefix}/renewal-info/{{id}}", self._get_renewal_info, expect_handler=expect)
         add("*", f"{prefix}/renewal-info/{{id}}", self._wrong_method("GET, HEAD"))
-        # Some clients are configured with the slash.
-        app.router.add_get(f"{prefix}/directory/", self._get_directory, expect_handler=expect)
+        # Some clients are configured with the slash, and some operators write the label that goes without saying.
+        also = {f"{prefix}/directory/", f"/acme/{self._endpoint.label}/directory"} - {f"{prefix}/directory"}
+        for path in sorted(also):
+            app.router.add_get(path, self._get_directory, expect_handler=expect)
         add("*", f"{prefix}/{{tail:.*}}", self._nothing_here)
 
     def _post(self, resource: Resource) -> Handler:

@@ -52,8 +52,8 @@ async def test_directory_and_new_nonce_can_be_read_with_post_as_get(lab: Lab) ->
     assert (await client.post(client.url("/new-nonce"))).status == 204
 
 
-async def test_the_directory_has_no_index_link_and_may_be_asked_for_with_a_slash(lab: Lab) -> None:
-    for path in ("/acme/directory", "/acme/directory/"):
+async def test_the_directory_has_no_index_link_and_may_be_asked_for_with_a_slash_or_its_label(lab: Lab) -> None:
+    for path in ("/acme/directory", "/acme/directory/", "/acme/default/directory"):
         answer = await lab.request("GET", path)
         assert answer.status == 200
         assert "Link" not in answer.headers
