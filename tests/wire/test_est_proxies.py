@@ -18,6 +18,7 @@ from server.clock import system_clock
 from server.deployment.folder import Ports
 from server.deployment.making import create
 from tests.fakes.credential import credential, keep
+from tests.fakes.manufacturer import make
 from tests.server.est.lab import CHALLENGE_PASSWORD, Device, Holder, csr, lab
 from tests.wire.running import require_program
 
@@ -33,8 +34,9 @@ ENDPOINTS = """
 est/default:
   profiles: [iot-device]
   linking: {linking}
-  authenticate: {{one_time_passwords: true, certificates: true}}
+  authenticate: {{one_time_passwords: true, certificates: true{more}}}
 """
+MAKERS = ", manufacturers: {acme: {anchors: acme.pem, revocation: none}}"
 NGINX = """
 daemon off;
 user root;
@@ -65,13 +67,14 @@ http {{
 HAPROXY = """
 global
   log stderr local0
+  tune.ssl.cachesize 0
 defaults
   mode http
   timeout connect 5s
   timeout client 30s
   timeout server 30s
 frontend est
-  bind 127.0.0.1:{port} ssl crt {folder}/haproxy.pem verify optional ca-file {folder}/root.pem crt-ignore-err all ca-ignore-err all ssl-min-ver TLSv1.2
+  bind 127.0.0.1:{port} ssl crt {folder}/haproxy.pem verify optional ca-file {folder}/root.pem crt-ignore-err all ca-ignore-err all no-tls-tickets ssl-min-ver TLSv1.2
 {headers}
   http-request set-header X-Forwarded-For %[src]
   default_backend certwright
@@ -106,12 +109,12 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def proxied(
-    folder: Path, headers: str, start: Callable[[int, int], list[str]], *, linking: str = "optional"
+    folder: Path, headers: str, start: Callable[[int, int], list[str]], *, linking: str = "optional", more: str = ""
 ) -> AsyncIterator[tuple[Lab, int]]:
     """Run the application with a proxy in front; yield it with the proxy's port."""
     (port,) = free_ports(1)
     listener = f'{{port: 0, proxies: [127.0.0.1/32], {headers}, external_urls: ["https://localhost:{port}"]}}'
-    async with lab(folder, ENDPOINTS.format(linking=linking), listener) as running:
+    async with lab(folder, ENDPOINTS.format(linking=linking, more=more), listener) as running:
         line = start(port, running.ports["proxied"])
         process = await asyncio.create_subprocess_exec(*line, stderr=asyncio.subprocess.DEVNULL)
         try:
@@ -224,3 +227,23 @@ async def test_without_being_told_so_the_binding_is_not_taken_from_haproxy(folde
                 return device.post("simpleenroll", bound, basic=("pump", "otp"))
 
         assert (await asyncio.to_thread(work)).status == 400
+
+
+@pytest.mark.parametrize("tls", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
+async def test_haproxy_has_the_chain_of_who_would_resume_a_session_too(folder: Path, tls: int) -> None:
+    """libest resumes the session of its first request, which had no password, for the second, which has it."""
+    root = make("Acme Root", ca=True)
+    root.write(folder / "acme.pem")
+    sub = make("Acme Sub CA", root, ca=True)
+    leaf = make("pump", sub)
+    holder = Holder(leaf.key, (leaf.certificate, sub.certificate))
+    start = haproxy(folder, OWN_HEADERS)
+    async with proxied(folder, "headers: haproxy", start, more=MAKERS) as (_, port):
+
+        def work() -> tuple[Answer, Answer]:
+            with Device(port, holder, tls=tls) as first:
+                enrolled = first.post("simpleenroll", csr("pump"))
+            with Device(port, holder, tls=tls, resumes=first) as second:
+                return enrolled, second.post("simpleenroll", csr("pump"))
+
+        assert [answer.status for answer in await asyncio.to_thread(work)] == [200, 200]

@@ -75,22 +75,23 @@ class Device:
     """One TLS connection, blocking; to be used in threads."""
 
     def __init__(
-        self, port: int, holder: Holder | None = None, *, tls: int = SSL.TLS1_3_VERSION, ciphers: bytes | None = None
+        self,
+        port: int,
+        holder: Holder | None = None,
+        *,
+        tls: int = SSL.TLS1_3_VERSION,
+        ciphers: bytes | None = None,
+        resumes: Device | None = None,
     ) -> None:
-        context = SSL.Context(SSL.TLS_METHOD)
-        if ciphers is not None:
-            context.set_cipher_list(ciphers)
-        context.set_min_proto_version(tls)
-        context.set_max_proto_version(tls)
-        if holder is not None and holder.chain:
-            context.use_certificate(holder.chain[0])
-            context.use_privatekey(holder.key)
-            for above in holder.chain[1:]:
-                context.add_extra_chain_cert(above)
+        self._context: SSL.Context = _context(holder, tls, ciphers) if resumes is None else resumes._context
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self._socket.settimeout(None)
-        self.tls = SSL.Connection(context, self._socket)
+        self.tls = SSL.Connection(self._context, self._socket)
         self.tls.set_connect_state()
+        if resumes is not None:
+            session = resumes.tls.get_session()
+            assert session is not None
+            self.tls.set_session(session)
         self.tls.do_handshake()
 
     def __enter__(self) -> Self:
@@ -134,6 +135,20 @@ class Device:
         while len(body) < int(fields.get("Content-Length", "0")):
             body += self.tls.recv(65536)
         return Answer(int(status.split()[1]), fields, body)
+
+
+def _context(holder: Holder | None, tls: int, ciphers: bytes | None) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    if ciphers is not None:
+        context.set_cipher_list(ciphers)
+    context.set_min_proto_version(tls)
+    context.set_max_proto_version(tls)
+    if holder is not None and holder.chain:
+        context.use_certificate(holder.chain[0])
+        context.use_privatekey(holder.key)
+        for above in holder.chain[1:]:
+            context.add_extra_chain_cert(above)
+    return context
 
 
 @dataclass(frozen=True, slots=True)
