@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -16,14 +15,10 @@ from cryptography.x509.oid import AttributeOID, NameOID
 
 from ca.names import names_of, subject_of
 from policies.request import CertificateEvidence, EndpointName, Protocol
-from server.clock import system_clock
-from server.deployment.folder import Ports
-from server.deployment.making import create
 from server.store.certificates import StoredCertificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     MakeCsr = Callable[..., bytes]
 
@@ -112,16 +107,3 @@ def known(certificate: x509.Certificate) -> tuple[CertificateEvidence, StoredCer
         renews=None,
     )
     return evidence, stored
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "deployment"
-    create(folder, ports=Ports(0, 0, 0, 5002), clock=system_clock)
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    """A deployment of the test's own, on ports that are free."""
-    return shutil.copytree(made, tmp_path / "deployment")

@@ -186,46 +186,33 @@ def test_anchors_that_can_not_be_used_are_a_configuration_error(trust: Path, cha
 
 # --- registration authorities ------------------------------------------------------------------------------------
 
-PROFILES = """
+GATEWAY = """
+  {name}:
+    endpoints: ["est/*"]
+    issuer: issuing
+    evidence: {{any: [password]}}
+    key: {{allowed: ["ec:P-256"]}}
+    subject: {{allowed: {{CN: {{like: ["*"], required: true}}}}}}
+    extended_key_usage: {{forced: [{usages}]}}
+    validity: {{default: 30d}}
+    renewal: {{evidence: {{any: [certificate]}}}}
+"""
+PROFILES = f"""
 version: 1
 profiles:
-  gateway:
-    endpoints: ["est/*"]
-    issuer: issuing
-    evidence: {any: [password]}
-    key: {allowed: ["ec:P-256"]}
-    subject: {allowed: {CN: {like: ["*"], required: true}}}
-    extended_key_usage: {forced: [clientAuth, cmcRA]}
-    validity: {default: 30d}
-    renewal: {evidence: {any: [certificate]}}
-  powerless-gateway:
-    endpoints: ["est/*"]
-    issuer: issuing
-    evidence: {any: [password]}
-    key: {allowed: ["ec:P-256"]}
-    subject: {allowed: {CN: {like: ["*"], required: true}}}
-    extended_key_usage: {forced: [clientAuth]}
-    validity: {default: 30d}
-    renewal: {evidence: {any: [certificate]}}
-  unnamed-gateway:
-    endpoints: ["est/*"]
-    issuer: issuing
-    evidence: {any: [password]}
-    key: {allowed: ["ec:P-256"]}
-    subject: {allowed: {CN: {like: ["*"], required: true}}}
-    extended_key_usage: {forced: [clientAuth, cmcRA]}
-    validity: {default: 30d}
-    renewal: {evidence: {any: [certificate]}}
+{GATEWAY.format(name="gateway", usages="clientAuth, cmcRA")}
+{GATEWAY.format(name="powerless-gateway", usages="clientAuth")}
+{GATEWAY.format(name="unnamed-gateway", usages="clientAuth, cmcRA")}
   behind-gateway:
     endpoints: ["est/*"]
     issuer: issuing
-    evidence: {any: [ra]}
-    key: {allowed: ["ec:P-256"]}
-    subject: {allowed: {CN: {like: ["valve-*", "VALVE-*"], required: true}}}
-    names: {dns: {allowed: ["*.example"], max: 2}}
-    extended_key_usage: {forced: [clientAuth]}
-    validity: {default: 30d}
-    renewal: {evidence: {any: [ra]}}
+    evidence: {{any: [ra]}}
+    key: {{allowed: ["ec:P-256"]}}
+    subject: {{allowed: {{CN: {{like: ["valve-*", "VALVE-*"], required: true}}}}}}
+    names: {{dns: {{allowed: ["*.example"], max: 2}}}}
+    extended_key_usage: {{forced: [clientAuth]}}
+    validity: {{default: 30d}}
+    renewal: {{evidence: {{any: [ra]}}}}
 """
 RA_ENDPOINTS = """
 est/default:
