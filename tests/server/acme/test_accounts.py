@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from server.acme.records.tables import orders
+from server.acme.records.tables import accounts, orders
 from server.acme.service.endings import end_account
 from server.acme.states import AccountEvent
 from server.store.tables import audit_events
@@ -31,6 +31,18 @@ async def test_a_new_account_is_created_and_described(lab: Lab) -> None:
         "termsOfServiceAgreed": True,
         "orders": f"{answer.location}/orders",
     }
+
+
+async def test_a_key_that_did_not_sign_makes_and_finds_no_account(lab: Lab) -> None:
+    owner, thief = await lab.client(), Client(lab)
+    for whose, status in ((owner.signer, 200), (Signer(), 201)):
+        for payload in ({}, {"onlyReturnExisting": True}):
+            answer = await thief.post(thief.url("/new-account"), payload, jwk=whose.jwk)
+            assert (answer.status, answer.error) == (400, "malformed")
+            assert "Location" not in answer.headers
+        thief.signer, thief.kid = whose, None
+        assert (await thief.register()).status == status
+        thief.signer, thief.kid = Signer(), None
 
 
 async def test_the_same_key_again_is_the_same_account_as_it_is(lab: Lab) -> None:
@@ -168,10 +180,21 @@ async def test_deactivation_reaches_an_account_whose_key_another_process_has_cac
     client = await lab.client()
     order = await client.order("cached.localhost")
     assert client.kid
-    await client.post(client.kid, {"status": "deactivated"})
-    await lab.serve()
-    answer = await client.post(order.location)
-    assert (answer.status, answer.error) == (401, "unauthorized")
+    ended = accounts.update().where(accounts.c.id == client.kid.rpartition("/")[2])
+    await lab.store.write(lambda c: c.execute(ended.values(status="deactivated")))  # as that process does
+    for url, payload in (
+        (client.kid, b""),
+        (client.kid, {"contact": []}),
+        (f"{client.kid}/orders", b""),
+        (order.location, b""),
+        (order.body["authorizations"][0], b""),
+        (order.body["finalize"], {"csr": b64(make_csr("cached.localhost"))}),
+        (client.url("/new-order"), {"identifiers": [{"type": "dns", "value": "x.localhost"}]}),
+        (client.url("/directory"), b""),
+        (client.url("/new-nonce"), b""),
+    ):
+        answer = await client.post(url, payload)
+        assert (answer.status, answer.error) == (401, "unauthorized"), url
 
 
 async def test_orders_are_listed_newest_first_in_pages(lab: Lab) -> None:
