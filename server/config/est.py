@@ -53,7 +53,7 @@ class Authenticate(Strict):
         passwords: a YAML file, user name to argon2 hash, for HTTP Basic.
         one_time_passwords: whether passwords that ``certwright credential new`` makes are taken.
         certificates: whether a certificate that this endpoint issued is taken in TLS.
-        certificates_from: other endpoints whose certificates are taken too.
+        certificates_from: other endpoints whose certificates are taken too, besides those of this one.
         manufacturers: other parties' CAs by name; their certificates are good for first enrollments.
         registration_authorities: the profiles whose certificates, issued for this endpoint with the purpose
             id-kp-cmcRA, may ask for others (RFC 7030 section 3.7).
@@ -89,6 +89,8 @@ class Authenticate(Strict):
             raise ValueError("require: both needs both: passwords or one_time_passwords, and certificates")
         if "own" in self.manufacturers:
             raise ValueError("own is what our certificates are called; give the manufacturer another name")
+        if self.certificates_from and not self.certificates:
+            raise ValueError("certificates_from needs certificates: true")
         if self.registration_authorities and not self.certificates:
             raise ValueError("registration_authorities needs certificates: true")
         return self

@@ -132,6 +132,7 @@ def test_another_database_is_refused_where_it_stands_and_its_password_not_repeat
         ("est/default:", "est/a/b:", "12:3", "label"),
         ("authenticate: {passwords: secrets/est, certificates: true, certificates_from: [scep/default]}",
          "authenticate: {}", "14:5", "nobody could authenticate"),
+        ("certificates: true, certificates_from", "certificates_from", "14:5", "certificates_from needs certificates"),
         ("    challenge: {static: secrets/scep}", "    renewal: false", "16:3", "nobody could enroll"),
         ("resolver: 127.0.0.53", "resolver: google", "22:61", "DNS resolver"),
         ("networks: [127.0.0.0/8]", "networks: [127.0.0.1/8]", "22:37", "host bits"),
