@@ -185,8 +185,7 @@ class Finalization:
         document = ProblemDocument(failed.error, failed.detail)
         # What can't be looked up now may be looked up later, with the same order.
         event = states.OrderEvent.FAILED if failed.final else states.OrderEvent.CSR_REFUSED
-        status = states.advance(states.ORDER, OrderStatus.PROCESSING, event)
-        error = problem_object(document) if failed.final else None
+        status, error = states.advance(states.ORDER, OrderStatus.PROCESSING, event), problem_object(document)
         await self._endpoint.write(lambda c: orders.end_refused(c, order, status, error))
         problem = Problem(problems.reason_of(document), document.detail)
         who = account_identity(order.account)
@@ -234,7 +233,8 @@ class Finalization:
                 again = document.type == ErrorType.BAD_CSR or problem.reason in TEMPORARY
                 event = states.OrderEvent.CSR_REFUSED if again else states.OrderEvent.FAILED
                 status = states.advance(states.ORDER, OrderStatus.PROCESSING, event)
-                error = None if again else problem_object(document)
+                # In a ready order, too: who was answered `processing` reads there what was wrong.
+                error = problem_object(document)
                 await self._endpoint.write(lambda c: orders.end_refused(c, order, status, error))
                 return Rejected(document, recorded=True)
 

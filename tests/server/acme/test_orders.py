@@ -506,6 +506,19 @@ async def test_a_bad_csr_is_refused_and_the_order_stays_ready_for_a_good_one(lab
     assert (await client.finalize(order, make_csr("csr.localhost"))).body["status"] == "valid"
 
 
+async def test_who_was_answered_processing_reads_in_the_ready_order_what_was_wrong_with_the_csr(lab: Lab) -> None:
+    await lab.serve(lab.endpoint(timing=replace(QUICK, finalize=0.0)))
+    client = await lab.client()
+    order = await client.ready("csr.localhost")
+    assert (await client.finalize(order, CSRS["a small key"][0])).body["status"] == "processing"
+    back = await client.until(order.location, "ready")
+    assert back.body["error"]["type"].endswith(":badCSR")
+    assert "key" in back.body["error"]["detail"]
+    await client.finalize(order, make_csr("csr.localhost"))
+    done = await client.until(order.location, "valid", "invalid")
+    assert (done.body["status"], "error" in done.body) == ("valid", False)
+
+
 async def test_a_csr_has_one_common_name_at_most_though_both_are_in_the_order(lab: Lab) -> None:
     client = await lab.client()
     order = await client.ready("a.localhost", "b.localhost")
