@@ -191,7 +191,12 @@ class AcmeEndpoint:
         return self.by_profile.get(profile or "") or self._usual
 
     def same_proofs(self, one: str | None, other: str | None) -> bool:
-        """Say whether what was shown for one profile counts for the other."""
+        """Say whether what was shown for one profile counts for the other.
+
+        How it was for a profile that is not offered any more is not known, so that counts for no other one.
+        """
+        if one != other and self.profiles and not {one, other} <= {None, *self.profiles}:
+            return False
         return self.by_profile.get(one or "") is self.by_profile.get(other or "")
 
     @property

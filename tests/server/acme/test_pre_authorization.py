@@ -271,3 +271,14 @@ async def test_what_was_shown_for_one_profile_does_not_count_for_one_with_other_
     assert (found["tls-server"]["status"], found["strict"]["status"]) == ("ready", "pending")
     (url,) = found["strict"]["authorizations"]
     assert [each["type"] for each in (await client.post(url)).body["challenges"]] == ["dns-01"]
+
+
+async def test_what_was_shown_for_a_profile_that_is_gone_counts_for_no_other_one(site: Lab, server: DnsServer) -> None:
+    lax = {"lax": Proofs(site.endpoint().challenges)}
+    await serve(site, server, profiles={"lax": AcmeProfile(""), "tls-server": AcmeProfile("")}, by_profile=lax)
+    client = await site.client()
+    made = await ask(client, "held.localhost")
+    await show(client, made.location)
+    await client.until(made.location, "valid")
+    await serve(site, server, profiles={"tls-server": AcmeProfile("")})
+    assert (await client.order("held.localhost")).body["status"] == "pending"
