@@ -80,9 +80,9 @@ async def _authorized(endpoint: EstEndpoint, identity: Identity, asked: Revocati
     caller = identity.caller
     if caller.stored is not None and caller.stored.not_after >= endpoint.clock() and _may(caller.stored, stored):
         return certificate_identity(caller.stored.serial)
+    expect_enough(endpoint, caller)
     if caller.ra is not None and stored.endpoint == endpoint.name:
         return certificate_identity(caller.ra.serial)
-    expect_enough(endpoint, caller)
     message = (
         "A certificate is revoked by itself, by the one that renews it, by another that the same requester has for the "
         "same names, by a registration authority, or with the secret that came with its request (RFC 7894)."

@@ -53,6 +53,15 @@ est/wide:
     certificates_from: [est/default]
     registration_authorities: [gateway]
   fullcmc: {}
+est/strict:
+  profiles: [behind-gateway, gateway, iot-device]
+  authenticate:
+    one_time_passwords: true
+    certificates: true
+    certificates_from: [est/gateways]
+    registration_authorities: [gateway]
+    require: both
+  fullcmc: {}
 est/closed:
   profiles: [iot-device]
   authenticate: {one_time_passwords: true}

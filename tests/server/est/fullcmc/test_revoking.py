@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from argon2 import PasswordHasher
 from cryptography import x509
 
+from policies.request import EndpointName
 from server.clock import system_clock
 from server.est.linking import REVOCATION_CHALLENGE
 from server.store.certificates import find_by_serial
@@ -148,6 +149,26 @@ async def test_a_registration_authority_revokes_nothing_that_only_counts_where_i
     response = await sender.ask(by(authority, ra, (), client.revoke(1, elsewhere)), 403, label="wide")
     assert [(each.status, each.fail) for each in response.statuses] == [("failed", "badIdentity")]
     assert (await stored(sender, elsewhere)).revoked_at is None
+
+
+async def test_where_both_are_wanted_a_registration_authority_revokes_with_a_password_beside(sender: Sender) -> None:
+    """For others it does nothing by one of the two; a certificate is revoked by its own key as everywhere."""
+    old, ra, key = new_key(), new_key(), new_key()
+    before = await sender.certificate("gateway-0", old, label="gateways", profile="gateway")
+    strict = EndpointName.parse("est/strict")
+    first = await sender.one_time_password("first", "gateway-1", endpoint=strict, profile="gateway")
+    message = by(before, old, [client.pkcs10(1, csr("gateway-1", key=ra))])
+    authority = (await sender.ask(message, label="strict", basic=first)).issued_for(ra)
+    basic = await sender.one_time_password("more", "gateway-1", endpoint=strict, uses_left=5)
+    message = by(authority, ra, [client.pkcs10(1, csr("valve-1", key=key))])
+    valve = (await sender.ask(message, label="strict", basic=basic)).issued_for(key)
+
+    message = by(authority, ra, (), client.revoke(1, valve))
+    assert (await sender.ask(message, 401, label="strict")).statuses[0].fail == "badIdentity"
+    assert (await stored(sender, valve)).revoked_at is None
+    assert (await sender.ask(message, label="strict", basic=basic)).statuses[0].status == "success"
+    message = by(authority, ra, (), client.revoke(1, authority))
+    assert (await sender.ask(message, label="strict")).statuses[0].status == "success"
 
 
 async def test_nobody_and_who_has_a_password_alone_revoke_nothing(sender: Sender) -> None:
