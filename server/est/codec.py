@@ -292,10 +292,11 @@ def issued_reply(certificate: bytes, *above: bytes, wrapped: bool) -> Reply:
 
     Args:
         certificate: what was issued.
-        above: the CAs above it, for an endpoint that is told to send them too.
+        above: the CAs above it, for an endpoint that is told to send them too. They come after it, and not in the order
+            that DER wants: who takes a chain from here shows it in TLS as it comes (RFC 8446 section 4.4.2).
         wrapped: how base64 is laid out.
     """
-    body = encode_base64(certs_only((certificate, *above)), wrapped=wrapped)
+    body = encode_base64(degenerate((certificate, *above)), wrapped=wrapped)
     return Reply(200, (_ISSUED_TYPE, _TRANSFER_ENCODING), body)
 
 
@@ -306,7 +307,7 @@ def generated_reply(certificate: bytes, *above: bytes, part: KeyPart, wrapped: b
     """
     parts = (
         (_SEALED_KEY_TYPE if part.encrypted else _KEY_TYPE, part.octets),
-        (_ISSUED_TYPE, certs_only((certificate, *above))),
+        (_ISSUED_TYPE, degenerate((certificate, *above))),
     )
     text = b""
     for (_, kind), octets in parts:

@@ -9,6 +9,7 @@ from ssl import CERT_NONE, create_default_context
 from typing import TYPE_CHECKING
 
 import pytest
+from asn1crypto import cms
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
@@ -41,15 +42,17 @@ async def enrolled(running: Lab, *dns: str) -> Holder:
 
 @pytest.mark.parametrize(("path", "part"), [("simpleenroll", 0), ("serverkeygen", -1)])
 async def test_the_cas_below_the_root_come_along_where_the_endpoint_says_so(folder: Path, path: str, part: int) -> None:
+    """In the order of a TLS chain, as tools write it into a file: DER's order would have the shorter CA first."""
     async with lab(folder, ENDPOINTS.format(more="include_chain: true")) as running:
         await keep(running.application.services.store, credential("otp", username="pump"))
         answer = await running.post(path, csr("pump"), basic=("pump", "otp"))
-        issuing, root = running.application.services.chain(None)()
+        issuing, _ = running.application.services.chain(None)()
     body = answer.body if path == "simpleenroll" else answer.body.split(b"\r\n\r\n")[part].partition(b"\r\n--")[0]
-    found = pkcs7.load_der_pkcs7_certificates(b64decode(body))
-    assert len(found) == 2
-    assert issuing in found
-    assert root not in found
+    bag = cms.ContentInfo.load(b64decode(body))["content"]["certificates"]
+    leaf, above = (x509.load_der_x509_certificate(each.dump()) for each in bag)
+    assert leaf.subject.rfc4514_string() == "CN=pump"
+    assert len(issuing.public_bytes(Encoding.DER)) < len(leaf.public_bytes(Encoding.DER))
+    assert above == issuing
 
 
 @pytest.mark.parametrize(("more", "status"), [("keep_absent_names: true", 200), ("", 403)])
