@@ -46,7 +46,7 @@ class Supervised:
 
     Attributes:
         lifeline: a pipe's reading end; when its other end closes, the supervisor is gone and serving ends.
-        ledger: the file of redeemed nonces that the workers share.
+        ledger: the file of redeemed nonces that the workers share, with those of other servers on the database.
     """
 
     lifeline: int
@@ -162,7 +162,8 @@ class Supervisor:
             _Worker(number, {name: each[number] for name, each in sockets.items()}) for number in range(count)
         ]
         lifeline, self._held = os.pipe()
-        self._supervised = Supervised(lifeline, shared_ledger(config))
+        ledger, self._sharing = shared_ledger(config)
+        self._supervised = Supervised(lifeline, ledger)
 
     def run(self, ready: Callable[[], None]) -> int:
         """Supervise until SIGINT or SIGTERM, or until a worker finds the configuration wrong when it first starts.
@@ -181,8 +182,8 @@ class Supervisor:
             return self._stop() or status
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(self._supervised.lifeline)
-            os.close(self._held)
+            for held in (self._supervised.lifeline, self._held, self._sharing):
+                os.close(held)
 
     def _start(self, worker: _Worker) -> None:
         _flush()

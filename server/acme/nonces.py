@@ -1,13 +1,16 @@
 """Anti-replay nonces (RFC 8555 section 6.5): issuing costs no I/O, only redeemed ones are remembered.
 
 A nonce is the authenticated encryption of its time of issue, bound to the endpoint: nobody can make one up. Any process
-that has the key can redeem it; the ledger makes that happen once. The key is new with each start of the server, so that
-no ledger needs to outlive it: after a restart, clients get badNonce once and try again, as section 6.5 has them do.
+that has the key can redeem it; the ledger makes that happen once. The key is new when the first server on a database
+starts, so that no ledger needs to outlive it: after that, clients get badNonce once and try again, as section 6.5 has
+them do.
 """
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import os
 import secrets
 import sqlite3
 from contextlib import closing
@@ -191,7 +194,24 @@ def open_nonces(
     return Nonces(ledger.shared_key(random(32)), ledger, now, random)
 
 
+def share(shared: Path) -> int:
+    """Join the servers that share a ledger; the first of them forgets what those before it have left.
+
+    To be called once by a server, before its processes open the ledger. Returns a descriptor, which stays open as long
+    as one of them may do so: who starts meanwhile gets the same key, or its start would take theirs away.
+    """
+    held = os.open(shared.with_name(f"{shared.name}-lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass  # another server is there
+    else:
+        forget(shared)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    return held
+
+
 def forget(shared: Path) -> None:
-    """Remove the shared ledger and its key; to be called once before the processes of a new start open it."""
+    """Remove the shared ledger and its key."""
     for suffix in ("", "-wal", "-shm"):
         shared.with_name(shared.name + suffix).unlink(missing_ok=True)

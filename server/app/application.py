@@ -17,7 +17,7 @@ from cryptography import x509
 from ca.issuer import ClosingIssuer
 from ca.lint import Linter
 from policies.document import DocumentErrors
-from server.acme.nonces import forget, open_nonces
+from server.acme.nonces import open_nonces, share
 from server.app import protocols
 from server.app.changed_configuration import look_at_configuration
 from server.app.lookups import Gatherer
@@ -258,12 +258,14 @@ def _listeners(
     return listeners
 
 
-def shared_ledger(config: Config) -> Path:
-    """Return where the processes of one server share what nonces were redeemed, new for each start."""
+def shared_ledger(config: Config) -> tuple[Path, int]:
+    """Return where the servers on one database share what nonces were redeemed, and a descriptor to be held open.
+
+    It is new when no other server is there; see `server.acme.nonces.share`.
+    """
     file = database_file(config.database_url)
     ledger = file.with_name(f"{file.name}-nonces")
-    forget(ledger)
-    return ledger
+    return ledger, share(ledger)
 
 
 def _request_id() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.acme.nonces import LIFETIME, LedgerUnavailable, MemoryLedger, Nonces, SqliteLedger, forget, open_nonces
+from server.acme.nonces import (
+    LIFETIME,
+    LedgerUnavailable,
+    MemoryLedger,
+    Nonces,
+    SqliteLedger,
+    forget,
+    open_nonces,
+    share,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,6 +148,25 @@ def test_a_new_start_forgets_key_and_ledger(tmp_path: Path, time: Time) -> None:
     forget(file)
     with closing(open_nonces(file, time)) as after:
         assert not after.redeem(nonce, "x")
+
+
+def test_servers_that_run_at_the_same_time_redeem_each_others_nonces_once(tmp_path: Path, time: Time) -> None:
+    file = tmp_path / "nonces.db"
+    first = share(file)
+    with closing(open_nonces(file, time)) as one:
+        nonce, late = one.issue("x"), one.issue("x")
+        second = share(file)
+        with closing(open_nonces(file, time)) as two, closing(open_nonces(file, time)) as restarted:
+            assert two.redeem(nonce, "x")
+            assert not one.redeem(nonce, "x")
+            assert restarted.redeem(late, "x")
+            kept = restarted.issue("x")
+    for held in (first, second):
+        os.close(held)
+    third = share(file)
+    with closing(open_nonces(file, time)) as after:
+        assert not after.redeem(kept, "x")
+    os.close(third)
 
 
 def test_the_file_forgets_what_nobody_could_redeem(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import socket
 import sqlite3
@@ -228,8 +229,14 @@ def test_addresses_that_can_not_be_had_are_told_at_once_with_the_way_out(folder:
     assert "another program listens there; stop it or choose another port" in second.message
 
 
-def test_the_shared_ledger_is_new_for_each_start(config: Config) -> None:
-    ledger = shared_ledger(config)
-    ledger.write_text("old")
-    assert shared_ledger(config) == ledger
+def test_the_shared_ledger_is_new_unless_another_server_is_there(config: Config) -> None:
+    ledger, first = shared_ledger(config)
+    ledger.write_text("kept")
+    same, second = shared_ledger(config)
+    assert (same, same.read_text()) == (ledger, "kept")
+    os.close(first)
+    os.close(second)
+    again, third = shared_ledger(config)
+    os.close(third)
+    assert again == ledger
     assert not ledger.exists()
