@@ -181,7 +181,8 @@ _UNAUTHENTICATED = Problem(Reason.UNAUTHENTICATED, "Authenticate by a TLS client
 _BOTH = Problem(Reason.UNAUTHENTICATED, "This service wants both a password and a TLS client certificate.")
 _NOT_BASIC = Problem(Reason.BAD_CREDENTIALS, "The Authorization header is not one of HTTP Basic.")
 _UNKNOWN = Problem(
-    Reason.CERTIFICATE_REJECTED, "The TLS client certificate is of a CA that this service does not know."
+    Reason.CERTIFICATE_REJECTED,
+    "The TLS client certificate is of a CA that this service does not know, or came without the CAs above it.",
 )
 _UNREADABLE = Problem(Reason.CERTIFICATE_REJECTED, "The TLS client certificate can't be read.")
 
@@ -241,13 +242,15 @@ def _expect_certificate(endpoint: EstEndpoint, submission: Submission, found: _F
 def _claimed(endpoint: EstEndpoint, submission: Submission) -> str | None:
     """Return what records call who presented a certificate that does not stand: ours have a name that no other has."""
     leaf = submission.peer.leaf
-    if leaf is None:
-        return None
+    return None if leaf is None else f"certificate:{'' if _is_ours(endpoint, leaf) else '?.'}{leaf.serial_number:x}"
+
+
+def _is_ours(endpoint: EstEndpoint, leaf: x509.Certificate) -> bool:
+    """Tell whether a certificate names a CA of ours as its issuer."""
     try:
-        ours = endpoint.credentials.issues_as(leaf.issuer.public_bytes())
+        return endpoint.credentials.issues_as(leaf.issuer.public_bytes())
     except (ValueError, TypeError):  # a name that is no text
-        ours = False
-    return f"certificate:{'' if ours else '?.'}{leaf.serial_number:x}"
+        return False
 
 
 def expect_enough(endpoint: EstEndpoint, caller: Caller, csr: Csr | None = None) -> None:
@@ -336,4 +339,6 @@ async def _certificate(endpoint: EstEndpoint, submission: Submission) -> _Found:
         foreign = await endpoint.credentials.third_party(endpoint.name, presented)
         if foreign is not None:
             return foreign
+        if not _is_ours(endpoint, presented[0]):
+            return _UNKNOWN
     return found

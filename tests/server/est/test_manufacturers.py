@@ -129,6 +129,17 @@ async def test_a_revoked_certificate_of_ours_is_no_manufacturers_whoever_has_cer
         assert (answer.status, answer.body) == (403, b"the presented certificate is revoked\n")
 
 
+async def test_a_device_that_does_not_present_the_cas_above_it_is_told_so(trust: Path) -> None:
+    """It never was to have a certificate of this service: what is missing is its chain, or the anchor here."""
+    async with lab(trust, ENDPOINTS.format(reenroll="false")) as running:
+        device = holder("pump")
+        device.chain = device.chain[:1]
+        answer = await post(running, "simpleenroll", device, "pump")
+        assert (answer.status, b"or came without the CAs above it" in answer.body) == (403, True)
+        (record,) = await running.application.services.store.read(list_requests)
+        assert record.requester == f"certificate:?.{device.chain[0].serial_number:x}"
+
+
 async def test_where_the_manufacturer_is_not_trusted_its_certificates_prove_nothing(trust: Path) -> None:
     async with lab(trust, ENDPOINTS.format(reenroll="false")) as running:
         device = holder("pump")
