@@ -2,19 +2,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from cryptography import x509
 
 from policies.request import Renewed
 from server.outcome import Pending, Reason, Refused
+from server.store import intents
 from server.store.requests import State
 from server.store.tables import audit_events
 from tests.fakes.door import HERE, Door, FlakyStore, ask, csr_for
 from tests.fakes.gate import Gate
 from tests.fakes.issuer import NOW
 from tests.fakes.record import actions, asked, issued, problem, stored
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from policies.request import EnrollmentRequest
 
 SECOND = timedelta(seconds=1)
 
@@ -161,3 +169,35 @@ async def test_without_its_companion_no_certificate_is_on_record(door: Door, sto
     outcome = issued(await door.submit(ask(), companion))
     assert outcome.certificate == (await stored(store))[0].der
     assert await actions(store, outcome.request_id) == ["issued", "met"]
+
+
+async def test_what_the_profile_wants_to_know_besides_is_gathered_before_the_policy_is_asked(store: FlakyStore) -> None:
+    async def gather(request: EnrollmentRequest) -> EnrollmentRequest:
+        return replace(request, profile="gathered")
+
+    door = Door(store, gather=gather)
+    issued(await door.submit(ask()))
+    assert [request.profile for request in door.policy.seen] == ["gathered"]
+
+
+async def test_a_defect_before_anything_is_signed_is_internal_on_record_and_frees_the_key(
+    store: FlakyStore, events: list[MutableMapping[str, Any]]
+) -> None:
+    class Broken(FlakyStore):
+        async def write_together(self, work: Any, item: Any) -> Any:
+            if work is intents.claim and self.before:
+                raise RuntimeError(self.before.pop())
+            return await super().write_together(work, item)
+
+    broken = Broken(store)
+    broken.before.append("nobody thought of it")
+    door = Door(broken)
+    outcome = await door.submit(ask())
+    (request,) = await asked(store)
+    for problem_ in (problem(outcome), request.problem):
+        assert problem_ is not None
+        assert (problem_.reason, "nobody" in problem_.message) == (Reason.INTERNAL, False)
+        assert "nobody thought of it" in problem_.detail
+    assert (request.id, request.state, request.requester) == (outcome.request_id, State.REFUSED, "password:pump")
+    assert [event["event"] for event in events] == ["enrollment_failed"]
+    issued(await door.submit(ask()))
