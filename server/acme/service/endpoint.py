@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from binascii import b2a_base64
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -33,13 +34,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_LABEL = "default"
+_BASE64URL = bytes.maketrans(b"+/", b"-_")
 STORE_RETRY = 10
 """Seconds after which asking again makes sense when the database can't be read or written."""
 
 
 def random_token() -> str:
-    """Return 128 random bits in base64url, for identifiers of objects and tokens of challenges."""
-    return secrets.token_urlsafe(16)
+    """Return 144 random bits in base64url, for identifiers of objects and tokens of challenges.
+
+    None begins with a hyphen: identifiers are arguments of commands, too.
+    """
+    text = b2a_base64(secrets.token_bytes(18), newline=False).translate(_BASE64URL).decode("ascii")
+    return text if text[0] != "-" else random_token()
 
 
 @dataclass(frozen=True, slots=True)

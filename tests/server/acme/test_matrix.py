@@ -141,7 +141,7 @@ async def test_what_is_foreign_looks_like_what_is_not_there(scene: Scene) -> Non
     for name in ("order", "finalize", "authorization", "giving back", "challenge", "answer", "certificate"):
         url, payload = scene.targets[name]
         parts = url.split("/")
-        place = next(index for index, part in enumerate(parts) if len(part) == 22)
+        place = next(index for index, part in enumerate(parts) if len(part) == 24)
         unknown = "/".join((*parts[:place], parts[place][::-1], *parts[place + 1 :]))
         foreign, none = [await scene.other.post(each, payload) for each in (url, unknown)]
         assert (foreign.status, foreign.body) == (none.status, none.body), name

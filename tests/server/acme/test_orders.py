@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
@@ -18,6 +19,7 @@ from ca.issuer import IssuerRefused, IssuerUnavailable
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.messages import ErrorType, OrderStatus
 from server.acme.records import orders
+from server.acme.service.endpoint import random_token
 from tests.fakes.acme import Signer, b64, json_bytes, new_key
 from tests.server.acme.lab import ORIGIN, QUICK, Client, make_csr
 
@@ -73,6 +75,12 @@ async def answer(client: Client, order: Answer) -> str:
 
 
 # --- newOrder -----------------------------------------------------------------------------------------------------
+
+
+def test_no_identifier_looks_like_an_option_of_a_command() -> None:
+    made = {random_token() for _ in range(2000)}
+    assert len(made) == 2000
+    assert not [each for each in made if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{23}", each)]
 
 
 async def test_an_authorization_offers_a_fresh_token_for_each_name(lab: Lab) -> None:
