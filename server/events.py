@@ -13,6 +13,7 @@ import structlog
 from typing_extensions import override
 
 from server.clock import system_clock
+from server.outlet import outlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict
 
     from server.config import Log
+    from server.outlet import Outlet
 
 _is_plain = re.compile(r"[\w./:@+-]+", re.ASCII).fullmatch
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
@@ -38,6 +40,7 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     level = logging.getLevelNamesMapping()[log.level.upper()]
     render = _json if log.format == "json" else _readable(colours=stream.isatty())
+    sink = outlet(stream) or stream
 
     def missing(number: int) -> str:
         return render(None, "warning", _complete(None, "warning", {"event": _MISSING, "lines": number}))
@@ -45,7 +48,7 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[_complete, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Lines(stream, missing),
+        logger_factory=_Lines(sink, missing),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[_ToEvents()], force=True)
@@ -57,7 +60,7 @@ def identify(worker: int) -> None:
 
 
 class _Lines:
-    """Writes lines, and goes on when that fails: a full disk or a closed pipe must not keep anybody from an answer.
+    """Writes lines, and goes on when that fails: a full disk or a pipe that nobody reads keeps nobody from an answer.
 
     It is what structlog's loggers write to, and the factory that gives it to them.
 
@@ -66,7 +69,7 @@ class _Lines:
         missing: returns the line that says how many could not be written, as soon as one can be again.
     """
 
-    def __init__(self, stream: TextIO, missing: Callable[[int], str]) -> None:
+    def __init__(self, stream: TextIO | Outlet, missing: Callable[[int], str]) -> None:
         self._write = stream.write
         self._flush = stream.flush
         self._missing = missing

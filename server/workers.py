@@ -17,7 +17,7 @@ import uvloop
 
 from ca.lint import load_rules
 from policies.document import DocumentErrors
-from server import events
+from server import events, outlet
 from server.app.application import Application, shared_ledger
 from server.config import UnavailableNow
 
@@ -77,7 +77,7 @@ def serve_here(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config, material, sockets, ready, supervised))
     except DocumentErrors as errors:
-        print(errors, file=sys.stderr)  # noqa: T201 - for who started it
+        outlet.tell(str(errors), sys.stderr)
         return FAILED if isinstance(errors, UnavailableNow) else MISCONFIGURED
     return OK
 
@@ -208,6 +208,7 @@ class Supervisor:
             _log.exception("the worker fails")
             return FAILED
         finally:
+            outlet.finish()
             _flush()
 
     def _watch(self, watched: set[signal.Signals]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import sqlite3
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ from server.app.addresses import bind_listeners
 from server.app.material import load_material
 from server.config import UnavailableNow, load_config
 from server.deployment.hints import client_lines
+from server.outlet import tell
 from server.store import current_revision, upgrade
 from server.store.database import database_file
 from server.store.obstacles import obstacle
@@ -45,7 +45,7 @@ def serve(
     try:
         status = _serve(load_config(config), workers)
     except DocumentErrors as errors:
-        print(errors, file=sys.stderr)  # noqa: T201 - for who started it
+        tell(str(errors), sys.stderr)
         status = FAILED if isinstance(errors, UnavailableNow) else MISCONFIGURED
     raise typer.Exit(status)
 
@@ -59,12 +59,15 @@ def _serve(config: Config, workers: int) -> int:
     _warn(config)
 
     def ready() -> None:
-        with suppress(OSError):  # nobody may be there to read it
-            print(_greeting(config, sockets), flush=True)  # noqa: T201 - for who started it
+        tell(_greeting(config, sockets), sys.stdout)
 
-    if workers == 1:
-        return serve_here(config, material, {name: each[0] for name, each in sockets.items()}, ready=ready)
-    return Supervisor(config, material, sockets).run(ready)
+    try:
+        if workers == 1:
+            return serve_here(config, material, {name: each[0] for name, each in sockets.items()}, ready=ready)
+        return Supervisor(config, material, sockets).run(ready)
+    except Exception:  # noqa: BLE001 - the last resort of a process; an event waits for nobody who reads it
+        _log.exception("the server fails")
+        return FAILED
 
 
 def _make_room(wanted: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import json
 import logging
@@ -14,9 +15,11 @@ import structlog
 
 from server import events
 from server.config import Log
+from server.outlet import Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class _Terminal(io.StringIO):
@@ -97,15 +100,32 @@ def test_who_logs_goes_on_when_the_log_cannot_be_written_and_the_log_says_later_
     assert (told[0]["lines"], told[0]["level"]) == (3, "warning")
 
 
-def test_who_logs_goes_on_when_nobody_reads_the_log_any_more() -> None:
+def test_who_logs_goes_on_when_nobody_reads_the_log_any_more(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    stream = open(writer, "w", buffering=1)  # noqa: PTH123, SIM115 - a pipe
-    events.configure(Log(), stream)
-    structlog.get_logger("test").info("written into a pipe")
-    with pytest.raises(BrokenPipeError):
-        stream.close()
+    with open(writer, "w") as stream:  # noqa: PTH123 - a pipe
+        events.configure(Log(), stream)
+        structlog.get_logger("test").info("written into a pipe")
+    with (tmp_path / "log").open("w") as stream:
+        events.configure(Log(), stream)
     structlog.get_logger("test").info("written into a file that is closed")
+
+
+def test_who_logs_goes_on_when_the_reader_has_stopped_and_the_log_says_later_what_is_missing() -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    with open(writer, "w") as stream, open(reader) as read:  # noqa: PTH123 - a pipe
+        lines = events._Lines(Outlet(stream, most=1000), lambda number: f"missing {number}")
+        for number in range(100):
+            lines.msg(f"{number} {'x' * 100}")
+        told = [read.readline().split()[0] for _ in range(30)]  # so that there is room again
+        while told[-1] != "later":
+            lines.msg("later")
+            told.append(read.readline().strip().partition(" x")[0])
+    missing = next(line for line in told if line.startswith("missing"))
+    kept = told.index(missing)
+    assert told[:kept] == [str(number) for number in range(kept)]
+    assert int(missing.split()[1]) >= 100 - kept
 
 
 def test_what_libraries_log_becomes_an_event() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import os
 import resource
@@ -185,6 +186,65 @@ def test_it_answers_and_stops_when_there_is_no_room_for_what_it_says(folder: Pat
         assert process.wait(timeout=60) == 0
     finally:
         process.kill()
+
+
+@contextmanager
+def _unread(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Serve with a pipe for output that is full at once: gives the process, and what the pipe is read by."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"-" * 4095 + b"\n")
+    process = subprocess.Popen([*SERVE, *options], cwd=folder, stdout=writer, stderr=writer)
+    shared = fcntl.fcntl(writer, fcntl.F_GETFL)
+    try:
+        yield process, reader
+        assert fcntl.fcntl(writer, fcntl.F_GETFL) == shared  # others who write there rely on it
+    finally:
+        process.kill()
+        process.wait()
+        os.close(writer)
+        os.close(reader)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_answers_and_stops_when_the_reader_of_its_log_has_stopped(folder: Path, port: int, workers: str) -> None:
+    with _unread(folder, "--workers", workers) as (process, _):
+        _until(lambda: _answers(port))
+        for number in range(100):
+            assert _get(port, f"/nothing/{number}") == 404
+        if workers == "2":
+            before = _children(process.pid)
+            os.kill(before[0], signal.SIGKILL)
+            _until(lambda: len(_children(process.pid)) == 2 and before[0] not in _children(process.pid))
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_reader_that_goes_on_gets_the_whole_log_in_order(folder: Path, port: int, workers: str) -> None:
+    with _unread(folder, "--workers", workers) as (process, reader):
+        _until(lambda: _answers(port))
+        for number in range(200):
+            assert _get(port, f"/nothing/{number}") == 404
+        process.terminate()
+        time.sleep(0.5)  # the end waits for the reader
+        found = b""
+        while b" stopped" not in found or found.count(b"/nothing/") < 200:
+            found += os.read(reader, 65536)
+        assert process.wait(timeout=60) == 0
+    assert b"Certwright serves:" in found
+    lines = [line for line in found.decode().splitlines() if "/nothing/" in line]
+    for worker in range(int(workers)):
+        own = [line for line in lines if workers == "1" or f"worker={worker} " in line]
+        told = [int(line.partition("/nothing/")[2].split()[0]) for line in own]
+        assert told == sorted(told)
+
+
+def test_what_is_wrong_is_told_without_waiting_for_a_reader(folder: Path) -> None:
+    (folder / "ca/issuing.key").unlink()
+    with _unread(folder) as (process, reader):
+        assert process.wait(timeout=60) == 2
+        assert os.read(reader, 4096).endswith(b"-\n")
 
 
 def test_workers_stop_when_the_supervisor_is_gone(folder: Path, port: int) -> None:
