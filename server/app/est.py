@@ -62,7 +62,8 @@ def key_generator(name: EndpointName, config: Config, tls: LiveTls | None, selec
         select: returns the profile with a name, which says whether its keys are kept.
 
     Raises:
-        DocumentErrors: a file is missing or is none, or there is no https listener to sign with.
+        DocumentErrors: a file is missing or is none, there is no https listener to sign with, or no profile allows the
+            keys that are to be made.
     """
     settings = config.endpoints.est[name].serverkeygen
     if settings is None:
@@ -73,6 +74,7 @@ def key_generator(name: EndpointName, config: Config, tls: LiveTls | None, selec
     reader = Reader(config)
     shared, recipients = _shared_keys(settings, here, reader), _recipients(settings, here, reader)
     escrow = _escrow(settings, here, reader)
+    _expect_key_allowed(name, config, settings, select)
     kept = [each for each in config.endpoints.est[name].profiles if _keeps_keys(select(name, each))]
     if kept and escrow is None:
         raise DocumentErrors(
@@ -86,6 +88,18 @@ def key_generator(name: EndpointName, config: Config, tls: LiveTls | None, selec
         through_proxies=settings.danger_plain_through_proxy,
         escrow=escrow,
     )
+
+
+def _expect_key_allowed(name: EndpointName, config: Config, settings: ServerKeys, select: Select) -> None:
+    """Raise DocumentErrors when every key that is made would be refused; no profile goes beyond the ceilings."""
+    if settings.key is None:
+        return
+    shape = settings.key.smallest()
+    profiles = [select(name, each) for each in config.endpoints.est[name].profiles]
+    allowed = [pattern for profile in profiles if profile is not None for pattern in profile.sections.key.allowed]
+    if not any(pattern.matches(shape) for pattern in allowed):
+        what = f"no profile of {name} allows {shape} keys: nobody would get one"
+        raise DocumentErrors([config.problem(("endpoints", str(name), "serverkeygen", "key"), what)])
 
 
 class _SharedKeys(Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from base64 import b64decode, b64encode
+from contextlib import nullcontext
 from dataclasses import replace
 from email import message_from_bytes
 from email.message import Message
@@ -28,9 +29,12 @@ from OpenSSL import SSL
 from ca import der
 from ca.csr import MalformedCsr, Proof, parse_keyless
 from ca.keys import POST_QUANTUM, KeyShape, key_shape
+from policies.document import DocumentErrors
+from server.app.material import load_material
 from server.clock import system_clock
 from server.cms.certificates import SIGNED_DATA, content_info
 from server.cms.key_package import KEY_PACKAGE
+from server.config import load_config
 from server.est import keygen
 from server.est.keygen import read_protection
 from server.est.messages import Malformed
@@ -178,6 +182,18 @@ async def test_each_request_gets_a_key_of_its_own(folder: Path) -> None:
     first, second = (parts(answer)[2] for answer in replies)
     assert first.public_key() != second.public_key()
     assert isinstance(first.public_key(), rsa.RSAPublicKey)
+
+
+@pytest.mark.parametrize(("kind", "allowed"), [("ec:P-384", True), ("ml-dsa-44", False), ("rsa:8192", False)])
+def test_keys_that_every_profile_would_refuse_are_told_at_start(folder: Path, kind: str, *, allowed: bool) -> None:
+    """Else each request would cost a key, and the device be told that the key is not allowed that it never had."""
+    file = folder / "server.yaml"
+    head, _, _ = file.read_text().partition("\nendpoints:")
+    indented = ENDPOINT.format(more=f"key: {kind}").replace("\n", "\n  ")
+    file.write_text(f"{head}\nendpoints:{indented}\n")
+    said = f"no profile of est/default allows {kind} keys"
+    with nullcontext() if allowed else pytest.raises(DocumentErrors, match=said):
+        load_material(load_config(file))
 
 
 async def test_it_is_off_unless_configured(folder: Path) -> None:
