@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
@@ -84,11 +85,12 @@ class _App(asyncio.Protocol):
 class _Ends:
     """A connection whose handshake is done, its application, and the client."""
 
-    def __init__(self, holder: Holder, above: int = 0) -> None:
+    def __init__(self, holder: Holder, above: int = 0, handshake_seconds: float = 10) -> None:
         self.app, self.tcp = _App(), _Tcp()
         self.limit = ConnectionLimit("https", 1)
         context = make_context([holder.certificate] * (1 + above), holder.key)
-        settings = TlsSettings(context, lambda: self.app, self.limit, 10)
+        settings = TlsSettings(context, lambda: self.app, self.limit, handshake_seconds)
+        self.settings = settings
         self.connection = TlsConnection(settings, asyncio.get_running_loop())
         self.client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
         self.client.set_connect_state()
@@ -235,12 +237,51 @@ async def test_a_connection_that_breaks_while_writing_is_aborted(server_holder: 
     ends.connection.connection_lost(None)
 
 
+async def test_who_has_shaken_hands_in_time_may_stay_and_who_has_not_is_cut_off(server_holder: Holder) -> None:
+    quick, slow = (_Ends(server_holder, handshake_seconds=0.05) for _ in range(2))
+    transport = quick.shake()
+    assert slow.settings.connections == {slow.connection}
+    await asyncio.sleep(0.1)
+    assert (quick.tcp.calls, slow.tcp.calls) == ([], ["abort"])
+    transport.write(b"still here")
+    assert quick.receive() == b"still here"
+    for ends in (quick, slow):
+        ends.connection.connection_lost(None)
+        assert (ends.settings.connections, ends.limit.count) == (set(), 0)
+
+
+async def test_who_stops_the_listener_can_cut_a_connection_off(server_holder: Holder) -> None:
+    ends = _Ends(server_holder)
+    ends.shake()
+    ends.connection.abort()
+    assert ends.tcp.calls == ["abort"]
+    ends.connection.connection_lost(None)
+
+
+async def test_who_hangs_up_before_the_handshake_is_forgotten(server_holder: Holder) -> None:
+    ends = _Ends(server_holder, handshake_seconds=0.02)
+    ends.connection.connection_lost(None)
+    await asyncio.sleep(0.05)
+    assert (ends.tcp.calls, ends.settings.connections, ends.limit.count) == ([], set(), 0)
+
+
+async def test_an_error_that_something_else_has_left_to_openssl_is_not_this_connection_s(server_holder: Holder) -> None:
+    ends = _Ends(server_holder)
+    ends.shake()
+    lib = Binding().lib
+    assert lib.SSL_CTX_use_certificate_chain_file(ends.settings.context._context, b"/there is no such file") != 1
+    ends.send([b"one"])
+    assert (ends.app.received, ends.tcp.calls) == ([b"one"], [])
+    ends.connection.connection_lost(None)
+
+
 async def test_a_broken_record_ends_the_connection_with_an_alert(server_holder: Holder) -> None:
     ends = _Ends(server_holder)
     transport = ends.shake()
     ends.connection.data_received(b"\x17\x03\x03\x00\x20" + b"z" * 32)
     assert ends.tcp.calls == ["close"]
     assert transport.is_closing()
+    assert b"HTTP" not in ends.tcp.sent
     ends.client.bio_write(ends.tcp.sent)
     with pytest.raises(SSL.Error, match="bad record mac"):
         ends.client.recv(1)
