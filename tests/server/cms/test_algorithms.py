@@ -118,6 +118,11 @@ def test_an_oaep_label_is_refused_unless_it_is_empty() -> None:
             transport_of(oaep(der.tlv(0xA2, source)))
 
 
+def test_an_unknown_field_of_oaep_is_malformed_though_it_looks_like_a_label() -> None:
+    with pytest.raises(der.MalformedDer):
+        transport_of(oaep(der.tlv(0xA7, der.sequence(der.oid("1.2.840.113549.1.1.9"), der.octet_string(b"")))))
+
+
 def test_md5_is_refused_inside_of_oaep_and_pss_wherever_it_stands() -> None:
     hashed, masked = der.tlv(0xA0, with_null(Digest.MD5)), der.sequence(der.oid(MGF1), with_null(Digest.MD5))
     for field in (hashed, der.tlv(0xA1, masked)):

@@ -75,6 +75,12 @@ class KnowsMore(ScriptedCredentials):
             secret, Problem(Reason.BAD_CREDENTIALS, "no such password")
         )
 
+    async def certificate(
+        self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...], *, grace: timedelta
+    ) -> Any:
+        assert (endpoint, len(presented), grace) == (HERE, 1, 3 * SECOND)
+        return self.known
+
     async def third_party(self, endpoint: EndpointName, presented: tuple[x509.Certificate, ...]) -> Any:
         self.asked.append((endpoint, len(presented)))
         return self.foreign
@@ -95,7 +101,7 @@ class Gate:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def endpoint(self, **ways: Any) -> EstEndpoint:
-        switches = {"reenroll_first": ways.pop("reenroll_first", False)}
+        switches = {"reenroll_first": ways.pop("reenroll_first", False), "renewal_grace": "3s"}
         ways = {"passwords": Path("passwords"), "certificates": True, **ways}
         config = EstEndpointConfig(profiles=("iot-device",), authenticate=Authenticate(**ways), **switches)
         door = ScriptedEnrollment(Issued(b"", (), "request"))
@@ -139,6 +145,8 @@ async def test_a_password_is_judged_for_the_endpoint_and_the_address(gate: Gate)
 async def test_a_one_time_password_is_what_it_is_good_for_whatever_is_presented_besides(
     gate: Gate, known: Known
 ) -> None:
+    alone = await gate.lets_in(ONCE, one_time_passwords=True)
+    assert (alone.redeemed, alone.password, alone.certificate) == (TICKET, PasswordEvidence("pump"), None)
     foreign = ThirdParty("certificate:maker.ca.1", known[0])
     for found, certificate in ((known, known[0]), (REVOKED, None), (foreign, known[0])):
         gate.credentials.known, gate.credentials.foreign = (REVOKED, foreign) if found is foreign else (found, None)
@@ -168,8 +176,12 @@ async def test_where_both_are_wanted_one_is_not_enough_and_none_makes_the_other_
     renewal = await gate.turns_away(RIGHT, with_={"operation": Operation.SIMPLEREENROLL}, **both)
     assert renewal.problem.reason is Reason.NOT_RENEWABLE
     assert (await gate.lets_in(RIGHT, with_=PRESENTS, **both)).evidence == (PasswordEvidence("pump"), known[0])
-    gate.credentials.known = REVOKED
-    assert (await gate.turns_away(RIGHT, with_=PRESENTS, **both)).problem == REVOKED
+    gate.credentials.known, gate.credentials.asked = REVOKED, []
+    for authorization in ((RIGHT,), (WRONG,), ()):
+        refusal = await gate.turns_away(*authorization, with_=PRESENTS, **both)
+        assert (refusal.problem, refusal.requester) == (REVOKED, "certificate:abc")
+    assert gate.credentials.asked == []
+    assert (await gate.turns_away(RIGHT, with_=PRESENTS, more=True, **both)).problem == REVOKED
 
 
 async def test_a_one_time_password_that_may_come_in_the_request_leaves_who_asks_open_until_then(gate: Gate) -> None:
