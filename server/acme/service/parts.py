@@ -84,7 +84,7 @@ def make_order(
     order = endpoint.token()
     listed: list[Authorization] = []
     parts: list[Authorization] = []
-    ancestors = dict(request.ancestors) if endpoint.subdomains else {}
+    ancestors = _ancestors(endpoint, request, order) if endpoint.subdomains else {}
     # What was shown for another profile was perhaps shown otherwise, to other roots, or without a look at CAA.
     held = [each for each in held if endpoint.same_proofs(each.profile, request.profile)]
     for identifier in request.identifiers:
@@ -109,3 +109,16 @@ def make_order(
         profile=request.profile,
     )
     return made_order, tuple(parts)
+
+
+def _ancestors(endpoint: AcmeEndpoint, request: NewOrder, order: str) -> dict[Identifier, str]:
+    """Return the domains to be validated instead of identifiers below them, none where nothing offered can do that.
+
+    Then the identifiers are validated themselves (RFC 9444 section 4.3).
+    """
+    offered = endpoint.proofs(request.profile).challenges
+    return {
+        identifier: above
+        for identifier, above in request.ancestors
+        if any(can_authorize(each.type, Identifier("dns", above), subdomains=True, order=order) for each in offered)
+    }

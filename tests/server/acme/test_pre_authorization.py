@@ -241,6 +241,18 @@ async def test_where_subdomains_are_not_offered_each_name_is_validated_itself(si
     assert (refused.status, refused.error) == (403, "unauthorized")
 
 
+async def test_a_name_is_validated_itself_where_nothing_can_show_the_domain_above(site: Lab) -> None:
+    await site.serve(site.endpoint(subdomains=True))
+    client = await site.client()
+    order = await below(client, "www.localhost", above="localhost")
+    (url,) = order.body["authorizations"]
+    made = (await client.post(url)).body
+    assert made["identifier"]["value"] == "www.localhost"
+    assert "subdomainAuthAllowed" not in made
+    await show(client, url)
+    assert (await client.finalize(order, make_csr("www.localhost"))).body["status"] == "valid"
+
+
 async def test_caa_of_the_name_that_is_ordered_counts(site: Lab, zone: Zone, server: DnsServer) -> None:
     await serve(site, server, caa=Caa(looking(server), ("ca.test",), 2))
     client = await site.client()
