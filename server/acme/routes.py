@@ -15,6 +15,7 @@ from server.acme.codec.replies import encode_directory, encode_problem
 from server.acme.messages import ErrorType, ProblemDocument, Rejected, Reply, rejected
 from server.acme.problems import reason_of
 from server.acme.service import DEFAULT_LABEL, AcmeEndpoint, AcmeProfile, Call, ExternalAccounts, Proofs, Service
+from server.config.values import ACME_RESOURCES
 from server.enrollment import RefusedAttempt
 from server.http import BodyTooLarge, address, expect, note, read_body
 from server.outcome import Problem
@@ -31,25 +32,6 @@ Resource = Callable[[Call, Mapping[str, str]], Awaitable[Reply]]
 
 JOSE = "application/jose+json"
 PROBLEM = "application/problem+json"
-
-RESERVED_LABELS = frozenset(
-    {
-        "directory",
-        "new-nonce",
-        "new-account",
-        "new-order",
-        "new-authz",
-        "revoke-cert",
-        "key-change",
-        "account",
-        "order",
-        "authorization",
-        "challenge",
-        "certificate",
-        "renewal-info",
-    }
-)
-"""Path segments of the endpoint without label, which no label may hide."""
 
 _ALWAYS = (
     (hdrs.CACHE_CONTROL, "no-store"),
@@ -69,7 +51,7 @@ def mount(app: web.Application, endpoints: Mapping[str, AcmeEndpoint]) -> None:
     Raises:
         ValueError: a label is a path segment of the endpoint without label.
     """
-    hidden = sorted(RESERVED_LABELS & endpoints.keys())
+    hidden = sorted(ACME_RESOURCES & endpoints.keys())
     if hidden:
         raise ValueError(f"an ACME label can't be a resource's name: {', '.join(hidden)}")
     # Labels first: what is not theirs falls through to the endpoint without label.

@@ -21,6 +21,11 @@ _EST_OPERATIONS = frozenset(
     | {"ucacaps", "ucacert", "ucacerts", "ucrlinfo", "ucrl", "usimpleenroll", "usimplereenroll", "userverkeygen"}
     | {"simplerevoke"}
 )
+ACME_RESOURCES = frozenset(
+    {"directory", "new-nonce", "new-account", "new-order", "new-authz", "revoke-cert", "key-change", "account", "order"}
+    | {"authorization", "challenge", "certificate", "renewal-info"}
+)
+"""Path segments of the ACME endpoint without label, which no label may hide."""
 
 _WITH_PORT = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]{1,5})")
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -112,6 +117,8 @@ def _endpoint(value: object) -> EndpointName:
         )
     if protocol == Protocol.EST and label.lower() in _EST_OPERATIONS:
         raise ValueError(f"{label} is an operation of EST and can't be a label (RFC 7030 section 3.2.2)")
+    if protocol == Protocol.ACME and label in ACME_RESOURCES:
+        raise ValueError(f"{label} is a resource of the endpoint acme/default and can't be a label")
     return EndpointName(Protocol(protocol), label)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from server.acme.routes import RESERVED_LABELS, mount
+from server.acme.routes import mount
+from server.config.values import ACME_RESOURCES
 from tests.fakes.acme import Signer, b64, json_bytes
 from tests.server.acme.lab import ORIGIN, Client
 
@@ -272,7 +273,7 @@ async def test_answers_are_compact_json_that_simple_clients_can_grep(lab: Lab) -
 
 
 def test_a_label_can_not_hide_a_resource(lab: Lab) -> None:
-    for label in RESERVED_LABELS:
+    for label in ACME_RESOURCES:
         with pytest.raises(ValueError, match=label):
             mount(web.Application(), {label: lab.endpoint(label)})
 

@@ -129,6 +129,7 @@ def test_another_database_is_refused_where_it_stands_and_its_password_not_repeat
         ("renewal_grace: 7d", "renewal_grace: 7", "15:20", "90d"),
         ("est/default:", "ext/default:", "12:3", "est/default"),
         ("est/default:", "est/cacerts:", "12:3", "operation of EST"),
+        ("est/default:", "acme/new-order:", "12:3", "resource of the endpoint acme/default"),
         ("est/default:", "est/a/b:", "12:3", "label"),
         ("authenticate: {passwords: secrets/est, certificates: true, certificates_from: [scep/default]}",
          "authenticate: {}", "14:5", "nobody could authenticate"),
