@@ -17,7 +17,10 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from cryptography import x509
 
+from policies.document import DocumentErrors
+from server.app.alternate_chains import load_alternate_chains
 from server.app.cmc import read_signer
+from server.app.secret_sources import Reader
 from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 from server.deployment.ca_files import CaFilesUnusable, is_root, read_certificates
 from server.store import current_revision, head_revision
@@ -157,12 +160,27 @@ def check_certificates(config: Config, material: Material, now: datetime) -> Ite
             _, chain = read_signer(est.fullcmc.signer, ("endpoints", str(endpoint), "fullcmc", "signer"), config)
             certificate = x509.load_der_x509_certificate(chain[0].der)
             yield _validity(f"CMC signer of {endpoint}", certificate, now, _SOON, "make a new CMC certificate")
+    yield from _alternate_chains(config, material, now)
     for certificate in material.tls_chain:
         yield _validity(
             "TLS", certificate, now, _SOON, "get a new certificate for the https listener, or write renewal: {…} there"
         )
     if config.listeners.https is not None and material.tls_chain:
         yield from _names(material.tls_chain[0], config.listeners.https.origins())
+
+
+def _alternate_chains(config: Config, material: Material, now: datetime) -> Iterator[Diagnosis]:
+    issuing = [issuer.chain()[0] for issuer in material.issuers.values()]
+    for endpoint in config.endpoints.acme:
+        subject = f"alternate chains of {endpoint}"
+        try:
+            chains = load_alternate_chains(endpoint, config, Reader(config), issuing)
+        except DocumentErrors as errors:
+            for problem in errors.problems:
+                yield Diagnosis(Level.ERROR, subject, problem.message, f"correct it in {problem.location}")
+            continue
+        for certificate in (each for chain in chains for each in chain):
+            yield _validity(subject, certificate, now, _SOON_FOR_CA, "get a newer chain, or take it out")
 
 
 def _validity(subject: str, certificate: x509.Certificate, now: datetime, soon: timedelta, way_out: str) -> Diagnosis:

@@ -93,6 +93,22 @@ def test_certificates_that_end_soon_are_warned_of_and_those_that_do_not_hold_are
     assert {each.subject for each in found} - {"files", "user", "listeners", "policy"} >= subjects
 
 
+def test_alternate_chains_are_looked_at_as_the_server_would(folder: Path) -> None:
+    config, later = folder / "server.yaml", lambda: system_clock() + timedelta(days=5000)
+    text = config.read_text().rstrip()
+
+    def found(file: str, clock: Clock = system_clock) -> list[str]:
+        config.write_text(f"{text}\n    alternate_chains: [{file}]\n")
+        diagnoses = _found(folder, Level.ERROR, clock)
+        return [each.message for each in diagnoses if each.subject == "alternate chains of acme/default"]
+
+    (missing,), (strange,), late = found("nowhere.pem"), found("root.pem"), found("chain.pem", later)
+    assert "nowhere.pem" in missing
+    assert "same name, same key" in strange
+    assert ["expired" in each for each in late] == [True, True]
+    assert found("chain.pem") == []
+
+
 def test_names_that_the_tls_certificate_lacks_are_told(folder: Path) -> None:
     path = folder / "server.yaml"
     path.write_text(path.read_text().replace("https://localhost:", "https://ca.example.com:"))
