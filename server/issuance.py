@@ -28,7 +28,7 @@ from server.audit import Action, AuditEvent
 from server.cohort import next_step
 from server.outcome import Issued, Outcome, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, admission, leases, results
-from server.store.claims import AlreadyIssued, Compromised, Gone, Granted, Lease, Taken, Withdrawn
+from server.store.claims import AlreadyIssued, Compromised, Gone, Granted, Lease, Taken
 from server.store.results import Failure, Result, SerialTaken
 
 if TYPE_CHECKING:
@@ -150,16 +150,15 @@ class Issuance:
         Raises:
             StoreUnavailable: the certificate, if there is one, has gone nowhere; the intent stays on record.
         """
-        if granted.resumed and granted.reference is None:
-            log.warning("intent_resumed", request_id=granted.request_id, serial=format(granted.serial, "x"))
+        if granted.resumed:
+            lapsed = await self._lapsed(granted)
+            if lapsed is not None:
+                return lapsed
         plan, serial = granted.plan, granted.serial
         issuer = self._issuers.get(plan.issuer)
         if issuer is None:
             missing = internal(f"no issuer {plan.issuer!r} is configured")
             return await self._fail(granted, missing, gives_back=not granted.resumed)
-        lapsed = await self._lapsed(granted) if granted.resumed else None
-        if lapsed is not None:
-            return await self._fail(granted, lapsed, gives_back=not _may_choose(type(issuer)))
         certificate = await self._ask(issuer, granted)
         if not isinstance(certificate, bytes):
             return certificate
@@ -172,15 +171,15 @@ class Issuance:
         await next_step()
         return await self._record(granted, certificate, given)
 
-    async def _lapsed(self, granted: Granted) -> Problem | None:
-        """Return why an intent that was left half-done may be finished no more. What a CA elsewhere made is dropped."""
-        match await self._store.read(lambda c: admission.lapsed(c, granted)):
-            case Compromised():
-                return COMPROMISED
-            case Withdrawn():
-                return WITHDRAWN
-            case None:
-                return None
+    async def _lapsed(self, granted: Granted) -> Refused | None:
+        """Close an intent that was left half-done if it may be finished no more, whatever a CA elsewhere made of it."""
+        found = await self._store.read(lambda c: admission.lapsed(c, granted))
+        if found is None:
+            if granted.reference is None:
+                log.warning("intent_resumed", request_id=granted.request_id, serial=format(granted.serial, "x"))
+            return None
+        problem = COMPROMISED if isinstance(found, Compromised) else WITHDRAWN
+        return await self._fail(granted, problem, gives_back=granted.plan.issuer in self._here)
 
     async def _ask(self, issuer: Issuer, granted: Granted) -> bytes | Outcome:
         plan, serial = granted.plan, granted.serial

@@ -16,8 +16,11 @@ from policies.request import EndpointName, Kind, PendingLimits
 from server.outcome import Issued, Pending, Reason
 from server.store.certificates import renewed_from
 from server.store.tables import COMPROMISED, certificates
-from tests.fakes.door import Door, ask, csr_for
+from tests.fakes.credential import credential, keep, kept
+from tests.fakes.door import ISSUER, Door, ask, csr_for
+from tests.fakes.issuer import FakeIssuer
 from tests.fakes.record import asked, issued, problem, stored
+from tests.fakes.slow_ca import SlowCa
 
 if TYPE_CHECKING:
     from policies.decision import Decision
@@ -203,6 +206,21 @@ async def test_what_was_left_half_done_is_not_signed_for_a_key_that_is_compromis
     assert "key was compromised" in problem(await door.poll(left.id)).message
     assert "key was compromised" in problem(await door.submit(request)).message
     assert len(await stored(store)) == 1
+
+
+@pytest.mark.parametrize(("ca", "left"), [(FakeIssuer, 1), (SlowCa, 0)], ids=["here", "elsewhere"])
+async def test_what_is_not_finished_gives_its_secret_back_where_no_ca_can_have_signed(
+    store: FlakyStore, ca: type[FakeIssuer | SlowCa], left: int
+) -> None:
+    await keep(store, credential(id="otp"))
+    issuer, request = ca(ISSUER), ask("pump", spends=("otp",))
+    door = Door(store, issuers={"issuing": issuer})
+    issuer.failures.append(IssuerUnavailable("as told"))
+    assert problem(await door.submit(request)).reason is Reason.ISSUER_UNAVAILABLE
+    other = ask("valve")
+    await revoked(door, replace(other, csr=replace(other.csr, spki=request.csr.spki)), x509.ReasonFlags.key_compromise)
+    assert "key was compromised" in problem(await door.submit(request)).message
+    assert (await kept(store, "otp")).uses_left == left
 
 
 @pytest.mark.parametrize("way", ["asked again", "polled", "recovered"])
