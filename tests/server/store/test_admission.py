@@ -12,7 +12,14 @@ from cryptography import x509
 
 from ca.issuer import IssuerUnavailable
 from policies.decision import Approved, Deferred, QuotaLimits, Rate
-from policies.request import EndpointName, Kind, PendingLimits
+from policies.request import (
+    CertificateEvidence,
+    EndpointName,
+    Kind,
+    PendingLimits,
+    RegistrationAuthorityEvidence,
+    Requester,
+)
 from server.outcome import Issued, Pending, Reason
 from server.store.certificates import renewed_from
 from server.store.tables import COMPROMISED, certificates
@@ -24,7 +31,7 @@ from tests.fakes.slow_ca import SlowCa
 
 if TYPE_CHECKING:
     from policies.decision import Decision
-    from policies.request import EnrollmentRequest
+    from policies.request import EnrollmentRequest, Evidence
     from server.store.certificates import StoredCertificate
     from tests.fakes.door import FlakyStore
 
@@ -243,6 +250,36 @@ async def test_what_was_left_half_done_does_not_renew_a_certificate_that_is_revo
     assert "was revoked" in problem(await door.poll(left.id)).message
     assert "was revoked" in problem(await door.submit(request)).message
     assert len(await stored(store)) == 1
+
+
+async def test_a_renewal_that_was_left_half_done_is_finished_while_what_it_renews_stands(store: FlakyStore) -> None:
+    door = Door(store)
+    held = await with_certificate(door, "old")
+    request = replace(ask("pump"), kind=Kind.RENEW, renewed=renewed_from(held))
+    door.issuer.failures.append(IssuerUnavailable("as told"))
+    await door.submit(request)
+    issued(await door.submit(request))
+
+
+async def test_a_secret_is_used_up_under_a_quota_too(store: FlakyStore) -> None:
+    await keep(store, credential(id="otp"))
+    door = limited(store, QuotaLimits(active=2))
+    issued(await door.submit(ask("pump", spends=("otp",))))
+    assert (await kept(store, "otp")).uses_left == 0
+    assert problem(await door.submit(ask("pump", key="more", spends=("otp",)))).reason is Reason.BAD_CREDENTIALS
+
+
+@pytest.mark.parametrize("anchor", ["own", "maker", "authority"])
+async def test_who_is_revoked_by_now_is_so_by_a_certificate_of_ours_alone(store: FlakyStore, anchor: str) -> None:
+    door = Door(store)
+    held = await with_certificate(door, "old")
+    await door.revoke(held.serial, x509.ReasonFlags.superseded, "admin:eve")
+    subject, end = csr_for("old").subject, held.not_after
+    evidence: Evidence = CertificateEvidence(subject, (), held.serial, end, anchor, "scripted", held.endpoint)
+    if anchor == "authority":
+        evidence = RegistrationAuthorityEvidence(held.serial, "scripted")
+    outcome = await door.submit(replace(ask("pump"), requester=Requester("whoever", (evidence,))))
+    assert isinstance(outcome, Issued) is (anchor == "maker")  # that another has given the same number says nothing
 
 
 async def test_whether_any_key_is_compromised_costs_no_look_at_all_certificates(store: FlakyStore) -> None:
