@@ -57,7 +57,8 @@ class Enrollment:
         serial_number: gives unpredictable positive numbers of at most 20 octets.
         request_id: gives unique identifiers.
         lease: for how long an intent belongs to the process that works on it; longer than any issuer takes.
-        replay: for how long the same key is answered with the same certificate.
+        replay: for how long the same key is answered with the same certificate, while no more than half of its life is
+            gone.
         amend: adds to a plan what depends on its issuer and serial number, such as the shard of its revocation list.
         patience: for how long a duplicate waits for another process that works on the same.
         sample: is offered the profile and DER of each new certificate; None: nobody is.

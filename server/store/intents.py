@@ -51,9 +51,9 @@ _insert = BulkInsert(
     "policy_digest",
     unless="key",
 )
-ANSWER = sa.select(certificates.c.der, certificates.c.issuer, certificates.c.revoked_at).where(
-    certificates.c.request_id == sa.bindparam("wanted")
-)
+ANSWER = sa.select(
+    certificates.c.der, certificates.c.issuer, certificates.c.revoked_at, certificates.c.not_after
+).where(certificates.c.request_id == sa.bindparam("wanted"))
 
 
 def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
@@ -139,7 +139,7 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
             return _with(take_up(connection, row, lease), one)
     else:
         answer = connection.execute(ANSWER, {"wanted": row.id}).one()
-        if answer.revoked_at is None and row.finished_at >= _answers_from(row, lease):
+        if answer.revoked_at is None and _answers(row, lease, answer.not_after):
             if one.companion is not None:
                 one.companion(connection, row.id, answer.issuer)
             return AlreadyIssued(row.id, answer.der, answer.issuer)
@@ -170,9 +170,14 @@ def _begun(row: Row) -> datetime:
     return begun
 
 
-def _answers_from(row: Row, lease: Lease) -> datetime:
-    """Return since when a certificate must have been made to be the answer still."""
-    return lease.replay_from if row.approved_by is None else min(lease.replay_from, lease.now - FETCHED_WITHIN)
+def _answers(row: Row, lease: Lease, not_after: datetime) -> bool:
+    """Tell whether a certificate is the answer still.
+
+    Of one that lives for hours half of its life is the bound: who asks then has not lost a reply, but needs another.
+    """
+    since = lease.replay_from if row.approved_by is None else min(lease.replay_from, lease.now - FETCHED_WITHIN)
+    made: datetime = row.finished_at
+    return made >= since and lease.now - made <= not_after - lease.now
 
 
 def _with(claimed: Claimed, one: Claim) -> Claimed:

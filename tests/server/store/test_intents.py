@@ -68,6 +68,18 @@ async def test_a_key_is_answered_again_for_a_day(door: Door, age: timedelta, cer
     assert len({first.certificate, later.certificate}) == certificates
 
 
+@pytest.mark.parametrize(("age", "certificates"), [(timedelta(hours=12), 1), (timedelta(hours=12, seconds=1), 2)])
+async def test_a_certificate_of_a_day_answers_its_key_for_half_of_its_life(
+    door: Door, age: timedelta, certificates: int
+) -> None:
+    """Who asks later has lost no reply, but needs another before the first ends."""
+    door.policy.days = 1
+    first = issued(await door.submit(ask(key="same")))
+    door.now += age
+    later = issued(await door.submit(ask(key="same", now=door.now)))
+    assert len({first.certificate, later.certificate}) == certificates
+
+
 async def test_a_revoked_certificate_does_not_answer_its_key(door: Door) -> None:
     first = issued(await door.submit(ask(key="same")))
     serial = x509.load_der_x509_certificate(first.certificate).serial_number
@@ -215,6 +227,7 @@ async def test_what_a_person_has_approved_is_the_answer_for_a_week_or_for_as_lon
     store: Store, replay: timedelta, age: timedelta, *, is_answered: bool
 ) -> None:
     door = Door(store, replay=replay)
+    door.policy.days = 90
     first = await approved(door)
     door.now += age
     again = await door.submit(ask("deferred", now=door.now))
