@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from policies.request import EndpointName, Protocol
 from server.deployment.folder import Ports, Secrets
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ in production, keep them elsewhere."""
 def client_lines(config: Config, *, for_a_person: bool = True) -> str:
     """Return one line for each protocol that enrolls at this server as it stands, ready for a shell.
 
+    None for ACME where an account needs more than that, a key or another proof than http-01.
+
     The empty text when there is no ``credentials.json`` beside the configuration, or not all three listeners and
     default endpoints that `certwright init` sets up.
 
@@ -47,7 +50,7 @@ def client_lines(config: Config, *, for_a_person: bool = True) -> str:
     folder = config.file.parent
     file = folder / "credentials.json"
     https, http = config.listeners.https, config.listeners.http
-    acme = next(iter(config.endpoints.acme.values()), None)
+    acme = config.endpoints.acme.get(EndpointName(Protocol.ACME, "default"))
     try:
         secrets = Secrets.from_json(file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -64,8 +67,9 @@ def client_lines(config: Config, *, for_a_person: bool = True) -> str:
     lines = {
         "EST with openssl and curl": _est(folder, ports, user),
         f"SCEP with strongSwan{'' if shutil.which('pki') else f' ({_PKI_SOURCE})'}": _scep(folder, ports, challenge),
-        "ACME with certbot": _acme(folder, ports),
     }
+    if "http-01" in acme.challenges and not (acme.external_accounts and acme.external_accounts.required):
+        lines["ACME with certbot"] = _acme(folder, ports)
     return "\n".join(f"{title}:\n  {line}\n" for title, line in lines.items())
 
 

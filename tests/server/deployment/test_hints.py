@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from server.deployment.folder import Deployment
 
 
-def lines(made: Deployment) -> list[str]:
-    return [line.strip() for line in client_lines(load_config(made.config)).splitlines() if line.startswith("  ")]
+def lines(made: Deployment, config: Path | None = None) -> list[str]:
+    shown = client_lines(load_config(config or made.config))
+    return [line.strip() for line in shown.splitlines() if line.startswith("  ")]
 
 
 def test_the_first_steps_begin_with_the_roots_fingerprint(made: Deployment) -> None:
@@ -40,6 +41,26 @@ def test_what_ends_in_a_log_has_no_secret_and_works_all_the_same(made: Deploymen
     found = [re.search(word + r' (\S*"\$\(.*?\.json\)")', shown) for word in ("--user", "--password")]
     said = [subprocess.check_output(["sh", "-c", f"echo {match[1]}"], text=True).strip() for match in found if match]
     assert said == [f"{made.secrets.est_username}:{made.secrets.est_password}", made.secrets.scep_challenge]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "    external_accounts: {required: true, sealing_key: {file: secrets/eab.key}}\n",
+        "    challenges: [dns-01]\n",
+    ],
+)
+def test_there_is_no_line_for_acme_that_would_fail(made: Deployment, more: str) -> None:
+    profiles, config = "    profiles: [tls-server]\n", made.folder / "more.yaml"
+    config.write_text(made.config.read_text().replace(profiles, profiles + more))
+    assert len(lines(made, config)) == 2
+
+
+def test_the_line_for_acme_is_for_the_endpoint_that_it_names(made: Deployment) -> None:
+    config = made.folder / "two.yaml"
+    before, acme = made.config.read_text().split("  acme/default:\n")
+    config.write_text(f"{before}  acme/a:\n{acme.replace('5002', '5003').rstrip()}\n  acme/default:\n{acme}")
+    assert "--http-01-port 5002 " in lines(made, config)[2]
 
 
 def test_paths_are_relative_where_one_stands_above(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
