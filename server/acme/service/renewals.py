@@ -77,11 +77,11 @@ def suggested_window(
 ) -> Window:
     """Return when a certificate should be renewed.
 
-    An administrator's word comes first; a revoked certificate should be replaced at once; otherwise the window lies in
-    the part of the lifetime that the profile keeps for renewals, and is a quarter of that part long. It begins in the
-    first quarter, where the serial number says; for certificates that come in crowds in the first half, and rather when
-    few others come (`place`). So what was issued in one hour is not renewed in one hour, even by clients that always
-    take the beginning, and a quarter of that part at least is left for trouble.
+    A revoked certificate should be replaced at once, whatever was said while it was good; then comes an administrator's
+    word; otherwise the window lies in the part of the lifetime that the profile keeps for renewals, and is a quarter of
+    that part long. It begins in the first quarter, where the serial number says; for certificates that come in crowds in
+    the first half, and rather when few others come (`place`). So what was issued in one hour is not renewed in one hour,
+    even by clients that always take the beginning, and a quarter of that part at least is left for trouble.
 
     Args:
         stored: the certificate.
@@ -89,10 +89,10 @@ def suggested_window(
         share: how long before the end renewals begin, or the share of the lifetime; None for a third.
         load: how many certificates come up for renewal when this one does, and in the slots that follow.
     """
-    if moved is not None:
-        return Window(moved.starts, moved.ends)
     if stored.revoked_at is not None:
         return Window(stored.revoked_at - _PAST, stored.revoked_at)
+    if moved is not None:
+        return Window(moved.starts, moved.ends)
     part = renewal_part(stored, share)
     digest = hashlib.sha256(stored.serial.to_bytes(20)).digest()
     late = _slot(part) * place(int.from_bytes(digest[:4]) / _SPREAD, load)

@@ -122,8 +122,9 @@ def test_the_profile_says_when_renewals_begin() -> None:
 
 def test_a_revoked_certificate_is_to_be_replaced_at_once() -> None:
     revoked = START + 3 * DAY
-    window = suggested_window(replace(stored(), revoked_at=revoked), None)
-    assert window.end == revoked
+    later = MovedWindow(START + 9 * DAY, START + 10 * DAY, "", "admin:me", START + 2 * DAY)
+    for moved in (None, later):
+        assert suggested_window(replace(stored(), revoked_at=revoked), moved).end == revoked
 
 
 # --- the resource -------------------------------------------------------------------------------------------------
