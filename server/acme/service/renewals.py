@@ -79,9 +79,9 @@ def suggested_window(
 
     A revoked certificate should be replaced at once, whatever was said while it was good; then comes an administrator's
     word; otherwise the window lies in the part of the lifetime that the profile keeps for renewals, and is a quarter of
-    that part long. It begins in the first quarter, where the serial number says; for certificates that come in crowds in
-    the first half, and rather when few others come (`place`). So what was issued in one hour is not renewed in one hour,
-    even by clients that always take the beginning, and a quarter of that part at least is left for trouble.
+    that part long. It begins in the first quarter, where the serial number says; for certificates that come in crowds
+    in the first half, and rather when few others come (`place`). So what was issued in one hour is not renewed in one
+    hour, even by clients that always take the beginning, and a quarter of that part at least is left for trouble.
 
     Args:
         stored: the certificate.
