@@ -141,7 +141,8 @@ async def test_what_is_new_in_a_group_with_what_is_known_is_admitted_like_any(do
         True,
     )
     assert [type(one) for one in new] == [Compromised, Spent, Granted, AwaitsApproval]
-    assert [one.resumed for one in new if isinstance(one, Granted)] == [False]
+    (granted,) = [one for one in new if isinstance(one, Granted)]
+    assert (granted.resumed, granted.csr, granted.requester) == (False, ask("tank").csr.der, "password:tank")
     assert (await kept(store, "good")).uses_left == 0
     assert {row.id for row in await asked(store)} >= {"request-known", "request-k3", "request-k4"}
     assert not {row.id for row in await asked(store)} & {"another", "request-k1", "request-k2"}
