@@ -92,6 +92,19 @@ class Endpoints(Strict):
             raise ValueError(f"{', '.join(twice)}: this label is given twice")
         return self
 
+    @model_validator(mode="after")
+    def _certificates_by_name(self) -> Endpoints:
+        aliases = {alias: name for name, endpoint in self.est.items() for alias in endpoint.aliases}
+        named = {name: each.authenticate.certificates_from for name, each in self.est.items()}
+        named |= {name: each.certificates_from for name, each in self.scep.items()}
+        for name, others in named.items():
+            for alias in aliases.keys() & others:
+                main = aliases[alias]
+                raise ValueError(
+                    f"{name}: certificates_from: {alias} is an alias; what it issues is {main}'s: write that"
+                )
+        return self
+
     def all(self) -> Mapping[EndpointName, EstEndpointConfig | ScepEndpointConfig | AcmeEndpointConfig]:
         """Return the endpoints of all protocols."""
         return {**self.est, **self.scep, **self.acme}

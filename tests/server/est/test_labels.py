@@ -55,6 +55,18 @@ def test_a_label_that_is_taken_or_none_is_a_configuration_error(folder: Path, al
         load_config(file)
 
 
+def test_certificates_of_an_alias_are_those_of_its_endpoint_and_called_so(folder: Path) -> None:
+    """On record they have the endpoint's name: under that of the alias none would count."""
+    file = folder / "server.yaml"
+    head, _, _ = file.read_text().partition("\nendpoints:")
+    text = endpoints().replace("{certificates: true}", "{certificates: true, certificates_from: [est/renewals]}")
+    file.write_text(head + "\nendpoints:\n" + "\n".join("  " + line for line in text.splitlines()))
+    with pytest.raises(DocumentErrors, match="est/renewals is an alias; what it issues is est/default's"):
+        load_config(file)
+    file.write_text(file.read_text().replace("[est/renewals]", "[est/default]"))
+    load_config(file)
+
+
 @pytest.mark.parametrize(("lenient", "status"), [(True, 200), (False, 415)])
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "", "application/pkcs10-csr"])
 async def test_a_content_type_does_not_matter_where_the_endpoint_says_so(
