@@ -61,6 +61,8 @@ def new(
     where = where or _endpoint(config, endpoint, profile)
     kind = CredentialKind.CMC_SECRET if cmc else _KINDS[where.protocol]
     now, identifier = system_clock(), secrets.token_hex(6)
+    if kind is CredentialKind.EST_PASSWORD and ":" in (called or ""):
+        record.turn_away("HTTP Basic has no user names with a colon (RFC 7617 section 2): give another by --user")
     secret = _chosen(kind, called) if choose else new_secret()
     made = StoredCredential(
         id=identifier,

@@ -16,7 +16,12 @@ def hash_secret(
     ] = None,
 ) -> None:
     """Print the argon2 hash of a password or challenge, for a password file or a challenge file."""
-    chosen = _asked() if secret is None else secret
+    try:
+        chosen = _asked() if secret is None else secret
+        chosen.encode()
+    except UnicodeError:
+        typer.echo("a secret is UTF-8 text here; this is none", err=True)
+        raise typer.Exit(2) from None
     if not chosen:
         typer.echo("an empty secret is none: write it on standard input, in one line", err=True)
         raise typer.Exit(2)

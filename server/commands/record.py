@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
@@ -20,6 +21,7 @@ from policies.request import EndpointName
 from server.commands.places import usual
 from server.config import load_config
 from server.store import SchemaOutdated, Store, StoreUnavailable
+from server.store.database import database_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Sized
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _ENDLESS = 10_000
 """Columns of what is read by no person: wider than any row."""
+_FOLDED = len("2026-11-21 12:00:00 UTC")
+"""Columns that are left to a value which is broken into lines."""
 
 ConfigOption = Annotated[
     Path | None,
@@ -99,14 +103,27 @@ def _run(config: Path | None, work: Work[T], *, writing: bool) -> T:
     try:
         return asyncio.run(run())
     except SchemaOutdated as error:
-        turn_away(str(error))
-    except (StoreUnavailable, ValueError) as error:
+        turn_away(f"{database_file(url)}: {error}")
+    except UnicodeEncodeError:
+        turn_away("an argument is not UTF-8 text")
+    except StoreUnavailable as error:
+        stop(_located(str(error), str(database_file(url))))
+    except ValueError as error:
         stop(str(error))
+
+
+def _located(said: str, file: str) -> str:
+    """Return what SQLite says with the file that it is said of, and the way out where that is to wait."""
+    way_out = ": another process writes to it; try again" if said.endswith("is locked") else ""
+    return f"{said if file in said else f'{file}: {said}'}{way_out}"
 
 
 def person(by: str | None) -> str:
     """Return who acts, as audit events name it."""
-    return f"admin:{by or getpass.getuser()}"
+    try:
+        return f"admin:{by or getpass.getuser()}"
+    except (KeyError, OSError):  # in a container, users may have numbers only
+        return f"admin:{os.getuid()}"
 
 
 def endpoint(text: str | None) -> EndpointName | None:
@@ -131,7 +148,7 @@ def text_of(value: object) -> str:
         case None:
             return ""
         case datetime():
-            return value.strftime("%Y-%m-%d %H:%M:%S")
+            return value.strftime("%Y-%m-%d %H:%M:%S UTC")
         case tuple() | list():
             return "\n".join(map(text_of, value))
         case _:
@@ -150,10 +167,17 @@ def print_json(value: object) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print one line a row, for programs and wide terminals; what comes first can be copied whole from a narrow one."""
+    """Print one line a row, for programs and wide terminals.
+
+    On a terminal that is too narrow each field has a line of its own, so that nothing is cut and what comes first can
+    be copied whole.
+    """
     shown = [[text_of(value) for value in row] for row in rows]
     console = _console()
-    if console.is_terminal and 3 * max((len(row[0]) for row in shown), default=0) > console.width:
+    if console.is_terminal and not shown:
+        typer.echo("there is nothing to list", err=True)
+        return
+    if console.is_terminal and _width(headings, shown) > console.width:
         for row in shown:
             print_fields(dict(zip(headings, row, strict=True)))
             console.print()
@@ -163,6 +187,14 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
     for row in shown:
         table.add_row(*(Text(value, overflow="fold") for value in row))
     console.print(table)
+
+
+def _width(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return how many columns of a terminal a table needs at least: only long values are broken, the first is not."""
+    columns = list(zip(headings, *rows, strict=True))
+    longest = [max(len(line) for value in column for line in (value.split("\n"))) for column in columns]
+    least = [max(len(column[0]), min(wanted, _FOLDED)) for column, wanted in zip(columns, longest, strict=True)]
+    return sum(least) + longest[0] - least[0] + 2 * (len(columns) - 1)
 
 
 def print_listed(names: Sequence[str], found: Sequence[Mapping[str, object]], *, as_json: bool) -> None:

@@ -96,6 +96,14 @@ def test_no_secret_is_not_hashed() -> None:
         assert "an empty secret is none" in done.stderr
 
 
+@pytest.mark.parametrize(("octets", "arguments"), [(b"\xff\n", []), (b"", ["--secret", b"\xff"])])
+def test_a_secret_that_is_no_text_is_refused(octets: bytes, arguments: list[str | bytes]) -> None:
+    program: list[str | bytes] = [sys.executable, "-P", "-m", "server", "hash", *arguments]
+    done = subprocess.run(program, input=octets, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"a secret is UTF-8 text here; this is none\n"
+
+
 def test_no_command_shows_the_help() -> None:
     assert "Commands" in CliRunner().invoke(__main__._app(""), []).output
 

@@ -73,6 +73,7 @@ def test_a_device_without_a_user_name_gets_a_password_that_goes_with_any(place: 
     """RFC 7030 section 3.2.3: who has no user name sends an empty one."""
     one = made("est/default", "--device", "pump-17", "--user", "")
     assert (one["user"], one["device"]) == (None, "pump-17")
+    assert made("est/default", "--device", "00:11:22", "--user", "pump")["device"] == "00:11:22"
 
 
 def test_a_chosen_password_is_kept_as_argon2_and_not_printed(place: Path) -> None:
@@ -91,6 +92,7 @@ def test_a_chosen_password_is_kept_as_argon2_and_not_printed(place: Path) -> Non
         (("est/default", "--profile", "tls-server"), "has no profile tls-server; it has iot-device"),
         (("est/default", "--expires", "soon"), "a duration is"),
         (("est/default", "--choose"), "give --user or --device"),
+        (("est/default", "--device", "00:11:22:33:44:55"), "no user names with a colon"),
         (("est/default", "--choose", "--device", "pump", "--user", ""), "only a password with a user name"),
         (("scep/default", "--choose", "--user", "x"), "only a password with a user name"),
     ],

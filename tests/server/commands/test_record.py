@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,7 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from server.commands import cert, db, request
-from server.commands.record import print_fields, print_listed, print_table, text_of
+from server.commands.record import person, print_fields, print_listed, print_table, text_of
 from server.enrollment import RefusedAttempt
 from server.outcome import Problem, Reason
 from server.store import Store, head_revision, upgrade
@@ -85,6 +87,7 @@ def as_json(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json").stdout)
 
 
+AT = datetime(2026, 11, 22, 20, 2, 41, tzinfo=UTC)
 ROWS = [("6fa8402bde4599307d8ace9bda6e296ffcf39023", "CN=" + "a" * 60, ""), ("78d0", "CN=b", "2027-02-20")]
 
 
@@ -93,7 +96,7 @@ def test_a_table_for_programs_has_a_line_a_row(capsys: pytest.CaptureFixture[str
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["serial", *(row[0] for row in ROWS)]
 
 
-@pytest.mark.parametrize("width", ["80", "130"])
+@pytest.mark.parametrize("width", ["70", "130"])
 def test_what_comes_first_is_whole_on_every_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: str
 ) -> None:
@@ -102,7 +105,35 @@ def test_what_comes_first_is_whole_on_every_terminal(
     print_table(("serial", "subject", "not after"), ROWS)
     shown = capsys.readouterr().out
     assert all(row[0] in shown for row in ROWS)
-    assert shown.count("subject") == (2 if width == "80" else 1)  # each row under the other where it is narrow
+    assert shown.count("subject") == (2 if width == "70" else 1)  # each row under the other where it is narrow
+
+
+WIDE = (("id", "received at", "state", "made by", "why not"), [("1" * 22, AT, "refused", "admin:root", "x " * 40)])
+
+
+@pytest.mark.parametrize("width", ["60", "80", "90", "120"])
+def test_no_date_and_no_heading_is_broken_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_table(*WIDE)
+    shown = capsys.readouterr().out
+    assert "2026-11-22 20:02:41 UTC" in shown
+    assert "received at" in shown
+    assert shown.count("x") == 40
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+
+
+def test_an_empty_list_is_said_on_a_terminal_and_programs_get_the_headings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print_table(("id", "received at"), [])
+    assert capsys.readouterr().out.split() == ["id", "received", "at"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_table(("id", "received at"), [])
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "there is nothing to list\n")
 
 
 def test_what_is_listed_has_all_its_fields_as_json_and_those_that_are_named_in_a_table(
@@ -237,7 +268,9 @@ def test_the_database_is_checked_and_upgraded(config: Path) -> None:
     assert "the database is sound" in run("db", "check").stdout
     assert f"is {head_revision()} already" in run("db", "upgrade").stdout
     (config.parent / "certwright.db").unlink()
-    assert "run certwright db upgrade" in run("db", "check", code=2).stderr
+    told = run("db", "check", code=2).stderr
+    assert told.startswith(f"{config.parent / 'certwright.db'}: the database has no tables yet")
+    assert "run certwright db upgrade" in told
     assert "it was empty" in run("db", "upgrade").stdout
     run("db", "check")
 
@@ -266,6 +299,27 @@ def test_a_file_that_is_no_database_is_said(config: Path) -> None:
 def test_without_a_configuration_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "server.yaml:1:1: can't be read" in run("cert", "list", code=2).stderr
+
+
+def test_a_database_that_is_locked_is_named_with_the_way_out(config: Path, filled: dict[str, str]) -> None:
+    with closing(sqlite3.connect(config.parent / "certwright.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        said = run("cert", "revoke", filled["serial"], code=1).stderr
+    path = config.parent / "certwright.db"
+    assert said == f"{path}: database is locked: another process writes to it; try again\n"
+
+
+def test_who_has_a_number_only_is_named_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    assert person(None) == "admin:4000000000"
+    assert person("eve") == "admin:eve"
+
+
+def test_what_is_no_text_is_said(config: Path) -> None:
+    said = run("request", "show", "\udcff", "--config", str(config), code=2).stderr  # an octet that is not UTF-8
+    assert said == "an argument is not UTF-8 text\n"
 
 
 def test_an_endpoint_that_is_none_is_said(config: Path) -> None:

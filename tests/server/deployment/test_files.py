@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,18 @@ def test_a_secret_is_readable_by_its_owner_only(tmp_path: Path) -> None:
 def test_the_rest_is_readable_by_everybody(tmp_path: Path) -> None:
     write_public(tmp_path / "root.pem", b"content")
     assert (tmp_path / "root.pem").stat().st_mode & 0o777 == 0o644
+
+
+def test_of_a_file_that_finds_no_room_nothing_is_left_and_its_path_is_told(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_secret(tmp_path / "key", b"content that is longer")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(tmp_path / "key")
+    assert not (tmp_path / "key").exists()
 
 
 @pytest.mark.parametrize("write", [write_public, write_secret])
