@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cryptography import x509
 
@@ -32,9 +32,24 @@ if TYPE_CHECKING:
     from server.app.live_policies import LivePolicies
     from server.config import AcmeEndpointConfig, Config, ProofsConfig
     from server.config.acme import RateConfig, RateLimitsConfig
+    from server.config.listeners import Listeners
     from server.config.test_mode import TestModeConfig
 
     Roots = Callable[[Path], tuple[x509.Certificate, ...]]
+
+
+def acme_origins(listeners: Listeners, listener: Literal["https", "proxied"]) -> tuple[str, ...]:
+    """Return the external URLs under which ACME is reached: those of the listener first, then those of the other.
+
+    An account has a URL below each of them, and CAA records and labels of dns-account-01 name it by any, whoever looks:
+    a validation that was begun on one listener may be taken up on the other.
+    """
+    https, proxied = listeners.https, listeners.proxied
+    found = {
+        "https": https.origins() if https is not None else (),
+        "proxied": proxied.external_urls if proxied is not None else (),
+    }
+    return tuple(dict.fromkeys((*found.pop(listener), *(url for urls in found.values() for url in urls))))
 
 
 def acme_profiles(names: tuple[str, ...], policies: LivePolicies) -> Mapping[str, AcmeProfile]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from server.acme import routes as acme
 from server.app.acme import (
+    acme_origins,
     acme_profiles,
     external_accounts,
     hard_for_clients,
@@ -119,14 +120,12 @@ def mount(listener: str, app: web.Application, services: Services, endpoints: Ma
     """
     served = {name.label for name, config in services.config.endpoints.scep.items() if config.https}
     if listener == "https":
-        https = services.config.listeners.https
         _mount_est(app, services)
         _mount_scep_pages(app, services)  # before SCEP, which takes every path below its own
-        _mount_acme(app, services, https.origins() if https is not None else ())
+        _mount_acme(app, services, acme_origins(services.config.listeners, "https"))
     elif listener == "proxied":
-        proxied = services.config.listeners.proxied
         _mount_est(app, services)
-        _mount_acme(app, services, proxied.external_urls if proxied is not None else ())
+        _mount_acme(app, services, acme_origins(services.config.listeners, "proxied"))
     elif listener == "http":
         served = set(endpoints)
         services.status.mount(app)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from policies.document import DocumentErrors
-from server.app.acme import proofs, proofs_by_profile, roots_of
+from server.app.acme import acme_origins, proofs, proofs_by_profile, roots_of
 from server.config import AcmeEndpointConfig, load_config
 
 if TYPE_CHECKING:
@@ -52,3 +52,16 @@ def test_roots_for_attestations_are_read_where_the_configuration_names_them(fold
             (folder / "root.pem").write_text(text)
         with pytest.raises(DocumentErrors, match=message):
             proofs(endpoint, roots_of(name, config))
+
+
+def test_accounts_are_known_by_the_urls_of_both_listeners(folder: Path) -> None:
+    file = folder / "server.yaml"
+    proxied = '  proxied: {proxies: [10.0.0.1], headers: nginx, external_urls: ["https://pki.example"]}\n'
+    file.write_text(file.read_text().replace("listeners:\n", f"listeners:\n{proxied}", 1))
+    listeners = load_config(file).listeners
+    assert listeners.https is not None
+    own = listeners.https.origins()
+    assert acme_origins(listeners, "https") == (*own, "https://pki.example")
+    assert acme_origins(listeners, "proxied") == ("https://pki.example", *own)
+    alone = listeners.model_copy(update={"proxied": None})
+    assert acme_origins(alone, "https") == own
