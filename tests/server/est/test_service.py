@@ -9,14 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from policies.request import CertificateEvidence, EndpointName, Kind, PasswordEvidence, Protocol
+from ca.csr import parse_csr
+from policies.request import (
+    CertificateEvidence,
+    EndpointName,
+    Kind,
+    PasswordEvidence,
+    PendingLimits,
+    Protocol,
+    certificate_identity,
+)
 from server.config import Authenticate, EstEndpointConfig
 from server.est.messages import Malformed, Operation
-from server.est.service import EstEndpoint, Submission, enroll
+from server.est.service import EstEndpoint, Submission, enroll, idempotency_key
 from server.outcome import Issued, Problem, Reason, Refused
 from server.peer import NO_PEER, PeerIdentity
+from server.store.certificates import renewed_from
 from tests.fakes.est import ScriptedCredentials, ScriptedEnrollment
 
 if TYPE_CHECKING:
@@ -359,6 +370,42 @@ async def test_who_asks_for_another_use_does_not_get_the_certificate_of_before(
     found = await keys(client, *((Operation.SIMPLEENROLL, (RIGHT,), False, body) for body in bodies))
     assert len(set(found[:3])) == 3
     assert found[2] == found[3]
+
+
+def test_what_must_be_issued_once_differs_in_every_part_of_what_is_asked(
+    make_csr: Callable[..., bytes], known: Known
+) -> None:
+    old = renewed_from(known[1])
+    csr = parse_csr(make_csr())
+    parts: dict[str, Any] = {
+        "endpoint": NAME,
+        "identity": "password:pump",
+        "csr": csr,
+        "renewed": None,
+        "profile": None,
+    }
+    others: list[dict[str, Any]] = [
+        {"endpoint": EndpointName(Protocol.EST, "default")},
+        {"endpoint": EndpointName(Protocol.SCEP, "plant")},
+        {"identity": "password:valve"},
+        {"csr": parse_csr(make_csr(key=ec.generate_private_key(ec.SECP256R1())))},
+        {"csr": parse_csr(make_csr("pump-18"))},
+        {"csr": parse_csr(make_csr(dns=("pump-17.example", "pump-18.example")))},
+        {"renewed": old},
+        {"renewed": replace(old, serial=7)},
+        {"profile": "iot-device"},
+    ]
+    assert len({idempotency_key(**{**parts, **other}) for other in ({}, *others)}) == len(others) + 1
+    for who in ("password:pump", "password:valve", certificate_identity(old.serial)):  # it is the certificate's
+        assert idempotency_key(**{**parts, "renewed": old, "identity": who}) == idempotency_key(
+            **{**parts, "renewed": old}
+        )
+
+
+async def test_as_many_may_wait_for_a_person_as_the_endpoint_says(client: Client) -> None:
+    config = client.endpoint.config.model_copy(update={"most_pending": 7, "most_pending_of_address": 3})
+    client.endpoint = replace(client.endpoint, config=config)
+    assert (await client.asks(Operation.SIMPLEENROLL, RIGHT)).pending == PendingLimits(7, 3)
 
 
 async def test_a_renewal_is_the_same_through_both_operations(client: Client, csr_der: bytes) -> None:
