@@ -99,7 +99,18 @@ def test_the_variants_of_http_basic_are_understood(field: str, credentials: Basi
 
 
 @pytest.mark.parametrize(
-    "field", ["", "Basic", "Basic !!!!", "Basic ü", "Basic dXA=", "Digest username=u", "Bearer dTpw"]
+    "field",
+    [
+        "",
+        "Basic",
+        "Basic !!!!",
+        "Basic ü",
+        "Basic dXA=",
+        "Basic dT!pwOnE=",
+        "Basic dTpw OnE=",
+        "Digest username=u",
+        "Bearer dTpw",
+    ],
 )
 def test_any_other_authorization_is_none(field: str) -> None:
     assert codec.parse_basic(field) is None
