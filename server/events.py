@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TextIO
 
@@ -37,7 +39,7 @@ def configure(log: Log, stream: TextIO | None = None) -> None:
         log: format and lowest level.
         stream: where to, standard error unless given.
     """
-    stream = stream or sys.stderr
+    stream = stream or sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - None: it was closed before the start
     level = logging.getLevelNamesMapping()[log.level.upper()]
     render = _json if log.format == "json" else _readable(colours=stream.isatty())
     sink = outlet(stream) or stream

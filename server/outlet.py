@@ -33,8 +33,10 @@ def outlet(stream: TextIO) -> Outlet | None:
     return Outlet(stream) if waits else None
 
 
-def tell(text: str, stream: TextIO) -> None:
-    """Print a line without waiting for who reads it; nobody may."""
+def tell(text: str, stream: TextIO | None) -> None:
+    """Print a line without waiting for who reads it; nobody may, and the stream may have been closed at the start."""
+    if stream is None:
+        return
     sink = outlet(stream) or stream
     with suppress(OSError):
         sink.write(f"{text}\n")

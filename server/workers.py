@@ -120,7 +120,7 @@ async def _load_rules() -> None:
 
 def _flush() -> None:
     """Have what was printed leave this process, if it can: a full disk is no reason to serve nobody."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: who started this has closed it
         with suppress(OSError):
             stream.flush()
 

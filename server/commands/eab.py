@@ -89,12 +89,7 @@ def list_(*, limit: LimitOption = 100, as_json: JsonOption = False, config: Conf
     now = system_clock()
     found = record.read(config, lambda c: credentials.list_credentials(c, kind=CredentialKind.ACME_EAB, limit=limit))
     record.tell_if_cut(found, limit)
-    rows = [_fields(one, now) for one in found]
-    if as_json:
-        record.print_json(rows)
-    else:
-        headings = [name.replace("_", " ") for name in rows[0]] if rows else ["kid"]
-        record.print_table(headings, [tuple(row.values()) for row in rows])
+    record.print_listed(_NAMES, [_fields(one, now) for one in found], as_json=as_json)
 
 
 @app.command()
@@ -156,6 +151,9 @@ def _pattern(text: str) -> str:
     except ValueError as error:
         record.turn_away(str(error))
     return text
+
+
+_NAMES = ("kid", "endpoint", "profile", "names", "state", "uses_left", "expires_at", "made_by", "made_at")
 
 
 def _fields(one: StoredCredential, now: datetime) -> dict[str, object]:

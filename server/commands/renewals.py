@@ -64,7 +64,7 @@ def push(
     window = MovedWindow(starts, ends, why, record.person(by), now)
     detail = f"to {record.text_of(starts)} .. {record.text_of(ends)}{f' for {why}' if why else ''}"
     count = record.write(config, lambda c: _move(c, chosen, window, detail))
-    typer.echo(f"{count} renewal windows moved: {duration_text(length)} from {record.text_of(begin)} UTC")
+    typer.echo(f"{count} renewal windows moved: {duration_text(length)} from {record.text_of(begin)}")
 
 
 @app.command()

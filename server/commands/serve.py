@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sqlite3
 import sys
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from server.config import Config
 
 _log = structlog.get_logger("server")
+_LAST_STANDARD = 2
 _OTHER_FILES = 256
 """What a process opens besides connections of its listeners: the database, files, connections to others."""
 _FEW_FILES = "not enough file descriptors for limits.connections: raise LimitNOFILE (ulimit -n), or lower them"
@@ -42,12 +44,20 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes share the ports.")] = 1,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; requests in flight are finished first."""
+    _occupy_standard_descriptors()
     try:
         status = _serve(load_config(config), workers)
     except DocumentErrors as errors:
         tell(str(errors), sys.stderr)
         status = FAILED if isinstance(errors, UnavailableNow) else MISCONFIGURED
     raise typer.Exit(status)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Have those that were closed before the start lead nowhere: libuv aborts when a socket has such a number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD:
+        pass
+    os.close(descriptor)
 
 
 def _serve(config: Config, workers: int) -> int:
@@ -114,5 +124,5 @@ def _greeting(config: Config, sockets: Mapping[str, list[socket.socket]]) -> str
         address, port = each[0].getsockname()[:2]
         host = f"[{address}]" if ":" in address else address
         lines.append(f"  {name:<6} {'https' if name == 'https' else 'http'}://{host}:{port}")
-    hints = client_lines(config, for_a_person=sys.stdout.isatty())
+    hints = client_lines(config, for_a_person=bool(sys.stdout) and sys.stdout.isatty())
     return "\n".join([*lines, *(["", hints] if hints else [])])

@@ -87,7 +87,9 @@ def _issuers(config: Config) -> Mapping[str, IssuerFacts]:
         try:
             certificate = x509.load_pem_x509_certificate(issuer.certificate.read_bytes())
         except (OSError, ValueError) as error:
-            problems.append(config.problem(("issuers", name, "certificate"), f"can't be read: {error}"))
+            cause = error.strerror if isinstance(error, OSError) else error
+            message = f"{issuer.certificate} can't be read: {cause}"
+            problems.append(config.problem(("issuers", name, "certificate"), message))
         else:
             issuers[name] = IssuerFacts(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     if problems:

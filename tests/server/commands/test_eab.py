@@ -58,6 +58,13 @@ def test_a_key_is_printed_once_and_kept_encrypted(place: Path) -> None:
 
 
 @pytest.mark.usefixtures("place")
+def test_an_empty_list_has_all_headings() -> None:
+    empty = run("list").stdout
+    made()
+    assert empty.split() == run("list").stdout.splitlines()[0].split()
+
+
+@pytest.mark.usefixtures("place")
 def test_a_key_is_for_several_profiles() -> None:
     one = made("--profile", "short", "--profile", "tls-server", "--profile", "short")
     assert one["profile"] == "short tls-server"

@@ -68,7 +68,10 @@ def moved() -> dict[str, dict[str, Any]]:
 )
 @pytest.mark.usefixtures("place")
 def test_windows_of_the_chosen_good_certificates_of_acme_are_moved(options: list[str], expected: set[str]) -> None:
-    assert f"{len(expected)} renewal windows moved" in run("push", *options, "--by", "eve").stdout
+    told = run("push", *options, "--by", "eve").stdout
+    assert f"{len(expected)} renewal windows moved" in told
+    assert told.endswith(" UTC\n")
+    assert told.count("UTC") == 1
     assert moved().keys() == expected
 
 

@@ -240,6 +240,20 @@ def test_a_reader_that_goes_on_gets_the_whole_log_in_order(folder: Path, port: i
         assert told == sorted(told)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_answers_and_stops_when_its_output_was_closed_before_it_started(
+    folder: Path, port: int, workers: str
+) -> None:
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *SERVE, "--workers", workers]
+    with subprocess.Popen(closed, cwd=folder) as process:
+        try:
+            _until(lambda: _answers(port))
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+
+
 def test_what_is_wrong_is_told_without_waiting_for_a_reader(folder: Path) -> None:
     (folder / "ca/issuing.key").unlink()
     with _unread(folder) as (process, reader):
