@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import socket
+import sys
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -44,9 +45,19 @@ def tell(text: str, stream: TextIO | None) -> None:
 
 
 def finish() -> None:
-    """Write what outlets of this process hold, as long as their readers go on. Done at its end, but for `os._exit`."""
+    """Write what outlets of this process hold, as long as their readers go on. Done at its end, but for `os._exit`.
+
+    What the standard streams hold and a full disk does not take is dropped: it must not become the exit status.
+    """
     for each in _made:
         each.finish()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None or stream.closed:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 atexit.register(finish)

@@ -91,7 +91,7 @@ class Directory:
             yield connection
             connection.send(der.tlv(_UNBIND))
         finally:
-            writer.close()
+            writer.transport.abort()  # what was to be said is sent, and nothing that could still come is waited for
 
     async def _ask(self, connection: _Connection, key: str) -> Values | None:
         simple = der.tlv(der.context(0, constructed=False), self.password)

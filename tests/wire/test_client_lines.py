@@ -65,6 +65,6 @@ def test_the_line_for_scep_enrolls(folder: Path, server: RunningServer, lines: d
 def test_the_line_for_acme_enrolls(
     folder: Path, server: RunningServer, lines: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs = os.path.dirname(require_certbot())  # noqa: PTH120 - a text for PATH
+    programs = os.path.dirname(require_certbot(oldest=1))  # noqa: PTH120 - a text for PATH
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{programs}")
     enroll(server, lines["ACME"], folder, "certbot/live/first.localhost/cert.pem")

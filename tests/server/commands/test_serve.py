@@ -172,8 +172,9 @@ def test_connections_have_as_many_file_descriptors_as_may_be(
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_answers_and_stops_when_there_is_no_room_for_what_it_says(folder: Path, port: int, workers: str) -> None:
     """The answer to a client must not hang on a log that can't be written, nor the end of the process."""
+    buffering = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
-        process = subprocess.Popen([*SERVE, "--workers", workers], cwd=folder, stdout=full, stderr=full)
+        process = subprocess.Popen([*SERVE, "--workers", workers], cwd=folder, stdout=full, stderr=full, env=buffering)
     try:
         _until(lambda: _answers(port))
         for path in ("/readyz", "/nothing", "/scep?operation=GetCACaps"):
