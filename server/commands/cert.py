@@ -144,7 +144,10 @@ def revoke(
     by: ByOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Revoke a certificate, from now on; a certificateHold can be lifted by `release`, or be made final."""
+    """Revoke a certificate, from now on; a certificateHold can be lifted by `release`, or be made final.
+
+    Of one that is revoked for another reason it can still be said that its key is compromised (keyCompromise).
+    """
     number, now = record.serial_number(serial), system_clock()
     if challenge:
         _expect_challenge(config, number)

@@ -201,7 +201,8 @@ class Enrollment:
 
         Args:
             serial: its serial number.
-            reason: the CRLReason; ``certificateHold`` can be undone by `release`, or become final.
+            reason: the CRLReason; ``certificateHold`` can be undone by `release`, or become final, and any other can
+                become ``keyCompromise``.
             by: who asks, for the record.
             at: since when, aware UTC; None for now.
             invalid_since: since when it should not have been trusted, None when that is not known.

@@ -37,7 +37,7 @@ revocations = sa.Table(
 )
 """What stands in revocation lists. A row stays at least until its certificate has expired."""
 
-_HOLD = x509.ReasonFlags.certificate_hold
+_HOLD, _COMPROMISE = x509.ReasonFlags.certificate_hold, x509.ReasonFlags.key_compromise
 _SHARD = re.compile(r"/crl/[^/]+/([1-9][0-9]{0,3})\.crl")
 
 
@@ -66,22 +66,33 @@ class ReleaseOutcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+def may_become(before: str | None, reason: x509.ReasonFlags) -> bool:
+    """Tell whether a certificate that is revoked for one reason can still be revoked for another.
+
+    A hold may become final, and a key may turn out to be compromised after its certificate was revoked for something
+    else: it must get no other one.
+    """
+    if reason is _COMPROMISE:
+        return before != _COMPROMISE.value
+    return before == _HOLD.value and reason is not _HOLD
+
+
 def revoke(connection: sa.Connection, revocation: Revocation, event: Mapping[str, object]) -> RevocationOutcome:
     """Mark a certificate revoked, with the audit event.
 
-    What is revoked already stays as it is, except that a hold may become final; the date stays that of the hold.
+    What is revoked already stays as it is, unless the reason is one that it `may_become`; the date stays the first one.
     """
     row = _find(connection, revocation.serial)
     if row is None:
         return RevocationOutcome.UNKNOWN
-    since, reason = revocation.at, revocation.reason
+    since, reason, invalid_since = revocation.at, revocation.reason, revocation.invalid_since
     if row.revoked_at is not None:
-        if row.revocation_reason != _HOLD.value or reason is _HOLD:
+        if not may_become(row.revocation_reason, reason):
             return RevocationOutcome.ALREADY_REVOKED
-        since = row.revoked_at
+        since, invalid_since = row.revoked_at, invalid_since or _invalid_since(connection, row.serial)
     _mark(connection, row.serial, revoked_at=since, revocation_reason=reason.value)
-    entry = write_entry(row.serial, since, reason, revocation.invalid_since)
-    _replace(connection, row, entry, invalid_since=revocation.invalid_since, released=False)
+    entry = write_entry(row.serial, since, reason, invalid_since)
+    _replace(connection, row, entry, invalid_since=invalid_since, released=False)
     connection.execute(sa.insert(audit_events), dict(event))
     return RevocationOutcome.REVOKED
 
@@ -118,6 +129,10 @@ def release(connection: sa.Connection, serial: int, at: datetime, event: Mapping
 
 def _find(connection: sa.Connection, serial: int) -> sa.Row[tuple[object, ...]] | None:
     return connection.execute(sa.select(certificates).where(certificates.c.serial == serial)).one_or_none()
+
+
+def _invalid_since(connection: sa.Connection, serial: int) -> datetime | None:
+    return connection.execute(sa.select(revocations.c.invalid_since).where(revocations.c.serial == serial)).scalar()
 
 
 def _mark(connection: sa.Connection, serial: int, **values: object) -> None:

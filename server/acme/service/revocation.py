@@ -18,6 +18,7 @@ from server.acme.records.compromised import certificates_with_key
 from server.acme.service.authentication import active
 from server.store import StoreUnavailable
 from server.store.certificates import RevocationOutcome, StoredCertificate, find_by_fingerprint
+from server.store.revocations import may_become
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -36,7 +37,6 @@ REASONS = {
 }
 """CRLReason codes that a subscriber may give (RFC 5280 section 5.3.1); the others are the CA's to give."""
 _KEY_COMPROMISE = 1
-_ON_HOLD = x509.ReasonFlags.certificate_hold.value
 _NOT_ITS_KEY = "only the account that got the certificate, or its key, can say that the key was compromised"
 """What others say would keep the key from its owner everywhere: it gets no certificate any more."""
 
@@ -93,8 +93,8 @@ class Revocation:
         own = _is_its_own(connection, signed, stored, certificate)
         if not own and not self._has_names(connection, signed, stored, certificate):
             return rejected(ErrorType.UNAUTHORIZED, "the signer has no authority over the certificate")
-        # A hold may end: who says that it must not has to be heard.
-        if stored.revoked_at is not None and stored.revocation_reason != _ON_HOLD:
+        # A hold may end, and a key turn out to be compromised: who says so has to be heard.
+        if stored.revoked_at is not None and not may_become(stored.revocation_reason, REASONS[request.reason]):
             return rejected(ErrorType.ALREADY_REVOKED, "the certificate is revoked already")
         if not own and request.reason == _KEY_COMPROMISE:
             return rejected(ErrorType.BAD_REVOCATION_REASON, _NOT_ITS_KEY)

@@ -212,6 +212,19 @@ async def test_a_certificate_on_hold_is_revoked_for_good_when_its_owner_says_so(
     assert (await revoke(client, certificate)).error == "alreadyRevoked"
 
 
+async def test_who_has_the_key_can_say_that_it_is_compromised_though_its_certificate_is_revoked(lab: Lab) -> None:
+    key, client, named = new_key(), await lab.client(), await lab.client()
+    certificate = await client.issue("leaked.localhost", key=key)
+    assert (await revoke(client, certificate, reason=4)).status == 200
+    await named.ready("leaked.localhost")
+    assert (await revoke(named, certificate, reason=1)).error == "badRevocationReason"
+    for reason in (0, 4, 5):
+        assert (await revoke(Client(lab, signer=Signer(key)), certificate, reason=reason)).error == "alreadyRevoked"
+    assert (await revoke(Client(lab, signer=Signer(key)), certificate, reason=1)).status == 200
+    assert (await stored(lab, certificate)).revocation_reason == "keyCompromise"
+    assert (await revoke(client, certificate, reason=1)).error == "alreadyRevoked"
+
+
 async def test_a_key_that_was_compromised_gets_no_certificate_any_more(lab: Lab) -> None:
     client, key, other = await lab.client(), new_key(), new_key()
     assert (await revoke(client, await client.issue("a.localhost", key=key), reason=1)).status == 200

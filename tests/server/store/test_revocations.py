@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from server.outcome import Refused
 from server.store import revocations
 from server.store.certificates import RevocationOutcome
 from server.store.revocations import ReleaseOutcome, shard_of
@@ -59,6 +61,28 @@ async def test_a_hold_becomes_final_with_its_own_date_and_can_not_be_lifted_then
         assert await door.revoke(serial, reason, "admin:eve") is RevocationOutcome.ALREADY_REVOKED
     assert await door.release(serial, "admin:eve") is ReleaseOutcome.NOT_HELD
     assert (await stored(store))[0].revoked_at == NOW
+
+
+async def test_a_key_can_turn_out_to_be_compromised_after_its_certificate_was_revoked(door: Door, store: Store) -> None:
+    (serial,) = await made(door, store, "pump")
+    request, early = ask("pump"), NOW - MINUTE
+    superseded = x509.ReasonFlags.superseded
+    assert await door.revoke(serial, superseded, "admin:eve", invalid_since=early) is RevocationOutcome.REVOKED
+    first = await entries(store)
+    door.now += MINUTE
+    for reason in (HOLD, superseded, x509.ReasonFlags.unspecified):
+        assert await door.revoke(serial, reason, "admin:eve") is RevocationOutcome.ALREADY_REVOKED
+    assert await entries(store) == first
+
+    assert await door.revoke(serial, COMPROMISE, "admin:eve") is RevocationOutcome.REVOKED
+    (kept,) = await stored(store)
+    assert (kept.revoked_at, kept.revocation_reason) == (NOW, "keyCompromise")
+    (number, *rest), before = (await entries(store))[serial], first[serial]
+    assert (rest, rest[-1]) == (list(before[1:]), early)
+    assert number > before[0]  # type: ignore[operator] # numbers are integers
+    refused = await door.submit(replace(request, key="again"))
+    assert isinstance(refused, Refused)
+    assert "compromised" in refused.problem.message
 
 
 async def test_what_is_released_is_good_again_and_told_under_a_higher_number(door: Door, store: Store) -> None:
