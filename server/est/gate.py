@@ -203,13 +203,12 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_fo
     """
     ways = endpoint.config.authenticate
     found = await _certificate(endpoint, submission)
-    if ways.require == "both" and not more_follows:
-        _expect_certificate(endpoint, submission, found)
+    if ways.require == "both" and not isinstance(found, tuple | ThirdParty):
+        _expect_certificate(endpoint, submission, found, more_follows=more_follows)
+        return Caller()
     password, redeemed = await _password(endpoint, submission, found)
     if isinstance(found, Problem):
-        unnecessary = (
-            password is not None and submission.operation is not Operation.SIMPLEREENROLL and ways.require != "both"
-        )
+        unnecessary = password is not None and submission.operation is not Operation.SIMPLEREENROLL
         if not unnecessary or found.reason is not Reason.CERTIFICATE_REJECTED:
             raise Refusal(found, _claimed(endpoint, submission))
         submission.note(certificate=found.message)
@@ -230,9 +229,14 @@ async def authenticate(endpoint: EstEndpoint, submission: Submission, *, more_fo
     return caller
 
 
-def _expect_certificate(endpoint: EstEndpoint, submission: Submission, found: _Found) -> None:
-    """Raise Refusal when there is no certificate that stands, whatever the password: it can't make up for it."""
-    if found is None:
+def _expect_certificate(
+    endpoint: EstEndpoint, submission: Submission, found: Problem | None, *, more_follows: bool
+) -> None:
+    """Raise Refusal when there is no certificate that stands, whatever the password: it can't make up for it.
+
+    A full request without one is nobody's, and may yet be about what is shown by its own key or secret.
+    """
+    if found is None and not more_follows:
         renews = submission.operation is Operation.SIMPLEREENROLL
         raise Refusal(NOTHING_TO_RENEW if renews else problems.CERTIFICATE_FIRST)
     if isinstance(found, Problem):
@@ -257,13 +261,24 @@ def expect_enough(endpoint: EstEndpoint, caller: Caller, csr: Csr | None = None)
     """Raise Refusal when the caller has not presented what the endpoint wants."""
     if not caller.evidence:
         # The challenge to a client that says nothing of itself is how HTTP works, and no refusal to be recorded.
-        raise Refusal(_UNAUTHENTICATED, recorded=endpoint.realm is None)
+        lacks = problems.CERTIFICATE_FIRST if lacks_certificate(endpoint, caller) else _UNAUTHENTICATED
+        raise Refusal(lacks, recorded=endpoint.realm is None)
     if endpoint.config.authenticate.require == "both" and len(caller.evidence) < 2:
         raise Refusal(_BOTH, caller.identity, csr=csr)
 
 
+def lacks_certificate(endpoint: EstEndpoint, caller: Caller) -> bool:
+    """Tell whether no password can be of use: both are wanted, and there is no certificate that stands.
+
+    No secret is judged then, so that nobody learns whether it is right.
+    """
+    return endpoint.config.authenticate.require == "both" and caller.certificate is None
+
+
 async def redeem(endpoint: EstEndpoint, submission: Submission, caller: Caller, secret: str, csr: Csr) -> Caller:
     """Return the caller with the one-time password that stands in the request itself. Raises Refusal."""
+    if lacks_certificate(endpoint, caller):
+        raise Refusal(problems.CERTIFICATE_FIRST, caller.identity, csr=csr, recorded=endpoint.realm is None)
     username = caller.password.username if caller.password is not None else None
     found = await endpoint.credentials.redeem(
         CredentialKind.EST_PASSWORD, endpoint.name, secret, username=username, address=submission.address

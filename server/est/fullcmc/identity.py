@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from policies.request import PasswordEvidence, password_identity
 from server.est.cmc import proofs
 from server.est.cmc.messages import CmcFault, FailInfo
-from server.est.gate import Caller, Refusal, authenticate
+from server.est.gate import Caller, Refusal, authenticate, lacks_certificate
 from server.outcome import Problem, Reason
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def identify(endpoint: EstEndpoint, submission: Submission, signer: Signer
         if leaf is not None and leaf != connected:
             _expect_fresh(endpoint, signer)
     caller = await authenticate(endpoint, submission, more_follows=True)
-    if data.proof is None:
+    if data.proof is None or lacks_certificate(endpoint, caller):
         return Identity(submission, caller, None, signer.own_key)
     caller, secret = await _proven(endpoint, submission, caller, data)
     return Identity(submission, caller, secret, signer.own_key)

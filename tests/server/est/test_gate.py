@@ -21,6 +21,7 @@ from server.config import Authenticate, EstEndpointConfig
 from server.credentials import Redeemable, ThirdParty
 from server.est.gate import Caller, EstEndpoint, Refusal, Submission, authenticate, expect_enough, redeem
 from server.est.messages import Operation
+from server.est.problems import CERTIFICATE_FIRST
 from server.outcome import Issued, Problem, Reason
 from server.peer import NO_PEER, PeerIdentity
 from server.store.credentials import CredentialKind
@@ -187,7 +188,9 @@ async def test_where_both_are_wanted_one_is_not_enough_and_none_makes_the_other_
 async def test_a_one_time_password_that_may_come_in_the_request_leaves_who_asks_open_until_then(gate: Gate) -> None:
     assert await gate.lets_in(one_time_passwords=True) == Caller()
     assert await gate.lets_in(more=True) == Caller()
-    assert await gate.lets_in(RIGHT, more=True, require="both") == Caller(PasswordEvidence("pump"))
+    for authorization in (RIGHT, WRONG):  # nor is it told in a full request whether the password is right
+        assert await gate.lets_in(authorization, more=True, require="both") == Caller()
+    assert gate.credentials.asked == []
     refusal = await gate.turns_away(RIGHT, one_time_passwords=True, require="both")
     assert (refusal.problem.reason, refusal.requester) == (Reason.UNAUTHENTICATED, None)
     half = await gate.lets_in(with_=PRESENTS, one_time_passwords=True, require="both")
@@ -203,6 +206,9 @@ async def test_enough_is_what_the_endpoint_wants(gate: Gate, known: Known, csr_d
     with pytest.raises(Refusal) as caught:
         expect_enough(both, Caller(PasswordEvidence("pump")), csr)
     assert (caught.value.csr, caught.value.requester) == (csr, "password:pump")
+    with pytest.raises(Refusal) as caught:
+        expect_enough(both, Caller())
+    assert (caught.value.problem, caught.value.recorded) == (CERTIFICATE_FIRST, False)
 
 
 MAKER: Any = {"maker": {"anchors": Path("maker.pem"), "revocation": "none"}}

@@ -61,7 +61,7 @@ est/strict:
     certificates_from: [est/gateways]
     registration_authorities: [gateway]
     require: both
-  fullcmc: {}
+  fullcmc: {sealing_key: {file: secrets/sealing.key}}
 est/closed:
   profiles: [iot-device]
   authenticate: {one_time_passwords: true}

@@ -10,16 +10,19 @@ from pyasn1.type import univ
 
 from policies.request import EndpointName
 from server.clock import system_clock
+from server.est.linking import OTP_CHALLENGE
+from server.est.problems import CERTIFICATE_FIRST
 from server.store.certificates import list_certificates
 from tests.fakes.credential import kept
 from tests.fakes.manufacturer import make
 from tests.server.est import cmc_client as client
-from tests.server.est.fullcmc.sending import Sender, by, new_key
+from tests.server.est.fullcmc.sending import Sender, by, by_itself, new_key
 from tests.server.est.lab import Holder, csr
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
+OTP = x509.ObjectIdentifier(OTP_CHALLENGE)
 RANDOM = b"r" * 64
 
 
@@ -98,6 +101,26 @@ async def test_two_secrets_at_once_are_refused(sender: Sender) -> None:
     secret, key, basic = await sender.shared_secret(), new_key(), await sender.one_time_password()
     message = proven([client.pkcs10(1, csr("pump", key=key))], key, secret)
     assert "Two one-time" in (await sender.ask(message, 401, basic=basic)).statuses[0].text
+
+
+async def test_where_both_are_wanted_no_secret_is_told_to_be_right_without_a_certificate(sender: Sender) -> None:
+    """Whichever way it comes: beside the message, as its proof, or in the request."""
+    strict, key = EndpointName.parse("est/strict"), new_key()
+    await sender.one_time_password("right", "pump", endpoint=strict, uses_left=9)
+    await sender.shared_secret("right", "pump", endpoint=strict, uses_left=9)
+    plain = client.pkcs10(1, csr("pump", key=key))
+    for secret in ("right", "wrong"):
+        inside = client.pkcs10(1, csr("pump", key=key, attributes={OTP: secret}))
+        basic = ("pump", secret)
+        for message, beside in (
+            (by_itself([plain], key), basic),
+            (proven([plain], key, secret), None),
+            (proven([plain], key, secret, username=None), None),
+            (by_itself([inside], key), None),
+        ):
+            (status,) = (await sender.ask(message, 403, label="strict", basic=beside)).statuses
+            assert (status.fail, status.text) == ("badIdentity", CERTIFICATE_FIRST.message)
+    assert (await kept(sender.store, "shared-pump")).uses_left == 9
 
 
 async def test_a_pop_link_witness_shows_that_the_request_is_of_who_sends_it(sender: Sender) -> None:
