@@ -41,7 +41,7 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List accounts, the newest first."""
-    where = record.endpoint(endpoint)
+    where = record.service(config, endpoint)
     wanted = AccountFilter(tuple(status or ()) or None, str(where) if where else None, text, limit)
     found = record.read(config, lambda connection: account_overview.search_accounts(connection, wanted))
     record.tell_if_cut(found, limit)

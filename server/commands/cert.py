@@ -67,7 +67,7 @@ def list_(
 ) -> None:
     """List certificates, the newest first."""
     before = None if days is None else system_clock() + timedelta(days=days)
-    where = record.endpoint(endpoint)
+    where = record.service(config, endpoint)
     wanted = CertificateFilter(text, where, profile, revoked, before, limit)
     found = record.read(config, lambda connection: list_certificates(connection, wanted))
     record.tell_if_cut(found, limit)

@@ -98,7 +98,7 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List what was made, the newest first; no secret can be shown."""
-    where, now = record.endpoint(endpoint), system_clock()
+    where, now = record.service(config, endpoint), system_clock()
     found = record.read(config, lambda c: credentials.list_credentials(c, endpoint=where, limit=limit))
     record.tell_if_cut(found, limit)
     if as_json:
@@ -139,10 +139,10 @@ def revoke(
 
 def _endpoint(config: Path | None, text: str, profile: str | None) -> EndpointName:
     """Return the endpoint if it takes what is made here; stop, with the way out, when it does not."""
-    where, read = record.endpoint(text), record.configuration(config)
+    read = record.configuration(config)
     every = read.endpoints
-    known = every.all()
-    if where is None or where not in known:
+    where, known = every.main(record.endpoint(text)), every.all()
+    if where not in known:
         record.turn_away(f"there is no endpoint {text}; there are {', '.join(map(str, known))}")
     place = read.locate("endpoints", str(where), "challenge" if where in every.scep else "authenticate")
     if where.protocol not in _KINDS:
@@ -161,8 +161,9 @@ def _endpoint(config: Path | None, text: str, profile: str | None) -> EndpointNa
 
 def _sealing(config: Path | None, text: str, profile: str | None, user: str | None) -> tuple[EndpointName, Sealer]:
     """Return the endpoint with what seals its shared secrets; stop, with the way out, when it takes none."""
-    where, read = record.endpoint(text), record.configuration(config)
-    if where is None or where not in read.endpoints.est:
+    read = record.configuration(config)
+    where = read.endpoints.main(record.endpoint(text))
+    if where not in read.endpoints.est:
         record.turn_away(
             f"there is no EST endpoint {text}; there are {', '.join(map(str, read.endpoints.est)) or 'none'}"
         )

@@ -128,7 +128,7 @@ def _end_accounts(connection: sa.Connection, kid: str, by: str, now: datetime) -
 def _endpoint(config: Path | None, text: str, profiles: Sequence[str]) -> tuple[EndpointName, Sealer]:
     """Return the endpoint with what seals its keys; stop, with the way out, when it takes none."""
     where, read = record.endpoint(text), record.configuration(config)
-    if where is None or where not in read.endpoints.acme:
+    if where not in read.endpoints.acme:
         record.turn_away(f"there is no endpoint {text}; there are {', '.join(map(str, read.endpoints.acme)) or 'none'}")
     known = read.endpoints.acme[where].profiles
     unknown = [name for name in profiles if name not in known]

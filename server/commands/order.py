@@ -53,7 +53,7 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List orders, the newest first."""
-    where = record.endpoint(endpoint)
+    where = record.service(config, endpoint)
     wanted = OrderFilter(system_clock(), tuple(status or ()) or None, str(where) if where else None, text, limit)
     found = record.read(config, lambda connection: overview.search_orders(connection, wanted))
     record.tell_if_cut(found, limit)

@@ -126,12 +126,17 @@ def person(by: str | None) -> str:
         return f"admin:{os.getuid()}"
 
 
-def endpoint(text: str | None) -> EndpointName | None:
+def endpoint(text: str) -> EndpointName:
     """Read an endpoint's name; turn away what is none."""
     try:
-        return None if text is None else EndpointName.parse(text)
+        return EndpointName.parse(text)
     except ValueError as error:
         turn_away(str(error))
+
+
+def service(config: Path | None, text: str | None) -> EndpointName | None:
+    """Read the endpoint whose records are wanted, as they call it: an alias stands for its service."""
+    return None if text is None else configuration(config).endpoints.main(endpoint(text))
 
 
 def serial_number(text: str) -> int:

@@ -47,7 +47,7 @@ def list_(
         *([State.REFUSED, State.FAILED] if refused else []),
         *([State.PENDING] if pending else []),
     ]
-    wanted = RequestFilter(tuple(states) or None, record.endpoint(endpoint), text, limit)
+    wanted = RequestFilter(tuple(states) or None, record.service(config, endpoint), text, limit)
     found = record.read(config, lambda connection: requests.list_requests(connection, wanted))
     record.tell_if_cut(found, limit)
     if as_json:

@@ -94,7 +94,7 @@ class Endpoints(Strict):
 
     @model_validator(mode="after")
     def _certificates_by_name(self) -> Endpoints:
-        aliases = {alias: name for name, endpoint in self.est.items() for alias in endpoint.aliases}
+        aliases = self._aliases()
         named = {name: each.authenticate.certificates_from for name, each in self.est.items()}
         named |= {name: each.certificates_from for name, each in self.scep.items()}
         for name, others in named.items():
@@ -104,6 +104,13 @@ class Endpoints(Strict):
                     f"{name}: certificates_from: {alias} is an alias; what it issues is {main}'s: write that"
                 )
         return self
+
+    def _aliases(self) -> Mapping[EndpointName, EndpointName]:
+        return {alias: name for name, endpoint in self.est.items() for alias in endpoint.aliases}
+
+    def main(self, name: EndpointName) -> EndpointName:
+        """Return what policies and records call an endpoint: of an alias, the service that it is one of."""
+        return self._aliases().get(name, name)
 
     def all(self) -> Mapping[EndpointName, EstEndpointConfig | ScepEndpointConfig | AcmeEndpointConfig]:
         """Return the endpoints of all protocols."""

@@ -56,6 +56,20 @@ def test_a_password_is_printed_once_and_kept_as_a_hash(place: Path) -> None:
     assert one["secret"].encode() not in (place / "certwright.db").read_bytes()
 
 
+@pytest.mark.parametrize("more", [(), ("--cmc", "--user", "pump")], ids=["password", "shared secret"])
+def test_an_alias_stands_for_the_service_that_it_is_one_of(place: Path, more: tuple[str, ...]) -> None:
+    file = place / "server.yaml"
+    (place / "sealing.key").write_text("11" * 32)
+    (place / "sealing.key").chmod(0o600)
+    settings = "  est/default:\n    aliases: [est/renew]\n    fullcmc: {sealing_key: {file: sealing.key}}\n"
+    file.write_text(file.read_text().replace("  est/default:\n", settings))
+
+    assert made("est/renew", *more)["endpoint"] == "est/default"
+    (listed,) = json.loads(run("list", "--endpoint", "est/renew", "--json").stdout)
+    assert listed["endpoint"] == "est/default"
+    assert "there are est/default" in run("new", "est/renwe", *more, code=2).stderr
+
+
 def test_the_list_says_what_each_is_good_for_and_a_withdrawn_one_is_told_from_the_others(place: Path) -> None:
     one, other = made("est/default", "--user", "a"), made("scep/default", "--device", "b")
     assert run("revoke", one["id"]).stdout == f"{one['id']} is withdrawn\n"
