@@ -12,6 +12,7 @@ from rich.text import Text
 from policies.document import DocumentErrors
 from server.app.material import load_material
 from server.clock import system_clock
+from server.commands.accepted import check_accepted
 from server.commands.attestation_roots import check_attestations
 from server.commands.checks import (
     Diagnosis,
@@ -70,7 +71,12 @@ def examine(path: Path, clock: Clock) -> Iterator[Diagnosis]:
     yield Diagnosis(Level.OK, "configuration", f"{path} is well-formed")
     yield from _material(config, clock)
     yield from chain(
-        check_files(config), check_database(config), check_addresses(config), check_ports(config), check_user()
+        check_files(config),
+        check_database(config),
+        check_accepted(config),
+        check_addresses(config),
+        check_ports(config),
+        check_user(),
     )
 
 
