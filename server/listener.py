@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from typing_extensions import override
 
 from server.http import SERVER, STOPPING
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from server.config import Limits
 
 BACKLOG = 1024
+_NO_HOST = "Missing 'Host' header in request."
+"""What aiohttp says of it; it has no exception of its own."""
 _TARGET = re.compile(rb"([A-Z]+ )?(/|https?://)")
 """How a request line begins that is too long, with or without its method; header fields have other values."""
 _log = structlog.get_logger("server.http")
@@ -181,6 +183,8 @@ class HttpConnection(web.RequestHandler):
         text = "this is not HTTP, or its header is too large\n" if status == 400 else "internal server error\n"
         if isinstance(exc, LineTooLong) and _TARGET.match(bytes(exc.args[0])):
             status, text = 414, "the request line is longer than this server takes\n"
+        elif isinstance(exc, BadHttpMessage) and exc.message == _NO_HOST:
+            text = "a request of HTTP/1.1 needs the header Host (RFC 9112 section 3.2)\n"
         _log.info("request", status=status, peer=request.remote, reason="not HTTP", cause=repr(exc)[:300])
         response = web.Response(status=status, text=text, headers={"Server": SERVER})
         response.force_close()

@@ -157,6 +157,13 @@ async def test_bytes_that_are_not_http_get_a_constant_400_and_an_event() -> None
     assert events[0]["reason"] == "not HTTP"
 
 
+async def test_a_request_without_host_is_told_what_it_lacks() -> None:
+    async with _serving() as (port, _):
+        for version, expected in ((b"1.1", 400), (b"1.0", 200)):
+            status, _, body = await _send(port, b"GET /echo HTTP/%b\r\nConnection: close\r\n\r\n" % version)
+            assert (status, b"needs the header Host" in body) == (expected, expected == 400)
+
+
 async def test_a_request_line_of_60_kilobytes_is_read_and_one_of_70_is_refused() -> None:
     async with _serving() as (port, _):
         assert (await _send(port, b"GET /echo?" + b"a" * 60_000 + b" HTTP/1.0\r\n\r\n"))[0] == 200
