@@ -117,7 +117,7 @@ def _fields(found: FoundOrder) -> dict[str, Any]:
         "replaces": order.replaces,
         "created_at": found.created_at,
         "expires": order.expires,
-        "error": order.error["detail"] if order.error else "the order has expired" if order.expired else None,
+        "error": "the order has expired" if order.expired else order.error["detail"] if order.error else None,
     }
 
 

@@ -101,8 +101,10 @@ def encode_order(order: Order, urls: Urls) -> bytes:
     }
     if order.status == OrderStatus.VALID and order.certificate:
         members["certificate"] = urls.certificate(order.id)
-    if order.error or order.expired:
-        members["error"] = order.error or problem_object(_EXPIRED)
+    if order.expired:  # which made it invalid, whatever came before
+        members["error"] = problem_object(_EXPIRED)
+    elif order.error:
+        members["error"] = order.error
     if order.profile:
         members["profile"] = order.profile
     if order.replaces:

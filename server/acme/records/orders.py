@@ -241,7 +241,7 @@ def end_issued(connection: sa.Connection, order: str, status: OrderStatus, reque
     _issued.change(connection, order=order, new_status=status, new_request=request_id, new_chain=chain)
 
 
-def end_refused(connection: sa.Connection, order: Order, status: OrderStatus, error: dict[str, object] | None) -> None:
+def end_refused(connection: sa.Connection, order: Order, status: OrderStatus, error: dict[str, object]) -> None:
     """Move a processing order on without a certificate; its CSR is not remembered.
 
     What has another CSR by now stays as it is: two processes may have judged the first one.

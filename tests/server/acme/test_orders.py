@@ -527,6 +527,15 @@ async def test_who_was_answered_processing_reads_in_the_ready_order_what_was_wro
     assert (done.body["status"], "error" in done.body) == ("valid", False)
 
 
+async def test_an_order_that_expired_says_so_whatever_was_wrong_with_a_csr_before(lab: Lab) -> None:
+    client = await lab.client()
+    order = await client.ready("csr.localhost")
+    assert (await client.finalize(order, CSRS["a small key"][0])).error == "badCSR"
+    lab.now[0] += timedelta(hours=24)
+    late = (await client.post(order.location)).body
+    assert (late["status"], late["error"]["detail"]) == ("invalid", "the order has expired: place a new one")
+
+
 async def test_a_csr_has_one_common_name_at_most_though_both_are_in_the_order(lab: Lab) -> None:
     client = await lab.client()
     order = await client.ready("a.localhost", "b.localhost")

@@ -197,9 +197,9 @@ async def test_a_process_that_is_late_with_its_no_does_not_end_another_csr(lab: 
 
     first = await judged(b"one")
     for _ in range(2):  # by two processes
-        await lab.store.write(lambda c: orders.end_refused(c, first, OrderStatus.READY, None))
+        await lab.store.write(lambda c: orders.end_refused(c, first, OrderStatus.READY, {}))
     second = await judged(b"two")
-    await lab.store.write(lambda c: orders.end_refused(c, first, OrderStatus.READY, None))
+    await lab.store.write(lambda c: orders.end_refused(c, first, OrderStatus.READY, {}))
     found = await lab.store.read(lambda c: find_any_order(c, key, lab.now[0]))
     assert found is not None
     assert found.order == second

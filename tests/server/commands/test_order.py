@@ -93,7 +93,8 @@ def test_an_order_is_shown_with_its_attempts(name: str) -> None:
 def test_an_order_whose_time_has_run_out_is_shown_as_expired(place_: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{place_ / 'certwright.db'}", poolclass=sa.pool.NullPool)
     with engine.begin() as connection:
-        connection.execute(orders.update().values(expires=system_clock() - timedelta(seconds=1)))
+        over, earlier = system_clock() - timedelta(seconds=1), {"detail": "an earlier CSR was not good"}
+        connection.execute(orders.update().values(expires=over, error=earlier))
     shown = json.loads(run("show", "ord", "--json").stdout)
     assert (shown["status"], shown["error"]) == ("invalid", "the order has expired")
 
