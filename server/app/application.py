@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from time import monotonic
@@ -265,7 +266,11 @@ def shared_ledger(config: Config) -> tuple[Path, int]:
     """
     file = database_file(config.database_url)
     ledger = file.with_name(f"{file.name}-nonces")
-    return ledger, share(ledger)
+    held = share(ledger)
+    with suppress(OSError):  # as SQLite has it: what root has run once must not keep the database's owner out
+        owner = file.stat()
+        os.fchown(held, owner.st_uid, owner.st_gid)
+    return ledger, held
 
 
 def _request_id() -> str:

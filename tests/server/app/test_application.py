@@ -240,3 +240,13 @@ def test_the_shared_ledger_is_new_unless_another_server_is_there(config: Config)
     os.close(third)
     assert again == ledger
     assert not ledger.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
+def test_what_root_has_run_once_does_not_keep_the_owner_of_the_database_out(config: Config) -> None:
+    config.file.with_name("certwright.db").touch()
+    os.chown(config.file.with_name("certwright.db"), 65534, 65534)
+    _, held = shared_ledger(config)
+    found = os.fstat(held)
+    os.close(held)
+    assert (found.st_uid, found.st_gid) == (65534, 65534)
