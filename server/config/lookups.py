@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -15,6 +14,7 @@ from policies.document import Strict
 from policies.durations import Duration
 from server.config.listeners import PositiveSeconds
 from server.config.secret_sources import SecretSource
+from server.config.values import split_url
 
 _KINDS = ("table", "csv", "http", "ldap")
 
@@ -23,7 +23,7 @@ _HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
+    parts = split_url(text)
     local = parts.hostname in _HERE
     if not parts.netloc or parts.scheme not in {"https", "http"} or (parts.scheme == "http" and not local):
         raise ValueError("write an address like https://cmdb.example/lookup; http:// only on this machine")
@@ -69,7 +69,7 @@ class LdapSource(Strict):
 
     @model_validator(mode="after")
     def _secure(self) -> LdapSource:
-        parts = urlsplit(self.url)
+        parts = split_url(self.url)
         if not parts.hostname or parts.scheme not in {"ldap", "ldaps"} or parts.path not in {"", "/"}:
             raise ValueError("url is written ldaps://dc1.corp.example or ldap://dc1.corp.example:389")
         if parts.scheme == "ldap" and not self.start_tls and parts.hostname not in _HERE:

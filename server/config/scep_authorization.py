@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,10 +12,11 @@ from policies.document import Strict
 from policies.durations import Duration
 from server.config.listeners import PositiveSeconds
 from server.config.secret_sources import SecretSource
+from server.config.values import split_url
 
 
 def _service_url(text: str) -> str:
-    parts = urlsplit(text)
+    parts = split_url(text)
     if parts.scheme == "https" and parts.hostname:
         return text.rstrip("/")
     try:

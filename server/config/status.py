@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from policies.document import Strict
 from policies.durations import Duration
 from server.config.hsm import HsmKeyConfig
+from server.config.values import split_url
 
 
 def _base(value: str) -> str:
-    parts = urlsplit(value)
+    parts = split_url(value)
     if parts.scheme != "http" or not parts.netloc or parts.query or parts.fragment or not value.isascii():
         raise ValueError(
             "write the address of the http listener as clients see it, like http://pki.example.com; "

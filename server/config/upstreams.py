@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from policies.document import Strict
 from policies.durations import Duration
 from server.config.secret_sources import SecretSource
+from server.config.values import split_url
 
 
 def _is_loopback(host: str | None) -> bool:
@@ -23,7 +23,7 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def _secure_url(value: str) -> str:
-    parts = urlsplit(value)
+    parts = split_url(value)
     if (
         parts.scheme not in {"https", "http"}
         or not parts.netloc

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -28,6 +28,8 @@ ACME_RESOURCES = frozenset(
 """Path segments of the ACME endpoint without label, which no label may hide."""
 
 _WITH_PORT = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]{1,5})")
+_PORT_NUMBERS = range(1, 65536)
+_A_PORT = "a port is a number from 1 to 65535"
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 
@@ -42,6 +44,19 @@ class Nameserver:
 
     address: str
     port: int | None = None
+
+
+def split_url(text: str) -> SplitResult:
+    """Return the parts of a URL. Raises ValueError when it is none, or has a port that there can't be.
+
+    A port of 0 is let through: the external URL of a listener that takes whichever port is free has it.
+    """
+    parts = urlsplit(text)
+    try:
+        parts.port  # noqa: B018 - the property is what reads it
+    except ValueError:
+        raise ValueError(f"{_A_PORT}: {text!r}") from None
+    return parts
 
 
 def _address(value: str) -> str:
@@ -66,6 +81,8 @@ def _nameserver(value: object) -> Nameserver:
     text = str(value)
     found = _WITH_PORT.fullmatch(text)
     address, port = (found["six"] or found["four"], int(found["port"])) if found else (text, None)
+    if port is not None and port not in _PORT_NUMBERS:
+        raise ValueError(f"{_A_PORT}, not {port}")
     try:
         return Nameserver(_address(address), port)
     except ValueError:
@@ -74,7 +91,7 @@ def _nameserver(value: object) -> Nameserver:
 
 
 def _proxy(value: str) -> str:
-    parts = urlsplit(value)
+    parts = split_url(value)
     if parts.scheme != "http" or not parts.hostname or not parts.port or parts.path not in {"", "/"} or parts.username:
         raise ValueError("write the proxy like http://proxy.example.com:3128")
     return value
@@ -101,7 +118,7 @@ def _loopback(value: str) -> str:
 
 
 def _https_origin(value: str) -> str:
-    parts = urlsplit(value)
+    parts = split_url(value)
     if parts.scheme != "https" or not parts.netloc or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("write the origin alone, like https://ca.example.com:8443")
     return value.rstrip("/")
@@ -130,6 +147,7 @@ Resolvers = Annotated[tuple[Nameserver, ...], BeforeValidator(_resolvers)]
 def _web_address(text: str) -> str:
     if not re.fullmatch(r"https?://[!#-;=?-~]+", text):
         raise ValueError("write a web address, like https://ca.example.com/terms")
+    split_url(text)
     return text
 
 

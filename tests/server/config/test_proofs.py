@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from server.config import AcmeEndpointConfig, CaaConfig, Dns01, Http01, Nameserver, ProfileProofs
+from server.config import AcmeEndpointConfig, CaaConfig, Dns01, Http01, Nameserver, ProfileProofs, TlsAlpn01
 
 
 def endpoint(**settings: object) -> AcmeEndpointConfig:
@@ -25,6 +25,16 @@ def endpoint(**settings: object) -> AcmeEndpointConfig:
 )
 def test_resolvers_are_those_of_the_system_or_addresses(value: object, expected: tuple[Nameserver, ...]) -> None:
     assert Dns01.model_validate({"resolver": value}).resolver == expected
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_a_port_is_one_that_there_can_be(port: int) -> None:
+    for value in (f"10.0.0.53:{port}", f"[fd00::53]:{port}"):
+        with pytest.raises(ValidationError, match=f"a port is a number from 1 to 65535, not {port}"):
+            Dns01.model_validate({"resolver": value})
+    for challenge in (Http01, TlsAlpn01, Dns01):
+        with pytest.raises(ValidationError, match="port"):
+            challenge.model_validate({"port": port})
 
 
 @pytest.mark.parametrize("value", ["google", "dns.test:53", [], ["10.0.0.53", "x"], "10.0.0.53:port", 53])
