@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import encodebytes
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,13 +60,15 @@ def list_(
     endpoint: Annotated[str | None, typer.Option(help="Issued through it, like est/default.")] = None,
     profile: Annotated[str | None, typer.Option(help="Issued under it.")] = None,
     revoked: Annotated[bool | None, typer.Option("--revoked/--good", help="Only these.")] = None,
-    days: Annotated[int | None, typer.Option("--expires-within", help="Only those that end in so many days.")] = None,
+    within: Annotated[
+        str | None, typer.Option("--expires-within", help="Only those that end that soon, like 12h or 7d; or in days.")
+    ] = None,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """List certificates, the newest first."""
-    before = None if days is None else system_clock() + timedelta(days=days)
+    before = None if within is None else _later(within)
     where = record.service(config, endpoint)
     wanted = CertificateFilter(text, where, profile, revoked, before, limit)
     found = record.read(config, lambda connection: list_certificates(connection, wanted))
@@ -89,6 +91,14 @@ def list_(
         for one in found
     )
     record.print_table(headings, rows)
+
+
+def _later(within: str) -> datetime:
+    """Return the moment that is so far away; a number without a unit is one of days."""
+    try:
+        return system_clock() + record.duration(f"{within}d" if within.isdecimal() else within)
+    except OverflowError:
+        record.turn_away(f"{within} reaches beyond the year 9999")
 
 
 @app.command()

@@ -156,7 +156,19 @@ def test_certificates_are_listed(filled: dict[str, str]) -> None:
     (only,) = as_json("cert", "list", "--good", "--endpoint", "est/default", "--profile", "scripted")
     assert (only["serial"], only["requester"], only["names"]) == (filled["serial"], "password:pump", [])
     assert as_json("cert", "list", "--revoked") == as_json("cert", "list", "--text", "nobody") == []
-    assert len(as_json("cert", "list", "--expires-within", "100000")) == 1
+
+
+@pytest.mark.parametrize(("within", "found"), [("100000", 1), ("100y", 1), ("1m", 0), ("0", 0)])
+def test_certificates_that_end_soon_are_listed_for_a_duration_or_days(
+    filled: dict[str, str], within: str, found: int
+) -> None:
+    assert [one["serial"] for one in as_json("cert", "list", "--expires-within", within)] == [filled["serial"]] * found
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("within", ["soon", "-7", "7 days", "999999y", "\N{SUPERSCRIPT TWO}"])
+def test_what_is_no_duration_is_turned_away(within: str) -> None:
+    assert "Traceback" not in run("cert", "list", f"--expires-within={within}", code=2).output
 
 
 def test_a_certificate_is_shown_with_its_pem(filled: dict[str, str]) -> None:
