@@ -195,7 +195,7 @@ def _fields(one: StoredCredential, now: datetime) -> dict[str, object]:
         "endpoint": str(one.endpoint),
         "user": one.username,
         "device": one.device,
-        "names": " ".join(one.names) or None,
+        "names": list(one.names),
         "profile": one.profile,
         "state": one.objection(now) or "good",
         "uses_left": one.uses_left,

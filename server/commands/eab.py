@@ -153,15 +153,15 @@ def _pattern(text: str) -> str:
     return text
 
 
-_NAMES = ("kid", "endpoint", "profile", "names", "state", "uses_left", "expires_at", "made_by", "made_at")
+_NAMES = ("kid", "endpoint", "profiles", "names", "state", "uses_left", "expires_at", "made_by", "made_at")
 
 
 def _fields(one: StoredCredential, now: datetime) -> dict[str, object]:
     return {
         "kid": one.id,
         "endpoint": str(one.endpoint),
-        "profile": one.profile,
-        "names": " ".join(one.names) or None,
+        "profiles": (one.profile or "").split(),
+        "names": list(one.names),
         "state": one.objection(now) or "good",
         "uses_left": one.uses_left,
         "expires_at": one.expires_at,

@@ -47,7 +47,7 @@ def made(*arguments: str) -> dict[str, Any]:
 def test_a_key_is_printed_once_and_kept_encrypted(place: Path) -> None:
     one = made("--uses", "2", "--expires", "12h", "--profile", "tls-server", "--name", "dns:**.test", "--by", "eve")
     key = decode_base64url(one["hmac_key"], "key")
-    assert (one["uses_left"], one["names"], one["made_by"], len(key)) == (2, "dns:**.test", "admin:eve", 32)
+    assert (one["uses_left"], one["names"], one["made_by"], len(key)) == (2, ["dns:**.test"], "admin:eve", 32)
     with closing(connect(place / "certwright.db")) as connection:
         ((sealed,),) = connection.execute("SELECT sealed FROM credentials").fetchall()
         events = connection.execute("SELECT action, actor FROM audit_events").fetchall()
@@ -67,7 +67,8 @@ def test_an_empty_list_has_all_headings() -> None:
 @pytest.mark.usefixtures("place")
 def test_a_key_is_for_several_profiles() -> None:
     one = made("--profile", "short", "--profile", "tls-server", "--profile", "short")
-    assert one["profile"] == "short tls-server"
+    assert (one["profiles"], one["names"]) == (["short", "tls-server"], [])
+    assert "short tls-server" in run("list").stdout
     assert "short tls-server" in run("list").stdout
     assert "no profile nothing, never; it has tls-server, short" in " ".join(
         run("new", "--profile", "nothing", "--profile", "short", "--profile", "never", code=2).stderr.split()
