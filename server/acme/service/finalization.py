@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 _COMPROMISED = "a certificate with this key was revoked because the key was compromised: use a new key"
 _ACCOUNT_KEY = "the certificate's key must not be the key of an account"
+_LOOK_AGAIN = 0.2
+"""Seconds after which a server that stops looks again for what has begun to ask in the meantime."""
 _NOT_READY = "the order is not ready: every authorization must be valid, and finalize is for once"
 
 
@@ -58,6 +60,7 @@ class Finalization:
         self._endpoint = endpoint
         self._authentication = authentication
         self._running: dict[str, asyncio.Task[Order | Rejected]] = {}
+        self._asking: set[str] = set()
 
     async def start(self) -> None:
         """Go on with the orders that a process left behind while they were processing. Raises Rejected."""
@@ -66,9 +69,15 @@ class Finalization:
             self.resume(order)
 
     async def stop(self) -> None:
-        """Return when nothing is going on any more: what is being signed is signed and recorded."""
+        """Return when nothing is going on any more: what is being signed is signed and recorded.
+
+        Where DNS is still asked whether it may be, nothing has been begun, and the next start goes on: a hundred names
+        and a slow resolver would keep the server from ending for minutes.
+        """
         while self._running:
-            await asyncio.wait(self._running.values())
+            for order in self._asking:
+                self._running[order].cancel()
+            await asyncio.wait(self._running.values(), timeout=_LOOK_AGAIN)
 
     async def finalize(self, call: Call, order: str) -> Reply:
         """Answer finalize: issue, and wait for it for a while; the same CSR again gives the same order again."""
@@ -160,7 +169,10 @@ class Finalization:
         return task
 
     async def _work(self, order: Order, csr: Csr | None, address: str | None) -> Order | Rejected:
-        """Submit the order and record the outcome. Returns it, or the refusal for who waits; never raises."""
+        """Submit the order and record the outcome. Returns it, or the refusal for who waits; never raises.
+
+        The order as it is when the server stops before anything is submitted.
+        """
         try:
             forbidden = await self._forbidden(order)
             if forbidden is not None:
@@ -168,6 +180,8 @@ class Finalization:
             return await self._record(order, await self._outcome(order, csr, address))
         except Rejected as refusal:
             return refusal  # the store has trouble; the order stays as it is and is resumed when asked for
+        except asyncio.CancelledError:
+            return order  # by `stop`; the next start resumes it
 
     async def _forbidden(self, order: Order) -> ValidationFailed | None:
         """Return what the owners of the names have against the order by now (RFC 8659), None for nothing."""
@@ -175,10 +189,13 @@ class Finalization:
             return None
         now = self._endpoint.clock()
         found = await self._endpoint.read(lambda c: find_authorizations(c, order.authorizations, now))
+        self._asking.add(order.id)
         try:
             await check_caa_again(self._endpoint, order, found)
         except ValidationFailed as failed:
             return failed
+        finally:
+            self._asking.discard(order.id)
         return None
 
     async def _end_forbidden(self, order: Order, failed: ValidationFailed, address: str | None) -> Rejected:

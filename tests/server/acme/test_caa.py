@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.lookup import Lookup
 from server.acme.service import AcmeProfile, Proofs
 from server.config import CaaConfig, Nameserver
-from tests.server.acme.lab import make_csr
+from tests.server.acme.lab import QUICK, make_csr
 
 if TYPE_CHECKING:
     from tests.fakes.dns_server import DnsServer, Zone
@@ -176,6 +177,32 @@ async def test_what_was_looked_at_long_ago_is_looked_at_again(lab: Lab, careful:
     assert (ended["status"], ended["error"]["type"]) == ("invalid", "urn:ietf:params:acme:error:caa")
     assert (await careful.finalize(younger, make_csr("b.localhost"))).body["status"] == "valid"
     assert [row.problem.reason for row in await lab.refusals() if row.problem] == ["policy", "policy"]
+
+
+class SilentCaa(Caa):
+    """Looks names up for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(Lookup((), 60), ("ca.test",), 60)
+        self.asked = asyncio.Event()
+
+    async def check(self, asked: Issuance, trail: list[str]) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_server_that_stops_does_not_wait_for_dns_and_the_next_start_goes_on(lab: Lab, careful: Client) -> None:
+    order = await careful.ready("a.localhost")
+    lab.now[0] += timedelta(hours=9)
+    silent = SilentCaa()
+    await lab.serve(lab.endpoint(caa=silent, timing=replace(QUICK, finalize=0.05)))
+    waiting = asyncio.create_task(careful.finalize(order, make_csr("a.localhost")))
+    await silent.asked.wait()
+    assert (await waiting).body["status"] == "processing"
+    await asyncio.wait_for(lab.serve(), 5)
+    assert (await careful.until(order.location, "valid", "invalid")).body["status"] == "valid"
+    assert len(lab.issuer.issued) == 1
+    assert await lab.refusals() == []
 
 
 async def test_a_profile_can_be_without(lab: Lab, server: DnsServer, zone: Zone) -> None:
