@@ -116,6 +116,7 @@ class Application:
             raise _unusable(self.services.config, error) from error
         if left:
             _log.warning("finished what an earlier process left half-done", requests=left)
+        await self.services.material.secrets.begin()
         for each in self._hourly:
             await each.check()
             kind = type(each).__name__
@@ -126,6 +127,7 @@ class Application:
         rest = partial(take_up, self.services.enrollment.recover)
         rounds = again_and_again(rest, _ROUND_SECONDS, "what was left half-done stays so for now", first=leases_end)
         self._rounds.append(asyncio.create_task(rounds))
+        self._rounds.append(asyncio.create_task(self.services.material.secrets.watch()))
         self._rounds.append(asyncio.create_task(self.services.material.policies.watch()))
         if self.services.material.tls is not None:
             self._rounds.append(asyncio.create_task(self.services.material.tls.watch()))
@@ -134,7 +136,7 @@ class Application:
             await listener.start()
 
     def reload(self) -> None:
-        """Read the policy files and the TLS certificate anew, beside what is going on.
+        """Read passwords, challenges, the policy files and the TLS certificate anew, beside what is going on.
 
         The configuration stays; that it has changed, and what is wrong with it now, is logged.
         """
@@ -143,6 +145,7 @@ class Application:
 
     async def _reload(self) -> None:
         look_at_configuration(self.services.config)
+        await self.services.material.secrets.reload()
         await self.services.material.policies.reload()
         if self.services.material.tls is not None:
             await self.services.material.tls.reload()
@@ -238,9 +241,10 @@ def _listeners(
     limits = services.config.limits
 
     async def readiness() -> Mapping[str, str]:
-        parts = {"store": "ok", "policies": services.material.policies.state}
-        if services.material.tls is not None:
-            parts["tls"] = services.material.tls.state
+        material = services.material
+        parts = {"store": "ok", "policies": material.policies.state, "secrets": material.secrets.state}
+        if material.tls is not None:
+            parts["tls"] = material.tls.state
         try:
             await services.store.read(lambda connection: connection.execute(sa.select(1)).scalar_one())
         except StoreUnavailable:

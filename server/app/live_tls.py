@@ -169,5 +169,6 @@ def stamps(files: Sequence[Path]) -> Hashable:
             status = file.stat()
         except OSError:
             continue
-        found.append((str(file), status.st_mtime_ns, status.st_size, status.st_ino))
+        # Of the times that of the inode, too: who may read a file is a change.
+        found.append((str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
     return tuple(found)

@@ -19,6 +19,7 @@ from server.app.est import key_generator
 from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.live_policies import LivePolicies
+from server.app.live_secrets import LiveSecrets, secret_files
 from server.app.live_tls import LiveTls, Served, TlsFolder, stamps
 from server.app.lookups import Remembering, load_sources
 from server.app.peers import check_profiles
@@ -26,7 +27,7 @@ from server.app.scep import ScepSecrets, load_secrets
 from server.app.secret_sources import Reader
 from server.app.trust import load_trust
 from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
-from server.credentials import Authenticators, load_challenge, load_passwords
+from server.credentials import Authenticators
 from server.credentials.anchors import AnchorConfigurationError, TrustAnchors, refuse_own
 from server.credentials.crls import CrlFiles, MalformedCrl
 from server.policy_files import contradictions, load_policies, look_at_policies, read_ceilings
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 KeyPath = tuple[str | int, ...]
+_NOBODY = Authenticators({}, None, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Material:
         issuers: by configured name.
         policies: the profiles, compiled.
         lookups: what profiles look things up in, by name.
-        authenticators: how requesters prove who they are, for EST and SCEP endpoints.
+        authenticators: how requesters prove who they are, for EST and SCEP endpoints; `secrets` keeps it up to date.
+        secrets: the files of passwords and static challenges.
         ra_keys: the RAs of each SCEP endpoint.
         scep_proxies: SHA-256 of the certificates that may sign requests of others there.
         scep_secrets: what their authorisation needs.
@@ -81,6 +84,7 @@ class Material:
     policies: LivePolicies
     lookups: Mapping[str, Remembering]
     authenticators: Mapping[EndpointName, Authenticators]
+    secrets: LiveSecrets
     ra_keys: Mapping[EndpointName, Keyring]
     scep_proxies: Mapping[EndpointName, frozenset[bytes]]
     scep_secrets: Mapping[EndpointName, ScepSecrets]
@@ -136,9 +140,8 @@ class _Loader:
             name: self._attempt(("endpoints", str(name)), load_secrets, name, endpoint, self._reader)
             for name, endpoint in config.endpoints.scep.items()
         }
-        authenticators = {
-            name: self._attempt(("endpoints", str(name)), self._authenticators, name) for name in config.endpoints.all()
-        }
+        authenticators = self._all_authenticators()
+        live = self._attempt(("endpoints",), LiveSecrets, authenticators, secret_files(config), self._reader)
         lookups = self._attempt(("lookups",), load_sources, config, self._reader, monotonic)
         for name, endpoint in config.endpoints.est.items():
             if tls is not None or https is None:  # else that is what is wrong
@@ -151,13 +154,14 @@ class _Loader:
                 self._attempt((*here, "other_root"), load_trust, name, config, self._reader, issuer.chain())
                 if policies is not None:
                     self._attempt((*here, "serverkeygen"), key_generator, name, config, tls, policies.select)
-        if policies is None or self._problems:
+        if policies is None or live is None or self._problems:
             raise DocumentErrors(self._problems)
         return Material(
             issuers=issuers,
             lookups=lookups or {},
             policies=LivePolicies(policies, lambda: self._policies(issuers), lambda: look_at_policies(config), seen),
-            authenticators={name: found for name, found in authenticators.items() if found is not None},
+            authenticators=authenticators,
+            secrets=live,
             scep_secrets={name: found for name, found in secrets.items() if found is not None},
             scep_proxies={name: found for name, found in proxies.items() if found is not None},
             ra_keys={name: found for name, found in ra_keys.items() if found is not None},
@@ -261,44 +265,39 @@ class _Loader:
         )
         return TlsFolder(Successors(https.renewal.folder, passphrase or None))
 
+    def _all_authenticators(self) -> dict[EndpointName, Authenticators]:
+        return {
+            name: self._attempt(("endpoints", str(name)), self._authenticators, name) or _NOBODY
+            for name in self._config.endpoints.all()
+        }
+
     def _authenticators(self, name: EndpointName) -> Authenticators:
-        """Return how requesters of an endpoint prove who they are; ACME has accounts instead."""
+        """Return how requesters of an endpoint prove who they are, without secrets; ACME has accounts instead."""
         here: KeyPath = ("endpoints", str(name))
         est, scep = self._config.endpoints.est.get(name), self._config.endpoints.scep.get(name)
         if est is not None:
             return self._est_authenticators(name, here, est)
         if scep is None:
-            return Authenticators({}, None, frozenset())
+            return _NOBODY
         accepted = frozenset({name, *scep.certificates_from}) if scep.renewal else frozenset()
         return self._scep_authenticators(here, scep, accepted)
 
     def _scep_authenticators(
         self, endpoint: KeyPath, scep: ScepEndpointConfig, accepted: frozenset[EndpointName]
     ) -> Authenticators:
-        """Return the challenges of an endpoint, who may make some on its page, and other parties' CAs."""
-        here, place = (*endpoint, "challenge"), (*endpoint, "alternate_cas")
+        """Return whose certificates count at an endpoint, other parties' too, and whether one-time challenges do."""
+        place = (*endpoint, "alternate_cas")
         anchors = tuple(self._anchors((*place, word), word, party) for word, party in scep.alternate_cas.items())
-        ways, challenge, users = scep.challenge, None, dict[str, str]()
-        if ways is not None and ways.static is not None:
-            self._read((*here, "static"), ways.static)
-            challenge = load_challenge(ways.static)
-        if ways is not None and ways.page is not None:
-            self._read((*here, "page", "users"), ways.page.users)
-            users.update(load_passwords(ways.page.users))
-        stored = ways is not None and ways.one_time
-        return Authenticators(users, challenge, accepted, stored=stored, anchors=anchors)
+        stored = scep.challenge is not None and scep.challenge.one_time
+        return Authenticators({}, None, accepted, stored=stored, anchors=anchors)
 
     def _est_authenticators(self, name: EndpointName, here: KeyPath, est: EstEndpointConfig) -> Authenticators:
         ways = est.authenticate
         accepted = frozenset({name, *ways.certificates_from}) if ways.certificates else frozenset()
         place = (*here, "authenticate", "manufacturers")
         anchors = tuple(self._anchors((*place, word), word, party) for word, party in ways.manufacturers.items())
-        passwords: Mapping[str, str] = {}
-        if ways.passwords is not None:
-            self._read((*here, "authenticate", "passwords"), ways.passwords)
-            passwords = load_passwords(ways.passwords)
         return Authenticators(
-            passwords,
+            {},
             None,
             accepted,
             stored=ways.one_time_passwords,

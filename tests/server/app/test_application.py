@@ -177,7 +177,7 @@ async def test_readiness_tells_details_to_the_admin_listener_alone(config: Confi
         told = json.loads((await _get(ports["admin"], "/readyz")).partition(b"\r\n\r\n")[2])
         assert told == {
             "ready": True,
-            "parts": {"store": "ok", "policies": "ok", "tls": "ok"},
+            "parts": {"store": "ok", "policies": "ok", "secrets": "ok", "tls": "ok"},
             "configuration": str(application.services.config.file.resolve()),
         }
         assert (await _get(ports["http"], "/readyz")).endswith(b"\r\n\r\nok\n")

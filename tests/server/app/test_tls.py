@@ -118,6 +118,16 @@ async def test_the_watch_takes_files_when_they_have_settled(tmp_path: Path) -> N
     watching.cancel()
 
 
+def test_who_may_read_a_file_is_a_change_of_it(tmp_path: Path) -> None:
+    """A file that could not be read, and whose mode is mended then, has the times and the size that it had."""
+    file = tmp_path / "server.key"
+    file.write_text("key")
+    before = stamps([file])
+    assert stamps([file]) == before
+    file.chmod(0o400)
+    assert stamps([file]) != before
+
+
 async def test_files_that_do_not_fit_leave_the_last_good_ones_in_force(tmp_path: Path) -> None:
     write_pair(tmp_path)
     tls, _ = live(tmp_path)
