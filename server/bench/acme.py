@@ -137,12 +137,13 @@ class AcmeClient:
 
     async def _poll(self, url: str) -> dict[str, Any]:
         """Return the object when it is valid; before each look there is a pause, which is what clients make."""
+        found: dict[str, Any] = {}
         for pause in _PAUSES:
             await asyncio.sleep(pause)
             found = _json(await self._account.post(url, None))
             if _is_valid(found):
                 return found
-        raise EnrollmentFailed(f"still not valid: {url}")
+        raise EnrollmentFailed(f"still not valid: {url}: {_said(found)}")
 
     async def _respond(self) -> web.AppRunner:
         async def answer(request: web.Request) -> web.Response:
@@ -159,8 +160,18 @@ class AcmeClient:
 def _is_valid(found: dict[str, Any]) -> bool:
     """Tell whether an object is what it shall become. Raises EnrollmentFailed when it never will."""
     if found["status"] == "invalid":
-        raise EnrollmentFailed(f"invalid: {json.dumps(found)[:500]}")
+        raise EnrollmentFailed(f"invalid: {_said(found)}")
     return bool(found["status"] == "valid")
+
+
+def _said(found: dict[str, Any]) -> str:
+    """Return what the server says against an order, authorization or challenge; the object where it says nothing."""
+    challenges = found.get("challenges")
+    for each in (found, *(challenges if isinstance(challenges, list) else ())):
+        error = each.get("error") if isinstance(each, dict) else None
+        if isinstance(error, dict) and "detail" in error:
+            return f"{error.get('type', 'error')}: {error['detail']}"
+    return json.dumps(found)[:500]
 
 
 def _json(reply: Reply) -> dict[str, Any]:

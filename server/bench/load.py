@@ -100,3 +100,20 @@ async def run_load(
     began = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(concurrency)))
     return Load(tuple(replies), tuple(sorted(latencies)), tuple(failures), time.perf_counter() - began)
+
+
+async def warm_up(enroller: Enroller[Job], jobs: Sequence[Job], *, concurrency: int) -> None:
+    """Send every job once. Raises EnrollmentFailed at the first failure, and lets go of all others: so will they."""
+    waiting = iter(jobs)
+
+    async def work() -> None:
+        for job in waiting:
+            await enroller.send(job)
+
+    tasks = [asyncio.create_task(work()) for _ in range(concurrency)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from server.bench.load import EnrollmentFailed, run_load
+from server.bench.load import run_load, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -102,16 +102,14 @@ async def measure(
         done: called after each enrollment.
 
     Raises:
-        EnrollmentFailed: the very first requests fail, or a reply doesn't hold its certificate.
+        EnrollmentFailed: a request fails before counting starts, or a reply doesn't hold its certificate.
     """
     async with enroller as client:
         jobs = []
         for _ in range(count):
             jobs.append(client.prepare())
             prepared()
-        warm_up = await run_load(client, [client.prepare() for _ in range(WARM_UP)], concurrency=concurrency)
-        if warm_up.failures:
-            raise EnrollmentFailed(warm_up.failures[0])
+        await warm_up(client, [client.prepare() for _ in range(WARM_UP)], concurrency=concurrency)
         before = server.cpu_seconds() if server else 0.0
         async with yardsticks() as speeds:
             load = await run_load(client, jobs, concurrency=concurrency, done=done)

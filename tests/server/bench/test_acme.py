@@ -89,6 +89,18 @@ async def test_a_challenge_that_becomes_invalid_at_once_is_a_failure(client: Acm
         await client.send(client.prepare())
 
 
+@pytest.mark.parametrize("status", ["invalid", "pending"])
+async def test_a_failure_is_told_in_the_words_of_the_server(
+    client: AcmeClient, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setattr("server.bench.acme._PAUSES", [0.0, 0.0])
+    tried = AUTHORIZATION["challenges"][1] | {"error": {"type": "connection", "detail": "nobody listens there"}}
+    found = {"status": status, "challenges": [AUTHORIZATION["challenges"][0], tried]}
+    scripted(client, authorization=[AUTHORIZATION | {"status": "pending"}, found])
+    with pytest.raises(EnrollmentFailed, match=r"valid: .*connection: nobody listens there"):
+        await client.send(client.prepare())
+
+
 async def test_an_order_is_resumed_as_it_is(client: AcmeClient) -> None:
     scripted(client)
     assert await client.resume("order") == ("order", ORDER | {"status": "processing"})

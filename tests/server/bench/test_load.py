@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from server.bench.load import EnrollmentFailed, Load, run_load
+from server.bench.load import EnrollmentFailed, Load, run_load, warm_up
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -84,3 +84,38 @@ def test_a_load_without_success_has_no_rate_and_no_latency() -> None:
 
 def test_the_rate_counts_what_succeeded() -> None:
     assert Load((), (0.1, 0.1), ("no",), 0.5).rate == 4
+
+
+_ENDLESS = 1_000_000
+
+
+class Remembering(Counting):
+    """Remembers which jobs came to an end; one of them waits for ever."""
+
+    def __init__(self, failing: frozenset[int] = frozenset()) -> None:
+        super().__init__(failing)
+        self.ended: list[int] = []
+
+    async def send(self, job: int) -> bytes:
+        try:
+            if job == _ENDLESS:
+                await asyncio.Event().wait()
+            reply = await super().send(job)
+        except asyncio.CancelledError:
+            self.ended.append(job)
+            raise
+        self.ended.append(job)
+        return reply
+
+
+async def test_a_warm_up_sends_every_job() -> None:
+    client = Remembering()
+    await warm_up(client, range(20), concurrency=4)
+    assert sorted(client.ended) == list(range(20))
+
+
+async def test_a_warm_up_ends_with_its_first_failure_and_lets_go_of_the_others() -> None:
+    client = Remembering(frozenset({2}))
+    with pytest.raises(EnrollmentFailed, match="no 2"):
+        await warm_up(client, [0, 1, _ENDLESS, 2, 3, 4], concurrency=2)
+    assert client.ended == [0, 1, _ENDLESS]
