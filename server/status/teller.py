@@ -93,5 +93,5 @@ class Teller:
         event = AuditEvent(
             now, Action.ISSUER_TOLD, "certwright", serial=notice.serial, detail=notice.reason.value
         ).row()
-        await self._store.write(lambda connection: notices.told(connection, notice.serial, now, event))
+        await self._store.write(lambda connection: notices.told(connection, notice, now, event))
         _log.info("issuer_told", issuer=issuer, serial=serial)

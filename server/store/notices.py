@@ -35,7 +35,7 @@ notices = sa.Table(
 )
 """Final revocations of certificates that another CA has issued."""
 
-_HOLD = x509.ReasonFlags.certificate_hold
+_HOLD, _COMPROMISE = x509.ReasonFlags.certificate_hold.value, x509.ReasonFlags.key_compromise.value
 _TOGETHER = 100
 _FURTHEST = timedelta(days=1)
 
@@ -70,18 +70,14 @@ class Untold:
 def collect(connection: sa.Connection, issuer: str, now: datetime) -> int:
     """Note the final revocations of an issuer's certificates that were not there before; return how many.
 
-    A hold is not told: another CA could not take it back. It is when it becomes final.
+    A hold is not told: another CA could not take it back. It is when it becomes final. What was told for another reason
+    is told again when the key turns out to be compromised.
     """
     table, known = revocations.c, notices.c
-    newest = sa.select(sa.func.max(known.number)).where(known.issuer == issuer).scalar_subquery()
+    news = _news(connection, issuer)
+    connection.execute(sa.delete(notices).where(known.serial.in_(news)))
     values = (table.serial, table.issuer, table.number, sa.literal(0), sa.literal(now, UtcTime()))
-    query = (
-        sa.select(*values)
-        .join(certificates, certificates.c.serial == table.serial)
-        .where(table.issuer == issuer, table.number > sa.func.coalesce(newest, 0), table.released.is_(False))
-        .where(certificates.c.revocation_reason != _HOLD.value)
-        .where(~sa.exists().where(known.serial == table.serial))
-    )
+    query = news.with_only_columns(*values)
     names = ("serial", "issuer", "number", "attempts", "due_at")
     return connection.execute(sa.insert(notices).from_select(names, query)).rowcount
 
@@ -89,10 +85,21 @@ def collect(connection: sa.Connection, issuer: str, now: datetime) -> int:
 def is_anything(connection: sa.Connection, issuer: str, now: datetime) -> bool:
     """Return whether there may be something to tell now."""
     known = notices.c
-    newest = connection.scalar(sa.select(sa.func.max(known.number)).where(known.issuer == issuer)) or 0
-    changed = sa.select(revocations.c.number).where(revocations.c.issuer == issuer, revocations.c.number > newest)
     due = sa.select(known.serial).where(known.told_at.is_(None), _is_due(now), known.issuer == issuer)
-    return any(connection.execute(query.limit(1)).first() is not None for query in (changed, due))
+    return any(connection.execute(query.limit(1)).first() is not None for query in (_news(connection, issuer), due))
+
+
+def _news(connection: sa.Connection, issuer: str) -> sa.Select[tuple[int]]:
+    """Return what finds the final revocations since the newest notice that are in no notice, or were told before."""
+    table, reason = revocations.c, certificates.c.revocation_reason
+    newest = connection.scalar(sa.select(sa.func.max(notices.c.number)).where(notices.c.issuer == issuer)) or 0
+    return (
+        sa.select(table.serial)
+        .join(certificates, certificates.c.serial == table.serial)
+        .outerjoin(notices, notices.c.serial == table.serial)
+        .where(table.issuer == issuer, table.number > newest, table.released.is_(False), reason != _HOLD)
+        .where(sa.or_(notices.c.serial.is_(None), sa.and_(reason == _COMPROMISE, notices.c.told_at.is_not(None))))
+    )
 
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:
@@ -122,9 +129,13 @@ def take(connection: sa.Connection, issuer: str, now: datetime, until: datetime)
     return found
 
 
-def told(connection: sa.Connection, serial: int, at: datetime, event: Mapping[str, object]) -> None:
-    """Record that the CA has been told, with the audit event."""
-    connection.execute(sa.update(notices).where(notices.c.serial == serial).values(told_at=at, error=None))
+def told(connection: sa.Connection, notice: Notice, at: datetime, event: Mapping[str, object]) -> None:
+    """Record that the CA has been told, with the audit event; what has another reason by now is due again."""
+    reason = connection.scalar(
+        sa.select(certificates.c.revocation_reason).where(certificates.c.serial == notice.serial)
+    )
+    done = {"told_at": at} if reason == notice.reason.value else {"due_at": at}
+    connection.execute(sa.update(notices).where(notices.c.serial == notice.serial).values(error=None, **done))
     connection.execute(sa.insert(audit_events), dict(event))
 
 
