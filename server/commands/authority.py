@@ -29,6 +29,7 @@ from server.commands import record
 from server.commands.record import ConfigOption, JsonOption
 from server.deployment import ca_files
 from server.deployment.ca_files import CaFilesUnusable
+from server.deployment.files import all_or_nothing, write_public
 from server.status import records
 from server.status.records import Scope
 from server.store import notices
@@ -187,7 +188,7 @@ def rollover(
 def _request(folder: Path, name: str, key: SigningKey, subject: DistinguishedName) -> None:
     ca_files.write_key(folder, name, key)
     path = folder / f"{name}.csr"
-    path.write_bytes(make_ca_request(key, subject).public_bytes(Encoding.PEM))
+    write_public(path, make_ca_request(key, subject).public_bytes(Encoding.PEM))
     typer.echo(f"{path} is for the root.\nNext: certwright ca import {name} CERTIFICATE --chain ROOT --folder {folder}")
 
 
@@ -261,9 +262,10 @@ def _given(load: Callable[[Path], T], path: Path) -> T:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Say what is wrong with files, and end with status 1; nothing that is there is ever overwritten."""
+    """Say what is wrong with files, and end with status 1; nothing is overwritten, and what fails leaves nothing."""
     try:
-        yield
+        with all_or_nothing():
+            yield
     except CaFilesUnusable as error:
         record.stop(str(error))
     except FileExistsError as error:

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+_made: ContextVar[list[Path] | None] = ContextVar("made", default=None)
+
+
+@contextmanager
+def all_or_nothing() -> Iterator[None]:
+    """Take away again what is written within, unless all of it is: the rest would be in the way of the next attempt."""
+    made: list[Path] = []
+    outer = _made.set(made)
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        _made.reset(outer)
 
 
 def write_public(path: Path, content: bytes) -> None:
@@ -28,3 +48,6 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     except OSError as error:  # such as a full disk: half a file is worse than none
         path.unlink()
         raise OSError(error.errno, error.strerror, str(path)) from error
+    made = _made.get()
+    if made is not None:
+        made.append(path)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +21,7 @@ from server.commands.ca import app
 from server.deployment.making import create
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SUBJECT = DistinguishedName.from_text("CN=Test CA")
@@ -72,6 +75,44 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     ca(tmp_path / "spare", "init", "plant", "--subject", "CN=x", "--root-subject", "CN=y", status=1)
     assert [path.name for path in (tmp_path / "spare").iterdir()] == ["plant.pem"]
     assert (tmp_path / "plant.key").read_bytes() == before
+
+
+@contextmanager
+def room(octets: int) -> Iterator[None]:
+    """Let no file grow beyond so many octets, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init", "plant", "--subject", "CN=Plant CA", "--root-subject", "CN=Plant Root"],
+        ["init", "plant", "--subject", "CN=Plant CA"],
+        ["rollover", "old-root", "--to", "plant"],
+    ],
+    ids=["root", "request", "rollover"],
+)
+def test_a_full_disk_leaves_nothing_that_is_in_the_way_of_the_next_attempt(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    ca(tmp_path, "init", "old", "--subject", "CN=Old CA", "--root-subject", "CN=Old Root")
+    before = sorted(tmp_path.iterdir())
+    for octets in (10, 420, 500, 1000):  # not even a key; no certificate; no chain
+        with room(octets):
+            done = CliRunner().invoke(app, [*arguments, "--folder", str(tmp_path)])
+        if done.exit_code == 0:
+            break
+        assert "File too large" in done.output
+        assert sorted(tmp_path.iterdir()) == before
+    else:
+        ca(tmp_path, *arguments)
+    assert octets > 10
+    assert sorted(tmp_path.iterdir()) != before
 
 
 def test_an_offline_root_gets_a_request_and_gives_a_certificate(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.deployment.files import write_public, write_secret
+from server.deployment.files import all_or_nothing, write_public, write_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,23 @@ def test_of_a_file_that_finds_no_room_nothing_is_left_and_its_path_is_told(tmp_p
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.filename == str(tmp_path / "key")
     assert not (tmp_path / "key").exists()
+
+
+def test_what_belongs_together_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_secret(tmp_path / "before", b"content")
+
+    def write() -> None:
+        with all_or_nothing():
+            write_secret(tmp_path / "key", b"content")
+            write_public(tmp_path / "before", b"content")
+
+    with pytest.raises(FileExistsError):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+    with all_or_nothing():
+        write_public(tmp_path / "after", b"content")
+    write_public(tmp_path / "later", b"content")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after", "before", "later"]
 
 
 @pytest.mark.parametrize("write", [write_public, write_secret])
