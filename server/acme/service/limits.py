@@ -13,7 +13,7 @@ from server.acme.records.limits import Charge
 from server.acme.service.authentication import active
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     import sqlalchemy as sa
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _SITE_BITS = 48
 _DAY = 86400
-_PAUSED = "the account has failed too often to show control over this name: the operator must let it try again"
+_PAUSED = "the account has failed too often to show control over {}: the operator must let it try again"
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +105,31 @@ class Limiter:
         names = _failing(request.identifiers, above)
         paused = frozenset(limits.paused_among(connection, account, names) if most.pause_after else ())
         if paused:
-            return self._paused(each for each in request.identifiers if paused.intersection(_failing((each,), above)))
+            wrong = tuple(each for each in request.identifiers if paused.intersection(_failing((each,), above)))
+            return self._refusal(_PAUSED.format(_listed(wrong)), _DAY, wrong)
         if most.failures_per_name is not None:
-            rate = most.failures_per_name
-            for name in _failing(new, above):
-                wait = limits.wait_for(connection, (self._charge("failures", f"{account}/{_key(name)}", rate),), now)
-                if wait is not None:
-                    return self._too_many(f"failed authorizations for {name.value}: {_said(rate)}", wait)
-        # Retry-After is when all of them permit (RFC 8555 section 6.6).
+            late = self._late(connection, account, _failing(new, above), most.failures_per_name)
+            if late:
+                wrong = tuple(each for each in new if not late.keys().isdisjoint(_failing((each,), above)))
+                what = f"failed authorizations for {_listed(wrong)}: {_said(most.failures_per_name)}"
+                return self._too_many(what, max(late.values()), wrong)
         charges = self._charges(account, address, new)
+        # Retry-After is when all of them permit (RFC 8555 section 6.6).
         wait = limits.count(connection, [charge for _, charge in charges], now)
         if wait is None:
             return None
         return self._too_many(
             next(text for text, charge in charges if limits.wait_for(connection, (charge,), now)), wait
         )
+
+    def _late(
+        self, connection: sa.Connection, account: str, names: tuple[Identifier, ...], rate: Rate
+    ) -> dict[Identifier, timedelta]:
+        """Return the names for which the account has failed too often, each with how long it has to wait."""
+        now = self._endpoint.clock()
+        charges = {each: self._charge("failures", f"{account}/{_key(each)}", rate) for each in names}
+        waits = {each: limits.wait_for(connection, (charge,), now) for each, charge in charges.items()}
+        return {each: wait for each, wait in waits.items() if wait is not None}
 
     def _charges(self, account: str, address: str | None, names: tuple[Identifier, ...]) -> list[tuple[str, Charge]]:
         """Return what a new order for these names counts for, each with how a refusal calls it; no names: nothing."""
@@ -155,14 +166,13 @@ class Limiter:
     def _charge(self, what: str, whose: str, rate: Rate) -> Charge:
         return Charge(f"{self._scope} {what} {whose}", rate.count, rate.period)
 
-    def _too_many(self, what: str, wait: timedelta) -> Rejected:
-        return self._refusal(f"too many {what}", max(1, math.ceil(wait.total_seconds())))
+    def _too_many(self, what: str, wait: timedelta, wrong: tuple[Identifier, ...] = ()) -> Rejected:
+        return self._refusal(f"too many {what}", max(1, math.ceil(wait.total_seconds())), wrong)
 
-    def _paused(self, wrong: Iterable[Identifier]) -> Rejected:
-        return self._refusal(_PAUSED, _DAY, *(Subproblem(ErrorType.RATE_LIMITED, _PAUSED, each) for each in wrong))
-
-    def _refusal(self, detail: str, seconds: int, *problems: Subproblem) -> Rejected:
+    def _refusal(self, detail: str, seconds: int, wrong: tuple[Identifier, ...]) -> Rejected:
+        """Return the refusal, with a subproblem for each name at fault, so that clients can go on without these."""
         links = ((self._limits.help, "help"),) if self._limits.help else ()
+        problems = tuple(Subproblem(ErrorType.RATE_LIMITED, detail, each) for each in wrong)
         document = ProblemDocument(
             ErrorType.RATE_LIMITED, detail, subproblems=problems, retry_after=seconds, links=links
         )
@@ -181,6 +191,12 @@ def _failing(identifiers: tuple[Identifier, ...], above: Mapping[Identifier, str
     """Return the names that may fail: those of the order without ``*.``, and domains above them (RFC 9444)."""
     bases = (each._replace(value=each.value.removeprefix("*.")) for each in identifiers)
     return tuple(dict.fromkeys((*bases, *(Identifier("dns", above[each]) for each in identifiers if each in above))))
+
+
+def _listed(identifiers: Sequence[Identifier]) -> str:
+    """Return the names for people, the first of many."""
+    names, more = [each.value for each in identifiers[:_SHOWN]], len(identifiers) - _SHOWN
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def _key(identifier: Identifier) -> str:

@@ -159,6 +159,31 @@ async def test_failing_for_a_name_is_limited_for_that_account_and_name(lab: Lab)
     assert (await client.order("a.localhost")).status == 201
 
 
+async def test_every_name_that_failed_too_often_is_told_and_the_wait_is_until_all_are_allowed(lab: Lab) -> None:
+    await limited(lab, failures_per_name=TWO_AN_HOUR)
+    client = await lab.client()
+    for name in ("a.localhost", "a.localhost", "b.localhost", "b.localhost"):
+        await fail(client, name)
+        lab.now[0] += timedelta(minutes=5)
+    answer = await client.order("a.localhost", "c.localhost", "b.localhost")
+    refused(answer)
+    assert int(answer.headers["Retry-After"]) == 1200
+    assert [each["identifier"]["value"] for each in answer.body["subproblems"]] == ["a.localhost", "b.localhost"]
+    assert "failed authorizations for a.localhost, b.localhost: at most 2" in answer.body["detail"]
+
+
+async def test_a_refusal_for_many_names_calls_the_first_of_them(lab: Lab) -> None:
+    await limited(lab, pause_after=1)
+    client = await lab.client()
+    names = [f"{letter}.localhost" for letter in "abcde"]
+    for name in names:
+        await fail(client, name)
+    one, all_ = await client.order("a.localhost"), await client.order(*names)
+    assert "show control over a.localhost: the operator" in one.body["detail"]
+    assert "show control over a.localhost, b.localhost, c.localhost and 2 more: " in all_.body["detail"]
+    assert [each["identifier"]["value"] for each in all_.body["subproblems"]] == names
+
+
 @pytest.mark.parametrize("limits_", [{"orders_per_account": Rate(1, timedelta(hours=1))}, {"pause_after": 1}])
 @pytest.mark.parametrize("page", ["https://ca.test/limits", ""])
 async def test_a_refusal_leads_to_help_where_there_is_some(lab: Lab, limits_: dict[str, Any], page: str) -> None:
