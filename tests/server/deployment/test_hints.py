@@ -11,6 +11,7 @@ from server.config import load_config
 from server.deployment.hints import client_lines, first_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from server.deployment.folder import Deployment
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 def lines(made: Deployment, config: Path | None = None) -> list[str]:
     shown = client_lines(load_config(config or made.config))
     return [line.strip() for line in shown.splitlines() if line.startswith("  ")]
+
+
+@pytest.fixture
+def config(made: Deployment) -> Iterator[Path]:
+    """Another configuration of the deployment, which is left as it is for others."""
+    path = made.folder / "other.yaml"
+    yield path
+    path.unlink()
 
 
 def test_the_first_steps_begin_with_the_roots_fingerprint(made: Deployment) -> None:
@@ -50,14 +59,13 @@ def test_what_ends_in_a_log_has_no_secret_and_works_all_the_same(made: Deploymen
         "    challenges: [dns-01]\n",
     ],
 )
-def test_there_is_no_line_for_acme_that_would_fail(made: Deployment, more: str) -> None:
-    profiles, config = "    profiles: [tls-server]\n", made.folder / "more.yaml"
+def test_there_is_no_line_for_acme_that_would_fail(made: Deployment, config: Path, more: str) -> None:
+    profiles = "    profiles: [tls-server]\n"
     config.write_text(made.config.read_text().replace(profiles, profiles + more))
     assert len(lines(made, config)) == 2
 
 
-def test_the_line_for_acme_is_for_the_endpoint_that_it_names(made: Deployment) -> None:
-    config = made.folder / "two.yaml"
+def test_the_line_for_acme_is_for_the_endpoint_that_it_names(made: Deployment, config: Path) -> None:
     before, acme = made.config.read_text().split("  acme/default:\n")
     config.write_text(f"{before}  acme/a:\n{acme.replace('5002', '5003').rstrip()}\n  acme/default:\n{acme}")
     assert "--http-01-port 5002 " in lines(made, config)[2]
