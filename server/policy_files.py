@@ -147,7 +147,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
         found = path.stat()
     except OSError:
         return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino  # ctime: made readable
 
 
 def absent_approvers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:

@@ -117,6 +117,9 @@ class Application:
         if left:
             _log.warning("finished what an earlier process left half-done", requests=left)
         await self.services.material.secrets.begin()
+        await self.services.material.policies.begin()
+        if self.services.material.tls is not None:
+            await self.services.material.tls.begin()
         for each in self._hourly:
             await each.check()
             kind = type(each).__name__

@@ -87,6 +87,11 @@ class LivePolicies:
         """Return the profile that judges a request, see `ProfileSet.select_for`."""
         return self._current.select_for(request)
 
+    async def begin(self) -> None:
+        """Take what has changed since the server's start, before this process answers: it may follow one that died."""
+        if self._look() != self._loaded:
+            await self.reload()
+
     async def reload(self) -> bool:
         """Read all files anew and let them judge from now on, if nothing is wrong with any. Returns whether they do."""
         async with self._busy:

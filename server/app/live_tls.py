@@ -137,6 +137,11 @@ class LiveTls:
         """Return the TLS settings for a new connection; those that are open keep theirs."""
         return self.served.context
 
+    async def begin(self) -> None:
+        """Take what has changed since the server's start, before this process answers: it may follow one that died."""
+        if self._look() != self._seen:
+            await self.reload()
+
     async def reload(self) -> bool:
         """Read the files anew, and return whether they changed; when something is wrong, the pair in force stays."""
         seen = self._look()

@@ -13,7 +13,7 @@ from policies.request import EndpointName
 from server.app import material
 from server.app.material import load_material
 from server.config import load_config
-from server.policy_files import load_policies
+from server.policy_files import load_policies, look_at_policies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +56,25 @@ async def test_what_is_told_to_reload_takes_the_new_files(folder: Path, live: Li
     assert await live.reload()
     assert (lifetime(live), live.state) == (30, "ok")
     assert live.digest != before
+
+
+async def test_a_process_that_starts_later_than_its_files_were_read_begins_with_those_of_today(
+    folder: Path, live: LivePolicies
+) -> None:
+    shorten(folder)
+    await live.begin()
+    assert lifetime(live) == 30
+    with capture_logs() as events:
+        await live.begin()
+    assert events == []
+
+
+async def test_a_file_that_is_made_readable_has_changed(folder: Path) -> None:
+    config, file = load_config(folder / "server.yaml"), folder / "policies" / "iot-device.yaml"
+    before = look_at_policies(config)
+    assert look_at_policies(config) == before
+    file.chmod(0o600)
+    assert look_at_policies(config) != before
 
 
 async def test_the_last_good_files_stay_in_force_until_all_is_well(folder: Path, live: LivePolicies) -> None:

@@ -62,7 +62,7 @@ async def shown(port: int) -> x509.Certificate:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
     octets = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
+    writer.transport.abort()
     return x509.load_der_x509_certificate(octets)
 
 
@@ -102,6 +102,17 @@ async def test_files_that_somebody_replaces_are_taken_without_a_restart(folder: 
             while (after := await shown(ports["https"])) == before:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
         assert after.issuer == CA.certificate.subject
+
+
+async def test_a_process_that_starts_later_than_its_files_were_read_begins_with_those_of_today(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    tls, _ = live(tmp_path)
+    before = tls.chain
+    await tls.begin()
+    assert tls.chain == before
+    write_pair(tmp_path)
+    await tls.begin()
+    assert tls.chain != before
 
 
 async def test_the_watch_takes_files_when_they_have_settled(tmp_path: Path) -> None:
