@@ -186,3 +186,21 @@ async def test_the_user_name_may_be_empty(running_lab: Lab) -> None:
     await keep(store, credential("otp", device="pump"), credential("named", username="valve"))
     assert (await running_lab.post("simpleenroll", csr("pump"), basic=("", "otp"))).status == 200
     assert (await running_lab.post("simpleenroll", csr("valve"), basic=("", "named"))).status == 401
+
+
+async def test_a_hold_is_on_the_certificate_and_not_on_the_device(running_lab: Lab) -> None:
+    """While it lasts the certificate proves nothing; who has a password gets another, for the same key, too."""
+    services = running_lab.application.services
+    await keep(services.store, credential("otp", username="pump", uses_left=2))
+    key = ec.generate_private_key(ec.SECP256R1())
+    first = await running_lab.post("simpleenroll", csr("pump", key=key), basic=("pump", "otp"))
+    holder, serial = Holder(key, (first.certificate,)), first.certificate.serial_number
+    await services.enrollment.revoke(serial, x509.ReasonFlags.certificate_hold, "admin:test")
+
+    alone = await running_lab.post("simplereenroll", csr("pump"), holder=holder)
+    assert alone.status == 403
+    again = await running_lab.post("simpleenroll", csr("pump", key=key), basic=("pump", "otp"), holder=holder)
+    assert (again.status, again.certificate.serial_number == serial) == (200, False)
+
+    await services.enrollment.release(serial, "admin:test")
+    assert (await running_lab.post("simplereenroll", csr("pump"), holder=holder)).status == 200
