@@ -99,9 +99,7 @@ def init(
         if root_subject is None and under is None:
             _request(folder, name, own, distinguished)
             return
-        root = (
-            ca_files.read_credential(folder, under) if under else _new_root(folder, f"{name}-root", root_subject, key)
-        )
+        root = _root(folder, under) if under else _new_root(folder, f"{name}-root", root_subject, key)
         issuing = make_issuing_ca(root, distinguished, now=system_clock(), lifetime=timedelta(days=days), key=own)
         ca_files.write_key(folder, name, own)
         ca_files.write_certificates(folder, name, [issuing.certificate, root.certificate])
@@ -121,9 +119,7 @@ def sign(
     with _told():
         ca_files.expect_free(folder, name)
         asked = _given(ca_files.read_request, request)
-        root = ca_files.read_credential(folder, under)
-        if not ca_files.is_root(root.certificate):
-            record.stop(f"{under} is no root")
+        root = _root(folder, under)
         try:
             issued = certify_issuing_ca(root, asked, now=system_clock(), lifetime=timedelta(days=days))
         except ValueError as error:
@@ -190,6 +186,14 @@ def _request(folder: Path, name: str, key: SigningKey, subject: DistinguishedNam
     path = folder / f"{name}.csr"
     write_public(path, make_ca_request(key, subject).public_bytes(Encoding.PEM))
     typer.echo(f"{path} is for the root.\nNext: certwright ca import {name} CERTIFICATE --chain ROOT --folder {folder}")
+
+
+def _root(folder: Path, name: str) -> Credential:
+    """Return a root that is here. An issuing CA is none: there may be no CA below it (RFC 5280 section 4.2.1.9)."""
+    root = ca_files.read_credential(folder, name)
+    if not ca_files.is_root(root.certificate):
+        record.stop(f"{name} is no root")
+    return root
 
 
 def _new_root(folder: Path, name: str, subject: str | None, kind: str) -> Credential:

@@ -65,6 +65,14 @@ def test_a_root_and_an_issuing_ca_are_made(tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "plant.passphrase").stat().st_mode & 0o77 == 0
 
 
+def test_an_issuing_ca_has_no_other_below_it(tmp_path: Path) -> None:
+    """Its certificate says so: whatever the lower one issued would be refused by whoever looks."""
+    ca(tmp_path, "init", "plant", "--subject", "CN=Plant CA", "--root-subject", "CN=Plant Root")
+    before = sorted(tmp_path.iterdir())
+    assert "plant is no root" in ca(tmp_path, "init", "cell", "--subject", "CN=Cell", "--under", "plant", status=1)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     ca(tmp_path, "init", "plant", "--subject", "CN=Plant CA", "--root-subject", "CN=Plant Root")
     before = (tmp_path / "plant.key").read_bytes()
