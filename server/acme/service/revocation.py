@@ -12,10 +12,11 @@ from ca.names import DnsName, IpAddress, MalformedName, OtherName, names_of
 from policies.request import account_identity
 from server.acme.codec.device_identifiers import from_other_name
 from server.acme.codec.requests import decode_revocation
-from server.acme.messages import ErrorType, Identifier, Rejected, Reply, rejected
+from server.acme.messages import ErrorType, Identifier, ProblemDocument, Rejected, Reply, rejected
 from server.acme.records import authorizations, orders
 from server.acme.records.compromised import certificates_with_key
 from server.acme.service.authentication import active
+from server.acme.service.endpoint import STORE_RETRY
 from server.store import StoreUnavailable
 from server.store.certificates import RevocationOutcome, StoredCertificate, find_by_fingerprint
 from server.store.revocations import may_become
@@ -64,7 +65,7 @@ class Revocation:
             outcome = await self._endpoint.enrollment.revoke(stored.serial, REASONS[request.reason], by)
         except StoreUnavailable:
             detail = "the revocation can't be recorded at the moment"
-            raise rejected(ErrorType.SERVER_INTERNAL, detail, 503) from None
+            raise Rejected(ProblemDocument(ErrorType.SERVER_INTERNAL, detail, 503, retry_after=STORE_RETRY)) from None
         if outcome is not RevocationOutcome.REVOKED:
             raise rejected(ErrorType.ALREADY_REVOKED, "the certificate is revoked already")
         return Reply(200, facts={"serial": format(stored.serial, "x")})

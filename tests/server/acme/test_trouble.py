@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from server.acme.messages import OrderStatus
 from server.acme.nonces import LedgerUnavailable, Nonces
@@ -16,6 +17,7 @@ from server.acme.records.overview import find_any_order
 from server.outcome import Refused
 from server.store import Store, StoreUnavailable
 from server.store.requests import list_requests
+from tests.fakes.acme import b64
 from tests.server.acme.lab import PROFILE_TEXT, QUICK, Client, make_csr, make_lab, tear
 
 if TYPE_CHECKING:
@@ -98,6 +100,18 @@ async def test_a_store_that_can_not_read_is_a_503(lab: Lab, flaky: FlakyStore) -
     order = await client.order("read.localhost")
     flaky.broken = {"read"}
     assert (await client.post(order.location)).status == 503
+
+
+async def test_a_revocation_that_can_not_be_recorded_is_a_503_and_can_be_asked_for_again(
+    lab: Lab, flaky: FlakyStore
+) -> None:
+    client = await lab.client()
+    asked = {"certificate": b64((await client.issue("a.localhost")).public_bytes(Encoding.DER))}
+    lab.enrollment._store, flaky.broken = flaky, {"write"}
+    answer = await client.post(client.url("/revoke-cert"), asked)
+    assert (answer.status, answer.error, answer.headers["Retry-After"]) == (503, "serverInternal", "10")
+    flaky.broken = set()
+    assert (await client.post(client.url("/revoke-cert"), asked)).status == 200
 
 
 async def test_an_order_is_valid_with_its_certificate_in_one_transaction(lab: Lab, flaky: FlakyStore) -> None:
