@@ -169,6 +169,20 @@ def test_servers_that_run_at_the_same_time_redeem_each_others_nonces_once(tmp_pa
     os.close(third)
 
 
+def test_who_starts_when_the_first_server_has_ended_takes_no_key_from_the_second(tmp_path: Path, time: Time) -> None:
+    file = tmp_path / "nonces.db"
+    first, second = share(file), share(file)
+    with closing(open_nonces(file, time)) as running:
+        nonce = running.issue("x")
+        os.close(first)
+        third = share(file)
+        with closing(open_nonces(file, time)) as new:
+            assert new.redeem(nonce, "x")
+            assert not running.redeem(nonce, "x")
+    os.close(second)
+    os.close(third)
+
+
 def test_the_file_forgets_what_nobody_could_redeem(tmp_path: Path) -> None:
     ledger = SqliteLedger(tmp_path / "nonces.db")
     assert ledger.redeem(b"a", START, START)

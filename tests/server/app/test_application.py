@@ -12,6 +12,7 @@ import ssl
 from base64 import b64encode
 from contextlib import closing
 from datetime import timedelta
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -23,12 +24,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
 
 from policies.document import DocumentErrors
+from server.app import addresses
 from server.app.addresses import bind_listeners
 from server.app.application import Application, shared_ledger, take_up
 from server.app.material import load_material
 from server.app.status import StatusService
 from server.clock import system_clock
-from server.config import load_config
+from server.config import UnavailableNow, load_config
 from server.store import StoreUnavailable
 from tests.fakes.intune import FakeIntune
 from tests.fakes.running import enrolled, running
@@ -227,6 +229,25 @@ def test_addresses_that_can_not_be_had_are_told_at_once_with_the_way_out(folder:
     assert "https: can't listen on 192.0.2.1" in first.message
     assert "does not have that address" in first.message
     assert "another program listens there; stop it or choose another port" in second.message
+
+
+@pytest.mark.parametrize(
+    ("errors", "passes"),
+    [((EADDRINUSE, EADDRINUSE, EADDRNOTAVAIL), UnavailableNow), ((EADDRINUSE, EACCES, EADDRNOTAVAIL), DocumentErrors)],
+)
+def test_a_port_that_needs_a_privilege_is_not_worth_another_try(
+    config: Config, monkeypatch: pytest.MonkeyPatch, errors: tuple[int, ...], told: type[DocumentErrors]
+) -> None:
+    left = iter(errors)
+
+    def refused(*_: object) -> list[socket.socket]:
+        raise OSError(next(left), "as told")
+
+    monkeypatch.setattr(addresses, "bind", refused)
+    with pytest.raises(DocumentErrors) as caught:
+        bind_listeners(config)
+    assert type(caught.value) is told
+    assert len(caught.value.problems) == 3
 
 
 def test_the_shared_ledger_is_new_unless_another_server_is_there(config: Config) -> None:
