@@ -232,7 +232,7 @@ def test_addresses_that_can_not_be_had_are_told_at_once_with_the_way_out(folder:
 
 
 @pytest.mark.parametrize(
-    ("errors", "passes"),
+    ("errors", "told"),
     [((EADDRINUSE, EADDRINUSE, EADDRNOTAVAIL), UnavailableNow), ((EADDRINUSE, EACCES, EADDRNOTAVAIL), DocumentErrors)],
 )
 def test_a_port_that_needs_a_privilege_is_not_worth_another_try(
