@@ -92,14 +92,19 @@ class Validation:
             self._sweeper = asyncio.create_task(again_and_again(self._sweep, pause, "acme_validation_sweep_failed"))
 
     async def stop(self) -> None:
-        """Stop; what is not finished is taken up after the next start."""
-        tasks = [each.task for each in self._running.values() if each.task is not None]
+        """Stop; what is not finished is given back, so that the next process, or another one, takes it up at once."""
+        tasks, left = [each.task for each in self._running.values() if each.task is not None], tuple(self._running)
         if self._sweeper is not None:
             tasks.append(self._sweeper)
             self._sweeper = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if left:
+            try:
+                await self._endpoint.write(lambda c: authorizations.keep(c, left, self._endpoint.clock()))
+            except Rejected as error:  # it is taken up when its lease has run out
+                log.warning("acme_validations_not_given_back", detail=error.document.detail)
 
     def start_attempts(self, authorization: Authorization) -> None:
         """Work on an authorization with a processing challenge, unless that goes on already.

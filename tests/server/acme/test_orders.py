@@ -392,19 +392,6 @@ async def test_a_validation_survives_a_restart(lab: Lab) -> None:
     assert other.tried == held.tried
 
 
-async def test_what_another_process_works_on_is_left_to_it(lab: Lab) -> None:
-    held = Stubborn()
-    held.open.clear()
-    await lab.serve(lab.endpoint(challenges=(held,)))
-    client = await lab.client()
-    url = await answer(client, await client.order("lease.localhost"))
-    other = Stubborn()
-    await lab.serve(lab.endpoint(challenges=(other,)))
-    await asyncio.sleep(0.4)
-    assert other.tried == []
-    assert (await client.post(url)).body["status"] == "pending"
-
-
 async def test_a_changed_account_key_does_not_change_what_is_expected(lab: Lab) -> None:
     stubborn = Stubborn(failures=1)
     await lab.serve(lab.endpoint(challenges=(stubborn,)))

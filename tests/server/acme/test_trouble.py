@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding
+from structlog.testing import capture_logs
 
 from server.acme.messages import OrderStatus
 from server.acme.nonces import LedgerUnavailable, Nonces
@@ -19,6 +20,7 @@ from server.store import Store, StoreUnavailable
 from server.store.requests import list_requests
 from tests.fakes.acme import b64
 from tests.server.acme.lab import PROFILE_TEXT, QUICK, Client, make_csr, make_lab, tear
+from tests.server.acme.test_orders import Stubborn, answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,19 +81,36 @@ async def test_a_store_that_can_not_write_is_a_503_and_nothing_is_promised(lab: 
     authorization = order.body["authorizations"][0]
     challenge = (await client.post(authorization)).body["challenges"][0]["url"]
     stranger = Client(lab)
-    for answer in (
+    for told in (
         await client.order("second.localhost"),
         await client.post(challenge, {}),
         await client.post(authorization, {"status": "deactivated"}),
         await client.post(client.kid or "", {"contact": []}),
         await stranger.post(stranger.url("/new-account"), {}),
     ):
-        assert (answer.status, answer.error) == (503, "serverInternal")
-        assert int(answer.headers["Retry-After"]) > 0
-        assert "Replay-Nonce" in answer.headers
-        assert "disk" not in answer.body["detail"]
+        assert (told.status, told.error) == (503, "serverInternal")
+        assert int(told.headers["Retry-After"]) > 0
+        assert "Replay-Nonce" in told.headers
+        assert "disk" not in told.body["detail"]
     flaky.broken = set()
     assert (await client.post(authorization)).body["status"] == "pending"
+
+
+async def test_validations_that_can_not_be_given_back_keep_nobody_from_stopping(lab: Lab, flaky: FlakyStore) -> None:
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(store=flaky, challenges=(held,)))
+    client = await lab.client()
+    url = await answer(client, await client.order("away.localhost"))
+    flaky.broken = {"write"}
+    with capture_logs() as events:
+        await lab.serve(lab.endpoint(challenges=(other := Stubborn(),)))
+    assert [event["event"] for event in events if event["log_level"] == "warning"] == [
+        "acme_validations_not_given_back"
+    ]
+    assert other.tried == []
+    lab.now[0] += QUICK.attempt_lease * 1.1
+    await client.until(url, "valid")
 
 
 async def test_a_store_that_can_not_read_is_a_503(lab: Lab, flaky: FlakyStore) -> None:

@@ -71,8 +71,10 @@ async def test_a_clock_that_has_gone_back_keeps_no_validation_waiting(lab: Lab) 
     client = await lab.client()
     url = await answer(client, await client.order("early.localhost"))
     lab.now[0] -= timedelta(hours=3)
-    await lab.serve(lab.endpoint(challenges=(other := Stubborn(),)))
+    second = Validation(lab.endpoint(challenges=(other := Stubborn(),)))
+    second.start()
     await client.until(url, "valid")
+    await second.stop()
     assert len(other.tried) == 1
 
 
@@ -83,9 +85,22 @@ async def test_what_another_process_works_on_is_left_to_it_though_clocks_differ_
     client = await lab.client()
     await answer(client, await client.order("busy.localhost"))
     lab.now[0] -= timedelta(seconds=1)
-    await lab.serve(lab.endpoint(challenges=(other := Stubborn(),)))
+    second = Validation(lab.endpoint(challenges=(other := Stubborn(),)))
+    second.start()
     await asyncio.sleep(0.5)
+    await second.stop()
     assert other.tried == []
+
+
+async def test_what_a_process_that_stops_was_at_is_taken_up_at_once(lab: Lab) -> None:
+    held = Stubborn()
+    held.open.clear()
+    await lab.serve(lab.endpoint(challenges=(held,)))
+    client = await lab.client()
+    url = await answer(client, await client.order("restart.localhost"))
+    await lab.serve(lab.endpoint(challenges=(other := Stubborn(),)))  # the time stands still: no lease runs out
+    await client.until(url, "valid")
+    assert (len(held.tried), len(other.tried)) == (1, 1)
 
 
 async def test_what_a_process_works_on_stays_its_own_however_long_it_takes(lab: Lab) -> None:
@@ -101,8 +116,7 @@ async def test_what_a_process_works_on_stays_its_own_however_long_it_takes(lab: 
         lab.now[0] += QUICK.attempt_lease / 4
         await asyncio.sleep(0.3)
     assert other.tried == []
-    await lab.serve(lab.endpoint(challenges=(other,)))  # now it has died
-    lab.now[0] += QUICK.attempt_lease * 1.1
+    await lab.serve(lab.endpoint(challenges=(other,)))  # now it has ended
     await client.until(url, "valid")
     await second.stop()
     assert (len(held.tried), len(other.tried)) == (1, 1)
