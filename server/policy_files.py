@@ -12,6 +12,7 @@ from policies.document import DocumentErrors, DocumentProblem, did_you_mean
 from policies.profile import Ceilings, parse_policy
 from policies.profile_set import ProfileSet
 from policies.trial import failed_tests
+from server.stamps import stamps
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -139,15 +140,7 @@ def look_at_policies(config: Config) -> Hashable:
         paths = [*policy_paths(config.policies), *config.ceilings.blocked_keys]
     except DocumentErrors:
         paths = list(config.ceilings.blocked_keys)
-    return tuple((str(path), *_stamp(path)) for path in paths)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino  # ctime: made readable
+    return stamps(paths)
 
 
 def absent_approvers(profiles: ProfileSet, config: Config) -> Iterator[DocumentProblem]:

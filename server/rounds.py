@@ -12,6 +12,9 @@ from server.store import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
+WATCH_SECONDS = 2.0
+"""How often files are looked at; a change is taken up when they have stayed the same for one such time."""
+
 _log = structlog.get_logger("server.rounds")
 
 

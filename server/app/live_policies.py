@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from policies.document import DocumentErrors
-from server.rounds import when_changed
+from server.rounds import WATCH_SECONDS, when_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from policies.request import EndpointName, EnrollmentRequest
 
 _log = structlog.get_logger("server.policies")
-
-WATCH_SECONDS = 2.0
-"""How often files are looked at; a change is taken up when they have stayed the same for one such time."""
 
 
 class LivePolicies:

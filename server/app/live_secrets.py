@@ -15,9 +15,9 @@ import structlog
 
 from policies.decision import Location
 from policies.document import DocumentErrors, DocumentProblem
-from server.app.live_tls import stamps
 from server.credentials import load_challenge, load_passwords
-from server.rounds import when_changed
+from server.rounds import WATCH_SECONDS, when_changed
+from server.stamps import stamps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from server.credentials import Authenticators
 
     Secrets = Mapping[str, str] | str
-
-WATCH_SECONDS = 2.0
-"""How often files are looked at; a change is taken up when they have stayed the same for one such time."""
 
 _log = structlog.get_logger("server.app")
 

@@ -16,19 +16,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from policies.document import DocumentErrors
-from server.rounds import when_changed
+from server.rounds import WATCH_SECONDS, when_changed
 from server.tls import TlsConfigurationError, make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
-    from pathlib import Path
 
     from OpenSSL import SSL
 
     from server.successors import Successors
 
 TlsKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-WATCH_SECONDS = 2.0
 _log = structlog.get_logger("server.app")
 
 
@@ -164,16 +162,3 @@ class LiveTls:
     async def watch(self, seconds: float = WATCH_SECONDS) -> None:
         """Reload whenever files have changed and stayed as they are for a while; until cancelled."""
         await when_changed(self._look, lambda: self._seen, self.reload, seconds, "tls_files_not_watched")
-
-
-def stamps(files: Sequence[Path]) -> Hashable:
-    """Return what changes when one of the files, or the content of one of the folders, does."""
-    found = []
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            continue
-        # Of the times that of the inode, too: who may read a file is a change.
-        found.append((str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
-    return tuple(found)

@@ -20,7 +20,7 @@ from server.app.hsms import Hsms, load_hsm_ra_key
 from server.app.issuers import load_issuer
 from server.app.live_policies import LivePolicies
 from server.app.live_secrets import LiveSecrets, secret_files
-from server.app.live_tls import LiveTls, Served, TlsFolder, stamps
+from server.app.live_tls import LiveTls, Served, TlsFolder
 from server.app.lookups import Remembering, load_sources
 from server.app.peers import check_profiles
 from server.app.scep import ScepSecrets, load_secrets
@@ -34,6 +34,7 @@ from server.policy_files import contradictions, load_policies, look_at_policies,
 from server.scep.keyring import Keyring, Rollover
 from server.scep.ra import RaConfigurationError, expect_role, load_ra_key
 from server.scep.ra_renewal import RaFolder, walk
+from server.stamps import stamps
 from server.status.own import KeptKey
 from server.successors import Successors
 from server.tls import TlsConfigurationError, prefer_strongest

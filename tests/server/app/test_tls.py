@@ -17,12 +17,13 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from ca.ceremony import generate_key, make_root, make_tls_certificate
 from ca.names import DistinguishedName, DnsName, dns_name
 from policies.document import DocumentErrors
-from server.app.live_tls import LiveTls, Served, TlsFolder, stamps
+from server.app.live_tls import LiveTls, Served, TlsFolder
 from server.app.material import load_material
 from server.app.tls_renewal import CMC_RA, TlsRenewal
 from server.clock import system_clock
 from server.config import load_config
 from server.outcome import Issued, Problem, Reason, Refused
+from server.stamps import stamps
 from server.successors import Successors
 from server.tls import TlsConfigurationError
 from tests.fakes.running import running
@@ -127,16 +128,6 @@ async def test_the_watch_takes_files_when_they_have_settled(tmp_path: Path) -> N
         while tls.chain == before:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
     watching.cancel()
-
-
-def test_who_may_read_a_file_is_a_change_of_it(tmp_path: Path) -> None:
-    """A file that could not be read, and whose mode is mended then, has the times and the size that it had."""
-    file = tmp_path / "server.key"
-    file.write_text("key")
-    before = stamps([file])
-    assert stamps([file]) == before
-    file.chmod(0o400)
-    assert stamps([file]) != before
 
 
 async def test_files_that_do_not_fit_leave_the_last_good_ones_in_force(tmp_path: Path) -> None:
