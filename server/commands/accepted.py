@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from policies.document import did_you_mean
 from server.commands.checks import Diagnosis, Level
-from server.store.database import database_file
+from server.store.database import database_file, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,12 +50,9 @@ def _settings(config: Config) -> Iterator[tuple[EndpointName, tuple[str, ...], t
 
 def _issued(config: Config, endpoint: EndpointName) -> int:
     """Return how many certificates the record has of an endpoint; 0 where it can't be read, which is told elsewhere."""
-    file = database_file(config.database_url)
-    if not file.exists():
-        return 0
     query = "SELECT COUNT(*) FROM certificates WHERE endpoint = ?"
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with reading(database_file(config.database_url)) as connection:
             (found,) = connection.execute(query, (str(endpoint),)).fetchone()
     except sqlite3.Error:
         return 0

@@ -6,7 +6,6 @@ import os
 import shutil
 import sqlite3
 import stat
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -24,7 +23,7 @@ from server.app.secret_sources import Reader
 from server.config import LocalIssuerConfig, Pkcs11IssuerConfig
 from server.deployment.ca_files import CaFilesUnusable, is_root, read_certificates
 from server.store import current_revision, head_revision
-from server.store.database import database_file
+from server.store.database import database_file, reading
 from server.store.migrations import way_to_head
 from server.store.obstacles import obstacle
 
@@ -257,7 +256,7 @@ def check_database(config: Config) -> Iterator[Diagnosis]:
 
 def _integrity(file: Path) -> Diagnosis:
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with reading(file) as connection:
             (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         result = str(error)

@@ -18,7 +18,7 @@ from server.commands.record import ConfigOption
 from server.deployment.files import write_secret
 from server.store import SchemaUnknown, current_revision, head_revision
 from server.store import upgrade as upgrade_schema
-from server.store.database import database_file
+from server.store.database import database_file, reading
 from server.store.obstacles import obstacle
 
 app = typer.Typer(no_args_is_help=True, help="Check, upgrade and copy the database.")
@@ -142,7 +142,7 @@ def _put_aside(own: Path) -> Path | None:
 
 def _copy(own: Path, file: Path) -> None:
     with (
-        closing(sqlite3.connect(f"{own.absolute().as_uri()}?mode=ro", uri=True)) as here,
+        reading(own) as here,
         closing(sqlite3.connect(file)) as there,
     ):
         here.backup(there)  # all pages in one step: writers go on, and are not in the copy

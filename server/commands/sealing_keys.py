@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,7 @@ from server.app.cmc import shared_secrets
 from server.app.secret_sources import Reader
 from server.commands.checks import Diagnosis, Level
 from server.credentials import Unsealable
-from server.store.database import database_file
+from server.store.database import database_file, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +85,7 @@ def _kept(config: Config, what: _Sealed) -> list[tuple[str, bytes]]:
         "SELECT id, sealed FROM credentials WHERE kind = ? AND endpoint = ? AND sealed IS NOT NULL "
         "AND revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)"
     )
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    with reading(file) as connection:
         return connection.execute(query, (what.kind, what.endpoint)).fetchall()
 
 

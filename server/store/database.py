@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -24,6 +26,14 @@ def database_file(url: str) -> Path:
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ValueError(f"not a database file: {url!r}; write sqlite+aiosqlite:///certwright.db")
     return Path(parsed.database)
+
+
+def reading(file: Path) -> closing[sqlite3.Connection]:
+    """Open a database file beside servers that run on it, for a with statement; nothing can be written.
+
+    Raises sqlite3.Error when it is not there or can't be opened.
+    """
+    return closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True))
 
 
 class Store:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.store import SchemaOutdated, SchemaUnknown, Store, StoreUnavailable, upgrade
-from server.store.database import database_file
+from server.store.database import database_file, reading
 from server.store.prepared import driver_of
 from tests.contract.store import StoreContract, Wrong, note, note_all, note_and_raise, noted
 
@@ -232,3 +232,15 @@ async def test_transactions_run_on_one_processor_and_the_rest_of_the_process_whe
     assert len(await store.write(lambda _: os.sched_getaffinity(0))) == 1
     assert len(await store.read(lambda _: os.sched_getaffinity(0))) == 1
     assert os.sched_getaffinity(0) == free
+
+
+def test_what_is_only_read_can_not_be_written_nor_made(tmp_path: Path) -> None:
+    file = tmp_path / "a name.db"
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        reading(file)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE words (word TEXT)")
+    with reading(file) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM words").fetchone() == (0,)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("INSERT INTO words VALUES ('one')")
