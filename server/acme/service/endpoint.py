@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from binascii import b2a_base64
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_LABEL = "default"
-_BASE64URL = bytes.maketrans(b"+/", b"-_")
 STORE_RETRY = 10
 """Seconds after which asking again makes sense when the database can't be read or written."""
 
@@ -44,7 +42,7 @@ def random_token() -> str:
 
     None begins with a hyphen: identifiers are arguments of commands, too.
     """
-    text = b2a_base64(secrets.token_bytes(18), newline=False).translate(_BASE64URL).decode("ascii")
+    text = secrets.token_urlsafe(18)
     return text if text[0] != "-" else random_token()
 
 
