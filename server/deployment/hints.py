@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from server.config import Config
     from server.deployment.folder import Deployment
 
-_PKI_SOURCE = "apt-get install strongswan-pki libstrongswan-extra-plugins"
+_PKI_SOURCE = "apt-get install strongswan-pki libstrongswan-extra-plugins libstrongswan-standard-plugins"
 
 
 def first_steps(deployment: Deployment) -> str:

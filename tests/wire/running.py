@@ -199,6 +199,18 @@ def require_program(name: str, hint: str) -> str:
     return path
 
 
+def require_strongswan() -> str:
+    """Return the path of strongSwan's pki; without it, or without the plugins that it needs here, the test is skipped.
+
+    Whoever installs nothing that is merely recommended has it without the plugin that knows elliptic curves.
+    """
+    packages = "apt-get install strongswan-pki libstrongswan-extra-plugins libstrongswan-standard-plugins"
+    path, plugins = require_program("pki", packages), Path("/usr/lib/ipsec/plugins")
+    if plugins.is_dir() and not all((plugins / f"libstrongswan-{one}.so").exists() for one in ("curl", "openssl")):
+        pytest.skip(f"strongSwan lacks plugins: {packages}")
+    return path
+
+
 def require_certbot(oldest: int = 5) -> str:
     """Return the path of certbot of this major version or later; without it the test is skipped.
 

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from server.config import load_config
 from server.deployment.hints import client_lines
-from tests.wire.running import openssl_verify, require_certbot, require_program, run
+from tests.wire.running import openssl_verify, require_certbot, require_program, require_strongswan, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def test_the_line_for_est_shows_why_it_was_refused(folder: Path, lines: dict[str
 
 
 def test_the_line_for_scep_enrolls(folder: Path, server: RunningServer, lines: dict[str, str]) -> None:
-    require_program("pki", "apt-get install strongswan-pki")
+    require_strongswan()
     enroll(server, lines["SCEP"], folder, "router.pem")
 
 

@@ -32,9 +32,9 @@ JARS = [Path("/usr/share/java") / f"{name}.jar" for name in ("bcprov", "bcutil",
 
 
 def client(*arguments: str | Path) -> CompletedProcess[str]:
-    java = require_program("java", "apt-get install default-jdk-headless libbctls-java")
+    java = require_program("java", "apt-get install default-jdk-headless")
     if not all(jar.exists() for jar in JARS):
-        require_program("bouncycastle", "apt-get install libbctls-java")
+        require_program("bouncycastle", "apt-get install libbcpkix-java libbctls-java")
     return run(java, "-cp", ":".join(map(str, JARS)), DRIVER, *arguments, check=False)
 
 

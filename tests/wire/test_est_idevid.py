@@ -15,7 +15,7 @@ from server.deployment.making import create
 from server.store.certificates import list_certificates
 from tests.fakes.manufacturer import make
 from tests.server.est.lab import lab
-from tests.wire.running import require_program, run
+from tests.wire.running import require_strongswan, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pki(*arguments: str | Path, check: bool = True) -> CompletedProcess[str]:
-    return run(require_program("pki", "apt-get install strongswan-pki"), *arguments, check=check)
+    return run(require_strongswan(), *arguments, check=check)
 
 
 def enroll(folder: Path, port: int, device: Made, name: str) -> CompletedProcess[str]:

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 from tests.wire.devices import accept, dns_names, refusals
-from tests.wire.running import require_program, run
+from tests.wire.running import require_strongswan, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ _numbers = count(1)
 
 
 def pki(*arguments: str | Path, check: bool = True) -> CompletedProcess[str]:
-    return run(require_program("pki", "apt-get install strongswan-pki"), *arguments, check=check)
+    return run(require_strongswan(), *arguments, check=check)
 
 
 class Gateway:

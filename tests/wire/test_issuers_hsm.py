@@ -23,7 +23,7 @@ from server.clock import system_clock
 from tests.fakes.softhsm import PIN, make_token
 from tests.wire.devices import device, openssl
 from tests.wire.issuing import add_issuer, enroll, make_deployment, validate
-from tests.wire.running import COMMAND, REPOSITORY, require_program, run, serve
+from tests.wire.running import COMMAND, REPOSITORY, require_strongswan, run, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +114,7 @@ def test_each_key_in_the_hsm_issues(server: RunningServer, tmp_path: Path, name:
 
 
 def scep(server: RunningServer, ra: Path, *request: str | Path) -> CompletedProcess[str]:
-    pki = require_program("pki", "apt-get install strongswan-pki libstrongswan-extra-plugins")
+    pki = require_strongswan()
     return run(
         *(pki, "--scep", "--url", server.scep_url, "--password", server.scep_challenge, "--outform", "pem", *request),
         *("--cacert-enc", ra, "--cacert-sig", ra, "--cacert", server.chain_pem, "--cacert", server.root_pem),

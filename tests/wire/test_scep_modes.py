@@ -18,7 +18,7 @@ from cryptography import x509
 from ca.ceremony import generate_key
 from tests.wire.devices import accept, openssl, refusals
 from tests.wire.issuing import add_ca_with_ra, make_deployment
-from tests.wire.running import REPOSITORY, require_program, run, serve
+from tests.wire.running import REPOSITORY, require_program, require_strongswan, run, serve
 from tests.wire.test_scep_certmonger import Certmonger
 from tests.wire.test_scep_strongswan import Router, pki, transaction_of
 
@@ -161,7 +161,7 @@ def pending(server: RunningServer, name: str) -> str:
 
 def waiting(server: RunningServer, router: Router, label: str, *evidence: str) -> tuple[subprocess.Popen[str], str]:
     """Start a client that polls every second; return it with the request that a person must decide."""
-    program = require_program("pki", "apt-get install strongswan-pki")
+    program = require_strongswan()
     polling = ("--interval", "1", "--maxpolltime", "60")
     arguments = [program, *command(server, router, label, *evidence, *polling)]
     client = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
