@@ -114,7 +114,7 @@ def _template(expected: Expectations) -> bytes:
     every = list(_extensions(expected, partly=True))
     if not every:
         requests = []
-    elif any(value is None or value.endswith(_OPEN_ADDRESS) for _, value, _ in every):
+    elif expected.open_names or any(value is None for _, value, _ in every):
         written = [extension(oid, value, critical=critical) for oid, value, critical in every]
         requests = [attribute(EXTENSION_REQUEST_TEMPLATE, der.sequence(*written))]
     else:

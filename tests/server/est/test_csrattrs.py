@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -270,6 +271,21 @@ def test_values_that_are_known_are_one_extension_request() -> None:
     """RFC 9908 section 3.4: the template of extensions is for open ones alone."""
     assert der.oid(csrattrs.EXTENSION_REQUEST_TEMPLATE) not in announced(profile(), Form.RFC9908)
     assert announced(profile(), Form.BOTH).count(der.oid(csrattrs.EXTENSION_REQUEST)) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "purposes"),
+    [((IpAddress(ip_address("10.0.135.0")),), ()), ((), ("1.3.6.1.4.1.32473.896",))],
+    ids=["address", "purpose"],
+)
+def test_a_known_value_that_ends_like_an_open_address_is_no_open_one(
+    names: tuple[IpAddress, ...], purposes: tuple[str, ...]
+) -> None:
+    wanted = Expectations(KeyShape("ec", 256, "P-256"), (), names, (), frozenset(), purposes, must_ask_purpose=False)
+    found = write_csrattrs(wanted, Form.RFC9908)
+    assert found is not None
+    assert der.oid(csrattrs.EXTENSION_REQUEST_TEMPLATE) not in found
+    assert der.oid(csrattrs.EXTENSION_REQUEST) in found
 
 
 def test_a_value_is_announced_where_only_one_will_do() -> None:
