@@ -288,6 +288,7 @@ async def test_it_has_the_certificates_of_others_renewed_by_their_names(profiles
             answer = await running.post("simplereenroll", csr(name, dns=dns), holder=ra)
             assert answer.status == 403
             assert b"no valid certificate with this subject" in answer.body
+            assert (await running.application.services.store.read(list_requests))[0].csr is not None
 
 
 async def test_it_renews_its_own_certificate_as_anybody_where_it_asks_for_others(profiles: Path) -> None:

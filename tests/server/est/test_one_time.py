@@ -90,6 +90,7 @@ async def test_a_password_for_a_device_is_good_for_its_names_alone(
         assert answer.body.startswith(b"The credentials are for another device")
         (request,) = await store.read(list_requests)
         assert request.requester == "password:pump-17"
+        assert request.csr is not None
 
 
 async def test_a_password_for_names_is_good_for_these_alone(running_lab: Lab) -> None:

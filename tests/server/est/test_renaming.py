@@ -111,6 +111,8 @@ async def test_the_names_beside_it_must_be_those_of_the_certificate(folder: Path
         holder = await enrolled(running, "pump")
         answer = await running.post("simplereenroll", renaming("valve", change("valve")), holder=holder)
         assert (answer.status, answer.body[:25]) == (403, b"Beside ChangeSubjectName,")
+        refused = (await running.application.services.store.read(list_requests))[0]
+        assert refused.csr is not None
 
 
 async def test_a_person_who_approves_approves_the_new_names(folder: Path) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ca.csr import parse_csr
 from policies.request import (
@@ -23,20 +26,21 @@ from policies.request import (
     certificate_identity,
 )
 from server.config import Authenticate, EstEndpointConfig
+from server.est.linking import REVOCATION_CHALLENGE
 from server.est.messages import Malformed, Operation
 from server.est.service import EstEndpoint, Submission, enroll, idempotency_key
 from server.outcome import Issued, Problem, Reason, Refused
 from server.peer import NO_PEER, PeerIdentity
 from server.store.certificates import renewed_from
 from tests.fakes.est import ScriptedCredentials, ScriptedEnrollment
+from tests.server.est.lab import csr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from cryptography import x509
-
     from policies.request import EnrollmentRequest
+    from server.outcome import Pending
     from server.store.certificates import StoredCertificate
 
     Known = tuple[CertificateEvidence, StoredCertificate]
@@ -272,6 +276,26 @@ async def test_with_a_password_other_names_are_a_first_enrollment(
     assert question.requester.evidence == (PasswordEvidence("pump"), known[0])
 
 
+async def test_names_in_another_order_are_the_same_names(
+    make_client: Callable[..., Client],
+    make_csr: Callable[..., bytes],
+    known: Known,
+    device_key: ec.EllipticCurvePrivateKey,
+) -> None:
+    """Else a device with a password, too, would get a second certificate instead of a renewal of its first."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pump-17")])
+    names = x509.SubjectAlternativeName([x509.DNSName("a.example"), x509.DNSName("b.example")])
+    begin, end = known[1].not_before, known[1].not_after
+    builder = x509.CertificateBuilder(subject, subject, device_key.public_key(), known[1].serial, begin, end)
+    presented = builder.add_extension(names, critical=False).sign(device_key, hashes.SHA256())
+    record = replace(known[1], der=presented.public_bytes(Encoding.DER))
+    kinds = []
+    for asked in (("a.example", "b.example"), ("b.example", "a.example"), ("a.example",), ("a.example", "a.example")):
+        client = make_client((known[0], record), csr=make_csr(dns=asked))
+        kinds.append((await client.asks(Operation.SIMPLEENROLL, RIGHT, presents=True)).kind)
+    assert kinds == [Kind.RENEW, Kind.RENEW, Kind.ENROLL, Kind.ENROLL]
+
+
 async def test_the_grace_after_its_end_lets_a_certificate_be_renewed_and_nothing_else(
     make_client: Callable[..., Client], make_csr: Callable[..., bytes], known: Known, now: datetime
 ) -> None:
@@ -319,6 +343,39 @@ async def test_a_request_bound_to_another_connection_is_refused_and_kept(
 
     assert problem.reason is Reason.BAD_PROOF
     assert client.door.refused[0].csr is not None
+
+
+# --- revocation challenges ---------------------------------------------------------------------------------------
+
+
+class Unwriting(ScriptedCredentials):
+    """Can't keep a revocation challenge, and remembers which it was to keep."""
+
+    def __init__(self, known: Known | Problem) -> None:
+        super().__init__(known)
+        self.tried: list[str] = []
+
+    async def keep_revocation_challenge(
+        self, endpoint: EndpointName, outcome: Issued | Pending, secret: str, by: str
+    ) -> Problem | None:
+        self.tried.append(secret)
+        return Problem(Reason.STORE_UNAVAILABLE, "The server can't record the revocation challenge now.")
+
+
+@pytest.mark.parametrize("issued", [True, False])
+async def test_a_certificate_does_not_leave_without_its_revocation_challenge_and_what_is_refused_has_none(
+    client: Client, device_key: ec.EllipticCurvePrivateKey, *, issued: bool
+) -> None:
+    """The device would rely on a secret that revokes nothing, and refusals would fill the store with secrets."""
+    credentials = Unwriting(REVOKED)
+    client.endpoint = replace(client.endpoint, credentials=credentials)
+    client.door.outcome = ISSUED if issued else Refused(Problem(Reason.POLICY, "No."), "request-1")
+    attributes = {x509.ObjectIdentifier(REVOCATION_CHALLENGE): "stop it"}
+    outcome = await client(Operation.SIMPLEENROLL, RIGHT, body=csr("pump-17", key=device_key, attributes=attributes))
+    assert isinstance(outcome, Refused)
+    assert outcome.request_id == "request-1"
+    assert outcome.problem.reason is (Reason.STORE_UNAVAILABLE if issued else Reason.POLICY)
+    assert credentials.tried == (["stop it"] if issued else [])
 
 
 # --- what must be issued once ------------------------------------------------------------------------------------

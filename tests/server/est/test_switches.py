@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from server.est import codec
+from server.outcome import Issued
+from server.store.requests import list_requests
 from tests.fakes.credential import credential, keep
 from tests.server.est.lab import BASE, Holder, csr, lab
 
@@ -71,6 +73,23 @@ async def test_a_renewal_without_alternative_names_keeps_them_where_the_endpoint
             for each in (holder.chain[0], answer.certificate)
         )
         assert had.value == has.value
+
+
+async def test_who_approves_a_renewal_that_keeps_its_alternative_names_approves_them_too(folder: Path) -> None:
+    async with lab(folder, ENDPOINTS.format(more="")) as running:
+        holder = await enrolled(running, "pump.example")
+    file = folder / "policies" / "iot-device.yaml"
+    head, _, _ = file.read_text().partition("\ntests:")
+    file.write_text(head + "\n    approval: manual\n")
+    async with lab(folder, ENDPOINTS.format(more="keep_absent_names: true")) as running:
+        assert (await running.post("simplereenroll", csr("pump"), holder=holder)).status == 202
+        services = running.application.services
+        waiting = (await services.store.read(list_requests))[0]
+        outcome = await services.enrollment.approve(waiting.id, "admin:eve")
+    assert isinstance(outcome, Issued), outcome
+    renewed = x509.load_der_x509_certificate(outcome.certificate)
+    names = renewed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["pump.example"]
 
 
 @pytest.mark.parametrize("accept", ["application/pem-certificate-chain", "text/html, Application/X-PEM-File;q=0.9"])
