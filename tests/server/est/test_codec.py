@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from base64 import b64decode, b64encode, encodebytes
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,12 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.est import codec
-from server.est.messages import BasicCredentials, Encoding, Layout, Malformed, Operation, Target
+from server.est.messages import BasicCredentials, Encoding, KeyPart, Layout, Malformed, Operation, Target
 from server.outcome import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from server.est.messages import Reply
 
 same_function = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -61,6 +65,7 @@ def test_a_path_names_a_label_and_an_operation(path: str, target: Target) -> Non
         "/.well-known/est/plant/line/cacerts",
         "/.well-known/est/plant",
         "/.well-known/brski/cacerts",
+        "cacerts",
         "",
     ],
 )
@@ -139,6 +144,23 @@ def test_pkcs10_is_recognized_whatever_its_case_and_parameters(field: str) -> No
 @pytest.mark.parametrize("field", ["", "application/x-www-form-urlencoded", "application/pkcs10x", "pkcs10"])
 def test_other_media_types_are_not_pkcs10(field: str) -> None:
     assert not codec.is_pkcs10(field)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "application/pkcs7-mime; smime-type=CMC-request",
+        "Application/PKCS7-MIME",
+        "application/x-pkcs7-mime ;smime-type=cmc-request",
+    ],
+)
+def test_cms_is_recognized_whatever_its_case_and_parameters_by_its_old_name_too(field: str) -> None:
+    assert codec.is_cms(field)
+
+
+@pytest.mark.parametrize("field", ["", "application/pkcs7-mimes", "application/pkcs7-signature", "application/pkcs10"])
+def test_other_media_types_are_not_cms(field: str) -> None:
+    assert not codec.is_cms(field)
 
 
 # --- certification requests --------------------------------------------------------------------------------------
@@ -307,6 +329,52 @@ def test_wrapped_base64_has_lines_of_at_most_76_and_single_has_none(certificates
     assert wrapped.endswith(b"\n")
     assert not single.split(b"\n")[1:]
     assert b64decode(wrapped) == b64decode(single)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        partial(codec.cacerts_reply, [b"x" * 99]),
+        partial(codec.crls_reply, b"x" * 99),
+        partial(codec.eecerts_reply, [b"x" * 99]),
+        partial(codec.csrattrs_reply, b"x" * 99),
+        partial(codec.issued_reply, b"x" * 99),
+        partial(codec.cmc_reply, b"x" * 99, 200, ()),
+    ],
+    ids=lambda made: made.func.__name__,
+)
+def test_every_reply_in_base64_says_so_and_keeps_to_the_layout(reply: Callable[..., Reply], *, wrapped: bool) -> None:
+    """BouncyCastle decodes base64 only where the field says so; libest and strongSwan read one layout each."""
+    made = reply(wrapped=wrapped)
+    assert made.status == 200
+    assert dict(made.headers)["Content-Transfer-Encoding"] == "base64"
+    assert b"x" * 99 in b64decode(made.body, validate=not wrapped)
+    assert made.body.count(b"\n") == (math.ceil(len(made.body) / 77) if wrapped else 0)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize(
+    ("encrypted", "kind"),
+    [(False, "application/pkcs8"), (True, "application/pkcs7-mime; smime-type=server-generated-key")],
+)
+def test_the_two_parts_of_a_generated_key_are_lines_of_mime(kind: str, *, encrypted: bool, wrapped: bool) -> None:
+    """RFC 7030 section 4.4.2, RFC 2046 section 4.1.1: each part says what it is, and lines end with CR and LF."""
+    reply = codec.generated_reply(b"c" * 99, part=KeyPart(b"k" * 99, encrypted=encrypted), wrapped=wrapped)
+    mixed = dict(reply.headers)["Content-Type"]
+    boundary = mixed.removeprefix("multipart/mixed; boundary=").encode()
+    assert reply.body.replace(b"\r\n", b"").count(b"\n") == 0
+    nothing, key, certificate, end = reply.body.split(b"--" + boundary)
+    assert (nothing, end) == (b"", b"--\r\n")
+    for part, media, octets in (
+        (key, kind, b"k" * 99),
+        (certificate, "application/pkcs7-mime; smime-type=certs-only", b"c" * 99),
+    ):
+        fields, _, body = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        assert set(fields.split(b"\r\n")) == {f"Content-Type: {media}".encode(), b"Content-Transfer-Encoding: base64"}
+        assert octets in b64decode(body)
+        assert body.endswith(b"\r\n")
+        assert (body.count(b"\r\n") > 1) is wrapped
 
 
 def test_pending_is_a_202_that_says_when_to_come_again_and_nothing_else() -> None:
