@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_der_private_key,
     pkcs7,
 )
@@ -386,14 +387,64 @@ async def test_a_key_does_not_leave_over_a_weaker_cipher(folder: Path, key: str,
     [
         (KeyShape("rsa", 3072), 128),
         (KeyShape("rsa", 4096), 192),
+        (KeyShape("rsa", 7680), 192),
         (KeyShape("rsa", 8192), 256),
+        (KeyShape("ec", 256, "P-256"), 128),
+        (KeyShape("ec", 384, "P-384"), 192),
         (KeyShape("ec", 521, "P-521"), 256),
         (KeyShape("ed25519", 256), 128),
+        (KeyShape("ml-dsa-44", 0), 128),
         (KeyShape("ml-dsa-65", 0), 192),
+        (KeyShape("ml-dsa-87", 0), 256),
+        (KeyShape("ml-kem-768", 0), 192),
+        (KeyShape("ml-kem-1024", 0), 256),
     ],
+    ids=lambda given: given.curve or f"{given.kind}-{given.bits}" if isinstance(given, KeyShape) else "",
 )
 def test_a_key_has_a_strength(shape: KeyShape, bits: int) -> None:
     assert keygen.strength(shape) == bits
+
+
+RSA_KEY, EC_KEY = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.mark.parametrize(
+    ("key", "usage", "opens"),
+    [
+        (RSA_KEY, "key_encipherment", True),
+        (RSA_KEY, "key_agreement", False),
+        (RSA_KEY, "digital_signature", False),
+        (EC_KEY, "key_agreement", True),
+        (EC_KEY, "key_encipherment", False),
+        (ec.generate_private_key(ec.SECP256K1()), "key_agreement", False),
+    ],
+)
+def test_no_key_is_encrypted_to_one_that_is_for_something_else(key: Any, usage: str, *, opens: bool) -> None:
+    """RFC 5280 section 4.2.1.3: the bit that an RSA key must have is not the one that an EC key must have."""
+    assert (keygen.recipient_of(holder_with(key, **{usage: True}).chain[0]) is not None) is opens
+
+
+def test_a_certificate_without_an_identifier_of_its_key_is_known_by_the_hash_of_it() -> None:
+    """RFC 5280 section 4.2.1.2, method 1: SHA-1 over the bits of the key."""
+    name, begin = x509.Name([]), system_clock().replace(microsecond=0)
+    builder = x509.CertificateBuilder(name, name, EC_KEY.public_key(), 7, begin, begin.replace(year=2040))
+    digest = hashes.Hash(hashes.SHA1())  # noqa: S303 - a name, no proof
+    digest.update(EC_KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+    assert keygen.key_identifier(builder.sign(EC_KEY, hashes.SHA256())) == digest.finalize()
+    assert keygen.key_identifier(holder_with(EC_KEY).chain[0]) == b"the device's key"
+
+
+async def test_a_key_is_given_away_once() -> None:
+    generator = keygen.KeyGenerator(lambda: (EC_KEY, ()))
+    new_key = keygen.NewKey(generator, KeyShape("ec", 256, "P-256"), None, direct=True)
+    asked = new_key.decode(request())
+    with pytest.raises(RuntimeError):
+        new_key.part()
+    made = await new_key.make(asked)
+    key = load_der_private_key(new_key.part().octets, None)
+    assert key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == made.spki
+    with pytest.raises(RuntimeError):
+        new_key.part()
 
 
 # --- reading -----------------------------------------------------------------------------------------------------

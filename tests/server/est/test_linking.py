@@ -302,6 +302,35 @@ def test_a_secret_of_no_or_too_many_characters_is_malformed(text: str) -> None:
         claims(with_attributes(RequestedAttribute(linking.OTP_CHALLENGE, (der.utf8(text),))))
 
 
+@pytest.mark.parametrize("text", ["x", "x" * 255])
+def test_a_secret_has_255_characters_at_most(text: str) -> None:
+    found = claims(with_attributes(RequestedAttribute(linking.OTP_CHALLENGE, (der.utf8(text),))))
+    assert found.one_time_password == text
+
+
+@pytest.mark.parametrize("oid", sorted(linking.READ_HERE))
+@pytest.mark.parametrize("values", [[1, 1], [2], [0]], ids=["two attributes", "two values", "no value"])
+def test_what_is_there_twice_is_not_the_first_of_both(oid: str, values: list[int]) -> None:
+    """RFC 7894 section 3: each has a single value; who reads another one than we do must not find us agreeing."""
+    texts = iter((der.utf8("one"), der.utf8("two")))
+    attributes = [RequestedAttribute(oid, tuple(next(texts) for _ in range(count))) for count in values]
+    with pytest.raises(Malformed, match="not exactly one") as refused:
+        claims(with_attributes(*attributes))
+    assert refused.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("wrong", [CHALLENGE_PASSWORD, IDENTITY], ids=["challengePassword", "estIdentityLinking"])
+def test_of_two_bindings_both_must_be_right(wrong: x509.ObjectIdentifier) -> None:
+    right = b64encode(b"unique").decode()
+    both = {CHALLENGE_PASSWORD: right, IDENTITY: right}
+    assert claims(parse_csr(csr("pump", attributes=both)), binding=b"unique").is_linked
+    asked = parse_csr(csr("pump", attributes={**both, wrong: b64encode(b"another").decode()}))
+    with pytest.raises(Malformed, match="is not the channel binding of this TLS connection") as refused:
+        claims(asked, binding=b"unique")
+    assert refused.value.reason is Reason.BAD_PROOF
+    assert not claims(asked, binding=b"unique", linking=Linking.OFF).is_linked
+
+
 def test_two_different_passwords_are_malformed() -> None:
     request = parse_csr(csr("pump", attributes={OTP: "one", CHALLENGE_PASSWORD: "two"}))
     with pytest.raises(Malformed, match="two different one-time passwords"):
