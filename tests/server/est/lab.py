@@ -132,6 +132,7 @@ class Device:
         head, _, body = received.partition(b"\r\n\r\n")
         status, *rest = head.decode().split("\r\n")
         fields = dict(line.split(": ", 1) for line in rest)
+        assert len(fields) == len(rest), f"a field stands there twice: {rest}"
         while len(body) < int(fields.get("Content-Length", "0")):
             body += self.tls.recv(65536)
         return Answer(int(status.split()[1]), fields, body)

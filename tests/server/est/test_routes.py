@@ -110,6 +110,14 @@ async def test_without_an_endpoint_called_default_the_first_is_the_one_without_a
     assert len(certificates(await (await client.get(CACERTS)).read())) == 1
 
 
+async def test_the_endpoint_called_default_is_the_one_without_a_label_wherever_it_stands(
+    make_client: MakeClient,
+) -> None:
+    client = await make_client(labels=("plant", "default"))
+
+    assert len(certificates(await (await client.get(CACERTS)).read())) == 2
+
+
 @pytest.mark.parametrize(
     "path", ["fullcmc", "serverkeygen", "", "other/cacerts", "/cacerts", "plant/line/cacerts", "CACERTS"]
 )
@@ -260,6 +268,34 @@ async def test_without_passwords_a_missing_certificate_is_a_403_that_says_so(
 
     assert response.status == 403
     assert "TLS client certificate" in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (None, {"outcome": "issued", "enrollment": "request-1"}),
+        (Pending("request-1", 60), {"outcome": "pending", "enrollment": "request-1"}),
+        (Refused(Problem(Reason.POLICY, "No."), "request-1"), {"reason": "policy", "enrollment": "request-1"}),
+    ],
+    ids=["issued", "pending", "refused"],
+)
+async def test_the_event_says_what_was_asked_where_and_under_which_identifier_it_is_on_record(
+    make_client: MakeClient, csr_der: bytes, outcome: Outcome | None, told: dict[str, str]
+) -> None:
+    """`certwright request show` takes the identifier."""
+    client = await make_client(outcome)
+    with capture_logs() as events:
+        await client.post("/.well-known/est/plant/simpleenroll", data=b64encode(csr_der), headers=PKCS10)
+    (event,) = events
+    assert told | {"endpoint": "est/plant", "operation": "simpleenroll"} == {
+        name: event.get(name) for name in (*told, "endpoint", "operation")
+    }
+
+
+async def test_without_a_profile_there_is_nothing_to_tell_devices_to_ask_for(make_client: MakeClient) -> None:
+    client = await make_client()
+    response = await client.get("/.well-known/est/csrattrs")
+    assert (response.status, await response.read()) == (204, b"")
 
 
 async def test_a_refusal_says_why_in_text_plain(make_client: MakeClient, csr_der: bytes) -> None:

@@ -16,6 +16,8 @@ from tests.server.est.fullcmc.sending import EST_GUARDED, Sender, by, by_itself,
 from tests.server.est.lab import CHALLENGE_PASSWORD, Holder, csr
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.server.est.cmc_client import Told
 
 
@@ -73,6 +75,28 @@ async def test_each_request_is_judged_for_itself(sender: Sender) -> None:
     refused = [each for each in await sender.store.read(list_requests) if each.state == "refused"]
     assert len(refused) == 4
     assert {each.requester for each in refused} == {"password:pump"}
+
+
+async def test_the_event_of_a_full_request_names_every_record_and_every_reason(
+    sender: Sender, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`certwright request show` takes each of the identifiers."""
+    key = new_key()
+    requests = [
+        client.pkcs10(1, csr("pump-1", key=key)),
+        client.pkcs10(2, csr("pump-2", dns=("www.google.com",))),
+        client.crmf(3, new_key(), "pump-3", pop="raVerified"),
+    ]
+    capsys.readouterr()
+    await sender.ask(by_itself(requests, key), basic=await sender.one_time_password(uses_left=3))
+    (event,) = [line for line in "".join(capsys.readouterr()).splitlines() if "operation=fullcmc" in line]
+    assert {each.id for each in await sender.store.read(list_requests)} == set(field(event, "enrollment").split(","))
+    assert sorted(field(event, "outcome").split(",")) == ["failed", "failed", "success"]
+    assert set(field(event, "reason").split(",")) == {"policy", "bad-proof"}
+
+
+def field(event: str, name: str) -> str:
+    return event.partition(f" {name}=")[2].partition(" ")[0]
 
 
 async def test_what_can_be_used_once_is_used_by_the_first_request(sender: Sender) -> None:
