@@ -25,7 +25,7 @@ from server.est.messages import Malformed
 from server.outcome import Issued
 from server.store.certificates import list_certificates
 from server.store.requests import list_requests
-from tests.fakes.credential import credential, keep
+from tests.fakes.credential import credential, keep, kept
 from tests.server.est.lab import Holder, csr, lab
 
 if TYPE_CHECKING:
@@ -113,6 +113,32 @@ async def test_the_names_beside_it_must_be_those_of_the_certificate(folder: Path
         assert (answer.status, answer.body[:25]) == (403, b"Beside ChangeSubjectName,")
         refused = (await running.application.services.store.read(list_requests))[0]
         assert refused.csr is not None
+
+
+async def test_a_password_for_a_device_is_good_for_no_name_that_the_request_changes_to(folder: Path) -> None:
+    """What is judged is what would be issued: the password's device is in the subject, another one in the change."""
+    rename(folder)
+    async with lab(folder, ENDPOINTS) as running:
+        store = running.application.services.store
+        await keep(store, credential("otp", id="bound", username="pump", device="pump"))
+        answer = await running.post("simpleenroll", renaming("pump", change("valve")), basic=("pump", "otp"))
+        assert (answer.status, answer.body[:34]) == (403, b"The credentials are for another de")
+        assert (await kept(store, "bound")).uses_left == 1
+        assert await store.read(list_certificates) == ()
+
+
+async def test_who_changes_the_same_name_to_two_others_gets_a_certificate_for_each(folder: Path) -> None:
+    """The request beside the change is the same, and must not bring the certificate of before."""
+    rename(folder)
+    async with lab(folder, ENDPOINTS) as running:
+        holder = await enrolled(running, "pump")
+        answers = [
+            await running.post("simplereenroll", renaming("pump", change(name), key=holder.key), holder=holder)
+            for name in ("valve", "valve", "motor")
+        ]
+        valve, again, motor = (answer.certificate for answer in answers)
+    assert valve == again
+    assert [each.subject.rfc4514_string() for each in (valve, motor)] == ["CN=valve", "CN=motor"]
 
 
 async def test_a_person_who_approves_approves_the_new_names(folder: Path) -> None:
