@@ -308,13 +308,25 @@ def test_a_secret_has_255_characters_at_most(text: str) -> None:
     assert found.one_time_password == text
 
 
-@pytest.mark.parametrize("oid", sorted(linking.READ_HERE))
+def test_a_request_that_says_nothing_of_its_connection_is_not_bound_to_it() -> None:
+    for binding in (b"unique", None):
+        assert not claims(parse_csr(csr("pump")), binding=binding).is_linked
+
+
+@pytest.mark.parametrize(
+    ("oid", "name"),
+    [
+        (linking.OTP_CHALLENGE, "otpChallenge"),
+        (linking.REVOCATION_CHALLENGE, "revocationChallenge"),
+        (linking.IDENTITY_LINKING, "estIdentityLinking"),
+    ],
+)
 @pytest.mark.parametrize("values", [[1, 1], [2], [0]], ids=["two attributes", "two values", "no value"])
-def test_what_is_there_twice_is_not_the_first_of_both(oid: str, values: list[int]) -> None:
+def test_what_is_there_twice_is_not_the_first_of_both(oid: str, name: str, values: list[int]) -> None:
     """RFC 7894 section 3: each has a single value; who reads another one than we do must not find us agreeing."""
     texts = iter((der.utf8("one"), der.utf8("two")))
     attributes = [RequestedAttribute(oid, tuple(next(texts) for _ in range(count))) for count in values]
-    with pytest.raises(Malformed, match="not exactly one") as refused:
+    with pytest.raises(Malformed, match=f"not exactly one {name}") as refused:
         claims(with_attributes(*attributes))
     assert refused.value.reason is Reason.MALFORMED
 
