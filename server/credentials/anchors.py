@@ -95,7 +95,6 @@ class TrustAnchors:
         self.trusted = tuple(anchors)
         self._intermediates = tuple(intermediates)
         self._loaded = {one: crypto.X509.from_cryptography(one) for one in (*anchors, *intermediates)}
-        self._known = frozenset(map(_octets, anchors))
         self._crls = crls
         self._grace = grace
         self._own = frozenset(map(_spki, own))
@@ -114,7 +113,7 @@ class TrustAnchors:
         chain = self._path(presented, now)
         if chain is None or not self._own.isdisjoint(map(_spki, chain[1:])):
             return None
-        if _octets(leaf) in self._known or _is_ca(leaf):
+        if _is_ca(leaf):  # also an anchor itself, each of which is one
             raise Rejected("the presented certificate is that of a CA")
         for certificate in chain[:-1]:  # an anchor's own signature does not matter
             if isinstance(certificate.signature_hash_algorithm, MD5 | SHA1):
@@ -229,10 +228,6 @@ def _issuer(leaf: x509.Certificate, above: x509.Certificate) -> str:
     may be several. Whoever could make two CAs with the same bits could name its devices as it likes anyway.
     """
     return sha256(leaf.issuer.public_bytes() + _spki(above)).hexdigest()[:16]
-
-
-def _octets(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(Encoding.DER)
 
 
 def _spki(certificate: x509.Certificate) -> bytes:

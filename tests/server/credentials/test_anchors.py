@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -117,8 +117,25 @@ def test_a_device_certificate_need_not_say_that_it_is_no_ca() -> None:
 
 def test_a_forged_signature_under_the_right_name_is_no_path() -> None:
     device = make("pump", make("Device Sub CA", ca=True))
-    with pytest.raises(Rejected, match="signature"):
+    with pytest.raises(Rejected, match="signature") as refused:
         anchors().judge(presented(device, SUB), NOW)
+    assert refused.value.by_name  # it may be that of another party whose CA has the same name
+
+
+@pytest.mark.parametrize("odd", ["signs nothing", "unknown kind"])
+def test_who_presents_a_ca_beside_it_whose_key_can_not_have_signed_is_refused(odd: str) -> None:
+    """Anybody can put such a certificate into its chain, and must not get an error of the server for it."""
+    device = make("pump", make("Device Sub CA", ca=True))
+    key = x25519.X25519PrivateKey.generate().public_key()
+    builder = x509.CertificateBuilder(
+        device.certificate.issuer, device.certificate.issuer, key, 5, YESTERDAY, NOW + DAY
+    )
+    octets = builder.sign(ROOT.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    if odd == "unknown kind":
+        octets = octets.replace(der.oid("1.3.101.110"), der.oid("1.3.101.99"))
+    beside = x509.load_der_x509_certificate(octets)
+    with pytest.raises(Rejected, match="signature"):
+        anchors().judge((device.certificate, beside, SUB.certificate), NOW)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +149,9 @@ def test_the_end_has_a_grace_to_the_second(seconds: int, grace: int, *, good: bo
     if good:
         assert judge.judge(presented(device), moment) is not None
     else:
-        with pytest.raises(Rejected, match="expired"):
+        with pytest.raises(Rejected, match="expired") as refused:
             judge.judge(presented(device), moment)
+        assert not refused.value.by_name
 
 
 def test_the_beginning_has_no_grace() -> None:
@@ -151,6 +169,8 @@ def test_a_ca_is_no_device() -> None:
 def test_what_is_trusted_itself_is_no_evidence() -> None:
     with pytest.raises(AnchorConfigurationError, match="CN=pump is no CA"):
         anchors(make("pump", ROOT))
+    with pytest.raises(AnchorConfigurationError, match="CN=pump is no CA"):
+        anchors(intermediates=presented(make("pump", ROOT)))
 
 
 def test_a_device_can_not_issue() -> None:

@@ -276,6 +276,9 @@ async def test_a_certificate_can_be_renewed_for_its_subject_with_its_names_where
         (over(store, now=end + timedelta(seconds=1)), HERE, subject, names),
     ):
         assert await credentials.renewable(endpoint, asked, also, grace=NO_GRACE) is None
+    for seconds, good in ((1, True), (2, False)):
+        late = over(store, now=end + timedelta(seconds=seconds))
+        assert (await late.renewable(HERE, subject, names, grace=timedelta(seconds=1)) is not None) is good
     failing = over(_FailingStore())
     assert _reason(await failing.renewable(HERE, subject, names, grace=NO_GRACE)) is Reason.STORE_UNAVAILABLE
 

@@ -342,6 +342,21 @@ async def test_the_grace_lets_an_authority_renew_itself_and_nobody_else(profiles
         assert (await post(running, "simplereenroll", ra, "gateway-1")).status == 200
 
 
+@pytest.mark.parametrize(("days", "status"), [(36, 200), (38, 403)])
+async def test_the_grace_holds_for_the_certificates_that_an_authority_has_renewed(
+    profiles: Path, days: int, status: int
+) -> None:
+    passed = [timedelta(0)]
+    async with lab(profiles, RA_ENDPOINTS, clock=lambda: system_clock() + passed[0]) as running:
+        ra, key = await gateway(running), ec.generate_private_key(ec.SECP256R1())
+        assert (await post(running, "simpleenroll", ra, "valve-1")).status == 200
+        passed[0] = timedelta(days=20)
+        newer = await running.post("simplereenroll", csr("gateway-1", key=key), holder=ra)
+        passed[0] = timedelta(days=days)
+        answer = await post(running, "simplereenroll", Holder(key, (newer.certificate,)), "valve-1")
+        assert (answer.status, b"no valid certificate" in answer.body) == (status, status == 403), answer
+
+
 async def test_a_registration_authoritys_clients_may_be_bound_to_connections_of_their_own(profiles: Path) -> None:
     async with lab(profiles, RA_ENDPOINTS) as running:
         linking = x509.ObjectIdentifier("1.2.840.113549.1.9.16.2.58")
