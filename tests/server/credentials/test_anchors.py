@@ -179,15 +179,26 @@ def test_a_device_can_not_issue() -> None:
         anchors().judge(presented(make("pump", valve), valve), NOW)
 
 
-def test_a_broken_hash_proves_nothing() -> None:
+def with_sha1(made: Made, signer: Made) -> x509.Certificate:
     """No library signs with SHA-1 any more, so the signature is put on by hand."""
     algorithm = der.sequence(der.oid("1.2.840.10045.4.1"))  # ecdsa-with-SHA1
-    parts = [part.raw for part in der.children(der.read(make("pump", ROOT).certificate.tbs_certificate_bytes))]
+    parts = [part.raw for part in der.children(der.read(made.certificate.tbs_certificate_bytes))]
     tbs = der.sequence(*parts[:2], algorithm, *parts[3:])
-    signature = ROOT.key.sign(tbs, ec.ECDSA(hashes.SHA1()))  # noqa: S303 - what is to be refused
-    weak = x509.load_der_x509_certificate(der.sequence(tbs, algorithm, der.bit_string(signature)))
+    signature = signer.key.sign(tbs, ec.ECDSA(hashes.SHA1()))  # noqa: S303 - what is to be refused
+    return x509.load_der_x509_certificate(der.sequence(tbs, algorithm, der.bit_string(signature)))
+
+
+def test_a_broken_hash_proves_nothing() -> None:
     with pytest.raises(Rejected, match="broken hash"):
-        anchors().judge((weak,), NOW)
+        anchors().judge((with_sha1(make("pump", ROOT), ROOT),), NOW)
+    with pytest.raises(Rejected, match="broken hash"):
+        anchors().judge((make("pump", SUB).certificate, with_sha1(SUB, ROOT)), NOW)
+
+
+def test_an_anchor_may_be_as_old_as_its_own_signature_is() -> None:
+    """It is trusted since it is configured; roots of makers outlive hash functions."""
+    old = Made(with_sha1(ROOT, ROOT), ROOT.key)
+    assert anchors(old).judge(presented(make("pump", SUB), SUB), NOW) is not None
 
 
 def test_names_that_can_not_be_read_are_refused() -> None:

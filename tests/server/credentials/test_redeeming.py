@@ -181,6 +181,7 @@ def test_a_secret_authenticates_while_it_is_good_and_for_retries(fields: dict[st
     ("name", "dns", "fits"),
     [
         ("Pump", ("pump.example",), True),
+        ("Pump.Example", (), True),
         ("pump", ("pump", "valve.example"), False),
         (None, ("PUMP.example",), True),
         ("pumpkin", (), False),
