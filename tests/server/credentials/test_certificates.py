@@ -20,6 +20,7 @@ from tests.fakes.database import empty_database
 from tests.fakes.door import HERE, ISSUER, Door, ask
 from tests.fakes.earlier import issued_earlier
 from tests.fakes.issuer import NOW, make_issuer
+from tests.fakes.manufacturer import make
 from tests.fakes.record import issued
 from tests.fakes.stored_certificate import stored as stored_certificate
 
@@ -65,7 +66,16 @@ async def test_a_certificate_of_the_record_is_evidence_for_what_it_says(store: S
         assert (stored.serial, stored.endpoint) == (leaf.serial_number, HERE)
 
 
-@pytest.mark.parametrize("issuers", [{}, {"issuing": OTHER_ISSUER.chain()[0]}], ids=["gone", "another"])
+@pytest.mark.parametrize(
+    "issuers",
+    [
+        {},
+        {"issuing": OTHER_ISSUER.chain()[0]},
+        {"issuing": make("Another CA", ca=True).certificate},
+        {"issuing": make_issuer("rsa:2048").chain()[0]},
+    ],
+    ids=["gone", "another key", "another name", "a key of another kind"],
+)
 async def test_a_certificate_of_the_record_must_be_signed_by_the_issuer_that_it_names(
     store: Store, issuers: dict[str, x509.Certificate]
 ) -> None:

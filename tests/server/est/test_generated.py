@@ -193,6 +193,7 @@ async def test_where_the_lost_one_can_not_be_revoked_nothing_leaves(store: Store
     outcome = await keys.submit(ask("pump", key="b"), new_key)
     assert isinstance(outcome, Refused)
     assert outcome.problem.reason is Reason.STORE_UNAVAILABLE
+    assert outcome.problem.retry_after  # asked again, it gets another key
 
 
 def keygen_shape() -> KeyShape:
