@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from server.acme.messages import ErrorType, Identifier, ProblemDocument, Rejected, Subproblem
 from server.acme.records import limits
@@ -57,6 +57,15 @@ class RateLimits:
     failures_per_name: Rate | None = None
     pause_after: int | None = None
     help: str = ""
+
+
+class _OrderCharge(NamedTuple):
+    """What a new order counts for, its limit, and how a refusal goes on after "new orders", or the name it is for."""
+
+    charge: Charge
+    rate: Rate
+    of: str = ""
+    name: Identifier | None = None
 
 
 class Limiter:
@@ -115,12 +124,14 @@ class Limiter:
                 return self._too_many(what, max(late.values()), wrong)
         charges = self._charges(account, address, new)
         # Retry-After is when all of them permit (RFC 8555 section 6.6).
-        wait = limits.count(connection, [charge for _, charge in charges], now)
+        wait = limits.count(connection, [each.charge for each in charges], now)
         if wait is None:
             return None
-        return self._too_many(
-            next(text for text, charge in charges if limits.wait_for(connection, (charge,), now)), wait
-        )
+        over = [each for each in charges if limits.wait_for(connection, (each.charge,), now)]
+        first, wrong = over[0], tuple(each.name for each in over if each.name is not None)
+        if first.name is not None:
+            return self._too_many(f"new orders for {_listed(wrong)}: {_said(first.rate)}", wait, wrong)
+        return self._too_many(f"new orders{first.of}: {_said(first.rate)}", wait)
 
     def _late(
         self, connection: sa.Connection, account: str, names: tuple[Identifier, ...], rate: Rate
@@ -131,21 +142,19 @@ class Limiter:
         waits = {each: limits.wait_for(connection, (charge,), now) for each, charge in charges.items()}
         return {each: wait for each, wait in waits.items() if wait is not None}
 
-    def _charges(self, account: str, address: str | None, names: tuple[Identifier, ...]) -> list[tuple[str, Charge]]:
-        """Return what a new order for these names counts for, each with how a refusal calls it; no names: nothing."""
+    def _charges(self, account: str, address: str | None, names: tuple[Identifier, ...]) -> list[_OrderCharge]:
+        """Return what a new order for these names counts for, what is for names last; no names: nothing."""
         most = self._limits
-        found: list[tuple[str, Charge]] = []
+        found: list[_OrderCharge] = []
         if not names:
             return found
         if (rate := most.orders_per_account) is not None:
-            found.append((f"new orders: {_said(rate)}", self._charge("orders", account, rate)))
+            found.append(_OrderCharge(self._charge("orders", account, rate), rate))
         if (rate := most.orders_per_address) is not None and address is not None:
             charge = self._charge("orders from", _site(address), rate)
-            found.append((f"new orders from this address: {_said(rate)}", charge))
+            found.append(_OrderCharge(charge, rate, " from this address"))
         if (rate := most.orders_per_name) is not None:
-            for each in names:
-                text = f"new orders for {each.value}: {_said(rate)}"
-                found.append((text, self._charge("names", _key(each), rate)))
+            found += [_OrderCharge(self._charge("names", _key(each), rate), rate, name=each) for each in names]
         return found
 
     def failed(self, connection: sa.Connection, authorization: Authorization) -> None:

@@ -76,6 +76,28 @@ async def test_a_name_is_ordered_so_often_by_whomever(lab: Lab) -> None:
         assert (await client.order("c.localhost")).status == 201, "what was refused did not count"
 
 
+async def test_every_name_that_was_ordered_too_often_is_told(lab: Lab) -> None:
+    await limited(lab, orders_per_name=TWO_AN_HOUR)
+    client = await lab.client()
+    for _ in range(2):
+        assert (await client.order("a.localhost", "b.localhost")).status == 201
+    answer = await client.order("a.localhost", "c.localhost", "b.localhost")
+    refused(answer)
+    assert answer.body["detail"] == "too many new orders for a.localhost, b.localhost: at most 2 in 3600 seconds"
+    assert [each["identifier"]["value"] for each in answer.body["subproblems"]] == ["a.localhost", "b.localhost"]
+
+
+async def test_who_orders_too_often_is_told_no_names(lab: Lab) -> None:
+    await limited(lab, orders_per_account=TWO_AN_HOUR, orders_per_name=TWO_AN_HOUR)
+    client = await lab.client()
+    for _ in range(2):
+        await client.order("a.localhost")
+    answer = await client.order("a.localhost")
+    refused(answer)
+    assert answer.body["detail"] == "too many new orders: at most 2 in 3600 seconds"
+    assert "subproblems" not in answer.body
+
+
 async def test_an_address_makes_so_many_accounts_and_finds_those_it_has(lab: Lab) -> None:
     await limited(lab, accounts_per_address=TWO_AN_HOUR)
     first, _ = await lab.client(), await lab.client()
