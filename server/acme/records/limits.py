@@ -13,11 +13,30 @@ import sqlalchemy as sa
 
 from server.acme.messages import Identifier
 from server.acme.records.tables import failures, limits
+from server.store.bulk import BulkInsert
+from server.store.prepared import Prepared
 from server.store.tables import audit_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
+
+
+_until = Prepared(sa.select(limits.c.key, limits.c.until).where(limits.c.key == sa.bindparam("key")))
+_move = Prepared(limits.update().where(limits.c.key == sa.bindparam("key")).values(until=sa.bindparam("new_until")))
+_INSERT = BulkInsert(limits, "key", "until")
+_paused = Prepared(
+    sa.select(failures.c.type, failures.c.value).where(
+        failures.c.account_id == sa.bindparam("account"), failures.c.paused_at.is_not(None)
+    )
+)
+_forget = Prepared(
+    failures.delete().where(
+        failures.c.account_id == sa.bindparam("account"),
+        failures.c.type == sa.bindparam("type"),
+        failures.c.value == sa.bindparam("value"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +55,44 @@ class Charge:
 
 def wait_for(connection: sa.Connection, charges: Sequence[Charge], now: datetime) -> timedelta | None:
     """Return after how long all these events would be allowed, None when they are now; nothing is counted."""
-    reached = _reached(connection, charges)
-    waits = [_after(each, reached.get(each.key), now) - each.period - now for each in charges]
-    longest = max(waits, default=None)
-    return longest if longest is not None and longest.total_seconds() > 0 else None
+    return _wait(charges, _reached(connection, charges), now)
 
 
 def count(connection: sa.Connection, charges: Sequence[Charge], now: datetime) -> timedelta | None:
     """Count these events if all of them are allowed now; otherwise return after how long they are."""
-    wait = wait_for(connection, charges, now)
+    reached = _reached(connection, charges)
+    wait = _wait(charges, reached, now)
     if wait is None:
-        note(connection, charges, now)
+        _note(connection, charges, reached, now)
     return wait
 
 
 def note(connection: sa.Connection, charges: Sequence[Charge], now: datetime) -> None:
     """Count these events, allowed or not, but never further ahead than one event beyond what is allowed."""
-    reached = _reached(connection, charges)
+    _note(connection, charges, _reached(connection, charges), now)
+
+
+def _wait(charges: Sequence[Charge], reached: Mapping[str, datetime], now: datetime) -> timedelta | None:
+    waits = [_after(each, reached.get(each.key), now) - each.period - now for each in charges]
+    longest = max(waits, default=None)
+    return longest if longest is not None and longest.total_seconds() > 0 else None
+
+
+def _note(connection: sa.Connection, charges: Sequence[Charge], reached: Mapping[str, datetime], now: datetime) -> None:
+    new: list[dict[str, object]] = []
     for each in charges:
         until = min(_after(each, reached.get(each.key), now), now + each.period + each.period / each.count)
         if each.key in reached:
-            connection.execute(limits.update().where(limits.c.key == each.key).values(until=until))
+            _move.change(connection, key=each.key, new_until=until)
         else:
-            connection.execute(limits.insert().values(key=each.key, until=until))
+            new.append({"key": each.key, "until": until})
+    if new:
+        _INSERT(connection, new)
 
 
 def _reached(connection: sa.Connection, charges: Sequence[Charge]) -> Mapping[str, datetime]:
-    rows = connection.execute(sa.select(limits).where(limits.c.key.in_([each.key for each in charges])))
-    return {row.key: row.until for row in rows}
+    rows = [_until.first(connection, key=each.key) for each in charges]
+    return {row.key: row.until for row in rows if row is not None}
 
 
 def _after(charge: Charge, reached: datetime | None, now: datetime) -> datetime:
@@ -109,14 +138,12 @@ def note_failure(
 
 def forget_failures(connection: sa.Connection, account: str, identifier: Identifier) -> None:
     """Begin to count anew: the account has shown control over the name."""
-    connection.execute(failures.delete().where(_is(account, identifier)))
+    _forget.change(connection, account=account, type=identifier.type, value=identifier.value)
 
 
 def paused_among(connection: sa.Connection, account: str, names: Sequence[Identifier]) -> tuple[Identifier, ...]:
     """Return the names, given without ``*.``, for which the account is paused."""
-    mine = failures.c.account_id == account
-    rows = connection.execute(sa.select(failures).where(mine, failures.c.paused_at.is_not(None)))
-    paused = {Identifier(row.type, row.value) for row in rows}
+    paused = {Identifier(row.type, row.value) for row in _paused.all(connection, account=account)}
     return tuple(name for name in names if name in paused)
 
 

@@ -18,10 +18,10 @@ from server.store.prepared import Prepared
 from server.store.tables import certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from server.acme.messages import Authorization, Owner
+    from server.acme.messages import Authorization, Owner, Rejected
 
 _STATUSES = {each.value: each for each in OrderStatus}
 
@@ -104,6 +104,7 @@ class Placement(NamedTuple):
         now: the time.
         replaced: the serial number of the certificate that it replaces.
         address: from where it was asked for.
+        limit: counts it, or returns why there can't be another now; asked last, as what is refused does not count.
     """
 
     owner: Owner
@@ -113,6 +114,7 @@ class Placement(NamedTuple):
     now: datetime
     replaced: int | None = None
     address: str | None = None
+    limit: Callable[[sa.Connection], Rejected | None] | None = None
 
 
 class Placed(StrEnum):
@@ -125,11 +127,11 @@ class Placed(StrEnum):
     """What it replaces is replaced by another order."""
 
 
-def place(connection: sa.Connection, placements: Sequence[Placement]) -> list[Placed]:
+def place(connection: sa.Connection, placements: Sequence[Placement]) -> list[Placed | Rejected]:
     """Record new orders with their authorizations. Says of each how it went; if not well, it is not there."""
     good = active_among(connection, [each.owner for each in placements])
     taken: list[Placement] = []
-    results: list[Placed] = []
+    results: list[Placed | Rejected] = []
     replacing: set[str] = set()
     for each, valid in zip(placements, good, strict=True):
         result = _judged(connection, each, replacing) if valid else Placed.NO_ACCOUNT
@@ -144,15 +146,23 @@ def place(connection: sa.Connection, placements: Sequence[Placement]) -> list[Pl
     return results
 
 
-def _judged(connection: sa.Connection, placement: Placement, replacing: set[str]) -> Placed:
-    """Judge what an order replaces; of those that come together, only the first gets it."""
+def _judged(connection: sa.Connection, placement: Placement, replacing: set[str]) -> Placed | Rejected:
+    """Judge what an order replaces, then whether it is one too many; of those that come together, the first gets it."""
+    if _is_replaced(connection, placement, replacing):
+        return Placed.REPLACED
+    refusal = None if placement.limit is None else placement.limit(connection)
+    if refusal is not None:
+        return refusal
+    if placement.order.replaces is not None:
+        replacing.add(placement.order.replaces)
+    return Placed.YES
+
+
+def _is_replaced(connection: sa.Connection, placement: Placement, replacing: set[str]) -> bool:
     certificate, serial = placement.order.replaces, placement.replaced
     if certificate is None or serial is None:
-        return Placed.YES
-    if certificate in replacing or is_replaced(connection, certificate, serial, placement.now):
-        return Placed.REPLACED
-    replacing.add(certificate)
-    return Placed.YES
+        return False
+    return certificate in replacing or is_replaced(connection, certificate, serial, placement.now)
 
 
 def _row(placement: Placement) -> dict[str, object]:

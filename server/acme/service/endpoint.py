@@ -244,9 +244,9 @@ class AcmeEndpoint:
             raise _unavailable() from None
 
     async def place(self, placement: Placement) -> Placed:
-        """Record a new order together with those that come at the same time. Returns how it went."""
+        """Record a new order together with those that come at the same time. Returns how it went. Raises as `write`."""
         try:
-            return await self.store.write_together(place, placement)
+            return _accepted(await self.store.write_together(place, placement))
         except StoreUnavailable:
             raise _unavailable() from None
 

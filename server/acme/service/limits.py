@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from server.acme.messages import ErrorType, Identifier, ProblemDocument, Rejected, Subproblem
 from server.acme.records import limits
 from server.acme.records.limits import Charge
-from server.acme.service.authentication import active
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,29 +85,22 @@ class Limiter:
         wait = limits.count(connection, (charge,), self._endpoint.clock())
         return None if wait is None else self._too_many(f"new accounts from this address: {_said(rate)}", wait)
 
-    async def new_order(
-        self, signed: Signed, address: str | None, request: NewOrder, renewed: frozenset[Identifier] = frozenset()
-    ) -> None:
-        """Count a new order. Raises Rejected: rateLimited, unauthorized.
-
-        Names of the certificate that it replaces don't count (RFC 9773 section 5). Others do, or whoever has one
-        certificate could order anything under its name. Who is paused for a name is so for renewals, too.
-        """
-        if self._counts_orders:
-            new = tuple(each for each in request.identifiers if each not in renewed)
-            await self._endpoint.write(lambda c: self._judge(c, signed, address, request, new))
-
-    def _judge(
+    def new_order(
         self,
         connection: sa.Connection,
         signed: Signed,
         address: str | None,
         request: NewOrder,
-        new: tuple[Identifier, ...],
+        renewed: frozenset[Identifier] = frozenset(),
     ) -> Rejected | None:
-        refusal = active(connection, signed)  # who may not act any more must not use up what others may order
-        if refusal is not None:
-            return refusal
+        """Count a new order, or return why there can't be one now: rateLimited, unauthorized.
+
+        Names of the certificate that it replaces don't count (RFC 9773 section 5). Others do, or whoever has one
+        certificate could order anything under its name. Who is paused for a name is so for renewals, too.
+        """
+        if not self._counts_orders:
+            return None
+        new = tuple(each for each in request.identifiers if each not in renewed)
         most, now, account = self._limits, self._endpoint.clock(), signed.account
         above = dict(request.ancestors) if self._endpoint.subdomains else {}
         names = _failing(request.identifiers, above)

@@ -106,13 +106,16 @@ class Orders:
             request = request._replace(profile=profile)
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)
-        await self._limiter.new_order(signed, call.address, request, replaced.names)
         order, parts = make_order(self._endpoint, signed.account, request, await self._held(signed))
-        call.transaction = order.id
         now = self._endpoint.clock()
-        placement = Placement(signed.owner, order, parts, self._scope, now, replaced.serial, call.address)
+
+        def limit(connection: sa.Connection) -> Rejected | None:
+            return self._limiter.new_order(connection, signed, call.address, request, replaced.names)
+
+        placement = Placement(signed.owner, order, parts, self._scope, now, replaced.serial, call.address, limit)
         match await self._endpoint.place(placement):
             case Placed.YES:
+                call.transaction = order.id
                 return order_reply(order, signed, 201)
             case Placed.NO_ACCOUNT:
                 raise deactivated()

@@ -59,11 +59,10 @@ class PreAuthorization:
             raise rejected(ErrorType.REJECTED_IDENTIFIER, detail, 403)
         if not request.subdomains:  # which names below it may be certified is asked when they are ordered
             self._orders.judge_names(call, signed, NewOrder((identifier,), profile=profile), 403)
-        await self._limiter.new_order(signed, call.address, order)
         made = make_authorization(endpoint, signed.account, identifier, profile, subdomains=request.subdomains)
 
         def work(connection: sa.Connection) -> Authorization | Rejected:
-            refusal = active(connection, signed)
+            refusal = active(connection, signed) or self._limiter.new_order(connection, signed, call.address, order)
             if refusal is not None:
                 return refusal
             authorizations.insert_authorizations(connection, [(str(endpoint.name), made)])

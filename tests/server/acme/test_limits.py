@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from server.acme.service.limits import _site
 from server.store.tables import metadata
 from tests.fakes.issuer import NOW
 from tests.server.acme.lab import Client, make_csr
-from tests.server.acme.test_renewals import identifier
+from tests.server.acme.test_renewals import identifier, replacing
 
 if TYPE_CHECKING:
     from tests.server.acme.lab import Answer, Lab
@@ -76,6 +77,13 @@ async def test_a_name_is_ordered_so_often_by_whomever(lab: Lab) -> None:
         assert (await client.order("c.localhost")).status == 201, "what was refused did not count"
 
 
+async def test_of_orders_that_come_together_no_more_are_taken_than_may_be(lab: Lab) -> None:
+    await limited(lab, orders_per_account=TWO_AN_HOUR)
+    client = await lab.client()
+    answers = await asyncio.gather(*(client.order(f"{name}.localhost") for name in "abcde"))
+    assert sorted(each.status for each in answers) == [201, 201, 429, 429, 429]
+
+
 async def test_every_name_that_was_ordered_too_often_is_told(lab: Lab) -> None:
     await limited(lab, orders_per_name=TWO_AN_HOUR)
     client = await lab.client()
@@ -127,9 +135,7 @@ async def test_a_renewal_that_says_so_does_not_count(lab: Lab) -> None:
     client = await lab.client()
     old = await client.issue("a.localhost")
     refused(await client.order("a.localhost"), within=3600)
-    names = [{"type": "dns", "value": "a.localhost"}]
-    renewing = await client.post(client.url("/new-order"), {"identifiers": names, "replaces": identifier(old)})
-    assert renewing.status == 201
+    assert (await replacing(client, identifier(old), "a.localhost")).status == 201
 
 
 async def test_a_renewal_is_no_way_to_order_other_names(lab: Lab) -> None:
@@ -139,14 +145,30 @@ async def test_a_renewal_is_no_way_to_order_other_names(lab: Lab) -> None:
     old = identifier(await client.issue("a.localhost"))
     await fail(client, "bad.localhost")
 
-    async def renew(*names: str) -> Answer:
-        identifiers = [{"type": "dns", "value": name} for name in names]
-        return await client.post(client.url("/new-order"), {"identifiers": identifiers, "replaces": old})
-
-    refused(await renew("a.localhost", "bad.localhost"), within=3600)
-    refused(await renew("a.localhost", "new.localhost"))
+    refused(await replacing(client, old, "a.localhost", "bad.localhost"), within=3600)
+    refused(await replacing(client, old, "a.localhost", "new.localhost"))
     lab.now[0] += timedelta(hours=1)
-    assert (await renew("a.localhost", "new.localhost")).status == 201
+    assert (await replacing(client, old, "a.localhost", "new.localhost")).status == 201
+
+
+async def test_what_is_replaced_already_uses_nothing_up(lab: Lab) -> None:
+    await limited(lab, orders_per_account=Rate(3, timedelta(hours=1)))
+    client = await lab.client()
+    old = identifier(await client.issue("a.localhost"))
+
+    answers = [await replacing(client, old, "a.localhost", "b.localhost") for _ in range(4)]
+    assert [each.status for each in answers] == [201, 409, 409, 409]
+    assert (await client.order("c.localhost")).status == 201
+
+
+async def test_an_order_that_is_one_too_many_leaves_what_it_would_replace_to_another(lab: Lab) -> None:
+    await limited(lab, orders_per_name=Rate(1, timedelta(hours=1)))
+    client = await lab.client()
+    old = identifier(await client.issue("a.localhost"))
+    assert (await client.order("b.localhost")).status == 201
+
+    together = (replacing(client, old, "a.localhost", "b.localhost"), replacing(client, old, "a.localhost"))
+    assert [each.status for each in await asyncio.gather(*together)] == [429, 201]
 
 
 async def test_who_is_paused_for_a_name_can_not_renew_it_either(lab: Lab) -> None:
@@ -154,9 +176,7 @@ async def test_who_is_paused_for_a_name_can_not_renew_it_either(lab: Lab) -> Non
     client = await lab.client()
     old = await client.issue("a.localhost")
     await fail(client, "a.localhost")
-    names = [{"type": "dns", "value": "a.localhost"}]
-    answer = await client.post(client.url("/new-order"), {"identifiers": names, "replaces": identifier(old)})
-    refused(answer, within=86400)
+    refused(await replacing(client, identifier(old), "a.localhost"), within=86400)
 
 
 async def test_who_may_not_act_any_more_uses_nothing_up(lab: Lab) -> None:
