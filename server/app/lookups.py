@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import sqlalchemy as sa
+
     from policies.document import DocumentProblem
     from policies.profile import Profile
     from policies.request import EnrollmentRequest
@@ -325,26 +327,25 @@ class Gatherer:
         return LookupAnswer(name, lookup.source, values is not None, values or (), age)
 
     async def _count(self, request: EnrollmentRequest, profile: Profile, quota: Quota, facts: Facts) -> Facts:
-        name = profile.name
-        try:
+        def counted(connection: sa.Connection) -> Facts:
+            found, name = facts, profile.name
             if quota.active is not None:
-                active = await self._store.read(lambda c: holdings.count_active(c, request, name))
-                facts = replace(facts, active=active)
+                found = replace(found, active=holdings.count_active(connection, request, name))
             if quota.per_requester is not None:
                 since = request.now - quota.per_requester.period
-                number = await self._store.read(
-                    lambda c: holdings.count_issued(c, request, name, since, to_requester=True)
-                )
-                facts = replace(facts, issued_to_requester=number)
+                number = holdings.count_issued(connection, request, name, since, to_requester=True)
+                found = replace(found, issued_to_requester=number)
             if quota.per_profile is not None:
-                begin = request.now - quota.per_profile.period
-                number = await self._store.read(
-                    lambda c: holdings.count_issued(c, request, name, begin, to_requester=False)
-                )
-                facts = replace(facts, issued_under_profile=number)
+                since = request.now - quota.per_profile.period
+                number = holdings.count_issued(connection, request, name, since, to_requester=False)
+                found = replace(found, issued_under_profile=number)
+            return found
+
+        try:
+            return await self._store.read(counted)
         except StoreUnavailable:
-            _log.exception("counting failed", profile=name)
-        return facts
+            _log.exception("counting failed", profile=profile.name)
+            return facts
 
     async def _count_key(self, request: EnrollmentRequest, profile: Profile, facts: Facts) -> Facts:
         section, old = profile.sections.renewal, request.renewed

@@ -9,12 +9,11 @@ import sqlalchemy as sa
 
 from policies.request import Kind
 from server.store.certificates import find_by_serial, key_in
+from server.store.prepared import Prepared
 from server.store.tables import certificates, is_in, requests
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from sqlalchemy.sql.elements import ColumnElement
 
     from policies.decision import QuotaLimits, Rate
     from policies.request import EnrollmentRequest, Renewed
@@ -23,22 +22,72 @@ _table = certificates.c
 _LONGEST_LINE = 1000
 """Certificates that renew each other in a ring, which only a hand in the database can make, have an end too."""
 
-
-def _others(request: EnrollmentRequest) -> ColumnElement[bool]:
-    """Leave out what this very request was answered with: who asks the same again is answered the same again."""
-    key = hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
-    return _table.request_id.not_in(sa.select(requests.c.id).where(requests.c.key == key))
+# What this very request was answered with is left out: who asks the same again is answered the same again.
+_OTHERS = _table.request_id.not_in(sa.select(requests.c.id).where(requests.c.key == sa.bindparam("key")))
+_REQUESTERS = _table.requester == sa.bindparam("requester")
 
 
-def find_origin(connection: sa.Connection, serial: int) -> str | None:
-    """Return who asked for the first certificate of the line that ends with this one, None when nothing is known."""
-    start = sa.select(_table.renews, _table.requester, sa.literal(0).label("step")).where(_table.serial == serial)
-    line = start.cte("line", recursive=True)
+def _origin() -> sa.Select[tuple[str]]:
+    start = sa.select(_table.renews, _table.requester, sa.literal(0).label("step"))
+    line = start.where(_table.serial == sa.bindparam("serial")).cte("line", recursive=True)
     before = sa.select(_table.renews, _table.requester, line.c.step + 1).where(
         _table.serial == line.c.renews, line.c.step < _LONGEST_LINE
     )
     line = line.union_all(before)
-    return connection.scalars(sa.select(line.c.requester).order_by(line.c.step.desc()).limit(1)).first()
+    return sa.select(line.c.requester).order_by(line.c.step.desc()).limit(1)
+
+
+def _active() -> sa.Select[tuple[int, int, int | None]]:
+    first = sa.select(_table.serial, _table.serial.label("line")).where(
+        _REQUESTERS, _table.profile == sa.bindparam("profile"), _OTHERS
+    )
+    held = first.cte("held", recursive=True)
+    renewed = sa.select(_table.serial, held.c.line).where(_table.renews == held.c.serial, _table.serial != held.c.line)
+    held = held.union(renewed)
+    live = sa.and_(_table.serial == held.c.serial, _table.not_after > sa.bindparam("now"), _table.revoked_at.is_(None))
+    return sa.select(held.c.line, _table.serial, _table.renews).where(live)
+
+
+def _holders(*also: sa.ColumnElement[bool]) -> Prepared:
+    wanted = (_table.spki == sa.bindparam("digest"), _table.requester != sa.bindparam("requester"), _OTHERS, *also)
+    return Prepared(sa.select(_table.requester).where(*wanted).distinct().order_by(_table.requester))
+
+
+def _issued(*also: sa.ColumnElement[bool]) -> Prepared:
+    wanted = (_table.profile == sa.bindparam("profile"), _table.issued_at >= sa.bindparam("since"), _OTHERS, *also)
+    return Prepared(sa.select(sa.func.count().label("number")).select_from(certificates).where(*wanted))
+
+
+def _coming(*also: sa.ColumnElement[bool]) -> Prepared:
+    """Return what counts the intents of a profile but the one that asks."""
+    other = requests.c.id != sa.bindparam("request_id")
+    wanted = (is_in("intended"), requests.c.profile == sa.bindparam("profile"), other, *also)
+    return Prepared(sa.select(sa.func.count().label("number")).select_from(requests).where(*wanted))
+
+
+_OWN = requests.c.requester == sa.bindparam("requester")
+_find_origin = Prepared(_origin())
+_find_active = Prepared(_active())
+_find_holders = _holders()
+_find_other_holders = _holders(
+    sa.not_(sa.and_(_table.subject == sa.bindparam("subject"), _table.names == sa.bindparam("names")))
+)
+_count_issued = _issued()
+_count_issued_to = _issued(_REQUESTERS)
+_count_coming = _coming()
+_count_coming_to = _coming(_OWN)
+_count_first_coming_to = _coming(_OWN, requests.c.kind == Kind.ENROLL.value)
+_find_renewed = Prepared(sa.select(_table.renews).where(_table.serial == sa.bindparam("serial")))
+
+
+def _key(request: EnrollmentRequest) -> bytes:
+    return hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
+
+
+def find_origin(connection: sa.Connection, serial: int) -> str | None:
+    """Return who asked for the first certificate of the line that ends with this one, None when nothing is known."""
+    found = _find_origin.first(connection, serial=serial)
+    return None if found is None else found.requester
 
 
 def find_key_holders(connection: sa.Connection, request: EnrollmentRequest) -> tuple[str, ...]:
@@ -46,12 +95,17 @@ def find_key_holders(connection: sa.Connection, request: EnrollmentRequest) -> t
 
     The requester itself is nobody else, and neither is whoever has the subject and names of what is renewed.
     """
-    digest = hashlib.sha256(request.csr.spki).digest()
-    wanted = [_table.spki == digest, _table.requester != request.requester.identity, _others(request)]
-    if request.renewed is not None:
+    wanted = {
+        "digest": hashlib.sha256(request.csr.spki).digest(),
+        "requester": request.requester.identity,
+        "key": _key(request),
+    }
+    if request.renewed is None:
+        rows = _find_holders.all(connection, **wanted)
+    else:
         subject, names = str(request.renewed.subject), "\n".join(map(str, request.renewed.names))
-        wanted.append(sa.not_(sa.and_(_table.subject == subject, _table.names == names)))
-    return tuple(connection.scalars(sa.select(_table.requester).where(*wanted).distinct().order_by(_table.requester)))
+        rows = _find_other_holders.all(connection, **wanted, subject=subject, names=names)
+    return tuple(row.requester for row in rows)
 
 
 def exceeded(
@@ -68,24 +122,21 @@ def exceeded(
         limits: how many there may be.
         request_id: the intent itself, which does not count.
     """
-    intended = [is_in("intended"), requests.c.profile == profile, requests.c.id != request_id]
-    own = requests.c.requester == request.requester.identity
+    coming = {"profile": profile, "request_id": request_id}
+    own = {**coming, "requester": request.requester.identity}
 
-    def coming(*also: ColumnElement[bool]) -> int:
-        query = sa.select(sa.func.count()).select_from(requests).where(*intended, *also)
-        return connection.execute(query).scalar_one()
-
-    def lately(rate: Rate, *also: ColumnElement[bool], to_requester: bool) -> int:
+    def lately(rate: Rate, *, to_requester: bool) -> int:
         since = request.now - rate.period
-        return count_issued(connection, request, profile, since, to_requester=to_requester) + coming(*also)
+        issued = count_issued(connection, request, profile, since, to_requester=to_requester)
+        found = _count_coming_to.first(connection, **own) if to_requester else _count_coming.first(connection, **coming)
+        number: int = issued + found.number
+        return number
 
     if limits.active is not None and request.kind is Kind.ENROLL:
-        first = requests.c.kind == Kind.ENROLL.value
-        if count_active(connection, request, profile) + coming(own, first) >= limits.active:
+        first = _count_first_coming_to.first(connection, **own).number
+        if count_active(connection, request, profile) + first >= limits.active:
             return "active"
-    if limits.to_requester is not None and lately(limits.to_requester, own, to_requester=True) >= (
-        limits.to_requester.number
-    ):
+    if limits.to_requester is not None and lately(limits.to_requester, to_requester=True) >= limits.to_requester.number:
         return "per_requester"
     if limits.under_profile is not None and lately(limits.under_profile, to_requester=False) >= (
         limits.under_profile.number
@@ -98,7 +149,7 @@ def count_key_renewals(connection: sa.Connection, renewed: Renewed, most: int) -
     """Return how often the key of a certificate was renewed before, as far as `most`."""
     serial, count = renewed.serial, 0
     while count < most:
-        row = connection.execute(sa.select(_table.renews).where(_table.serial == serial)).one_or_none()
+        row = _find_renewed.first(connection, serial=serial)
         before = find_by_serial(connection, row.renews) if row is not None and row.renews is not None else None
         if before is None or key_in(before.der) != renewed.spki:
             break
@@ -111,15 +162,9 @@ def count_active(connection: sa.Connection, request: EnrollmentRequest, profile:
 
     A certificate and what it was renewed by count once, whoever asked for the renewal.
     """
-    identity, now = request.requester.identity, request.now
-    first = sa.select(_table.serial, _table.serial.label("line")).where(
-        _table.requester == identity, _table.profile == profile, _others(request)
+    found = _find_active.all(
+        connection, requester=request.requester.identity, profile=profile, key=_key(request), now=request.now
     )
-    held = first.cte("held", recursive=True)
-    renewed = sa.select(_table.serial, held.c.line).where(_table.renews == held.c.serial, _table.serial != held.c.line)
-    held = held.union(renewed)
-    live = sa.and_(_table.serial == held.c.serial, _table.not_after > now, _table.revoked_at.is_(None))
-    found = connection.execute(sa.select(held.c.line, _table.serial, _table.renews).where(live)).all()
     # A renewal of the requester's own begins a line too; the line of what it renews has it already.
     serials = {row.serial for row in found}
     return len({row.serial for row in found if row.renews not in serials})
@@ -129,7 +174,10 @@ def count_issued(
     connection: sa.Connection, request: EnrollmentRequest, profile: str, since: datetime, *, to_requester: bool
 ) -> int:
     """Return how many certificates of a profile were issued since a time, to the requester or to all."""
-    wanted = [_table.profile == profile, _table.issued_at >= since, _others(request)]
+    wanted = {"profile": profile, "since": since, "key": _key(request)}
     if to_requester:
-        wanted.append(_table.requester == request.requester.identity)
-    return connection.execute(sa.select(sa.func.count()).select_from(certificates).where(*wanted)).scalar_one()
+        found = _count_issued_to.first(connection, **wanted, requester=request.requester.identity)
+    else:
+        found = _count_issued.first(connection, **wanted)
+    number: int = found.number
+    return number
