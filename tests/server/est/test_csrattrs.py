@@ -326,6 +326,7 @@ def test_post_quantum_keys_are_announced_by_their_algorithm(kind: str, algorithm
 def test_nothing_at_all_can_be_wanted() -> None:
     nothing = Expectations(KeyShape("ed25519", 256), (), (), (), frozenset(), (), must_ask_purpose=False)
     assert write_csrattrs(nothing, Form.NONE) is None
+    assert write_csrattrs(nothing, Form.LEGACY) == der.sequence(key_attribute(nothing.key))
     found = write_csrattrs(nothing, Form.RFC9908)
     assert found is not None
     assert der.tlv(0xA0, der.sequence(der.oid("1.3.101.112"))) + der.tlv(0xA1) in found
