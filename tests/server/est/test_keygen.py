@@ -37,8 +37,10 @@ from server.cms.certificates import SIGNED_DATA, content_info
 from server.cms.key_package import KEY_PACKAGE
 from server.config import load_config
 from server.est import keygen
+from server.est.capabilities import ANY
 from server.est.keygen import read_protection
 from server.est.messages import Malformed
+from server.outcome import Reason
 from server.store.requests import list_requests
 from server.store.tables import requests
 from tests.fakes.credential import credential, keep, kept
@@ -432,6 +434,38 @@ def test_a_certificate_without_an_identifier_of_its_key_is_known_by_the_hash_of_
     digest.update(EC_KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
     assert keygen.key_identifier(builder.sign(EC_KEY, hashes.SHA256())) == digest.finalize()
     assert keygen.key_identifier(holder_with(EC_KEY).chain[0]) == b"the device's key"
+
+
+IDENTIFIER = der.octet_string(b"k")
+
+
+@pytest.mark.parametrize(
+    ("extensions", "written", "instead"),
+    [
+        ({"2.5.29.14": b"junk"}, "", ""),
+        ({"2.5.29.98": IDENTIFIER, "2.5.29.99": IDENTIFIER}, "2.5.29.98", "2.5.29.99"),
+        ({"2.5.29.17": der.sequence(der.tlv(0xA3, der.sequence()))}, "", ""),
+        ({"2.5.29.14": IDENTIFIER}, "1.2.840.10045.2.1", "1.2.840.10045.2.9"),
+    ],
+    ids=["no octets", "twice", "a name of a rare kind", "a key of an unknown kind"],
+)
+def test_a_certificate_that_nobody_has_judged_may_hold_anything(
+    extensions: dict[str, bytes], written: str, instead: str
+) -> None:
+    """Whoever presents one by TLS has made it as it likes."""
+    name, begin = x509.Name([]), system_clock().replace(microsecond=0)
+    builder = x509.CertificateBuilder(name, name, EC_KEY.public_key(), 7, begin, begin.replace(year=2040))
+    for oid, value in extensions.items():
+        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
+        builder = builder.add_extension(extension, critical=False)
+    octets = builder.sign(EC_KEY, hashes.SHA256()).public_bytes(Encoding.DER)
+    if written:
+        octets = octets.replace(der.oid(written), der.oid(instead))
+    wanted = keygen.Protection(b"k", is_shared=False, capabilities=ANY)
+    generator = keygen.KeyGenerator(lambda: (EC_KEY, ()))
+    with pytest.raises(Malformed, match="can't be read") as refused:
+        generator.recipient(wanted, x509.load_der_x509_certificate(octets), direct=True)
+    assert refused.value.reason is Reason.MALFORMED
 
 
 async def test_a_key_is_given_away_once() -> None:
