@@ -101,18 +101,23 @@ def _stored(row: sa.Row[Any]) -> StoredCertificate:
     return StoredCertificate(**values)
 
 
-def _one(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> StoredCertificate | None:
-    row = connection.execute(sa.select(certificates).where(condition)).one_or_none()
+def _one_with(column: str) -> Prepared:
+    return Prepared(sa.select(certificates).where(certificates.c[column] == sa.bindparam("wanted")))
+
+
+_by_fingerprint = _one_with("fingerprint")
+_by_serial = _one_with("serial")
+_by_request = _one_with("request_id")
+
+
+def _one(connection: sa.Connection, query: Prepared, wanted: object) -> StoredCertificate | None:
+    row = query.first(connection, wanted=wanted)
     return None if row is None else _stored(row)
-
-
-_BY_FINGERPRINT = Prepared(sa.select(certificates).where(certificates.c.fingerprint == sa.bindparam("fingerprint")))
 
 
 def find_by_fingerprint(connection: sa.Connection, fingerprint: bytes) -> StoredCertificate | None:
     """Return the certificate with this SHA-256, None when nothing is known of it."""
-    row = _BY_FINGERPRINT.first(connection, fingerprint=fingerprint)
-    return None if row is None else _stored(row)
+    return _one(connection, _by_fingerprint, fingerprint)
 
 
 _REVOCATION = Prepared(
@@ -137,12 +142,12 @@ def as_it_is_now(connection: sa.Connection, known: StoredCertificate) -> StoredC
 
 def find_by_serial(connection: sa.Connection, serial: int) -> StoredCertificate | None:
     """Return the certificate with this serial number, None when nothing is known of it."""
-    return _one(connection, certificates.c.serial == serial)
+    return _one(connection, _by_serial, serial)
 
 
 def find_by_request(connection: sa.Connection, request_id: str) -> StoredCertificate | None:
     """Return the certificate that answered a request, None when none did."""
-    return _one(connection, certificates.c.request_id == request_id)
+    return _one(connection, _by_request, request_id)
 
 
 def find_by_subject(connection: sa.Connection, subject: str) -> tuple[StoredCertificate, ...]:

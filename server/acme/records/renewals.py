@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from policies.request import Protocol
 from server.acme.messages import Identifier, OrderStatus
 from server.acme.records.tables import orders, windows
+from server.store.prepared import Prepared
 from server.store.tables import audit_events, certificates
 
 if TYPE_CHECKING:
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 500
 _UNFINISHED = (OrderStatus.PENDING, OrderStatus.READY)
+
+_moved = Prepared(sa.select(windows).where(windows.c.serial == sa.bindparam("serial")))
+_predecessor = Prepared(
+    sa.select(orders.c.identifiers).where(
+        orders.c.request_id == sa.bindparam("request_id"), orders.c.account_id == sa.bindparam("account")
+    )
+)
+_lock = Prepared(
+    sa.select(certificates.c.serial).where(certificates.c.serial == sa.bindparam("serial")).with_for_update()
+)
+_replacement = Prepared(
+    sa.select(orders.c.id)
+    .where(
+        orders.c.replaces == sa.bindparam("certificate"),
+        orders.c.status != OrderStatus.INVALID,
+        sa.or_(orders.c.status.not_in(_UNFINISHED), orders.c.expires > sa.bindparam("now")),
+    )
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +120,7 @@ def move_windows(
 
 def moved_window(connection: sa.Connection, serial: int) -> MovedWindow | None:
     """Return the window of a certificate that somebody has moved."""
-    row = connection.execute(sa.select(windows).where(windows.c.serial == serial)).one_or_none()
+    row = _moved.first(connection, serial=serial)
     return MovedWindow(row.starts, row.ends, row.explanation, row.made_by, row.made_at) if row else None
 
 
@@ -127,9 +147,8 @@ def ending(connection: sa.Connection, endpoint: str, edges: Sequence[datetime]) 
 
 def predecessor_names(connection: sa.Connection, account: str, request_id: str) -> frozenset[Identifier] | None:
     """Return the identifiers of the order that a request at the door answered, None when it is not the account's."""
-    query = sa.select(orders.c.identifiers).where(orders.c.request_id == request_id, orders.c.account_id == account)
-    found = connection.execute(query).scalar_one_or_none()
-    return None if found is None else frozenset(Identifier(type_, value) for type_, value in found)
+    found = _predecessor.first(connection, request_id=request_id, account=account)
+    return None if found is None else frozenset(Identifier(type_, value) for type_, value in found.identifiers)
 
 
 def is_replaced(connection: sa.Connection, certificate: str, serial: int, now: datetime) -> bool:
@@ -137,10 +156,5 @@ def is_replaced(connection: sa.Connection, certificate: str, serial: int, now: d
 
     To be called in the transaction that records another one: the certificate's row stays locked until its end.
     """
-    connection.execute(sa.select(certificates.c.serial).where(certificates.c.serial == serial).with_for_update())
-    query = sa.select(orders.c.id).where(
-        orders.c.replaces == certificate,
-        orders.c.status != OrderStatus.INVALID,
-        sa.or_(orders.c.status.not_in(_UNFINISHED), orders.c.expires > now),
-    )
-    return connection.execute(query.limit(1)).first() is not None
+    _lock.first(connection, serial=serial)
+    return _replacement.first(connection, certificate=certificate, now=now) is not None
