@@ -6,7 +6,7 @@ from base64 import b64encode
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from cryptography import x509
@@ -26,6 +26,7 @@ from policies.request import (
     certificate_identity,
 )
 from server.config import Authenticate, EstEndpointConfig
+from server.credentials import Redeemable
 from server.est.linking import REVOCATION_CHALLENGE
 from server.est.messages import Malformed, Operation
 from server.est.service import EstEndpoint, Submission, enroll, idempotency_key
@@ -230,6 +231,48 @@ async def test_simplereenroll_renews_the_certificate_of_the_connection(
     assert question.renewed.serial == known[1].serial
     assert question.requester.identity == "certificate:abc"
     assert known[0] in question.requester.evidence
+
+
+class OneTime(ScriptedCredentials):
+    """Takes the password for one that is good once."""
+
+    async def password(
+        self, endpoint: EndpointName, username: str, password: str, *, address: str | None = None
+    ) -> Redeemable:
+        return Redeemable("otp-1", username, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("once", "require", "proves", "spends"),
+    [
+        (False, "either", True, ()),
+        (False, "both", True, ()),
+        (True, "either", False, ()),
+        (True, "both", True, ("otp-1",)),
+    ],
+)
+async def test_a_renewal_spends_a_one_time_password_only_where_it_counts(
+    client: Client,
+    known: Known,
+    require: Literal["either", "both"],
+    spends: tuple[str, ...],
+    *,
+    once: bool,
+    proves: bool,
+) -> None:
+    """What is not used up is no evidence either: it could be shown again and again."""
+    config = client.endpoint.config
+    ways = config.authenticate.model_copy(update={"require": require})
+    client.endpoint = replace(
+        client.endpoint,
+        config=config.model_copy(update={"authenticate": ways}),
+        credentials=OneTime(known) if once else client.endpoint.credentials,
+    )
+    for operation in (Operation.SIMPLEENROLL, Operation.SIMPLEREENROLL):
+        question = await client.asks(operation, RIGHT, presents=True)
+        assert (question.kind, question.requester.identity) == (Kind.RENEW, "certificate:abc")
+        assert question.requester.evidence == ((PasswordEvidence("pump"),) if proves else ()) + (known[0],)
+        assert question.spends == spends
 
 
 @pytest.mark.parametrize(("authorization", "claims"), [((), None), ((RIGHT,), "password:pump")])
