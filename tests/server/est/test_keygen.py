@@ -492,6 +492,24 @@ def test_post_quantum_keys_are_made_and_can_be_handed_out(kind: str) -> None:
     assert load_der_private_key(octets, None).public_key() == key.public_key()
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        KeyShape("rsa", 2048),
+        KeyShape("ec", 256, "P-256"),
+        KeyShape("ec", 384, "P-384"),
+        KeyShape("ec", 521, "P-521"),
+        KeyShape("ed25519", 256),
+    ],
+    ids=lambda shape: shape.curve or shape.kind,
+)
+def test_a_key_is_made_as_it_is_wanted(shape: KeyShape) -> None:
+    public = keygen._generate(shape).public_key()
+    assert key_shape(public) == shape
+    if isinstance(public, rsa.RSAPublicKey):
+        assert public.public_numbers().e == 65537
+
+
 def test_the_requests_own_key_may_be_anything() -> None:
     made = request()
     spki = der.children(der.children(der.read(made))[0])[2].raw
