@@ -305,6 +305,17 @@ async def test_with_a_certificate_alone_other_names_are_put_to_the_policy_as_a_r
     assert question.kind is Kind.RENEW
 
 
+async def test_simplereenroll_for_other_names_stays_a_renewal_although_the_password_is_right(
+    make_client: Callable[..., Client], make_csr: Callable[..., bytes]
+) -> None:
+    """RFC 7030 section 4.2.2: the names must be those of the certificate, which the policy sees to."""
+    client = make_client(csr=make_csr("pump-18", ()))
+    question = await client.asks(Operation.SIMPLEREENROLL, RIGHT, presents=True)
+
+    assert (question.kind, question.requester.identity) == (Kind.RENEW, "certificate:abc")
+    assert question.renewed is not None
+
+
 @pytest.mark.parametrize(
     "other", [{"dns": ()}, {"dns": ("pump-18.example",)}, {"common_name": "pump-18"}, {"dns": ("pump-17.example",) * 2}]
 )
