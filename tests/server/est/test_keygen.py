@@ -530,6 +530,19 @@ def test_a_request_that_says_nothing_wants_no_more_than_tls() -> None:
     long = request(attributes=wishes(keygen.DECRYPT_KEY, b"k" * 256, AES[128]))
     with pytest.raises(Malformed):
         read_protection(parse_keyless(long, spki))
+    longest = read_protection(parse_keyless(request(attributes=wishes(keygen.DECRYPT_KEY, b"k" * 255)), spki))
+    assert longest is not None
+    assert longest.identifier == b"k" * 255
     asked = parse_keyless(request(attributes=wishes(keygen.DECRYPT_KEY, b"k", AES[128])), spki)
     with pytest.raises(Malformed, match="twice"):
         read_protection(replace(asked, attributes=asked.attributes * 2))
+
+
+@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize("odd", [keygen.DECRYPT_KEY, keygen.ASYMMETRIC_DECRYPT_KEY, keygen.CAPABILITIES])
+def test_what_names_a_key_and_what_opens_it_has_one_value(odd: str, count: int) -> None:
+    kind = keygen.DECRYPT_KEY if odd == keygen.CAPABILITIES else odd
+    asked = parse_keyless(request(attributes=wishes(kind, b"k", AES[128])), keygen._spki(EC_KEY))
+    attributes = [replace(each, values=each.values * count) if each.oid == odd else each for each in asked.attributes]
+    with pytest.raises(Malformed, match="can't be read"):
+        read_protection(replace(asked, attributes=tuple(attributes)))
