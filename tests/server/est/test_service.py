@@ -399,6 +399,36 @@ async def test_a_request_bound_to_another_connection_is_refused_and_kept(
     assert client.door.refused[0].csr is not None
 
 
+class NothingToRead(ScriptedCredentials):
+    """Can't look up the certificates of others."""
+
+    async def renewable(self, *_: object, **__: object) -> Problem:
+        return Problem(Reason.STORE_UNAVAILABLE, "The record can't be read at the moment.", retry_after=5)
+
+
+async def test_an_authority_is_told_to_come_again_where_what_it_renews_can_not_be_looked_up(
+    client: Client, known: Known, device_key: ec.EllipticCurvePrivateKey
+) -> None:
+    """Not that there is nothing to be renewed, which it would take for the last word."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    begin, end = known[1].not_before, known[1].not_after
+    builder = x509.CertificateBuilder(name, name, device_key.public_key(), known[1].serial, begin, end)
+    purposes = x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")])
+    octets = (
+        builder.add_extension(purposes, critical=False).sign(device_key, hashes.SHA256()).public_bytes(Encoding.DER)
+    )
+    record = replace(known[1], der=octets, endpoint=NAME)
+    ways = client.endpoint.config.authenticate.model_copy(update={"registration_authorities": (record.profile,)})
+    client.endpoint = replace(
+        client.endpoint,
+        config=client.endpoint.config.model_copy(update={"authenticate": ways}),
+        credentials=NothingToRead((known[0], record)),
+    )
+    problem = await client.is_refused(Operation.SIMPLEREENROLL, presents=True)
+    assert (problem.reason, problem.retry_after) == (Reason.STORE_UNAVAILABLE, 5)
+    assert client.door.refused[0].csr is not None
+
+
 # --- revocation challenges ---------------------------------------------------------------------------------------
 
 
