@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def openssl(*arguments: str | Path) -> str:
     """Run openssl and return what it printed."""
-    return run(require_program("openssl", "apt-get install openssl"), *arguments).stdout
+    return run(require_program("openssl"), *arguments).stdout
 
 
 @dataclass(frozen=True, slots=True)

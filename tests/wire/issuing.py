@@ -69,7 +69,7 @@ def make_ca(folder: Path, name: str, key: SigningKey) -> Credential:
 
 def enroll(server: RunningServer, pump: Device, label: str) -> tuple[int, str]:
     """Enroll at an endpoint with curl; return status and body, with the certificate in the device's file on 200."""
-    curl = require_program("curl", "apt-get install curl")
+    curl = require_program("curl")
     reply = pump.folder / "reply"
     done = run(
         *(curl, "--silent", "--show-error", "--cacert", server.root_pem, "--output", reply),

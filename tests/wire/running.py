@@ -164,9 +164,13 @@ def run(
     environment: dict[str, str] | None = None,
     timeout: float = 60,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program with its output captured as text; with `check`, fail the test with that output."""
+    """Run a program with its output captured as text; with `check`, fail the test with that output.
+
+    A bare name is that of a foreign client, which may not be installed.
+    """
+    program, *arguments = map(str, command)
     done = subprocess.run(
-        [str(part) for part in command],
+        [program if "/" in program else require_program(program), *arguments],
         cwd=cwd,
         env=os.environ | (environment or {}),
         stdin=subprocess.DEVNULL,
@@ -191,11 +195,14 @@ def until(look: Callable[[], T | None], alive: Callable[[], bool], log: Callable
     pytest.fail(f"it did not get there:\n{log()[-4000:]}", pytrace=False)
 
 
-def require_program(name: str, hint: str) -> str:
-    """Return the path of a foreign client; without it the test is skipped, and `hint` says how to get it."""
+def require_program(name: str, hint: str = "") -> str:
+    """Return the path of a foreign client; without it the test is skipped, and `hint` says how to get it.
+
+    Without a hint, Debian's package has the program's name.
+    """
     path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if path is None:
-        pytest.skip(f"{name} is not installed: {hint}")
+        pytest.skip(f"{name} is not installed: {hint or f'apt-get install {name}'}")
     return path
 
 
@@ -240,5 +247,5 @@ def openssl_verify(server: RunningServer, certificate: x509.Certificate | Path, 
     else:
         path = certificate
     wanted = ["-purpose", purpose] if purpose else []
-    openssl = require_program("openssl", "apt-get install openssl")
+    openssl = require_program("openssl")
     run(openssl, "verify", "-x509_strict", *wanted, "-CAfile", server.root_pem, "-untrusted", server.chain_pem, path)

@@ -80,7 +80,7 @@ class Caddy:
     def running(self) -> Iterator[None]:
         file = self.folder / "Caddyfile"
         file.write_text(self.text)
-        command = [require_program("caddy", "apt-get install caddy"), "run", "--config", str(file)]
+        command = [require_program("caddy"), "run", "--config", str(file)]
         with (self.folder / "output").open("ab") as output:
             own = os.environ | {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder)}
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=own)

@@ -66,7 +66,7 @@ class Dehydrated:
         hook = self.folder / "hook"
         hook.write_text(HOOK.replace("DNS", str(self.site.dns_hook)))
         hook.chmod(0o755)
-        dehydrated = require_program("dehydrated", "apt-get install dehydrated")
+        dehydrated = require_program("dehydrated")
         return run(dehydrated, "--config", self.folder / "config", *arguments, check=check)
 
     def issue(self, *names: str, options: tuple[str, ...] = ("--algo", "prime256v1")) -> x509.Certificate:

@@ -81,7 +81,7 @@ def test_x_crypto_is_authorized_before_it_orders(site: AcmeSite) -> None:
 @pytest.fixture(scope="module")
 def tpm() -> Iterator[str]:
     """The socket of a TPM in software, which is new and started."""
-    program = require_program("swtpm", "apt-get install swtpm")
+    program = require_program("swtpm")
     with tempfile.TemporaryDirectory(prefix="certwright-tpm-") as folder:
         socket = Path(folder) / "socket"
         places = ("--tpmstate", f"dir={folder}", "--server", f"type=unixio,path={socket}")

@@ -38,7 +38,7 @@ class Lego:
         self, command: str, *arguments: str, names: tuple[str, ...] = (), check: bool = True
     ) -> CompletedProcess[str]:
         return run(
-            require_program("lego", "apt-get install lego"),
+            require_program("lego"),
             "--path",
             self.folder,
             "--server",

@@ -28,7 +28,7 @@ class AcmeTiny:
 
     def __call__(self, csr: Path, *options: str, check: bool = True) -> CompletedProcess[str]:
         return run(
-            *(require_program("acme-tiny", "apt-get install acme-tiny"), "--account-key", self.folder / "account.key"),
+            *(require_program("acme-tiny"), "--account-key", self.folder / "account.key"),
             *("--csr", csr, "--acme-dir", self.tokens, "--directory-url", self.site.server.acme_directory),
             *("--disable-check", *options),  # its own check asks the system's resolver for the name
             environment={"SSL_CERT_FILE": str(self.site.server.root_pem)},

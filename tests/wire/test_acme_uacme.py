@@ -55,7 +55,7 @@ class Uacme:
         self.name = self.site.name("uacme")
 
     def __call__(self, *arguments: str | Path, check: bool = True) -> CompletedProcess[str]:
-        uacme, unshare = require_program("uacme", "apt-get install uacme"), require_program("unshare", "util-linux")
+        uacme, unshare = require_program("uacme"), require_program("unshare", "util-linux")
         hook = self.folder / "hook"
         text = HOOK.replace("CHALLENGE", self.challenge).replace("DNS", str(self.site.dns_hook))
         text = text.replace("TOKENS", str(self.folder / "web" / ".well-known" / "acme-challenge"))

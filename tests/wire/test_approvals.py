@@ -67,7 +67,7 @@ def test_curl_asks_again_until_two_officers_have_approved(careful: RunningServer
 
     def ask() -> str:
         return run(
-            *(require_program("curl", "apt-get install curl"), "--silent", "--cacert", careful.root_pem),
+            *(require_program("curl"), "--silent", "--cacert", careful.root_pem),
             *("--user", f"{careful.est_username}:{careful.est_password}", "-H", "Content-Type: application/pkcs10"),
             *("--data-binary", f"@{pump.csr}", "--output", "/dev/null", "--write-out", "%{http_code}"),
             f"{careful.est_url}/simpleenroll",

@@ -44,12 +44,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_line_for_est_enrolls(folder: Path, server: RunningServer, lines: dict[str, str]) -> None:
-    require_program("curl", "apt-get install curl")
+    require_program("curl")
     enroll(server, lines["EST"], folder, "device.pem")
 
 
 def test_the_line_for_est_shows_why_it_was_refused(folder: Path, lines: dict[str, str]) -> None:
-    require_program("curl", "apt-get install curl")
+    require_program("curl")
     line = lines["EST"].replace("device-1.example", "www.google.com")
     refused = run("bash", "-o", "pipefail", "-c", line, cwd=folder, check=False)
     assert refused.returncode != 0

@@ -88,7 +88,7 @@ class Slapd:
 
 @pytest.fixture(scope="module")
 def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
-    program = require_program("slapd", "apt-get install slapd")
+    program = require_program("slapd")
     folder: Path = tmp_path_factory.mktemp("slapd")
     now = system_clock()
     root = make_root(DistinguishedName.from_text("CN=Root"), now=now)

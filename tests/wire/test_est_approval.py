@@ -40,7 +40,7 @@ def ask(server: RunningServer, pump: Device) -> tuple[int, dict[str, str], str]:
     """Post the device's request; return status, header fields in lower case, and body."""
     reply, fields = pump.folder / "reply", pump.folder / "fields"
     done = run(
-        *(require_program("curl", "apt-get install curl"), "--silent", "--show-error", "--cacert", server.root_pem),
+        *(require_program("curl"), "--silent", "--show-error", "--cacert", server.root_pem),
         *("--user", f"{server.est_username}:{server.est_password}", "-H", "Content-Type: application/pkcs10"),
         *("--data-binary", f"@{pump.csr}", "--output", reply, "--dump-header", fields),
         *("--write-out", "%{http_code}", f"{server.est_url}/guarded/simpleenroll"),

@@ -29,7 +29,7 @@ def pump(tmp_path: Path) -> Device:
 
 
 def curl(server: RunningServer, *arguments: str | Path) -> str:
-    program = require_program("curl", "apt-get install curl")
+    program = require_program("curl")
     return run(program, "--silent", "--show-error", "--cacert", server.root_pem, *arguments).stdout
 
 

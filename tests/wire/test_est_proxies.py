@@ -149,7 +149,7 @@ def nginx(folder: Path) -> Callable[[int, int], list[str]]:
 
 
 def haproxy(folder: Path, headers: str) -> Callable[[int, int], list[str]]:
-    program = require_program("haproxy", "apt-get install haproxy")
+    program = require_program("haproxy")
 
     def start(port: int, behind: int) -> list[str]:
         pair = [(folder / "tls" / name).read_text() for name in ("server.pem", "server.key")]

@@ -87,7 +87,7 @@ SECRET = ("-srv_ref", "door", "-srv_secret", "pass:correct horse")
 @contextmanager
 def mock_server(port: int, certificate: Path, *options: str, protection: tuple[str, ...] = SECRET) -> Iterator[None]:
     """Run OpenSSL's mock server; requests must be protected as is said."""
-    program = require_program("openssl", "apt-get install openssl")
+    program = require_program("openssl")
     command = [program, "cmp", "-config", "", "-port", str(port), *protection]
     with (certificate.parent / "mock.log").open("wb") as log:
         process = subprocess.Popen([*command, "-rsp_cert", str(certificate), *options], stdout=log, stderr=log)

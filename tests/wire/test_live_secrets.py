@@ -62,7 +62,7 @@ def request(server: RunningServer, csr: Path, user: str, output: str | Path = os
 def test_users_come_and_go_without_a_restart_also_on_a_connection_that_is_kept(
     running: RunningServer, tmp_path: Path
 ) -> None:
-    curl = require_program("curl", "apt-get install curl")
+    curl = require_program("curl")
     csr, gate = device(tmp_path / "pump", "pump-1.example").csr, tmp_path / "gate"
     first, added = f"{running.est_username}:{running.est_password}", "added:of-added"
     before = (running.folder / "secrets" / "est-passwords.yaml").read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def test_users_come_and_go_without_a_restart_also_on_a_connection_that_is_kept(
 
 
 def test_a_bad_file_is_told_and_the_last_good_one_stays_in_force(running: RunningServer, tmp_path: Path) -> None:
-    curl = require_program("curl", "apt-get install curl")
+    curl = require_program("curl")
     before = (running.folder / "secrets" / "est-passwords.yaml").read_text(encoding="utf-8")
     put(running, "added: a password in the clear\n")
     os.kill(running.process.pid, signal.SIGHUP)

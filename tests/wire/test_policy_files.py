@@ -51,7 +51,7 @@ def ready(server: RunningServer) -> str:
 
 
 def enroll(server: RunningServer, csr: Path) -> tuple[int, str]:
-    program = require_program("curl", "apt-get install curl")
+    program = require_program("curl")
     arguments = ("--silent", "--cacert", server.root_pem, "--user", f"{server.est_username}:{server.est_password}")
     post = ("-H", "Content-Type: application/pkcs10", "--data-binary", f"@{csr}", "--write-out", "\n%{http_code}")
     text, _, status = run(program, *arguments, *post, f"{server.est_url}/simpleenroll").stdout.rpartition("\n")

@@ -33,7 +33,7 @@ class Certmonger:
             os.mkdir(path)  # noqa: PTH102 - texts for the environment
         self.environment["CERTMONGER_SYSTEM_LOCK_FILE"] = str(folder / "lock")
         self.environment["CERTMONGER_PVT_ADDRESS"] = f"unix:path={folder / 'socket'}"
-        program = require_program("certmonger", "apt-get install certmonger")
+        program = require_program("certmonger")
         self.log = (folder / "log").open("wb")
         self.process = subprocess.Popen(
             [program, "-n", "-L", "-P", str(folder / "socket")],

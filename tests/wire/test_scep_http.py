@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def curl(*arguments: str | Path) -> tuple[int, str]:
     """Return status and Content-Type."""
-    curl = require_program("curl", "apt-get install curl")
+    curl = require_program("curl")
     done = run(curl, "--silent", "--output", "/dev/null", "--write-out", "%{http_code} %{content_type}", *arguments)
     status, _, content_type = done.stdout.partition(" ")
     return int(status), content_type

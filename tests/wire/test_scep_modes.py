@@ -229,7 +229,7 @@ def test_a_router_that_renews_too_early_is_refused_and_told_when_to_come(server:
 
 
 def test_the_page_gives_a_challenge_to_who_logs_in(server: RunningServer, router: Router) -> None:
-    curl = require_program("curl", "apt-get install curl")
+    curl = require_program("curl")
     page = f"{server.https_url}/scep/once/mscep_admin"
     common = (curl, "--silent", "--cacert", server.root_pem, "--output", router.folder / "page.html")
     user = ("--user", f"{server.est_username}:{server.est_password}")
@@ -287,7 +287,7 @@ def test_micromdms_scepclient_enrolls_and_renews_over_tls(server: RunningServer,
 
 def test_only_endpoints_that_say_so_are_served_over_tls(server: RunningServer) -> None:
     """By GET and POST. It is curl that asks: strongSwan's `pki` trusts the system's roots for TLS and no others."""
-    curl = require_program("curl", "apt-get install curl")
+    curl = require_program("curl")
     written = ("--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--cacert", server.root_pem)
     for label in ENDPOINTS:
         url = f"{server.https_url}/scep/{label}?operation="
@@ -308,7 +308,7 @@ def test_a_router_gets_a_certificate_of_the_next_ca_before_the_change(
     server: RunningServer, router: Router, tmp_path: Path
 ) -> None:
     """GetNextCACert announces the next CA; what is enveloped for its RA is issued by it, a renewal too."""
-    curl = require_program("curl", "apt-get install curl")
+    curl = require_program("curl")
     fetched, content = tmp_path / "next.p7m", tmp_path / "next.p7b"
     run(curl, "--silent", "--fail", "--output", fetched, f"{server.scep_url}/rolling?operation=GetNextCACert")
     openssl("cms", "-verify", "-noverify", "-inform", "DER", "-in", fetched, "-binary", "-out", content)

@@ -49,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 def fetch(url: str) -> bytes:
     """Fetch over plain HTTP, as relying parties do; the first list may take a moment."""
-    curl = require_program("curl", "apt-get install curl")
+    curl = require_program("curl")
     with tempfile.NamedTemporaryFile() as file:
         command = (curl, "--silent", "--fail", "--retry", "20", "--retry-delay", "1", "--retry-all-errors")
         run(*command, "--output", file.name, url)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def test_certificates_and_bare_signatures_are_measured() -> None:
     cost = measure_signing(local_throwaway("P-256", system_clock()), count=40, now=system_clock())
-    assert 0 < cost.a_second < cost.bare_a_second * 2
-    assert min(cost.cpu, cost.bare_a_second, cost.bare_cpu) > 0
+    assert cost.cpu > cost.bare_cpu / 2  # of CPU time, as others keep the machine busy
+    assert min(cost.a_second, cost.bare_a_second, cost.bare_cpu) > 0
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa:2048 pss", "ml-dsa-44"])

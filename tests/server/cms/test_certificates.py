@@ -31,6 +31,7 @@ from tests.server.scep.device import (
     rsa_key,
     self_signed,
 )
+from tests.wire.running import require_program
 
 LONG, SHORT = self_signed(rsa_key(), "a-name-that-makes-it-longer.test"), self_signed(rsa_key(), "s")
 
@@ -105,7 +106,7 @@ def test_a_key_is_known_by_the_sha_256_of_its_spki() -> None:
 
 def test_openssl_reads_it() -> None:
     encoded = degenerate([LONG, SHORT])
-    command = ["openssl", "pkcs7", "-inform", "DER", "-print_certs", "-noout"]
+    command = [require_program("openssl"), "pkcs7", "-inform", "DER", "-print_certs", "-noout"]
     done = subprocess.run(command, input=encoded, capture_output=True, check=True)
     assert b"a-name-that-makes-it-longer.test" in done.stdout
 

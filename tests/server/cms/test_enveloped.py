@@ -12,6 +12,7 @@ from server.cms.algorithms import PKCS1, Cipher, Digest, KeyTransport, Malformed
 from server.cms.certificates import DATA, ENVELOPED_DATA, content_info
 from server.cms.enveloped import Envelope, KeyTransRecipient, Undecipherable, decipher, read_envelope, seal
 from tests.server.scep.device import bag, envelope, rsa_key, self_signed
+from tests.wire.running import require_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,8 @@ def test_what_openssl_encrypts_is_opened(
 ) -> None:
     (tmp_path / "certificate").write_bytes(CERTIFICATE)
     (tmp_path / "content").write_bytes(CONTENT)
-    command = ["openssl", "cms", "-encrypt", "-binary", "-in", "content", f"-{cipher}", "-outform", "DER", *stream]
+    command = [require_program("openssl"), "cms", "-encrypt", "-binary", "-in", "content", f"-{cipher}"]
+    command += ["-outform", "DER", *stream]
     command += ["-recip", "certificate", *(word for option in transport for word in ("-keyopt", option))]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert opened(done.stdout) == CONTENT

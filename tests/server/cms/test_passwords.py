@@ -59,7 +59,7 @@ def test_nothing_is_the_same_twice() -> None:
 
 @pytest.mark.parametrize("cipher", [Cipher.AES128, Cipher.AES192, Cipher.AES256, Cipher.DES3])
 def test_openssl_opens_it(cipher: Cipher, tmp_path: Path) -> None:
-    openssl = require_program("openssl", "apt-get install openssl")
+    openssl = require_program("openssl")
     message, opened = tmp_path / "message.der", tmp_path / "opened"
     message.write_bytes(sealed(cipher, "pässword"))
     arguments = ("-inform", "DER", "-in", message, "-out", opened, "-binary", "-pwri_password", "pässword")

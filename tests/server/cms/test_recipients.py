@@ -30,6 +30,7 @@ from server.cms.recipients import (
     usual_agreement,
 )
 from tests.server.scep.device import NOW, bag, common_name, rsa_key
+from tests.wire.running import require_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ def sealed(recipient: Recipient, cipher: Cipher = Cipher.AES256, content_type: s
 def opened(folder: Path, message: bytes, *how: str) -> bytes:
     """Return what OpenSSL finds in a message."""
     (folder / "message").write_bytes(message)
-    command = ["openssl", "cms", "-decrypt", "-binary", "-inform", "DER", "-in", "message", *how]
+    command = [require_program("openssl"), "cms", "-decrypt", "-binary", "-inform", "DER", "-in", "message", *how]
     return subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout
 
 

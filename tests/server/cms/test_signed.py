@@ -36,6 +36,7 @@ from tests.server.scep.device import (
     self_signed,
     spki,
 )
+from tests.wire.running import require_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -385,7 +386,7 @@ def test_what_is_written_is_read_and_verified_by_itself_and_by_asn1crypto(conten
 def test_openssl_verifies_what_is_written(tmp_path: Path) -> None:
     path = tmp_path / "signed.der"
     path.write_bytes(written(b"hello"))
-    command = ["openssl", "cms", "-verify", "-noverify", "-binary", "-inform", "DER", "-in", str(path)]
+    command = [require_program("openssl"), "cms", "-verify", "-noverify", "-binary", "-inform", "DER", "-in", str(path)]
     done = subprocess.run(command, capture_output=True, check=True)
     assert done.stdout == b"hello"
 

@@ -19,6 +19,7 @@ from ca.names import DistinguishedName, dns_name
 from server.clock import system_clock
 from server.commands.ca import app
 from server.deployment.making import create
+from tests.wire.running import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def usable(folder: Path, name: str) -> None:
 
 def openssl_verify(trusted: Path, leaf: Path, *between: Path) -> str:
     untrusted = [part for path in between for part in ("-untrusted", str(path))]
-    command = ["openssl", "verify", "-x509_strict", "-CAfile", str(trusted), *untrusted, str(leaf)]
+    command = [require_program("openssl"), "verify", "-x509_strict", "-CAfile", str(trusted), *untrusted, str(leaf)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from server.est import codec
 from server.est.messages import BasicCredentials, Encoding, KeyPart, Layout, Malformed, Operation, Target
 from server.outcome import Reason
+from tests.wire.running import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -298,7 +299,7 @@ def test_openssl_reads_the_reply_with_the_issued_certificate(
 ) -> None:
     reply = codec.issued_reply(ders(certificates)[0], wrapped=True)
     (tmp_path / "reply.p7").write_bytes(b64decode(reply.body))
-    command = ["openssl", "pkcs7", "-inform", "DER", "-in", str(tmp_path / "reply.p7"), "-print_certs"]
+    command = [require_program("openssl"), "pkcs7", "-inform", "DER", "-in", str(tmp_path / "reply.p7"), "-print_certs"]
     output = subprocess.run(command, check=True, capture_output=True).stdout
 
     assert x509.load_pem_x509_certificates(output) == certificates[:1]

@@ -30,7 +30,7 @@ async def test_anybody_gets_the_newest_list(folder: Path, tmp_path: Path, path: 
     assert posted[0] == 405
     file = tmp_path / "crls.der"
     file.write_bytes(b64decode(body))
-    program = require_program("openssl", "apt-get install openssl")
+    program = require_program("openssl")
     told = await asyncio.to_thread(run, program, "pkcs7", "-inform", "DER", "-in", file, "-print_certs")
     pem = told.stdout[told.stdout.index("-----BEGIN X509 CRL-----") :]
     assert x509.load_pem_x509_crl(pem.encode()) == x509.load_der_x509_crl(newest)

@@ -55,7 +55,7 @@ async def listed(running: Lab, folder: Path) -> set[int]:
     assert (status, fields["Content-Type"]) == (200, "application/pkcs7-mime; smime-type=certs-only")
     file = folder / "eecerts.der"
     file.write_bytes(b64decode(body))
-    program = require_program("openssl", "apt-get install openssl")
+    program = require_program("openssl")
     told = await asyncio.to_thread(run, program, "pkcs7", "-inform", "DER", "-in", file, "-print_certs")
     return {one.serial_number for one in x509.load_pem_x509_certificates(told.stdout.encode())}
 

@@ -66,7 +66,7 @@ est/default:
 
 
 def openssl(*arguments: object) -> str:
-    program = require_program("openssl", "apt-get install openssl")
+    program = require_program("openssl")
     done = subprocess.run([program, *map(str, arguments)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -125,7 +125,7 @@ async def opened_by_openssl(lab: Lab, asked: Message, endpoint: ScepEndpoint, fo
     key = asked.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "key.pem").write_bytes(key)
     (folder / "signer.der").write_bytes(asked.certificate)
-    program = require_program("openssl", "apt-get install openssl")
+    program = require_program("openssl")
     run(program, "x509", "-inform", "DER", "-in", folder / "signer.der", "-out", folder / "signer.pem")
     how = ("-inform", "DER", "-in", folder / "reply.der", "-inkey", folder / "key.pem", "-recip", folder / "signer.pem")
     run(program, "cms", "-decrypt", *how, "-out", folder / "opened.der")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import structlog
 from OpenSSL import SSL
 
 from server.config import Limits
+from tests.wire.running import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,10 +45,8 @@ async def _answer(reader: asyncio.StreamReader) -> Any:
 
 
 async def _run(program: str, *arguments: str, stdin: bytes = b"") -> tuple[int | None, str]:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
     process = await asyncio.create_subprocess_exec(
-        program,
+        require_program(program),
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
