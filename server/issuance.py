@@ -214,7 +214,7 @@ class Issuance:
 
     async def _wait(self, granted: Granted, pending: IssuerPending) -> Pending:
         """Leave the intent with a CA that needs time; whoever asks again resumes it with the CA's reference."""
-        log.info("issuer_pending", request_id=granted.request_id, reference=pending.reference)
+        log.info("issuer_pending", request_id=granted.request_id, reference=pending.reference[:200])
         await self._store.write(
             lambda c: leases.leave_with_issuer(c, granted.request_id, self.lease(), pending.reference)
         )

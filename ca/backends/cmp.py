@@ -96,14 +96,19 @@ class CmpUpstream:
         await self.client.close()
 
     async def _poll(self, order: Order) -> x509.Certificate:
-        identifier, nonce, request = (order.reference or "").split(":")
+        identifier, nonce, request, *certified = (order.reference or "").split(":")
         transaction = Transaction(bytes.fromhex(identifier), self.random(16), bytes.fromhex(nonce))
-        return await self._conclude(order, await self._exchange(cmp.write_poll_req(int(request)), transaction))
+        body = cmp.write_poll_req(int(request))
+        if not certified:
+            return await self._conclude(order, await self._exchange(body, transaction))
+        certificate = x509.load_der_x509_certificate(bytes.fromhex(certified[0]))
+        await self._settle(certificate, body, transaction)
+        return certificate
 
     async def _conclude(self, order: Order, reply: Reply) -> x509.Certificate:
         """Turn an answer into a certificate that the CA knows to have arrived, or into what it means."""
         if reply.body == cmp.POLL_REP:
-            raise _pending(reply, min(max(reply.check_after, _SHORTEST_WAIT), _LONGEST_WAIT))
+            raise _pending(reply, reply.check_after)
         if reply.status is not None and reply.body == cmp.ERROR:
             raise _failure(reply.status)
         if reply.body not in {cmp.CP, cmp.KUP} or reply.status is None:
@@ -125,11 +130,19 @@ class CmpUpstream:
         """Say that the certificate has arrived; without that a CA revokes it (RFC 9810 section 5.2.8)."""
         algorithm = certificate.signature_hash_algorithm or hashes.SHA512()
         body = cmp.write_cert_conf(certificate.fingerprint(algorithm), reply.request)
+        await self._settle(certificate, body, Transaction(reply.transaction, self.random(16), reply.sender_nonce))
+
+    async def _settle(self, certificate: x509.Certificate, body: bytes, transaction: Transaction) -> None:
+        """Send what the CA answers with a confirmation; it may need time for that too (RFC 9483 section 4.4)."""
         try:
-            confirmed = await self._exchange(body, Transaction(reply.transaction, self.random(16), reply.sender_nonce))
+            reply = await self._exchange(body, transaction)
         except IssuerRefused as error:
             raise AnswerUnusable(f"the CA does not take the confirmation: {error}") from error
-        if confirmed.body != cmp.PKICONF:
+        if reply.body == cmp.POLL_REP:
+            raise _pending(reply, reply.check_after, certificate)
+        if reply.body == cmp.ERROR and reply.status is not None and reply.status.status == cmp.WAITING:
+            raise _pending(reply, _USUAL_WAIT, certificate)
+        if reply.body != cmp.PKICONF:
             raise AnswerUnusable("the CA does not take the confirmation")
 
     async def _exchange(self, body: bytes, transaction: Transaction) -> Reply:
@@ -137,7 +150,7 @@ class CmpUpstream:
 
         Raises:
             IssuerUnavailable: the answer is not from the CA, or is an error that may pass.
-            IssuerRefused: an error.
+            IssuerRefused: an error, but for one that says to wait.
         """
         message = cmp.write_message(body, transaction, self.recipient, self.protection)
         answer = await self.client.send("POST", self.url, message, _HEADERS)
@@ -148,14 +161,22 @@ class CmpUpstream:
             raise IssuerUnavailable(str(error)) from error
         if (reply.transaction, reply.recipient_nonce) != (transaction.identifier, transaction.nonce):
             raise IssuerUnavailable("the CA's answer belongs to another message")
-        if reply.body == cmp.ERROR and reply.status is not None and not reply.status.failures & _ANSWERED:
+        if reply.body == cmp.ERROR and reply.status is not None and not _goes_on(reply.status):
             raise _failure(reply.status)
         return reply
 
 
-def _pending(reply: Reply, seconds: int) -> IssuerPending:
+def _pending(reply: Reply, seconds: int, certificate: x509.Certificate | None = None) -> IssuerPending:
+    """Return what to come back with; the certificate, when it is there and its confirmation alone is awaited."""
     reference = f"{reply.transaction.hex()}:{reply.sender_nonce.hex()}:{reply.request}"
-    return IssuerPending(seconds, reference)
+    if certificate is not None:
+        reference += f":{certificate.public_bytes(serialization.Encoding.DER).hex()}"
+    return IssuerPending(min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT), reference)
+
+
+def _goes_on(status: Status) -> bool:
+    """Whether an error has an answer other than telling it."""
+    return status.status == cmp.WAITING or bool(status.failures & _ANSWERED)
 
 
 def _failure(status: Status, *, whole: bool = False) -> IssuerRefused | IssuerUnavailable:

@@ -25,6 +25,8 @@ PKICONF, ERROR, CERT_CONF, POLL_REQ, POLL_REP = 19, 23, 24, 25, 26
 
 ACCEPTED, GRANTED_WITH_MODS, REJECTION, WAITING, REVOKED_ALREADY = 0, 1, 2, 3, 5
 BAD_CERT_ID, CERT_REVOKED, TRANSACTION_IN_USE = 4, 10, 21
+NO_REQUEST = -1
+"""The certReqId where a CertReqMsg is not what is meant (RFC 9483 section 4.4)."""
 OURS = frozenset({1, 20, 23})
 """badMessageCheck, signerNotTrusted, notAuthorized: who we are is not taken; the requester can't help it."""
 PASSING = frozenset({24, 25})
@@ -68,7 +70,7 @@ class Reply:
         transaction: the transactionID.
         implicit: whether no confirmation is wanted.
         status: of a certificate response, a revocation response or an error.
-        request: the certReqId, of a certificate or poll response.
+        request: the certReqId, of a certificate or poll response; none of an error.
         certificate: DER, of a certificate response.
         check_after: seconds, of a poll response.
     """
@@ -212,7 +214,7 @@ def _read_body(reply: Reply, content: der.Tlv) -> Reply:
         (status,) = members(members(content, 1, 3)[0], 1, 1)
         return replace(reply, status=_status(status))
     if reply.body == ERROR:
-        return replace(reply, status=_status(members(content, 1, 3)[0]))
+        return replace(reply, status=_status(members(content, 1, 3)[0]), request=NO_REQUEST)
     if reply.body == POLL_REP:
         (response,) = members(content, 1, 1)
         numbers = [der.read_integer(der.expect(each, der.INTEGER)) for each in members(response, 2, 3)[:2]]

@@ -30,7 +30,8 @@ SECRET = SharedSecret(b"door", b"correct horse", bytes)
 class FakeCmp:
     """`confirmed` counts certConf; `polls` is how often it says "later"; `error` are failure bits to answer with.
 
-    With `rejects` it says in the end that it does not grant the certificate.
+    With `rejects` it says in the end that it does not grant the certificate. `confirmation_polls` is how often it says
+    "later" to certConf, and `confirmation` its answer in the end.
     """
 
     def __init__(self, inner: Issuer, secret: Protection = SECRET) -> None:
@@ -38,6 +39,7 @@ class FakeCmp:
         self.polls, self.confirmed, self.transactions = 0, 0, list[bytes]()
         self.error: bytes | None = None
         self.rejects = False
+        self.confirmation_polls, self.confirmation = 0, der.tlv(der.context(cmp.PKICONF), der.null())
         self.waiting: dict[bytes, bytes] = {}
         self.bodies: list[int] = []
         self.known, self.revoked = set[int](), set[int]()
@@ -56,9 +58,8 @@ class FakeCmp:
 
     async def _body(self, body: der.Tlv, identifier: bytes) -> bytes:
         self.bodies.append(body.tag - der.context(0))
-        if body.tag == der.context(cmp.CERT_CONF):
-            self.confirmed += 1
-            return der.tlv(der.context(cmp.PKICONF), der.null())
+        if body.tag == der.context(cmp.CERT_CONF) or (self.confirmed and self.confirmation_polls):
+            return self._confirm(body)
         if body.tag in {der.context(cmp.RR), der.context(cmp.CR)}:
             return self._revoke(body) if body.tag == der.context(cmp.RR) else await self._certify(body)
         if self.error is not None:
@@ -76,6 +77,17 @@ class FakeCmp:
         self.known.add(certificate.serial_number)
         pair = der.sequence(der.tlv(der.context(0), certificate.public_bytes(Encoding.DER)))
         return self._response(der.integer(0), pair)
+
+    def _confirm(self, body: der.Tlv) -> bytes:
+        """Answer a certConf, or the pollReq for its answer, which names no request (RFC 9483 section 4.4)."""
+        if body.tag == der.context(cmp.CERT_CONF):
+            self.confirmed += 1
+            later = der.tlv(der.context(cmp.ERROR), der.sequence(der.sequence(der.integer(cmp.WAITING))))
+        else:
+            assert body.raw == cmp.write_poll_req(-1)
+            self.confirmation_polls -= 1
+            later = der.tlv(der.context(cmp.POLL_REP), der.sequence(der.sequence(der.integer(-1), der.integer(7))))
+        return later if self.confirmation_polls else self.confirmation
 
     async def _certify(self, body: der.Tlv) -> bytes:
         """Certify what the template of a CertReqMsg says (RFC 4211 section 5), for whom the sender has verified."""

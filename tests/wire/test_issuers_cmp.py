@@ -123,15 +123,14 @@ def test_a_certificate_comes_by_cmp(door: RunningServer, port: int, tmp_path: Pa
 def test_a_server_that_needs_time_is_polled(door: RunningServer, port: int, tmp_path: Path) -> None:
     pump = device(tmp_path / "pump", "cmp-slow.example")
     with mock_server(port, certified(door, pump), "-poll_count", "2", "-check_after", "1"):
-        assert enroll(door, pump, "cmp")[0] == 202
-        time.sleep(1.1)
-        assert enroll(door, pump, "cmp")[0] == 202
-        time.sleep(1.1)
         statuses = [enroll(door, pump, "cmp")[0]]
-        if statuses == [202]:  # how it counts differs between versions
+        while (
+            statuses[-1] == 202 and len(statuses) < 8
+        ):  # how it counts, and whether for pkiConf too, differs by version
             time.sleep(1.1)
-            statuses = [enroll(door, pump, "cmp")[0]]
-        assert statuses == [200], door.process.tail()
+            statuses.append(enroll(door, pump, "cmp")[0])
+        assert statuses[:2] == [202, 202]
+        assert statuses[-1] == 200, door.process.tail()
 
 
 def test_a_rejection_refuses_the_request(door: RunningServer, port: int, tmp_path: Path) -> None:

@@ -86,6 +86,34 @@ class TestCmp(RevokerContract, IssuerContract):
         assert waits == [30, 7, 7]
         assert len(set(server.transactions)) == 1
 
+    async def test_a_ca_that_needs_time_for_the_confirmation_is_polled(self, server: FakeCmp, issuer: Issuer) -> None:
+        server.confirmation_polls = 2
+        reference, waits = None, []
+        for _ in range(2):
+            with pytest.raises(IssuerPending) as pending:
+                await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
+            reference = pending.value.reference
+            waits.append(pending.value.retry_after)
+        octets = await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
+        accept(issuer, PLAN, x509.load_der_x509_certificate(octets))
+        assert waits == [30, 7]
+        assert server.bodies == [cmp.P10CR, cmp.CERT_CONF, cmp.POLL_REQ, cmp.POLL_REQ]
+        assert len(set(server.transactions)) == 1
+
+    @pytest.mark.parametrize("polls", [0, 1])
+    async def test_a_confirmation_that_is_not_taken_leaves_no_certificate(
+        self, server: FakeCmp, issuer: Issuer, polls: int
+    ) -> None:
+        refused = der.sequence(der.sequence(der.integer(2), der.bit_string(b"\x08")))
+        server.confirmation_polls, server.confirmation = polls, der.tlv(der.context(cmp.ERROR), refused)
+        reference = None
+        if polls:
+            with pytest.raises(IssuerPending) as pending:
+                await issue(issuer, PLAN)
+            reference = pending.value.reference
+        with pytest.raises(AnswerUnusable, match="does not take the confirmation"):
+            await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
+
     async def test_what_has_waited_and_is_not_granted_was_never_signed(self, server: FakeCmp, issuer: Issuer) -> None:
         server.polls, server.rejects = 1, True
         with pytest.raises(IssuerPending) as pending:
