@@ -57,7 +57,7 @@ def enroll(folder: Path, port: int, device: Made, name: str) -> CompletedProcess
     request = pki("--req", "--type", "priv", "--in", folder / "new.key", "--dn", f"CN={name}", "--outform", "pem")
     (folder / "new.csr").write_text(request.stdout)
     shown = ("--cert", folder / "idevid.pem", "--key", folder / "idevid.key")
-    where = ("--url", f"https://localhost:{port}", "--cacert", folder / "root.pem", "--cacert", folder / "chain.pem")
+    where = ("--url", f"https://127.0.0.1:{port}", "--cacert", folder / "root.pem", "--cacert", folder / "chain.pem")
     return pki("--est", *where, "--in", folder / "new.csr", *shown, "--outform", "pem", check=False)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ca.issuer import Issuer
 
 KINDS = {"P-256": False, "P-384": False, "P-521": False, "rsa:2048": False, "rsa:3072": True}
+OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)  # noqa: S303 - what SoftHSM knows
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +179,7 @@ def test_without_a_pin_nothing_secret_is_listed(token: Token) -> None:
 def test_an_rsa_key_decrypts_what_was_encrypted_to_it(keys: dict[str, HsmRsaKey | HsmEcKey]) -> None:
     key = keys["rsa:2048"]
     assert isinstance(key, HsmRsaKey)
-    oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)  # noqa: S303 - what SoftHSM knows
-    for scheme in (padding.PKCS1v15(), oaep):
+    for scheme in (padding.PKCS1v15(), OAEP):
         assert key.decrypt(key.public_key().encrypt(b"content key", scheme), scheme) == b"content key"
 
 
@@ -188,6 +189,8 @@ def test_wrong_padding_is_an_answer_and_no_reason_to_replace_the_signer(
     key, before = keys["rsa:2048"], signer.pid
     assert isinstance(key, HsmRsaKey)
     with pytest.raises(ValueError, match="could not decrypt"):
+        key.decrypt(b"\x01" * 256, OAEP)
+    with suppress(ValueError):  # on OpenSSL 3.2 and later the token gives octets that mean nothing instead
         key.decrypt(b"\x01" * 256, padding.PKCS1v15())
     assert signer.pid == before
 

@@ -114,7 +114,7 @@ class Client:
 
     async def until(self, url: str, *wanted: str) -> Answer:
         answer = await self.post(url)
-        for _ in range(100):
+        for _ in range(500):
             if answer.body["status"] in wanted:
                 return answer
             await asyncio.sleep(0.02)
