@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from datetime import timedelta
@@ -264,6 +265,7 @@ def test_a_revoked_intermediate_revokes_what_is_below(files: list[Path]) -> None
 
 
 DELTA = x509.DeltaCRLIndicator(1)
+UNREADABLE = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.20"), der.null())  # a CRLNumber is an INTEGER
 
 
 @pytest.mark.parametrize(
@@ -273,13 +275,67 @@ DELTA = x509.DeltaCRLIndicator(1)
         ({"begin": NOW + timedelta(hours=1)}, "out of date"),
         ({"key": make("x").key}, "no CRL of its issuer"),
         ({"extension": DELTA}, "no CRL of its issuer"),
+        ({"extension": UNREADABLE}, "no CRL of its issuer"),
     ],
-    ids=["ended", "of the future", "forged", "delta"],
+    ids=["ended", "of the future", "forged", "delta", "unreadable"],
 )
 def test_a_crl_that_does_not_count_is_none(files: list[Path], changes: dict[str, Any], why: str) -> None:
     SUB.crl(files[1], **changes)
-    with pytest.raises(Rejected, match=why):
+    judge = anchors(crls=CrlFiles(files))
+    for _ in range(2):  # not when it is remembered either
+        with pytest.raises(Rejected, match=why):
+            judge.judge(presented(make("pump", SUB), SUB), NOW)
+
+
+def test_a_crl_is_good_for_itself_alone_and_for_the_ca_that_signed_it_under_its_name(files: list[Path]) -> None:
+    """Signatures are verified once: what is remembered of one must not vouch for another."""
+    judge = anchors(crls=CrlFiles(files))
+    assert judge.judge(presented(make("pump", SUB), SUB), NOW) is not None
+    namesake = make("Device Sub CA", ROOT, ca=True)
+    renamed = make("Renamed Sub CA", ROOT, ca=True, key=SUB.key)
+    for other in (namesake, renamed):
+        with pytest.raises(Rejected, match="no CRL of its issuer"):
+            judge.judge(presented(make("pump", other), other), NOW)
+    namesake.crl(files[1], begin=YESTERDAY + timedelta(hours=1))
+    with pytest.raises(Rejected, match="no CRL of its issuer"):
+        judge.judge(presented(make("pump", SUB), SUB), NOW)
+
+
+def test_a_crl_that_does_not_say_when_the_next_one_comes_is_out_of_date(files: list[Path]) -> None:
+    """RFC 5280 section 5.1.2.5 wants it; without, an old list could be left in place for ever."""
+    made = x509.load_pem_x509_crl(files[1].read_bytes())
+    parts = [part.raw for part in der.children(der.read(made.tbs_certlist_bytes))]
+    tbs = der.sequence(*parts[:4], *parts[5:])
+    signature = SUB.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    files[1].write_bytes(der.sequence(tbs, parts[1], der.bit_string(signature)))
+    assert x509.load_der_x509_crl(files[1].read_bytes()).next_update_utc is None
+    with pytest.raises(Rejected, match="out of date"):
         anchors(crls=CrlFiles(files)).judge(presented(make("pump", SUB), SUB), NOW)
+
+
+def test_a_crl_counts_from_its_time_until_that_of_the_next(files: list[Path]) -> None:
+    begin = NOW.replace(microsecond=0)
+    end, second = begin + timedelta(hours=1), timedelta(seconds=1)
+    SUB.crl(files[1], begin=begin, end=end)
+    judge, chain = anchors(crls=CrlFiles(files)), presented(make("pump", SUB), SUB)
+    for moment in (begin, end - second):
+        assert judge.judge(chain, moment) is not None
+    for moment in (begin - second, end):
+        with pytest.raises(Rejected, match="out of date"):
+            judge.judge(chain, moment)
+
+
+def test_a_crl_of_the_same_size_is_read_again_too(files: list[Path]) -> None:
+    device, other = make("pump", SUB, serial=1 << 100), make("valve", SUB, serial=1 << 101)
+    judge = anchors(crls=CrlFiles(files))
+    SUB.crl(files[1], other.certificate)
+    os.utime(files[1], (0, 0))  # clocks of file systems are coarse
+    size = files[1].stat().st_size
+    assert judge.judge(presented(device, SUB), NOW) is not None
+    while SUB.crl(files[1], device.certificate).stat().st_size != size:  # signatures differ in length
+        pass
+    with pytest.raises(Rejected, match="is revoked"):
+        judge.judge(presented(device, SUB), NOW)
 
 
 @pytest.mark.parametrize("content", [None, b"garbage", b"-----BEGIN X509 CRL-----\n"])
