@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from policies.request import EndpointName
+from server.store.bulk import BulkInsert
+from server.store.prepared import Prepared
 from server.store.tables import audit_events, credential_uses, credentials, requests
 
 if TYPE_CHECKING:
@@ -103,8 +105,22 @@ def _stored(row: sa.Row[Any]) -> StoredCredential:
     return StoredCredential(**values)
 
 
-def _all(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> tuple[StoredCredential, ...]:
-    return tuple(map(_stored, connection.execute(sa.select(credentials).where(*conditions).order_by(_table.number))))
+def _with(*columns: str) -> Prepared:
+    wanted = (_table[column] == sa.bindparam(column) for column in columns)
+    return Prepared(sa.select(credentials).where(*wanted).order_by(_table.number))
+
+
+_by_id = _with("id")
+_by_digest = _with("digest", "kind", "endpoint")
+_by_username = _with("username", "kind", "endpoint")
+_by_serial = _with("serial", "kind")
+_locked = Prepared(sa.select(credentials).where(_table.id == sa.bindparam("id")).with_for_update())
+_use = Prepared(
+    sa.update(credentials)
+    .where(_table.id == sa.bindparam("credential"))
+    .values(uses_left=sa.bindparam("left"), spent_at=sa.bindparam("at"))
+)
+_INSERT_USES = BulkInsert(credential_uses, "credential_id", "request_id", "at")
 
 
 def add(connection: sa.Connection, credential: StoredCredential, event: Mapping[str, object]) -> None:
@@ -118,22 +134,23 @@ def add(connection: sa.Connection, credential: StoredCredential, event: Mapping[
 
 def find(connection: sa.Connection, identifier: str) -> StoredCredential | None:
     """Return the secret with this identifier, None when there is none."""
-    return next(iter(_all(connection, _table.id == identifier)), None)
+    row = _by_id.first(connection, id=identifier)
+    return None if row is None else _stored(row)
 
 
 def find_by_digest(
     connection: sa.Connection, kind: CredentialKind, endpoint: EndpointName, digest: bytes
 ) -> StoredCredential | None:
     """Return the generated secret with this SHA-256, used up or not, None when there is none."""
-    here = (_table.digest == digest, _table.kind == kind, _table.endpoint == str(endpoint))
-    return next(iter(_all(connection, *here)), None)
+    row = _by_digest.first(connection, digest=digest, kind=kind, endpoint=str(endpoint))
+    return None if row is None else _stored(row)
 
 
 def find_by_username(
     connection: sa.Connection, kind: CredentialKind, endpoint: EndpointName, username: str
 ) -> tuple[StoredCredential, ...]:
     """Return all secrets that go with a user name or key identifier, used up or not, the oldest first."""
-    return _all(connection, _table.username == username, _table.kind == kind, _table.endpoint == str(endpoint))
+    return tuple(map(_stored, _by_username.all(connection, username=username, kind=kind, endpoint=str(endpoint))))
 
 
 def find_chosen(connection: sa.Connection, kind: CredentialKind, endpoint: EndpointName) -> str | None:
@@ -144,7 +161,7 @@ def find_chosen(connection: sa.Connection, kind: CredentialKind, endpoint: Endpo
 
 def find_for_certificate(connection: sa.Connection, serial: int) -> tuple[StoredCredential, ...]:
     """Return the secrets that revoke a certificate."""
-    return _all(connection, _table.serial == serial, _table.kind == CredentialKind.REVOCATION)
+    return tuple(map(_stored, _by_serial.all(connection, serial=serial, kind=CredentialKind.REVOCATION)))
 
 
 def list_credentials(
@@ -184,8 +201,8 @@ def spend(
     of becomes its own, once: of several that come at the same time the first has it.
     """
     wanted = set(identifiers)
-    rows = connection.execute(sa.select(credentials).where(_table.id.in_(wanted)).with_for_update())
-    held = [_stored(row) for row in rows]
+    rows = [_locked.first(connection, id=identifier) for identifier in sorted(wanted)]
+    held = [_stored(row) for row in rows if row is not None]
     theirs = (_uses.credential_id.in_(wanted), _uses.request_id.in_(instead_of))
     used = set(connection.scalars(sa.select(_uses.credential_id).where(*theirs))) if instead_of else set()
     if len(held) != len(wanted) or any(one.revoked_at if one.id in used else one.objection(at) for one in held):
@@ -193,13 +210,12 @@ def spend(
     if used:
         taken = {"request_id": request_id, "taken_from": _uses.request_id}
         connection.execute(sa.update(credential_uses).where(*theirs).values(taken))
-    for one in held:
-        if one.id in used:
-            continue
+    new = [one for one in held if one.id not in used]
+    for one in new:
         left = None if one.uses_left is None else one.uses_left - 1
-        connection.execute(sa.update(credentials).where(_table.id == one.id).values(uses_left=left, spent_at=at))
-        use = {"credential_id": one.id, "request_id": request_id, "at": at}
-        connection.execute(sa.insert(credential_uses), use)
+        _use.change(connection, credential=one.id, left=left, at=at)
+    if new:
+        _INSERT_USES(connection, [{"credential_id": one.id, "request_id": request_id, "at": at} for one in new])
     return True
 
 

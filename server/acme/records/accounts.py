@@ -23,6 +23,11 @@ OWNED = sa.and_(
 """The condition that a request's account is valid and still has the key that signed."""
 
 _active = Prepared(sa.select(accounts.c.id).where(OWNED))
+_about = Prepared(
+    sa.select(accounts.c.endpoint, accounts.c.terms, accounts.c.credential_id).where(
+        accounts.c.id == sa.bindparam("account")
+    )
+)
 _key = Prepared(sa.select(accounts.c.id).where(accounts.c.thumbprint == sa.bindparam("thumbprint")))
 
 
@@ -86,14 +91,14 @@ def insert_account(
 
 def terms_of(connection: sa.Connection, account: str) -> str | None:
     """Return the URL of the terms of service that an account agreed to, None when that is not known."""
-    found: str | None = connection.scalar(sa.select(accounts.c.terms).where(accounts.c.id == account))
-    return found
+    row = _about.first(connection, account=account)
+    return None if row is None else row.terms
 
 
 def endpoint_of(connection: sa.Connection, account: str) -> str | None:
     """Return the endpoint of an account, None when there is no such account."""
-    found: str | None = connection.scalar(sa.select(accounts.c.endpoint).where(accounts.c.id == account))
-    return found
+    row = _about.first(connection, account=account)
+    return None if row is None else row.endpoint
 
 
 def agree(connection: sa.Connection, account: str, terms: str, event: Mapping[str, object]) -> None:
@@ -104,8 +109,8 @@ def agree(connection: sa.Connection, account: str, terms: str, event: Mapping[st
 
 def credential_of(connection: sa.Connection, account: str) -> str | None:
     """Return the identifier of the key of an account's external account binding."""
-    found: str | None = connection.scalar(sa.select(accounts.c.credential_id).where(accounts.c.id == account))
-    return found
+    row = _about.first(connection, account=account)
+    return None if row is None else row.credential_id
 
 
 def bound_to(connection: sa.Connection, credential: str, status: AccountStatus) -> tuple[str, ...]:
