@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from policies.request import EndpointName, EnrollmentRequest
+    from server.credentials import Redeemable
     from server.enrollment import RefusedAttempt
     from server.outcome import Outcome
     from server.store.certificates import StoredCertificate
@@ -45,7 +46,7 @@ class ScriptedCredentials(Credentials):
 
     async def password(
         self, endpoint: EndpointName, username: str, password: str, *, address: str | None = None
-    ) -> PasswordEvidence | Problem:
+    ) -> PasswordEvidence | Redeemable | Problem:
         if (username, password) == ("pump", "secret"):
             return PasswordEvidence(username)
         if username == "flood":
