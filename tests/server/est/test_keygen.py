@@ -468,6 +468,14 @@ def test_a_certificate_that_nobody_has_judged_may_hold_anything(
     assert refused.value.reason is Reason.MALFORMED
 
 
+async def test_a_key_that_is_encrypted_may_leave_over_a_weaker_cipher() -> None:
+    generator = keygen.KeyGenerator(lambda: (EC_KEY, ()), shared={b"k": bytes(32)})
+    new_key = keygen.NewKey(generator, KeyShape("ec", 384, "P-384"), None, direct=True, cipher_bits=128)
+    await new_key.make(new_key.decode(request(attributes=wishes(keygen.DECRYPT_KEY, b"k", AES[256]))))
+    with pytest.raises(Malformed, match="weaker than the key"):
+        await new_key.make(new_key.decode(request()))
+
+
 async def test_a_key_is_given_away_once() -> None:
     generator = keygen.KeyGenerator(lambda: (EC_KEY, ()))
     new_key = keygen.NewKey(generator, KeyShape("ec", 256, "P-256"), None, direct=True)
@@ -530,9 +538,10 @@ def test_a_request_that_says_nothing_wants_no_more_than_tls() -> None:
     long = request(attributes=wishes(keygen.DECRYPT_KEY, b"k" * 256, AES[128]))
     with pytest.raises(Malformed):
         read_protection(parse_keyless(long, spki))
-    longest = read_protection(parse_keyless(request(attributes=wishes(keygen.DECRYPT_KEY, b"k" * 255)), spki))
-    assert longest is not None
-    assert longest.identifier == b"k" * 255
+    for identifier in (b"k", b"k" * 255):
+        found = read_protection(parse_keyless(request(attributes=wishes(keygen.DECRYPT_KEY, identifier)), spki))
+        assert found is not None
+        assert found.identifier == identifier
     asked = parse_keyless(request(attributes=wishes(keygen.DECRYPT_KEY, b"k", AES[128])), spki)
     with pytest.raises(Malformed, match="twice"):
         read_protection(replace(asked, attributes=asked.attributes * 2))
