@@ -284,8 +284,10 @@ def test_a_known_value_that_ends_like_an_open_address_is_no_open_one(
     wanted = Expectations(KeyShape("ec", 256, "P-256"), (), names, (), frozenset(), purposes, must_ask_purpose=False)
     found = write_csrattrs(wanted, Form.RFC9908)
     assert found is not None
+    value = der.sequence(der.tlv(0x87, names[0].value.packed)) if names else der.sequence(*map(der.oid, purposes))
+    known = csrattrs.extension("2.5.29.17" if names else "2.5.29.37", value)
     assert der.oid(csrattrs.EXTENSION_REQUEST_TEMPLATE) not in found
-    assert der.oid(csrattrs.EXTENSION_REQUEST) in found
+    assert csrattrs.attribute(csrattrs.EXTENSION_REQUEST, der.sequence(known)) in found
 
 
 def test_a_value_is_announced_where_only_one_will_do() -> None:
@@ -329,7 +331,65 @@ def test_nothing_at_all_can_be_wanted() -> None:
     assert write_csrattrs(nothing, Form.LEGACY) == der.sequence(key_attribute(nothing.key))
     found = write_csrattrs(nothing, Form.RFC9908)
     assert found is not None
-    assert der.tlv(0xA0, der.sequence(der.oid("1.3.101.112"))) + der.tlv(0xA1) in found
+    key = der.tlv(0xA0, der.sequence(der.oid("1.3.101.112")))
+    template = der.sequence(der.integer(0), key, der.tlv(0xA1))  # without any subject, RFC 9908 section 3.4
+    assert found == der.sequence(csrattrs.attribute(csrattrs.REQUEST_TEMPLATE, template))
+
+
+OPEN_ADDRESS = der.sequence(der.tlv(0x87))
+
+
+@pytest.mark.parametrize(
+    ("open_names", "asks", "oid", "value"),
+    [
+        ((IpAddress,), False, "2.5.29.17", OPEN_ADDRESS),
+        ((DnsName, IpAddress), False, "2.5.29.17", None),
+        ((DnsName,), False, "2.5.29.17", None),
+        ((), True, "2.5.29.37", None),
+    ],
+    ids=["address", "name and address", "name", "purpose"],
+)
+def test_what_is_left_open_has_a_gap_in_the_template_and_is_a_bare_type_in_the_list(
+    open_names: tuple[type, ...], oid: str, value: bytes | None, *, asks: bool
+) -> None:
+    wanted = Expectations(KeyShape("ed25519", 256), (), (), open_names, frozenset(), (), must_ask_purpose=asks)
+    template, flat = write_csrattrs(wanted, Form.RFC9908), write_csrattrs(wanted, Form.LEGACY)
+    left = csrattrs.attribute(csrattrs.EXTENSION_REQUEST_TEMPLATE, der.sequence(csrattrs.extension(oid, value)))
+    assert template is not None
+    assert left in template
+    assert flat == der.sequence(key_attribute(wanted.key), der.oid(oid))
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_the_placeholder_of_an_rsa_key_is_exactly_as_long_as_the_key_must_be(bits: int) -> None:
+    """RFC 9908 section 3.4; an odd number, as every modulus is."""
+    found = write_csrattrs(
+        Expectations(KeyShape("rsa", bits), (), (), (), frozenset(), (), must_ask_purpose=False), Form.RFC9908
+    )
+    assert found is not None
+    ((_, values),) = [der.children(item) for item in der.children(der.read(found))]
+    _, key, _ = der.children(der.children(values)[0])
+    algorithm, placeholder = der.children(key)
+    assert algorithm.raw == der.sequence(der.oid("1.2.840.113549.1.1.1"), der.null())
+    modulus, exponent = map(der.read_integer, der.children(der.read(der.read_bits(placeholder)[1])))
+    assert (modulus.bit_length(), modulus % 2, exponent) == (bits, 1, 65537)
+
+
+@pytest.mark.parametrize(
+    ("usage", "octets"),
+    [
+        ({KeyUsage.DIGITAL_SIGNATURE}, "03020780"),
+        ({KeyUsage.KEY_AGREEMENT, KeyUsage.DECIPHER_ONLY}, "0303070880"),  # the ninth bit
+    ],
+    ids=["one octet", "two octets"],
+)
+def test_what_must_be_critical_is_said_to_be_in_both_forms(usage: set[KeyUsage], octets: str) -> None:
+    wanted = Expectations(KeyShape("ed25519", 256), (), (), (), frozenset(usage), (), must_ask_purpose=False)
+    critical = csrattrs.extension("2.5.29.15", bytes.fromhex(octets), critical=True)
+    for form in (Form.RFC9908, Form.LEGACY):
+        found = write_csrattrs(wanted, form)
+        assert found is not None
+        assert csrattrs.attribute(csrattrs.EXTENSION_REQUEST, der.sequence(critical)) in found
 
 
 @pytest.mark.parametrize(
