@@ -360,6 +360,18 @@ def test_what_is_left_open_has_a_gap_in_the_template_and_is_a_bare_type_in_the_l
     assert flat == der.sequence(key_attribute(wanted.key), der.oid(oid))
 
 
+def test_known_extensions_stand_in_the_template_beside_open_ones() -> None:
+    """RFC 9908 section 3.4: extensionRequest and the template of extensions are never both there."""
+    usage = frozenset({KeyUsage.DIGITAL_SIGNATURE})
+    wanted = Expectations(KeyShape("ed25519", 256), (), (), (), usage, (), must_ask_purpose=True)
+    known = csrattrs.extension("2.5.29.15", bytes.fromhex("03020780"), critical=True)
+    both = der.sequence(known, csrattrs.extension("2.5.29.37", None))
+    found = write_csrattrs(wanted, Form.RFC9908)
+    assert found is not None
+    assert csrattrs.attribute(csrattrs.EXTENSION_REQUEST_TEMPLATE, both) in found
+    assert der.oid(csrattrs.EXTENSION_REQUEST) not in found
+
+
 @pytest.mark.parametrize("bits", [2048, 3072, 4096])
 def test_the_placeholder_of_an_rsa_key_is_exactly_as_long_as_the_key_must_be(bits: int) -> None:
     """RFC 9908 section 3.4; an odd number, as every modulus is."""

@@ -37,7 +37,7 @@ from server.cms.certificates import SIGNED_DATA, content_info
 from server.cms.key_package import KEY_PACKAGE
 from server.config import load_config
 from server.est import keygen
-from server.est.capabilities import ANY
+from server.est.capabilities import ANY, read_capabilities
 from server.est.keygen import read_protection
 from server.est.messages import Malformed
 from server.outcome import Reason
@@ -466,6 +466,16 @@ def test_a_certificate_that_nobody_has_judged_may_hold_anything(
     with pytest.raises(Malformed, match="can't be read") as refused:
         generator.recipient(wanted, x509.load_der_x509_certificate(octets), direct=True)
     assert refused.value.reason is Reason.MALFORMED
+
+
+def test_what_a_key_pair_can_not_decrypt_is_said_and_not_that_its_certificate_is_bad() -> None:
+    sha224 = der.sequence(der.tlv(0xA0, der.sequence(der.oid("2.16.840.1.101.3.4.2.4"), der.null())))
+    listed = read_capabilities(der.sequence(der.sequence(der.oid(OAEP), sha224)))
+    wanted = keygen.Protection(b"the device's key", is_shared=False, capabilities=listed)
+    generator = keygen.KeyGenerator(lambda: (EC_KEY, ()), recipients=holder_with(RSA_KEY).chain)
+    with pytest.raises(Malformed, match="RSAES-OAEP") as refused:
+        generator.recipient(wanted, None, direct=True)
+    assert refused.value.reason is Reason.BAD_ALGORITHM
 
 
 async def test_a_key_that_is_encrypted_may_leave_over_a_weaker_cipher() -> None:
