@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from server.bench.load import run_load, warm_up
-from server.bench.yardsticks import quiet, readings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from server.bench.load import Enroller, Load
     from server.bench.process import ServerProcess
-    from server.bench.yardsticks import Quiet
 
 Job = TypeVar("Job")
 
+_YARDSTICK = 40
+_PAUSE = 0.2
 WARM_UP = 64
 """Enrollments before counting starts: caches fill, connections open, code is loaded."""
 
@@ -30,13 +36,11 @@ class Cost:
         cpu_milliseconds: user plus system time of all its processes for each enrollment.
         peak_memory: of all its processes since they started, in bytes.
         yardstick: what a P-256 verification cost on this machine meanwhile, in CPU milliseconds.
-        quiet: the same of the time in which nobody else slowed the server, None when there was too little of that.
     """
 
     cpu_milliseconds: float
     peak_memory: int
     yardstick: float
-    quiet: Quiet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,37 @@ class Measurement:
 
     load: Load
     cost: Cost | None
+
+
+def yardstick() -> float:
+    """Return what a P-256 verification costs here now, in CPU milliseconds: how fast this machine is, and how busy."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    algorithm = ec.ECDSA(hashes.SHA256())
+    signature, verifier = key.sign(b"yardstick", algorithm), key.public_key()
+    began = time.thread_time()
+    for _ in range(_YARDSTICK):
+        verifier.verify(signature, b"yardstick", algorithm)
+    return (time.thread_time() - began) * 1000 / _YARDSTICK
+
+
+@asynccontextmanager
+async def yardsticks() -> AsyncIterator[list[float]]:
+    """Take the yardstick now and then, as long as this lasts.
+
+    The speed of a shared machine changes from one second to the next, and with the load itself.
+    """
+    found = [yardstick()]
+
+    async def take() -> None:
+        while True:
+            await asyncio.sleep(_PAUSE)
+            found.append(await asyncio.to_thread(yardstick))
+
+    task = asyncio.create_task(take())
+    try:
+        yield found
+    finally:
+        task.cancel()
 
 
 async def measure(
@@ -69,13 +104,6 @@ async def measure(
     Raises:
         EnrollmentFailed: a request fails before counting starts, or a reply doesn't hold its certificate.
     """
-    finished = 0
-
-    def one_more() -> None:
-        nonlocal finished
-        finished += 1
-        done()
-
     async with enroller as client:
         jobs = []
         for _ in range(count):
@@ -83,13 +111,12 @@ async def measure(
             prepared()
         await warm_up(client, [client.prepare() for _ in range(WARM_UP)], concurrency=concurrency)
         before = server.cpu_seconds() if server else 0.0
-        async with readings(server, lambda: finished) as found:
-            load = await run_load(client, jobs, concurrency=concurrency, done=one_more)
+        async with yardsticks() as speeds:
+            load = await run_load(client, jobs, concurrency=concurrency, done=done)
         cost = None
         if server and load.latencies:
-            spent = (server.cpu_seconds() - before) * 1000 / len(load.latencies)
-            speed = fmean(one.verification for one in found)
-            cost = Cost(spent, server.peak_memory(), speed, quiet(found))
+            spent = server.cpu_seconds() - before
+            cost = Cost(spent * 1000 / len(load.latencies), server.peak_memory(), fmean(speeds))
         for job, reply in zip(jobs, load.replies, strict=True):
             if reply is not None:
                 client.certificate(job, reply)

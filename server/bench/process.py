@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_UTIME, _STIME, _PROCESSOR = 11, 12, 36
 
 
 class ServerFailed(RuntimeError):
@@ -117,10 +116,6 @@ class ServerProcess:
         """Return user plus system time of the process and its living workers, all threads, in seconds."""
         return sum(_cpu_seconds(pid) for pid in self.family())
 
-    def processor(self) -> int:
-        """Return the number of the processor that it, or one of its workers, ran on last."""
-        return int(_fields(self.family()[-1])[_PROCESSOR])
-
     def peak_memory(self) -> int:
         """Return the sum of the peak resident sizes of the process and its living workers, in bytes."""
         return sum(_peak_memory(pid) for pid in self.family())
@@ -145,14 +140,10 @@ def _answers(port: int) -> bool:
         connection.close()
 
 
-def _fields(pid: int) -> list[str]:
-    """Return what proc_pid_stat(5) counts from the third on, after the name, which may hold blanks and brackets."""
-    return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-
-
 def _cpu_seconds(pid: int) -> float:
-    fields = _fields(pid)
-    return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS
+    # proc_pid_stat(5): fields 14 and 15, counted after the command name, which may itself hold blanks and brackets.
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _peak_memory(pid: int) -> int:

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from server.bench.measure import yardstick
 from server.bench.policy import many, measure_deciding, measure_loading, question
 from server.bench.report import YARDSTICK
-from server.bench.yardsticks import yardstick
 
 LOADING, DECIDING = 1.0, 0.1
 """Seconds for five hundred profiles, and milliseconds for a decision without look-ups."""

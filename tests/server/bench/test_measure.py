@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from server.bench.load import EnrollmentFailed
-from server.bench.measure import WARM_UP, measure
+from server.bench.measure import WARM_UP, measure, yardstick, yardsticks
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -90,3 +91,15 @@ async def test_what_is_prepared_and_done_is_told() -> None:
         done=lambda: done.append(None),
     )
     assert (len(prepared), len(done)) == (3, 3)
+
+
+async def test_the_yardstick_is_taken_again_while_a_load_lasts() -> None:
+    async with asyncio.timeout(60), yardsticks() as found:
+        assert len(found) == 1
+        while len(found) < 3:  # noqa: ASYNC110 - there is nothing to wait for but the list
+            await asyncio.sleep(0.01)
+    assert all(0.001 < one < 100 for one in found)
+
+
+def test_the_yardstick_is_a_time_that_a_verification_can_take() -> None:
+    assert 0.001 < yardstick() < 100

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -55,11 +54,6 @@ def is_running(pid: int) -> bool:
         return "State:\tZ" not in status.read_text()  # dead, though its new parent may not have taken note
     except FileNotFoundError:
         return False
-
-
-def test_the_processor_that_it_runs_on_is_one_of_the_machines(process: ServerProcess) -> None:
-    process.wait_ready()
-    assert process.processor() in os.sched_getaffinity(0)
 
 
 def test_free_ports_are_different() -> None:

@@ -9,7 +9,6 @@ from rich.console import Console
 from server.bench.load import Load
 from server.bench.measure import Cost, Measurement
 from server.bench.report import BUDGETS, report
-from server.bench.yardsticks import Quiet
 
 
 def printed(measurement: Measurement, title: str = "SCEP PKCSReq") -> str:
@@ -34,14 +33,6 @@ def test_a_cost_is_also_told_for_the_machine_that_the_budgets_were_written_for()
     line = next(line for line in text.splitlines() if "at that speed" in line)
     assert "1.50 ms" in line
     assert "2.0 ms" in line
-
-
-def test_quiet_moments_have_figures_of_their_own() -> None:
-    lines = printed(Measurement(LOAD, Cost(3.0, 0, 0.160, Quiet(812, 1.0, 0.075)))).splitlines()
-    at = next(number for number, line in enumerate(lines) if "in quiet moments (812)" in line)
-    assert "1.00 ms" in lines[at]
-    assert "0.075 ms" in lines[at + 1]
-    assert "1.07 ms" in lines[at + 2]
 
 
 @pytest.mark.parametrize(("milliseconds", "color"), [(1.0, "[32m"), (2.0, "[32m"), (2.1, "[31m")])
