@@ -245,8 +245,14 @@ class Supervisor:
         return dead
 
     def _stop(self) -> int:
-        """Ask all workers to stop, then wait; who does not come to an end is killed."""
+        """Ask all workers to stop, then wait; who does not come to an end is killed.
+
+        From now on connections are refused, not left waiting for nobody: clients and balancers turn elsewhere at once.
+        """
         self._signal(signal.SIGTERM)
+        for worker in self._workers:
+            for sock in worker.sockets.values():
+                sock.close()
         deadline = monotonic() + self._config.limits.shutdown_seconds + 5
         status = OK
         while any(worker.pid for worker in self._workers) and monotonic() < deadline:

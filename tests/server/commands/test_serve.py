@@ -112,7 +112,7 @@ def test_a_request_in_flight_is_finished_before_it_stops(folder: Path, port: int
             sock.sendall(b"POST /scep?operation=PKIOperation HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
             time.sleep(0.5)
             process.terminate()
-            time.sleep(2)  # on a busy machine it takes a while until the signal is heard
+            _until(lambda: _refuses(port))
             assert process.poll() is None
             sock.sendall(b"cd")
             answer = sock.recv(4096)
@@ -120,6 +120,14 @@ def test_a_request_in_flight_is_finished_before_it_stops(folder: Path, port: int
     assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200")), answer
     assert b"Connection: close" in answer
     assert process.returncode == 0, output
+
+
+def _refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_worker_that_dies_is_replaced(folder: Path, port: int) -> None:
