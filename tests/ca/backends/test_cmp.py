@@ -58,6 +58,19 @@ def server() -> FakeCmp:
     return FakeCmp(CA)
 
 
+async def waits(issuer: Issuer, times: int) -> list[int]:
+    """Ask until the certificate is there, which must be put off so many times; return for how long each time."""
+    reference, found = None, []
+    for _ in range(times):
+        with pytest.raises(IssuerPending) as pending:
+            await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
+        reference = pending.value.reference
+        found.append(pending.value.retry_after)
+    octets = await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
+    accept(issuer, PLAN, x509.load_der_x509_certificate(octets))
+    return found
+
+
 class TestCmp(RevokerContract, IssuerContract):
     @pytest.fixture
     async def issuer(self, server: FakeCmp) -> AsyncIterator[Issuer]:
@@ -75,28 +88,12 @@ class TestCmp(RevokerContract, IssuerContract):
 
     async def test_a_ca_that_needs_time_is_polled(self, server: FakeCmp, issuer: Issuer) -> None:
         server.polls = 2
-        reference, waits = None, []
-        for _ in range(3):
-            with pytest.raises(IssuerPending) as pending:
-                await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
-            reference = pending.value.reference
-            waits.append(pending.value.retry_after)
-        octets = await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
-        accept(issuer, PLAN, x509.load_der_x509_certificate(octets))
-        assert waits == [30, 7, 7]
+        assert await waits(issuer, 3) == [30, 7, 7]
         assert len(set(server.transactions)) == 1
 
     async def test_a_ca_that_needs_time_for_the_confirmation_is_polled(self, server: FakeCmp, issuer: Issuer) -> None:
         server.confirmation_polls = 2
-        reference, waits = None, []
-        for _ in range(2):
-            with pytest.raises(IssuerPending) as pending:
-                await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
-            reference = pending.value.reference
-            waits.append(pending.value.retry_after)
-        octets = await issuer.issue(Permit("request", PLAN, 1, csr_of(PLAN), reference), PLAN, 1)
-        accept(issuer, PLAN, x509.load_der_x509_certificate(octets))
-        assert waits == [30, 7]
+        assert await waits(issuer, 2) == [30, 7]
         assert server.bodies == [cmp.P10CR, cmp.CERT_CONF, cmp.POLL_REQ, cmp.POLL_REQ]
         assert len(set(server.transactions)) == 1
 
