@@ -124,9 +124,8 @@ def test_a_server_that_needs_time_is_polled(door: RunningServer, port: int, tmp_
     pump = device(tmp_path / "pump", "cmp-slow.example")
     with mock_server(port, certified(door, pump), "-poll_count", "2", "-check_after", "1"):
         statuses = [enroll(door, pump, "cmp")[0]]
-        while (
-            statuses[-1] == 202 and len(statuses) < 8
-        ):  # how it counts, and whether for pkiConf too, differs by version
+        # How it counts, and whether for pkiConf too, differs between versions.
+        while statuses[-1] == 202 and len(statuses) < 8:
             time.sleep(1.1)
             statuses.append(enroll(door, pump, "cmp")[0])
         assert statuses[:2] == [202, 202]
