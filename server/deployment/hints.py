@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from server.config import Config
     from server.deployment.folder import Deployment
 
-_PKI_SOURCE = "apt-get install strongswan-pki libstrongswan-extra-plugins libstrongswan-standard-plugins"
+STRONGSWAN_SOURCE = "apt-get install strongswan-pki libstrongswan-extra-plugins libstrongswan-standard-plugins"
+"""What installs strongSwan's `pki` on Debian, with the plugins that it reads and fetches by here."""
 
 
 def first_steps(deployment: Deployment) -> str:
@@ -64,9 +65,10 @@ def client_lines(config: Config, *, for_a_person: bool = True) -> str:
         else (_read_by_shell(file, "password"), _read_by_shell(file, "challenge"))
     )
     user = f"{shlex.quote(secrets.est_username)}:{password}"
+    source = "" if shutil.which("pki") else f" ({STRONGSWAN_SOURCE})"
     lines = {
         "EST with openssl and curl": _est(folder, ports, user),
-        f"SCEP with strongSwan{'' if shutil.which('pki') else f' ({_PKI_SOURCE})'}": _scep(folder, ports, challenge),
+        f"SCEP with strongSwan{source}": _scep(folder, ports, challenge),
     }
     if "http-01" in acme.challenges and not (acme.external_accounts and acme.external_accounts.required):
         lines["ACME with certbot"] = _acme(folder, ports)

@@ -23,6 +23,7 @@ from server.__main__ import _app
 from server.bench.process import ServerProcess, free_ports
 from server.clock import system_clock
 from server.deployment.folder import Ports
+from server.deployment.hints import STRONGSWAN_SOURCE
 from server.deployment.making import create
 
 if TYPE_CHECKING:
@@ -211,10 +212,9 @@ def require_strongswan() -> str:
 
     Whoever installs nothing that is merely recommended has it without the plugin that knows elliptic curves.
     """
-    packages = "apt-get install strongswan-pki libstrongswan-extra-plugins libstrongswan-standard-plugins"
-    path, plugins = require_program("pki", packages), Path("/usr/lib/ipsec/plugins")
+    path, plugins = require_program("pki", STRONGSWAN_SOURCE), Path("/usr/lib/ipsec/plugins")
     if plugins.is_dir() and not all((plugins / f"libstrongswan-{one}.so").exists() for one in ("curl", "openssl")):
-        pytest.skip(f"strongSwan lacks plugins: {packages}")
+        pytest.skip(f"strongSwan lacks plugins: {STRONGSWAN_SOURCE}")
     return path
 
 
