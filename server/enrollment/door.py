@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from server.issuance import Issuance, store_unavailable
 from server.outcome import Issued, Problem, Reason, Refused
 from server.store import StoreUnavailable, certificates, leases, requests, revocations
 from server.store.approvals import Vote, Voter
+from server.store.claims import key_of
 from server.store.requests import State
 from server.store.revocations import Revocation
 
@@ -111,7 +111,7 @@ class Enrollment:
             companion: what the protocol records of its own. When the outcome is Issued, it has been recorded with it,
                 or the companion of who asked for the same first.
         """
-        key = hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
+        key = key_of(request)
         return await self._in_flight.once(key, lambda: self._submission.submit(request, key, companion))
 
     def chain(self, issuer: str) -> tuple[x509.Certificate, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -40,12 +41,17 @@ Companion: TypeAlias = "Callable[[sa.Connection, str, str], None]"
 the request's identifier and the issuer's name. It may be called more than once."""
 
 
+def key_of(request: EnrollmentRequest) -> bytes:
+    """Return what the record finds a request again by: SHA-256 of its idempotency key."""
+    return hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
+
+
 class Claim(NamedTuple):
     """The wish to sign a plan for a request.
 
     Attributes:
         request_id: the record's identifier, if it becomes a new one.
-        key: SHA-256 of the idempotency key.
+        key: of the request, by `key_of`.
         request: what was asked.
         plan: what the policy approved.
         serial: the serial number to reserve.

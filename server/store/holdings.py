@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from policies.request import Kind
 from server.store.certificates import find_by_serial, key_in
+from server.store.claims import key_of
 from server.store.prepared import Prepared
 from server.store.tables import certificates, is_in, requests
 
@@ -80,10 +81,6 @@ _count_first_coming_to = _coming(_OWN, requests.c.kind == Kind.ENROLL.value)
 _find_renewed = Prepared(sa.select(_table.renews).where(_table.serial == sa.bindparam("serial")))
 
 
-def _key(request: EnrollmentRequest) -> bytes:
-    return hashlib.sha256(request.key.encode("utf-8", "surrogatepass")).digest()
-
-
 def find_origin(connection: sa.Connection, serial: int) -> str | None:
     """Return who asked for the first certificate of the line that ends with this one, None when nothing is known."""
     found = _find_origin.first(connection, serial=serial)
@@ -98,7 +95,7 @@ def find_key_holders(connection: sa.Connection, request: EnrollmentRequest) -> t
     wanted = {
         "digest": hashlib.sha256(request.csr.spki).digest(),
         "requester": request.requester.identity,
-        "key": _key(request),
+        "key": key_of(request),
     }
     if request.renewed is None:
         rows = _find_holders.all(connection, **wanted)
@@ -163,7 +160,7 @@ def count_active(connection: sa.Connection, request: EnrollmentRequest, profile:
     A certificate and what it was renewed by count once, whoever asked for the renewal.
     """
     found = _find_active.all(
-        connection, requester=request.requester.identity, profile=profile, key=_key(request), now=request.now
+        connection, requester=request.requester.identity, profile=profile, key=key_of(request), now=request.now
     )
     # A renewal of the requester's own begins a line too; the line of what it renews has it already.
     serials = {row.serial for row in found}
@@ -174,7 +171,7 @@ def count_issued(
     connection: sa.Connection, request: EnrollmentRequest, profile: str, since: datetime, *, to_requester: bool
 ) -> int:
     """Return how many certificates of a profile were issued since a time, to the requester or to all."""
-    wanted = {"profile": profile, "since": since, "key": _key(request)}
+    wanted = {"profile": profile, "since": since, "key": key_of(request)}
     if to_requester:
         found = _count_issued_to.first(connection, **wanted, requester=request.requester.identity)
     else:
