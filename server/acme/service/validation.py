@@ -118,6 +118,15 @@ class Validation:
         running = _Running(self._endpoint.clock())
         self._running[authorization.id] = running
         running.task = asyncio.create_task(self._run(authorization, running))
+        # Not at the end of the task itself: one that is cancelled before its first step never gets there.
+        running.task.add_done_callback(lambda _: self._ended(authorization, running))
+
+    def _ended(self, authorization: Authorization, running: _Running) -> None:
+        running.settled.set()
+        del self._running[authorization.id]
+        whose = _whose(authorization)
+        if others := self._busy.pop(whose) - 1:
+            self._busy[whose] = others
 
     async def decide(self, authorization: Authorization, failure: ValidationFailed | None) -> None:
         """Record how a challenge went that was judged where it was answered, unless it was decided meanwhile."""
@@ -205,12 +214,6 @@ class Validation:
             log.warning("acme_validation_postponed", authorization=authorization.id, detail=error.document.detail)
         except Exception:
             log.exception("acme_validation_failed", authorization=authorization.id)
-        finally:
-            running.settled.set()
-            self._running.pop(authorization.id, None)
-            whose = _whose(authorization)
-            if others := self._busy.pop(whose) - 1:
-                self._busy[whose] = others
 
     async def _pause(self, authorization: Authorization, running: _Running) -> None:
         pause = self._retry_after(authorization)

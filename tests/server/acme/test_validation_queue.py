@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from server.acme.messages import ChallengeStatus
+from server.acme.records.authorizations import find_authorizations
 from server.acme.service import Timing, validation
 from server.acme.service.validation import Validation
 from tests.server.acme.lab import QUICK
@@ -151,6 +153,28 @@ async def test_an_authorization_that_is_given_back_is_worked_on_no_longer(lab: L
         assert (await client.post(url, {"status": "deactivated"})).body["status"] == "deactivated"
         await held.ended.wait()
     assert len(held.tried) == 1
+
+
+async def test_what_is_given_back_in_the_instant_in_which_it_is_answered_takes_no_room(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are written in one transaction then, and the task is cancelled before its first step."""
+    monkeypatch.setattr(validation, "_MOST", 1)
+    client = await lab.client()
+    made = [(await client.order(f"{name}.localhost")).body["authorizations"][0].rpartition("/")[2] for name in "ab"]
+    first, second = (
+        each._replace(challenges=(each.challenges[0]._replace(status=ChallengeStatus.PROCESSING),))
+        for each in await lab.store.read(lambda c: find_authorizations(c, made, lab.now[0]))
+    )
+    validations = Validation(lab.endpoint(challenges=(tried := Stubborn(),)))
+    validations.start_attempts(first)
+    validations.cancel(first.id)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not validations.is_busy_for(first)
+    validations.start_attempts(second)
+    await validations.settle(second.id)
+    assert len(tried.tried) == 1
 
 
 async def test_a_validation_that_makes_the_server_stumble_fails_after_as_many_attempts_as_others(lab: Lab) -> None:
