@@ -28,7 +28,7 @@ from server.audit import Action, AuditEvent
 from server.cohort import next_step
 from server.outcome import Issued, Outcome, Pending, Problem, Reason, Refused
 from server.store import StoreUnavailable, admission, leases, results
-from server.store.claims import AlreadyIssued, Compromised, Gone, Granted, Lease, Taken
+from server.store.claims import GIVEN_UP, AlreadyIssued, Compromised, Gone, Granted, Lease, Taken
 from server.store.results import Failure, Result, SerialTaken
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ TAKEN_RETRY = 5
 STORE_RETRY = 10
 ISSUER_RETRY = 30
 WITHDRAWN = Problem(Reason.CERTIFICATE_REJECTED, "The certificate that the request came with, or renews, was revoked.")
+_OVER = Problem(Reason.ISSUER_UNAVAILABLE, GIVEN_UP["message"])
 COMPROMISED = Problem(
     Reason.POLICY, "A certificate with this key was revoked because the key was compromised: make a new key."
 )
@@ -173,13 +174,16 @@ class Issuance:
 
     async def _lapsed(self, granted: Granted) -> Refused | None:
         """Close an intent that was left half-done if it may be finished no more, whatever a CA elsewhere made of it."""
+        is_here = granted.plan.issuer in self._here
+        if is_here and granted.plan.not_after <= self._clock():
+            return await self._fail(granted, _OVER, gives_back=True)  # it would be signed for nothing
         found = await self._store.read(lambda c: admission.lapsed(c, granted))
         if found is None:
             if granted.reference is None:
                 log.warning("intent_resumed", request_id=granted.request_id, serial=format(granted.serial, "x"))
             return None
         problem = COMPROMISED if isinstance(found, Compromised) else WITHDRAWN
-        return await self._fail(granted, problem, gives_back=granted.plan.issuer in self._here)
+        return await self._fail(granted, problem, gives_back=is_here)
 
     async def _ask(self, issuer: Issuer, granted: Granted) -> bytes | Outcome:
         plan, serial = granted.plan, granted.serial

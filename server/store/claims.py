@@ -170,3 +170,6 @@ Claimed: TypeAlias = (
 
 LATE = {"reason": "policy", "message": "Nobody approved the request in time."}
 """What becomes of a request that has waited too long."""
+
+GIVEN_UP = {"reason": "issuer-unavailable", "message": "The request could not be finished in time: ask anew."}
+"""What becomes of an intent that is finished for nobody any more."""

@@ -9,8 +9,18 @@ import sqlalchemy as sa
 
 from server.store import admission, approvals, credentials
 from server.store.bulk import BulkInsert
-from server.store.claims import LATE, AlreadyIssued, AwaitsApproval, Compromised, Gone, Granted, Rejected, Withdrawn
-from server.store.leases import BY_ID, FOUND, change, take_up
+from server.store.claims import (
+    GIVEN_UP,
+    LATE,
+    AlreadyIssued,
+    AwaitsApproval,
+    Compromised,
+    Gone,
+    Granted,
+    Rejected,
+    Withdrawn,
+)
+from server.store.leases import BY_ID, FOUND, change, is_anothers, take_up
 from server.store.tables import certificates, requests
 from server.store.values import read_plan, write_asked, write_plan, write_question
 
@@ -135,7 +145,7 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
             return Rejected(row.id)
         change(connection, row.id, key=None)
     elif row.state == "intended":
-        if _begun(row) >= lease.replay_from or not _give_up(connection, one, row):
+        if is_anothers(row, lease) or not _give_up(connection, one, row):
             return _with(take_up(connection, row, lease), one)
     else:
         answer = connection.execute(ANSWER, {"wanted": row.id}).one()
@@ -149,19 +159,28 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
 
 
 def _give_up(connection: sa.Connection, one: Claim, row: Row) -> bool:
-    """Close an intent that is too old for what is asked now. Returns whether that was done.
+    """Close an intent that is not the answer to what is asked now. Returns whether that was done.
 
     What was signed here and not recorded is nowhere, so the secret that it has used up is good for the next. A CA
     elsewhere may have signed: there is no other certificate for that secret, so the same is asked again while it lasts.
     """
     plan, lease = read_plan(row.plan), one.lease
+    why = _why_not(row, plan, one)
     is_here = plan.issuer in lease.here
-    if one.request.spends and not is_here and plan.not_after > lease.now:
+    if why is None or (one.request.spends and not is_here and plan.not_after > lease.now):
         return False
-    change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail="given up: too old")
+    change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail=f"given up: {why}", **GIVEN_UP)
     if is_here:
         credentials.give_back(connection, row.id)
     return True
+
+
+def _why_not(row: Row, plan: CertificatePlan, one: Claim) -> str | None:
+    """Return why an intent is not to be finished for who asks now, None when it is."""
+    now, begun = one.lease.now, _begun(row)
+    if plan.spki != one.plan.spki:
+        return "asked for with another key"  # that of the first may be gone
+    return "too old" if begun < one.lease.replay_from or now - begun > plan.not_after - now else None
 
 
 def _begun(row: Row) -> datetime:

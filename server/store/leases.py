@@ -57,7 +57,7 @@ def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted 
 
 def take_up(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:
     """Make the intent of this row the caller's, unless another works on it."""
-    if row.owner != lease.owner and is_held(row.leased_until, lease):
+    if is_anothers(row, lease):
         return Taken(row.id)
     change(connection, row.id, owner=lease.owner, leased_until=lease.until)
     return Granted(
@@ -91,6 +91,11 @@ def interrupted(connection: sa.Connection, lease: Lease) -> list[str]:
     left = sa.and_(is_in("intended"), _table.issuer_reference.is_(None))
     rows = connection.execute(sa.select(_table.id, _table.leased_until).where(left).order_by(_table.number))
     return [row.id for row in rows if not is_held(row.leased_until, lease)]
+
+
+def is_anothers(row: Row, lease: Lease) -> bool:
+    """Say whether another process works on the intent of this row."""
+    return row.owner != lease.owner and is_held(row.leased_until, lease)
 
 
 def is_held(until: datetime, lease: Lease) -> bool:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
 
+from ca.issuer import IssuerUnavailable
 from server.acme.messages import OrderStatus
 from server.acme.nonces import LedgerUnavailable, Nonces
 from server.acme.records import orders
@@ -18,7 +20,7 @@ from server.acme.records.overview import find_any_order
 from server.outcome import Refused
 from server.store import Store, StoreUnavailable
 from server.store.requests import list_requests
-from tests.fakes.acme import b64
+from tests.fakes.acme import b64, new_key
 from tests.server.acme.lab import PROFILE_TEXT, QUICK, Client, make_csr, make_lab, tear
 from tests.server.acme.test_orders import Stubborn, answer
 
@@ -236,6 +238,19 @@ async def test_a_process_that_is_late_with_its_no_does_not_end_another_csr(lab: 
     found = await lab.store.read(lambda c: find_any_order(c, key, lab.now[0]))
     assert found is not None
     assert found.order == second
+
+
+async def test_who_sends_another_csr_after_the_ca_was_away_gets_a_certificate_for_its_key(lab: Lab) -> None:
+    client = await lab.client()
+    order = await client.ready("away.localhost")
+    lab.issuer.failures.append(IssuerUnavailable("away"))
+    assert (await client.finalize(order, make_csr("away.localhost"))).status == 503
+    assert (await client.post(order.location)).body["status"] == "ready"
+    key = new_key()
+    done = await client.finalize(order, make_csr("away.localhost", key=key))
+    (certificate, *_) = x509.load_pem_x509_certificates((await client.post(done.body["certificate"])).body)
+    assert certificate.public_key() == key.public_key()
+    assert len(lab.issuer.issued) == 1
 
 
 async def test_what_waits_for_a_person_is_not_issued_to_an_account_that_ended(manual: Lab) -> None:

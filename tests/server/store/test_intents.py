@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
+from ca.issuer import IssuerUnavailable
 from policies.decision import ApprovalTerms, Approved, Deferred, QuotaLimits
 from server.audit import Action, AuditEvent
 from server.outcome import Issued, Pending, Reason
 from server.store import intents
 from server.store.approvals import Voter, vote
+from server.store.certificates import identity_in
 from server.store.claims import AwaitsApproval, Claim, Compromised, Gone, Granted, OverQuota, Spent
 from server.store.requests import State
 from server.store.values import read_plan
@@ -207,6 +209,39 @@ async def test_an_intent_that_has_cost_no_secret_is_taken_up_for_a_day_from_its_
     left = next(row for row in await asked(store) if row.id == begun.request_id)
     over = (State.FAILED, None, door.now, "given up: too old")
     assert ((left.state, left.key, left.finished_at, left.detail) == over) is is_over
+
+
+@pytest.mark.parametrize(("age", "is_over"), [(DAY / 2, False), (DAY / 2 + MOMENT, True)])
+async def test_an_intent_for_a_certificate_of_a_day_is_taken_up_for_half_of_its_life(
+    door: Door, age: timedelta, *, is_over: bool
+) -> None:
+    door.policy.days = 1
+    door.issuer.failures.append(IssuerUnavailable("away"))
+    first = await door.submit(ask())
+    door.now += age
+    again = issued(await door.submit(ask(now=door.now)))
+    assert (again.request_id != first.request_id) is is_over
+
+
+async def test_who_asks_with_another_key_gets_no_certificate_for_the_one_of_before(door: Door, store: Store) -> None:
+    await keep(store, credential(id="otp"))
+    door.issuer.failures.append(IssuerUnavailable("away"))
+    first = await door.submit(ask("pump", key="same", spends=("otp",)))
+    again = issued(await door.submit(ask("valve", key="same", spends=("otp",))))
+    assert [one.request_id for one in await stored(store)] == [again.request_id]
+    assert identity_in(again.certificate).spki == ask("valve").csr.spki
+    assert (await kept(store, "otp")).uses_left == 0
+    told = problem(await door.poll(first.request_id or ""))
+    assert (told.reason, told.detail) == (Reason.ISSUER_UNAVAILABLE, "given up: asked for with another key")
+
+
+async def test_what_another_process_works_on_is_not_given_up_for_another_key(store: Store) -> None:
+    _, task, released = await hung(store)
+    other = Door(store, patience=timedelta(0))
+    assert isinstance(await other.submit(ask("valve", key="pump")), Pending)
+    released.set()
+    done = issued(await task)
+    assert [one.request_id for one in await stored(store)] == [done.request_id]
 
 
 async def approved(door: Door) -> str:

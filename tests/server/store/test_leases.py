@@ -13,6 +13,7 @@ from server.outcome import Pending, Reason
 from server.store import leases
 from server.store.claims import Gone, Granted, Lease, Taken
 from server.store.requests import State
+from tests.fakes.credential import credential, keep, kept
 from tests.fakes.door import Door, ask, csr_for
 from tests.fakes.gate import hung
 from tests.fakes.issuer import NOW
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from server.store import Store
 
 LEASE = timedelta(seconds=10)
+DAY = timedelta(days=1)
+MOMENT = timedelta(seconds=1)
 
 
 async def test_what_a_process_left_half_done_is_finished_with_the_same_plan_and_serial(store: Store) -> None:
@@ -98,6 +101,22 @@ async def test_a_lease_of_a_clock_that_was_wrong_does_not_last_until_then(store:
     assert len(await stored(store)) == 1
     released.set()
     await task
+
+
+@pytest.mark.parametrize(("age", "is_over"), [(DAY - MOMENT, False), (DAY, True)])
+async def test_what_was_left_half_done_is_not_signed_when_it_would_be_over(
+    store: Store, age: timedelta, *, is_over: bool
+) -> None:
+    await keep(store, credential(id="otp"))
+    door = Door(store)
+    door.policy.days = 1
+    door.issuer.failures.append(IssuerUnavailable("away"))
+    await door.submit(ask(spends=("otp",)))
+    door.now += age
+    assert await door.recover() == 1
+    assert len(await stored(store)) == (0 if is_over else 1)
+    assert (await asked(store))[0].state is (State.FAILED if is_over else State.ISSUED)
+    assert (await kept(store, "otp")).uses_left == (1 if is_over else 0)
 
 
 async def test_a_resumed_intent_is_logged(door: Door) -> None:
