@@ -212,6 +212,9 @@ class Issuance:
         if isinstance(recorded, SerialTaken):
             clash = internal(f"another certificate has the serial number {serial:x} that the CA has given")
             return await self._fail(granted, clash, quarantined=der)
+        if serial != granted.serial and recorded.der != der:
+            # Nobody has it, but the CA elsewhere that has signed it may count it among its own.
+            log.warning("certificate_dropped", request_id=granted.request_id, serial=format(serial, "x"))
         if self._sample is not None:
             self._sample(granted.plan.profile, der)
         return self.answer(recorded)

@@ -85,12 +85,14 @@ def record(connection: sa.Connection, results: Sequence[Result]) -> list[Already
     """Write certificates, outcomes and audit events of a group; answer with what is on record for each.
 
     Where another process took the intent over and was first, its certificate is the answer and this one is dropped:
-    it has the same content and has gone nowhere.
+    it has the same content and has gone nowhere. From a CA elsewhere that knows requests again it is the very same.
     """
     foreign = [result for result in results if result.serial != result.granted.serial]
     if foreign:
         if len(results) > 1:
             raise _TakenOver  # each alone: they are rare, and each may clash
+        if not _is_held(connection, foreign[0].granted.request_id, foreign[0].owner):
+            return [_on_record(connection, foreign[0].granted)]  # its number may be the one that is on record
         if _is_taken(connection, foreign[0].serial):
             return [SerialTaken(foreign[0].granted.request_id)]
         change(connection, foreign[0].granted.request_id, serial=foreign[0].serial)
@@ -119,6 +121,12 @@ def _on_record(connection: sa.Connection, granted: Granted) -> AlreadyIssued | G
         return Gone(granted.request_id)
     _accompany(connection, granted, row.issuer)
     return AlreadyIssued(granted.request_id, row.der, row.issuer)
+
+
+def _is_held(connection: sa.Connection, request_id: str, owner: str) -> bool:
+    """Say whether an intent is still that of the process that works on it."""
+    row = connection.execute(BY_ID, {"wanted": request_id}).one()
+    return (row.state, row.owner) == ("intended", owner)
 
 
 def _is_taken(connection: sa.Connection, serial: int) -> bool:
@@ -177,8 +185,7 @@ def fail(connection: sa.Connection, failure: Failure) -> None:
 
     The one-time secrets that it used up are good again where `Failure.gives_back` says so.
     """
-    row = connection.execute(BY_ID, {"wanted": failure.request_id}).one()
-    if (row.state, row.owner) != ("intended", failure.owner):
+    if not _is_held(connection, failure.request_id, failure.owner):
         return
     change(
         connection,

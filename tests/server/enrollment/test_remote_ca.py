@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
@@ -16,6 +17,8 @@ from tests.fakes.door import ISSUER, Door, ask
 from tests.fakes.slow_ca import SlowCa
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from ca.issuer import Permit
     from ca.plan import CertificatePlan
     from server.store import Store
@@ -108,6 +111,38 @@ async def test_serial_numbers_that_come_at_the_same_time_are_told_apart(
     for outcome in issued:
         number = x509.load_der_x509_certificate(outcome.certificate).serial_number
         assert (await on_record(store, outcome.request_id)).serial == number
+
+
+class HeldCa(SlowCa):
+    """Answers when it is let go."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.asked, self.open = asyncio.Event(), asyncio.Event()
+
+    async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
+        self.asked.set()
+        await self.open.wait()
+        return await super().issue(permit, plan, serial)
+
+
+@pytest.mark.parametrize("number", [0xF0, 0xF1], ids=["the same certificate", "another one"])
+async def test_what_a_ca_answers_too_late_is_what_another_process_has_recorded(
+    store: Store, events: list[MutableMapping[str, Any]], number: int
+) -> None:
+    ca = HeldCa(ISSUER, number=number)
+    task = asyncio.create_task(door(store, ca).submit(ask()))
+    await ca.asked.wait()
+    survivor = door(store, SlowCa(ISSUER, number=0xF0))
+    survivor.now += timedelta(seconds=10)
+    first = await survivor.submit(ask(now=survivor.now))
+    assert isinstance(first, Issued)
+    ca.open.set()
+    assert await task == first
+    record = await on_record(store, first.request_id)
+    assert (record.state, record.serial, record.quarantined) == ("issued", 0xF0, None)
+    dropped = [event["serial"] for event in events if event["event"] == "certificate_dropped"]
+    assert dropped == [format(number, "x")]
 
 
 async def test_a_ca_that_gives_a_serial_number_twice_is_found_out(store: Store) -> None:
