@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from ca.csr import Csr
+    from server.acme.messages import Authorization
     from server.acme.service.authentication import Authentication, Call, Signed
     from server.acme.service.endpoint import AcmeEndpoint
 
@@ -50,6 +51,7 @@ _COMPROMISED = "a certificate with this key was revoked because the key was comp
 _ACCOUNT_KEY = "the certificate's key must not be the key of an account"
 _LOOK_AGAIN = 0.2
 """Seconds after which a server that stops looks again for what has begun to ask in the meantime."""
+_GIVEN_BACK = "an authorization of the order was given back, or its account has ended"
 _NOT_READY = "the order is not ready: every authorization must be valid, and finalize is for once"
 
 
@@ -174,7 +176,7 @@ class Finalization:
         The order as it is when the server stops before anything is submitted.
         """
         try:
-            forbidden = await self._forbidden(order)
+            forbidden = await self._forbidden(order, resumed=csr is None)
             if forbidden is not None:
                 return await self._end_forbidden(order, forbidden, address)
             return await self._record(order, await self._outcome(order, csr, address))
@@ -183,20 +185,31 @@ class Finalization:
         except asyncio.CancelledError:
             return order  # by `stop`; the next start resumes it
 
-    async def _forbidden(self, order: Order) -> ValidationFailed | None:
-        """Return what the owners of the names have against the order by now (RFC 8659), None for nothing."""
-        if order.request_id is not None or self._endpoint.proofs(order.profile).caa is None:
+    async def _forbidden(self, order: Order, *, resumed: bool) -> ValidationFailed | None:
+        """Return what stands against an order by now, None for nothing: the owners of its names, or its own account.
+
+        Args:
+            order: an order that is processing.
+            resumed: whether it became so earlier than a moment ago.
+        """
+        asks = self._endpoint.proofs(order.profile).caa is not None
+        if order.request_id is not None or not (asks or resumed):
             return None
+        if asks:
+            self._asking.add(order.id)
+            try:
+                await check_caa_again(self._endpoint, order, await self._authorizations(order))
+            except ValidationFailed as failed:
+                return failed
+            finally:
+                self._asking.discard(order.id)
+        # DNS may have taken minutes, and a restart longer.
+        given_back = any(each.status == AuthorizationStatus.DEACTIVATED for each in await self._authorizations(order))
+        return ValidationFailed(ErrorType.UNAUTHORIZED, _GIVEN_BACK, final=True) if given_back else None
+
+    async def _authorizations(self, order: Order) -> tuple[Authorization, ...]:
         now = self._endpoint.clock()
-        found = await self._endpoint.read(lambda c: find_authorizations(c, order.authorizations, now))
-        self._asking.add(order.id)
-        try:
-            await check_caa_again(self._endpoint, order, found)
-        except ValidationFailed as failed:
-            return failed
-        finally:
-            self._asking.discard(order.id)
-        return None
+        return await self._endpoint.read(lambda c: find_authorizations(c, order.authorizations, now))
 
     async def _end_forbidden(self, order: Order, failed: ValidationFailed, address: str | None) -> Rejected:
         document = ProblemDocument(failed.error, failed.detail)

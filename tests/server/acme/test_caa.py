@@ -13,6 +13,7 @@ import pytest_asyncio
 from server.acme.challenges.caa import Caa, Issuance, caa
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.lookup import Lookup
+from server.acme.records.overview import find_any_order
 from server.acme.service import AcmeProfile, Proofs
 from server.config import CaaConfig, Nameserver
 from tests.server.acme.lab import QUICK, make_csr
@@ -180,15 +181,15 @@ async def test_what_was_looked_at_long_ago_is_looked_at_again(lab: Lab, careful:
 
 
 class SilentCaa(Caa):
-    """Looks names up for ever."""
+    """Looks names up for ever, or until it is told to end with a yes."""
 
     def __init__(self) -> None:
         super().__init__(Lookup((), 60), ("ca.test",), 60)
-        self.asked = asyncio.Event()
+        self.asked, self.open = asyncio.Event(), asyncio.Event()
 
     async def check(self, asked: Issuance, trail: list[str]) -> None:
         self.asked.set()
-        await asyncio.Event().wait()
+        await self.open.wait()
 
 
 async def test_a_server_that_stops_does_not_wait_for_dns_and_the_next_start_goes_on(lab: Lab, careful: Client) -> None:
@@ -203,6 +204,36 @@ async def test_a_server_that_stops_does_not_wait_for_dns_and_the_next_start_goes
     assert (await careful.until(order.location, "valid", "invalid")).body["status"] == "valid"
     assert len(lab.issuer.issued) == 1
     assert await lab.refusals() == []
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["at once", "after a restart"])
+@pytest.mark.parametrize("whole", [False, True], ids=["authorization", "account"])
+async def test_what_is_given_back_while_dns_is_asked_gets_no_certificate(
+    lab: Lab, careful: Client, *, whole: bool, restarted: bool
+) -> None:
+    order = await careful.ready("a.localhost")
+    lab.now[0] += timedelta(hours=9)
+    silent = SilentCaa()
+    await lab.serve(lab.endpoint(caa=silent, timing=replace(QUICK, finalize=0.05)))
+    assert (await careful.finalize(order, make_csr("a.localhost"))).body["status"] == "processing"
+    url = str(careful.kid) if whole else order.body["authorizations"][0]
+    assert (await careful.post(url, {"status": "deactivated"})).body["status"] == "deactivated"
+    if restarted:
+        await lab.serve()
+    else:
+        silent.open.set()
+    key = order.location.rpartition("/")[2]
+    async with asyncio.timeout(5):
+        while (found := await lab.store.read(lambda c: find_any_order(c, key, lab.now[0]))) is not None:
+            if found.order.status != "processing":
+                break
+            await asyncio.sleep(0.02)
+    assert found is not None
+    assert (found.order.status, (found.order.error or {})["type"]) == (
+        "invalid",
+        "urn:ietf:params:acme:error:unauthorized",
+    )
+    assert lab.issuer.issued == []
 
 
 async def test_a_profile_can_be_without(lab: Lab, server: DnsServer, zone: Zone) -> None:
