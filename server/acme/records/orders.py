@@ -252,17 +252,15 @@ def end_issued(connection: sa.Connection, order: str, status: OrderStatus, reque
 
 
 def end_refused(connection: sa.Connection, order: Order, status: OrderStatus, error: dict[str, object]) -> None:
-    """Move a processing order on without a certificate; its CSR is not remembered.
-
-    What has another CSR by now stays as it is: two processes may have judged the first one.
-    """
-    same = _END.where(orders.c.csr == order.csr)
+    """Move a processing order on without a certificate; its CSR is not remembered."""
+    same = _END.where(orders.c.csr == order.csr)  # what has another CSR by now stays: two processes may judge the first
     connection.execute(same.values(status=status, error=error, csr=None, request_id=None), {"order": order.id})
 
 
-def note_request(connection: sa.Connection, order: str, request_id: str) -> None:
-    """Record which request at the door an order waits for."""
-    connection.execute(orders.update().where(orders.c.id == order).values(request_id=request_id))
+def note_request(connection: sa.Connection, order: Order, request_id: str) -> None:
+    """Record which request at the door a processing order waits for."""
+    same = _END.where(orders.c.csr == order.csr)  # the answer may have come to another process meanwhile
+    connection.execute(same.values(request_id=request_id), {"order": order.id})
 
 
 def keep_chain(connection: sa.Connection, digest: str, pem: str) -> None:

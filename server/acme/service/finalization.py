@@ -255,7 +255,7 @@ class Finalization:
                 return await self._issued(order, outcome)
             case Pending(request_id=request_id):
                 if order.request_id != request_id:
-                    await self._endpoint.write(lambda c: orders.note_request(c, order.id, request_id))
+                    await self._endpoint.write(lambda c: orders.note_request(c, order, request_id))
                 return order
             case Refused(problem=problem):
                 document = problems.from_outcome(problem)

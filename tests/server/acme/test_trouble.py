@@ -219,7 +219,7 @@ async def test_what_a_person_rejects_ends_the_order_and_the_client_is_told(manua
     assert manual.issuer.issued == []
 
 
-async def test_a_process_that_is_late_with_its_no_does_not_end_another_csr(lab: Lab) -> None:
+async def test_a_process_that_is_late_with_its_no_or_its_wait_changes_nothing_about_another_csr(lab: Lab) -> None:
     client = await lab.client()
     made = await client.ready("late.localhost")
     key = made.location.rpartition("/")[2]
@@ -233,8 +233,11 @@ async def test_a_process_that_is_late_with_its_no_does_not_end_another_csr(lab: 
     first = await judged(b"one")
     for _ in range(2):  # by two processes
         await lab.store.write(lambda c: orders.end_refused(c, first, OrderStatus.READY, {}))
+    await lab.store.write(lambda c: orders.note_request(c, first, "of the first"))
     second = await judged(b"two")
+    assert second.request_id is None
     await lab.store.write(lambda c: orders.end_refused(c, first, OrderStatus.READY, {}))
+    await lab.store.write(lambda c: orders.note_request(c, first, "of the first"))
     found = await lab.store.read(lambda c: find_any_order(c, key, lab.now[0]))
     assert found is not None
     assert found.order == second
