@@ -10,7 +10,7 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -59,13 +59,16 @@ def read_identity(form: Form, fields: Fields, *, channel_binding: bool) -> PeerI
 def client_address(fields: Fields, proxy: str) -> str:
     """Return the address that the proxy had its connection from, its own when it does not say.
 
-    Only the last entry of X-Forwarded-For is the proxy's word; the others are what the client sent.
+    Only the last entry of X-Forwarded-For is the proxy's word; the others are what the client sent. Of an IPv4 address
+    that came over an IPv6 socket proxies write ``::ffff:192.0.2.1``.
     """
     last = ",".join(fields("X-Forwarded-For")).rpartition(",")[2].strip()
     try:
-        return str(ip_address(last))
+        found = ip_address(last)
     except ValueError:
         return proxy
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(mapped or found)
 
 
 def _one(fields: Fields, name: str) -> str:
