@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from policies.request import ChallengeEvidence, PasswordEvidence
 from server.credentials import redeeming
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from server.outcome import Issued, Pending
     from server.store import Store
     from server.store.certificates import StoredCertificate
+
+_Who: TypeAlias = "tuple[EndpointName, str | None, str | None]"
+"""Whose failures count together: where, under which name, from which address; not where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +193,8 @@ class Credentials:
             What it is good for, and the secret.
         """
         sealer, who = self._endpoints[endpoint].sealer, (endpoint, username, address)
-        wait = self._attempts.wait(who) if address else 0
-        if wait:
-            return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait)
+        if patience := self._must_wait(who):
+            return patience
         kind = CredentialKind.CMC_SECRET
         try:
             found = await self._store.read(lambda c: find_by_username(c, kind, endpoint, username)) if sealer else ()
@@ -209,8 +211,7 @@ class Credentials:
         if objection is not None:
             detail = f"credential {credential.id} is {objection}"
             return self._wrong(who, "identification or shared secret", detail)
-        self._attempts.succeeded(who)
-        return redeeming.redeemable(credential), secret
+        return self._succeeded(who) or (redeeming.redeemable(credential), secret)
 
     async def issued_for(self, endpoint: EndpointName, serial: int) -> StoredCertificate | Problem | None:
         """Return a certificate that was issued here or at an endpoint whose certificates count here, by its serial."""
@@ -288,24 +289,34 @@ class Credentials:
         """Return whether one of our issuers has this encoded name; whether it has issued anything is judged later."""
         return name in self._judge.issuer_names
 
-    async def _secret(
-        self, who: tuple[EndpointName, str | None, str | None], stored: str | None, decoy: str, secret: str, what: str
-    ) -> Problem | None:
+    async def _secret(self, who: _Who, stored: str | None, decoy: str, secret: str, what: str) -> Problem | None:
         """Return None when the secret is right."""
-        wait = self._attempts.wait(who) if who[2] else 0
-        if wait:
-            return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait)
+        if patience := self._must_wait(who):
+            return patience
         try:
             if stored is None:
                 await self._secrets.verify_nothing(decoy, secret)
             elif await self._secrets.verify(stored, secret):
-                self._attempts.succeeded(who)
-                return None
+                return self._succeeded(who)
         except TooManyVerifications:
             return BUSY
         return self._wrong(who, what)
 
-    def _wrong(self, who: tuple[EndpointName, str | None, str | None], what: str, detail: str = "") -> Problem:
+    def _must_wait(self, who: _Who) -> Problem | None:
+        """Return the refusal of who has failed too often to be judged now; None for others."""
+        wait = self._attempts.wait(who) if who[2] else 0
+        if not wait:
+            return None
+        return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait)
+
+    def _succeeded(self, who: _Who) -> Problem | None:
+        """Forget the failures of who is right, but not of who must wait by now: it was one of many guesses at once."""
+        patience = self._must_wait(who)
+        if patience is None:
+            self._attempts.succeeded(who)
+        return patience
+
+    def _wrong(self, who: _Who, what: str, detail: str = "") -> Problem:
         if who[2]:
             self._attempts.failed(who)
         return Problem(Reason.BAD_CREDENTIALS, f"wrong {what}", detail=detail)
@@ -318,9 +329,8 @@ class Credentials:
         Also whether argon2 was computed for it; for `decoy` see `StoredSecrets.find`.
         """
         who = (presented.endpoint, presented.username, address)
-        wait = self._attempts.wait(who) if address else 0
-        if wait:
-            return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait), False
+        if patience := self._must_wait(who):
+            return patience, False
         try:
             found, compared = await self._stored_secrets.find(presented, decoy=decoy)
             objection = None if found is None else await self._stored_secrets.why_not(found)
@@ -335,8 +345,7 @@ class Credentials:
             is_challenge = presented.kind is CredentialKind.SCEP_CHALLENGE
             what = "challenge password" if is_challenge else "user name or password"
             return self._wrong(who, what, f"credential {found.id} is {objection}"), compared
-        self._attempts.succeeded(who)
-        return redeeming.redeemable(found), compared
+        return self._succeeded(who) or redeeming.redeemable(found), compared
 
     def close(self) -> None:
         """Let what runs in the background end."""

@@ -39,6 +39,7 @@ class SecretVerifier:
         self._capacity = capacity
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._running: dict[bytes, asyncio.Future[bool]] = {}
+        self._hashing = 0
 
     async def verify(self, stored: str, secret: str) -> bool:
         """Return whether `secret` is what the argon2 hash `stored` was made of. Raises TooManyVerifications."""
@@ -67,17 +68,23 @@ class SecretVerifier:
 
     async def hash(self, secret: str) -> str:
         """Return the argon2 hash of a secret that is to be kept. Raises TooManyVerifications."""
-        if len(self._running) >= self._waiting:
-            raise TooManyVerifications
+        self._expect_room()
         octets = secret.encode("utf-8", "surrogatepass")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, PasswordHasher().hash, octets)
+        self._hashing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, PasswordHasher().hash, octets)
+        finally:
+            self._hashing -= 1
+
+    def _expect_room(self) -> None:
+        if len(self._running) + self._hashing >= self._waiting:
+            raise TooManyVerifications
 
     async def _compute(self, digest: bytes, work: Callable[[str, str], bool], stored: str, secret: str) -> bool:
         """Run argon2, once for the same pair however many ask at the same time."""
         running = self._running.get(digest)
         if running is None:
-            if len(self._running) >= self._waiting:
-                raise TooManyVerifications
+            self._expect_room()
             running = asyncio.get_running_loop().run_in_executor(self._threads, work, stored, secret)
             self._running[digest] = running
             running.add_done_callback(lambda _: self._running.pop(digest, None))

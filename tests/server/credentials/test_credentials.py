@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,21 @@ async def test_who_fails_too_often_must_wait_even_with_the_right_password_and_no
         assert refused.retry_after == 1
         assert isinstance(await credentials.password(EST, "pump", "right", address="192.0.2.2"), PasswordEvidence)
         time.now += timedelta(seconds=1)
+        assert isinstance(await credentials.password(EST, "pump", "right", address="192.0.2.1"), PasswordEvidence)
+        credentials.close()
+
+
+async def test_who_must_wait_between_guesses_does_not_make_many_at_once(config: Config) -> None:
+    time = _Time()
+    async with running(config) as (application, _):
+        credentials = _credentials(application, time)
+        for _ in range(10):
+            await credentials.password(EST, "pump", "wrong", address="192.0.2.1")
+        time.now += timedelta(seconds=1)  # all of them come in the moment in which one is free
+        guesses = [*(f"guess {number}" for number in range(20)), "right"]
+        found = await asyncio.gather(*(credentials.password(EST, "pump", one, address="192.0.2.1") for one in guesses))
+        assert [_reason(one) for one in found] == [Reason.BAD_CREDENTIALS] * 20 + [Reason.RATE_LIMITED]
+        time.now += timedelta(seconds=300)
         assert isinstance(await credentials.password(EST, "pump", "right", address="192.0.2.1"), PasswordEvidence)
         credentials.close()
 

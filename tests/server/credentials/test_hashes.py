@@ -51,9 +51,14 @@ def test_what_is_remembered_tells_nothing_without_the_key(verifier: SecretVerifi
 
 async def test_a_secret_is_hashed_to_be_kept(verifier: SecretVerifier) -> None:
     assert await verifier.verify(await verifier.hash("\udc80"), "\udc80")
-    full = SecretVerifier(b"k" * 32, waiting=0)
+    full = SecretVerifier(b"k" * 32, waiting=1)
+    first = asyncio.create_task(full.hash("right"))
+    await asyncio.sleep(0)
     with pytest.raises(TooManyVerifications):
-        await full.hash("right")
+        await full.hash("another")
+    with pytest.raises(TooManyVerifications):
+        await full.verify(STORED, "right")
+    assert await full.verify(await first, "right")
     full.close()
 
 
