@@ -304,7 +304,7 @@ class Credentials:
 
     def _must_wait(self, who: _Who) -> Problem | None:
         """Return the refusal of who has failed too often to be judged now; None for others."""
-        wait = self._attempts.wait(who) if who[2] else 0
+        wait = self._attempts.wait(who)
         if not wait:
             return None
         return Problem(Reason.RATE_LIMITED, f"too many wrong attempts; wait {wait} s", retry_after=wait)

@@ -321,3 +321,20 @@ async def test_other_parties_are_asked_one_after_the_other_where_they_count(stor
     refused = await credentials.third_party(HERE, (make("pump", parties[0], end=ended, serial=0xABC).certificate,))
     assert isinstance(refused, Problem)
     assert (refused.reason, refused.detail) == (Reason.CERTIFICATE_REJECTED, "a: serial number abc")
+
+
+async def test_what_one_party_rejects_no_other_takes_but_one_whose_ca_has_the_same_name(store: Store) -> None:
+    root, namesake = make("Root", ca=True), make("Root", ca=True)
+    now = system_clock()
+    strict = TrustAnchors("strict", [root.certificate], intermediates=(), crls=None, grace=NO_GRACE)
+    lenient = TrustAnchors("lenient", [root.certificate], intermediates=(), crls=None, grace=timedelta(days=1))
+    other = TrustAnchors("other", [namesake.certificate], intermediates=(), crls=None, grace=NO_GRACE)
+    ended = (make("pump", root, end=now - timedelta(seconds=5)).certificate,)
+    assert isinstance(await over(store, lenient, now=now).third_party(HERE, ended), ThirdParty)
+    assert _reason(await over(store, strict, lenient, now=now).third_party(HERE, ended)) is Reason.CERTIFICATE_REJECTED
+
+    found = await over(store, strict, other, now=now).third_party(HERE, (make("pump", namesake).certificate,))
+    assert isinstance(found, ThirdParty)
+    assert found.evidence.anchor == "other"
+    forged = (make("pump", make("Root", ca=True)).certificate,)
+    assert _reason(await over(store, strict, other, now=now).third_party(HERE, forged)) is Reason.CERTIFICATE_REJECTED

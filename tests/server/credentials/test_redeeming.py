@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from argon2 import PasswordHasher
 
 from ca import der
 from ca.csr import parse_csr
-from policies.request import ChallengeEvidence, EndpointName
+from policies.request import ChallengeEvidence, EndpointName, PasswordEvidence
 from server.credentials import Authenticators, Credentials, Redeemable, hashes
 from server.credentials.redeeming import new_secret, opened, why_not
 from server.credentials.sealing import Sealer
@@ -47,6 +48,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 FILE = {"file": HASHER.hash("static")}
+TWO = {**FILE, "other": HASHER.hash("theirs")}
 
 
 def judge(store: object, file: dict[str, str] = FILE, challenge: str | None = None) -> Credentials:
@@ -98,6 +100,7 @@ async def test_a_secret_counts_for_its_kind_and_endpoint_alone(store: Store) -> 
         store,
         credential("s", id="s", endpoint=SCEP, kind=CredentialKind.SCEP_CHALLENGE),
         credential("c", endpoint=CLOSED, username="pump"),
+        credential("d", endpoint=CLOSED, kind=CredentialKind.SCEP_CHALLENGE),
     )
     credentials = judge(store)
 
@@ -113,6 +116,7 @@ async def test_a_secret_counts_for_its_kind_and_endpoint_alone(store: Store) -> 
     redeemed = await credentials.redeem(CredentialKind.EST_PASSWORD, CLOSED, "c", username="pump")
     assert reason(redeemed) is Reason.BAD_CREDENTIALS
     assert reason(await credentials.password(CLOSED, "pump", "c")) is Reason.BAD_CREDENTIALS
+    assert reason(await credentials.challenge(CLOSED, "d")) is Reason.BAD_CREDENTIALS
     credentials.close()
 
 
@@ -139,22 +143,112 @@ async def test_a_challenge_of_the_store_is_redeemed(store: Store, static: str | 
     credentials.close()
 
 
-async def test_who_guesses_must_wait_even_with_a_right_secret(store: Store) -> None:
+async def test_a_password_of_the_file_is_good_for_its_user_alone(store: Store) -> None:
+    credentials = judge(store, TWO)
+    for user in ("file", "other", "nobody"):
+        for password, whose in (("static", "file"), ("theirs", "other")):
+            found = await credentials.password(EST, user, password)
+            if user == whose:
+                assert found == PasswordEvidence(user)
+            else:
+                assert reason(found) is Reason.BAD_CREDENTIALS
+    credentials.close()
+
+
+async def test_who_is_in_the_file_and_has_a_chosen_password_too_may_send_either(store: Store) -> None:
+    await keep(store, credential(None, id="c", username="file", argon2=HASHER.hash("chosen")))
+    credentials = judge(store)
+    assert await credentials.password(EST, "file", "static") == PasswordEvidence("file")
+    assert isinstance(await credentials.password(EST, "file", "chosen"), Redeemable)
+    assert reason(await credentials.password(EST, "file", "wrong")) is Reason.BAD_CREDENTIALS
+    credentials.close()
+
+
+async def test_a_password_that_is_over_is_told_like_a_wrong_one(store: Store) -> None:
+    await keep(store, credential("over", username="pump", expires_at=NOW))
+    credentials = judge(store)
+    over, wrong = [await credentials.password(EST, "pump", secret) for secret in ("over", "wrong")]
+    assert isinstance(over, Problem)
+    assert isinstance(wrong, Problem)
+    assert (over.reason, over.message) == (wrong.reason, wrong.message)
+    credentials.close()
+
+
+@pytest.mark.parametrize(
+    ("file", "user", "right"),
+    [(TWO, "pump", "once"), ({}, "pump", "once"), (TWO, "file", "static")],
+    ids=["stored beside a file", "stored", "of the file"],
+)
+async def test_who_guesses_passwords_must_wait_alone_and_a_right_one_ends_the_count(
+    store: Store, file: dict[str, str], user: str, right: str
+) -> None:
+    await keep(store, credential("once", username="pump"), credential("more", username="valve"))
+    credentials = judge(store, file)
+    for secret in ["wrong"] * 9 + [right] + ["wrong"] * 9 + [right]:
+        found = await credentials.password(EST, user, secret, address="192.0.2.1")
+        assert isinstance(found, Problem) is (secret == "wrong")
+    for _ in range(10):
+        await credentials.password(EST, user, "wrong", address="192.0.2.1")
+    waits = await credentials.password(EST, user, right, address="192.0.2.1")
+    assert isinstance(waits, Problem)
+    assert (waits.reason, waits.retry_after) == (Reason.RATE_LIMITED, 1)
+    for other, password in (("valve", "more"), ("other", "theirs")) if file else (("valve", "more"),):
+        assert not isinstance(await credentials.password(EST, other, password, address="192.0.2.1"), Problem)
+    credentials.close()
+
+
+async def test_where_the_address_is_not_known_nobody_is_made_to_wait(store: Store) -> None:
+    await keep(store, credential("right", username="pump"))
+    credentials = judge(store)
+    for user in ("pump", "file"):
+        for _ in range(20):
+            assert reason(await credentials.password(EST, user, "wrong")) is Reason.BAD_CREDENTIALS
+    assert isinstance(await credentials.password(EST, "pump", "right"), Redeemable)
+    assert await credentials.password(EST, "file", "static") == PasswordEvidence("file")
+    credentials.close()
+
+
+async def test_of_more_than_can_be_compared_at_once_some_are_asked_to_come_again_and_none_is_let_in(
+    store: Store,
+) -> None:
+    await keep(store, credential(None, username="pump", argon2=HASHER.hash("chosen")))
+    credentials = judge(store)
+    for user in ("pump", "file"):
+        guesses = (credentials.password(EST, user, f"wrong{n}") for n in range(200))
+        reasons = {reason(one) for one in await asyncio.gather(*guesses)}
+        assert reasons == {Reason.BAD_CREDENTIALS, Reason.RATE_LIMITED}
+    credentials.close()
+
+
+@pytest.mark.parametrize("username", [None, "pump"])
+async def test_who_guesses_must_wait_even_with_a_right_secret(store: Store, username: str | None) -> None:
     await keep(store, credential("right"))
     credentials = judge(store)
-    for _ in range(10):
-        await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "wrong", address="192.0.2.1")
 
-    waits = await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "right", address="192.0.2.1")
-    assert reason(waits) is Reason.RATE_LIMITED
-    other = await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "right", address="192.0.2.2")
-    assert isinstance(other, Redeemable)
+    async def redeem(secret: str, address: str) -> object:
+        return await credentials.redeem(CredentialKind.EST_PASSWORD, EST, secret, username=username, address=address)
+
+    for _ in range(10):
+        await redeem("wrong", "192.0.2.1")
+    assert reason(await redeem("right", "192.0.2.1")) is Reason.RATE_LIMITED
+    assert isinstance(await redeem("right", "192.0.2.2"), Redeemable)
+    credentials.close()
+
+
+async def test_a_secret_with_a_user_name_is_redeemed_under_no_other(store: Store) -> None:
+    await keep(store, credential("right", username="pump"))
+    credentials = judge(store)
+    for username, good in (("pump", True), ("valve", False), ("", False), (None, True)):
+        found = await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "right", username=username)
+        assert isinstance(found, Redeemable) is good
     credentials.close()
 
 
 async def test_a_store_that_fails_is_a_temporary_problem() -> None:
     credentials = judge(_NoStore())
-    assert reason(await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "s")) is Reason.STORE_UNAVAILABLE
+    found = await credentials.redeem(CredentialKind.EST_PASSWORD, EST, "s")
+    assert isinstance(found, Problem)
+    assert (found.reason, found.detail, bool(found.retry_after)) == (Reason.STORE_UNAVAILABLE, "gone", True)
     credentials.close()
 
 

@@ -78,11 +78,11 @@ async def test_what_came_with_a_request_that_waits_is_found_for_its_certificate_
 async def test_the_first_that_comes_counts_and_who_gave_it_is_on_record(
     store: Store, challenges: RevocationChallenges
 ) -> None:
-    for outcome, secret in ((WAITING, "first"), (WAITING, "second"), (issued(), "third")):
+    for outcome, secret in ((WAITING, "a secret"), (WAITING, "another"), (issued(), "a third")):
         assert await challenges.keep(EST, outcome, secret, "password:pump") is None
     (one,) = await store.read(lambda connection: list_credentials(connection, kind=CredentialKind.REVOCATION))
     assert (one.created_by, one.serial, one.username) == ("password:pump", None, "first")
-    assert await SecretVerifier(b"k" * 32).verify(one.argon2 or "", "first")
+    assert await SecretVerifier(b"k" * 32).verify(one.argon2 or "", "a secret")
     (event,) = await store.read(lambda connection: list_events(connection, "first"))
     assert (event.action, event.actor) == ("credential-made", "password:pump")
 
@@ -94,6 +94,8 @@ async def test_what_came_with_a_request_that_is_answered_at_once_is_found_by_the
     assert await challenges.hash_of(certificate()) is not None
     (one,) = await store.read(lambda connection: find_for_certificate(connection, LEAF.serial_number))
     assert one.username == "first"
+    (event,) = await store.read(lambda connection: list_events(connection, "first"))
+    assert event.serial == LEAF.serial_number
 
 
 async def test_what_was_kept_by_the_serial_number_alone_still_counts_and_is_not_replaced(

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from argon2 import PasswordHasher
+from cryptography import x509
 
 from policies.request import EndpointName
 from server.credentials import Authenticators, Credentials, Sealer
-from server.outcome import Problem, Reason
+from server.outcome import Pending, Problem, Reason
 from server.store import Store, StoreUnavailable
+from server.store.certificates import StoredCertificate
 from server.store.credentials import CredentialKind
+from server.store.requests import list_events
 from tests.fakes.credential import EST, credential, keep
 from tests.fakes.database import empty_database
+from tests.fakes.door import Door, ask
+from tests.fakes.record import issued
 from tests.fakes.stored_certificate import stored
 
 if TYPE_CHECKING:
@@ -99,10 +104,21 @@ async def test_of_several_secrets_of_one_name_that_counts_which_was_proven(store
 @pytest.mark.parametrize("fields", [{"expires_at": NOW}, {"revoked_at": NOW - timedelta(days=1)}])
 async def test_a_secret_that_is_over_proves_nothing(store: Store, fields: dict[str, Any]) -> None:
     await keep(store, shared("a", b"first", **fields))
-    found = await prove(store, b"first")
-    assert reason(found) is Reason.BAD_CREDENTIALS
+    found, wrong = [await prove(store, secret) for secret in (b"first", b"wrong")]
     assert isinstance(found, Problem)
+    assert isinstance(wrong, Problem)
+    assert (found.reason, found.message) == (Reason.BAD_CREDENTIALS, wrong.message)
     assert "credential a is" in found.detail
+
+
+async def test_who_proves_a_secret_that_is_over_must_wait_like_who_guesses(store: Store) -> None:
+    await keep(store, shared("a", b"first", expires_at=NOW))
+    credentials = judge(store)
+    for _ in range(10):
+        await credentials.shared_secret(EST, "pump", b"first".__eq__, address="192.0.2.1")
+    found = await credentials.shared_secret(EST, "pump", b"first".__eq__, address="192.0.2.1")
+    assert isinstance(found, Problem)
+    assert (found.reason, found.retry_after) == (Reason.RATE_LIMITED, 1)
 
 
 async def test_a_secret_that_was_just_used_still_names_its_holder(store: Store) -> None:
@@ -146,9 +162,50 @@ async def test_a_certificate_is_revoked_with_its_own_secret_alone(store: Store) 
     await keep(store, credential(None, kind=kind, argon2=kept, serial=SERIAL), withdrawn)
     credentials = judge(store)
     assert await credentials.revocation_challenge(EST, stored(SERIAL), "when all is lost") is None
-    for serial, secret in ((SERIAL, "wrong"), (1, "when all is lost"), (2, "when all is lost"), (1, "")):
-        assert reason(await credentials.revocation_challenge(EST, stored(serial), secret)) is Reason.BAD_CREDENTIALS
+    wrong = {
+        await credentials.revocation_challenge(EST, stored(serial), secret)
+        for serial, secret in ((SERIAL, "wrong"), (1, "when all is lost"), (2, "when all is lost"), (1, ""))
+    }
+    assert wrong == {Problem(Reason.BAD_CREDENTIALS, "wrong revocation challenge")}  # it tells not what there is
     credentials.close()
+
+
+async def test_who_guesses_what_revokes_a_certificate_must_wait_for_that_one(store: Store) -> None:
+    kind, kept = CredentialKind.REVOCATION, HASHER.hash("when all is lost")
+    await keep(store, *(credential(None, kind=kind, argon2=kept, serial=serial) for serial in (SERIAL, 1)))
+    credentials = judge(store)
+
+    async def revoke(secret: str, serial: int = SERIAL, address: str = "192.0.2.1") -> Problem | None:
+        return await credentials.revocation_challenge(EST, stored(serial), secret, address=address)
+
+    for _ in range(10):
+        await revoke("wrong")
+    assert reason(await revoke("when all is lost")) is Reason.RATE_LIMITED
+    assert await revoke("when all is lost", serial=1) is None
+    assert await revoke("when all is lost", address="192.0.2.2") is None
+    credentials.close()
+
+
+async def test_what_came_with_a_request_revokes_its_certificate_and_is_on_record_as_its_requester_s(
+    store: Store,
+) -> None:
+    credentials = judge(store)
+    pending = Pending("first", 60)
+    assert await credentials.keep_revocation_challenge(EST, pending, "when all is lost", "password:pump") is None
+    certificate = stored(SERIAL, request_id="first")
+    assert await credentials.revocation_challenge(EST, certificate, "when all is lost") is None
+    assert reason(await credentials.revocation_challenge(EST, certificate, "password:pump")) is Reason.BAD_CREDENTIALS
+    (event,) = await store.read(lambda connection: list_events(connection, "first"))
+    assert event.actor == "password:pump"
+    credentials.close()
+
+
+async def test_a_certificate_is_found_where_it_was_issued_though_none_are_taken_there(store: Store) -> None:
+    serial = x509.load_der_x509_certificate(issued(await Door(store).submit(ask())).certificate).serial_number
+    found = await judge(store).issued_for(EST, serial)
+    assert isinstance(found, StoredCertificate)
+    assert found.serial == serial
+    assert await judge(store).issued_for(CLOSED, serial) is None
 
 
 async def test_a_store_that_fails_is_a_temporary_problem() -> None:
@@ -157,5 +214,7 @@ async def test_a_store_that_fails_is_a_temporary_problem() -> None:
         await credentials.shared_secret(EST, "pump", lambda _: True),
         await credentials.revocation_challenge(EST, stored(SERIAL), "x"),
         await credentials.issued_for(EST, SERIAL),
+        await credentials.keep_revocation_challenge(EST, Pending("first", 60), "x", "password:pump"),
     ):
-        assert reason(found) is Reason.STORE_UNAVAILABLE
+        assert isinstance(found, Problem)
+        assert (found.reason, found.detail, bool(found.retry_after)) == (Reason.STORE_UNAVAILABLE, "gone", True)

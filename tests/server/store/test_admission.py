@@ -269,6 +269,17 @@ async def test_a_secret_is_used_up_under_a_quota_too(store: FlakyStore) -> None:
     assert problem(await door.submit(ask("pump", key="more", spends=("otp",)))).reason is Reason.BAD_CREDENTIALS
 
 
+@pytest.mark.parametrize(("left", "good"), [(timedelta(0), False), (timedelta(seconds=1), True)])
+async def test_a_secret_is_used_up_until_its_end_and_not_from_then_on(
+    store: FlakyStore, left: timedelta, *, good: bool
+) -> None:
+    door = Door(store)
+    await keep(store, credential(id="otp", expires_at=door.now + left))
+    outcome = await door.submit(ask("pump", spends=("otp",)))
+    assert isinstance(outcome, Issued) is good
+    assert (await kept(store, "otp")).spent_at == (door.now if good else None)
+
+
 @pytest.mark.parametrize("anchor", ["own", "maker", "authority"])
 async def test_who_is_revoked_by_now_is_so_by_a_certificate_of_ours_alone(store: FlakyStore, anchor: str) -> None:
     door = Door(store)
@@ -279,7 +290,10 @@ async def test_who_is_revoked_by_now_is_so_by_a_certificate_of_ours_alone(store:
     if anchor == "authority":
         evidence = RegistrationAuthorityEvidence(held.serial, "scripted")
     outcome = await door.submit(replace(ask("pump"), requester=Requester("whoever", (evidence,))))
-    assert isinstance(outcome, Issued) is (anchor == "maker")  # that another has given the same number says nothing
+    if anchor == "maker":  # that another has given the same number says nothing
+        assert isinstance(outcome, Issued)
+    else:
+        assert problem(outcome).reason is Reason.CERTIFICATE_REJECTED
 
 
 async def test_whether_any_key_is_compromised_costs_no_look_at_all_certificates(store: FlakyStore) -> None:
