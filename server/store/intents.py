@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FETCHED_WITHIN = timedelta(days=7)
 """For how long what a person has approved is the answer: who waited may come but once a day."""
+_ANOTHER_KEY = "given up: asked for with another key"
 
 _table = requests.c
 _BY_KEYS = sa.select(*FOUND).where(_table.key.in_(sa.bindparam("keys", expanding=True))).with_for_update()
@@ -134,12 +135,9 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
     """Answer from the record, or take the key away from a record that does not answer it any more."""
     lease = one.lease
     if row.state == "pending":
-        if one.deferred is None or row.approved_by is not None:
-            return _with(_release(connection, row, one), one)
-        if not approvals.is_late(connection, row.id, lease.now):
-            return AwaitsApproval(row.id)
-        change(connection, row.id, state="refused", key=None, finished_at=lease.now, **LATE)
-        credentials.give_back(connection, row.id)
+        waiting = _join_waiting(connection, one, row)
+        if waiting is not None:
+            return waiting
     elif row.state == "refused":
         if row.finished_at >= lease.replay_from:
             return Rejected(row.id)
@@ -158,6 +156,21 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
     return _new(connection, one)
 
 
+def _join_waiting(connection: sa.Connection, one: Claim, row: Row) -> Claimed | None:
+    """Answer who asks for what waits for a person; None where it waits no longer."""
+    if read_plan(row.plan).spki != one.plan.spki:  # at which nobody has looked
+        _close(connection, row, one.lease, state="refused", detail=_ANOTHER_KEY, **GIVEN_UP)
+        credentials.give_back(connection, row.id)
+        return None
+    if one.deferred is None or row.approved_by is not None:
+        return _with(_release(connection, row, one), one)
+    if not approvals.is_late(connection, row.id, one.lease.now):
+        return AwaitsApproval(row.id)
+    _close(connection, row, one.lease, state="refused", **LATE)
+    credentials.give_back(connection, row.id)
+    return None
+
+
 def _give_up(connection: sa.Connection, one: Claim, row: Row) -> bool:
     """Close an intent that is not the answer to what is asked now. Returns whether that was done.
 
@@ -169,18 +182,23 @@ def _give_up(connection: sa.Connection, one: Claim, row: Row) -> bool:
     is_here = plan.issuer in lease.here
     if why is None or (one.request.spends and not is_here and plan.not_after > lease.now):
         return False
-    change(connection, row.id, state="failed", key=None, finished_at=lease.now, detail=f"given up: {why}", **GIVEN_UP)
+    _close(connection, row, lease, state="failed", detail=why, **GIVEN_UP)
     if is_here:
         credentials.give_back(connection, row.id)
     return True
+
+
+def _close(connection: sa.Connection, row: Row, lease: Lease, **why: str) -> None:
+    """End a request without a certificate and free its key."""
+    change(connection, row.id, key=None, finished_at=lease.now, **why)
 
 
 def _why_not(row: Row, plan: CertificatePlan, one: Claim) -> str | None:
     """Return why an intent is not to be finished for who asks now, None when it is."""
     now, begun = one.lease.now, _begun(row)
     if plan.spki != one.plan.spki:
-        return "asked for with another key"  # that of the first may be gone
-    return "too old" if begun < one.lease.replay_from or now - begun > plan.not_after - now else None
+        return _ANOTHER_KEY  # that of the first may be gone
+    return "given up: too old" if begun < one.lease.replay_from or now - begun > plan.not_after - now else None
 
 
 def _begun(row: Row) -> datetime:

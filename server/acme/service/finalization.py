@@ -35,7 +35,7 @@ from server.acme.service.authentication import account_thumbprint, missing
 from server.acme.service.certificates import chain_text
 from server.acme.service.orders import devices_of, names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
-from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Refused
+from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Reason, Refused
 from server.store.admission import is_compromised
 
 if TYPE_CHECKING:
@@ -259,6 +259,8 @@ class Finalization:
                 return order
             case Refused(problem=problem):
                 document = problems.from_outcome(problem)
+                if problem.reason is Reason.STORE_UNAVAILABLE:
+                    return Rejected(document, recorded=True)  # it may stand all the same: it goes on when asked for
                 # What was wrong with the CSR, or will pass, can be tried again with the same order.
                 again = document.type == ErrorType.BAD_CSR or problem.reason in TEMPORARY
                 event = states.OrderEvent.CSR_REFUSED if again else states.OrderEvent.FAILED

@@ -203,6 +203,24 @@ async def test_what_a_person_must_approve_stays_processing_until_then(manual: La
     assert len(manual.issuer.issued) == 1
 
 
+async def test_what_waits_for_a_person_waits_on_when_the_record_could_not_be_read_for_a_while(
+    manual: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await manual.client()
+    order = await client.ready("later.localhost")
+    assert (await client.finalize(order, make_csr("later.localhost"))).body["status"] == "processing"
+    flaky = FlakyStore(manual.store)
+    flaky.broken = {"read"}
+    with monkeypatch.context() as patch:
+        patch.setattr(manual.enrollment, "_store", flaky)
+        await client.post(order.location)  # asks what became of it
+        await asyncio.sleep(0.1)
+    assert (await client.post(order.location)).body["status"] == "processing"
+    (pending,) = [row for row in await manual.store.read(list_requests) if row.state == "pending"]
+    await manual.enrollment.approve(pending.id, "admin:test")
+    assert (await client.until(order.location, "valid")).body["certificate"]
+
+
 async def test_what_a_person_rejects_ends_the_order_and_the_client_is_told(manual: Lab) -> None:
     client = await manual.client()
     order, csr = await client.ready("reject.localhost"), make_csr("reject.localhost")

@@ -112,8 +112,12 @@ async def test_a_deferred_request_waits_and_asking_again_finds_it(door: Door, st
 async def test_a_request_that_the_policy_approves_after_all_is_issued_from_where_it_waited(
     door: Door, store: FlakyStore
 ) -> None:
-    waiting = await door.submit(ask("deferred", key="same"))
-    outcome = issued(await door.submit(ask("pump", key="same")))
+    waiting = await door.submit(ask("deferred"))
+    allowed = csr_for("pump").subject
+    approving = Door(
+        store, decide=lambda asked: door.policy.decide(replace(asked, csr=replace(asked.csr, subject=allowed)))
+    )
+    outcome = issued(await approving.submit(ask("deferred")))
     assert isinstance(waiting, Pending)
     assert outcome.request_id == waiting.request_id
     assert len(await asked(store)) == 1

@@ -20,7 +20,7 @@ from server.store.claims import AwaitsApproval, Claim, Compromised, Gone, Grante
 from server.store.requests import State
 from server.store.values import read_plan
 from tests.fakes.credential import credential, keep, kept
-from tests.fakes.door import ISSUER, Door, ask
+from tests.fakes.door import ISSUER, Door, ask, csr_for
 from tests.fakes.gate import hung
 from tests.fakes.issuer import FakeIssuer
 from tests.fakes.record import asked, issued, problem, stored
@@ -233,6 +233,28 @@ async def test_who_asks_with_another_key_gets_no_certificate_for_the_one_of_befo
     assert (await kept(store, "otp")).uses_left == 0
     told = problem(await door.poll(first.request_id or ""))
     assert (told.reason, told.detail) == (Reason.ISSUER_UNAVAILABLE, "given up: asked for with another key")
+
+
+@pytest.mark.parametrize("approved", [False, True])
+async def test_what_a_person_looked_at_or_will_is_not_another_key(door: Door, store: Store, *, approved: bool) -> None:
+    await keep(store, credential(id="otp"))
+    first = ask("deferred", spends=("otp",))
+    waiting = await door.submit(first)
+    assert isinstance(waiting, Pending)
+    if approved:
+        voter = Voter("admin:eve")
+        event = AuditEvent(door.now, Action.APPROVED, voter.name, waiting.request_id).row()
+        await store.write(lambda c: vote(c, waiting.request_id, voter, door.now, event))
+    other = replace(first, csr=csr_for.__wrapped__("deferred"))
+    assert other.csr.spki != first.csr.spki
+    again = await door.submit(other)
+    assert isinstance(again, Pending)
+    assert again.request_id != waiting.request_id
+    assert problem(await door.poll(waiting.request_id)).detail == "given up: asked for with another key"
+    done = issued(await door.approve(again.request_id, "admin:eve"))
+    assert identity_in(done.certificate).spki == other.csr.spki
+    assert (await kept(store, "otp")).uses_left == 0
+    assert len(await stored(store)) == 1
 
 
 async def test_what_another_process_works_on_is_not_given_up_for_another_key(store: Store) -> None:
