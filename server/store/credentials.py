@@ -248,11 +248,13 @@ def give_back(connection: sa.Connection, request_id: str) -> None:
     restored = {"request_id": _uses.taken_from, "taken_from": None}
     connection.execute(sa.update(credential_uses).where(own, _uses.taken_from.is_not(None)).values(restored))
     spent = list(connection.scalars(sa.select(_uses.credential_id).where(own)))
-    for identifier in spent:
-        one_more = {"uses_left": _table.uses_left + 1, "spent_at": None}  # NULL + 1 is NULL: any number stays that
-        connection.execute(sa.update(credentials).where(_table.id == identifier).values(one_more))
-    if spent:
-        connection.execute(sa.delete(credential_uses).where(own))
+    if not spent:
+        return
+    connection.execute(sa.delete(credential_uses).where(own))
+    last = sa.select(sa.func.max(_uses.at, type_=_uses.at.type)).where(_uses.credential_id == _table.id)
+    # NULL + 1 is NULL: any number stays that. Who has used another of its uses lately may ask for the reply again.
+    one_more = {"uses_left": _table.uses_left + 1, "spent_at": last.scalar_subquery()}
+    connection.execute(sa.update(credentials).where(_table.id.in_(spent)).values(one_more))
 
 
 def uses_of(connection: sa.Connection, identifier: str) -> tuple[tuple[str, datetime], ...]:

@@ -10,10 +10,12 @@ import pytest
 
 from ca.issuer import AnswerUnusable, IssuerPending, IssuerRefused, IssuerUnavailable, NothingSigned
 from server.audit import Action, AuditEvent
+from server.credentials.redeeming import why_not
 from server.outcome import Issued, Pending, Reason
 from server.store import credentials
 from tests.fakes.credential import credential, keep, kept
 from tests.fakes.door import ISSUER, Door, ask
+from tests.fakes.issuer import NOW
 from tests.fakes.record import asked, issued, problem, stored
 from tests.fakes.slow_ca import SlowCa
 
@@ -112,6 +114,21 @@ async def test_an_issuer_that_is_away_keeps_the_secret_for_the_same_request(door
     assert problem(await door.submit(ask(spends=("otp",)))).reason is Reason.ISSUER_UNAVAILABLE
     assert (await kept(store, "otp")).uses_left == 0
     issued(await door.submit(ask(spends=("otp",))))
+
+
+async def test_who_has_used_a_secret_may_ask_for_the_reply_again_though_another_got_nothing_for_it(
+    door: Door, store: FlakyStore
+) -> None:
+    await keep(store, credential(id="batch", uses_left=3, expires_at=NOW + timedelta(hours=2)))
+    for hour in range(2):
+        door.now = NOW + timedelta(hours=hour)
+        issued(await door.submit(ask(f"pump-{hour}", spends=("batch",), now=door.now)))
+    door.issuer.failures.append(IssuerRefused("no"))
+    await door.submit(ask("valve", spends=("batch",), now=door.now))
+
+    back = await kept(store, "batch")
+    assert (back.uses_left, back.spent_at) == (1, NOW + timedelta(hours=1))
+    assert why_not(back, NOW + timedelta(hours=3)) is None
 
 
 async def test_a_secret_of_any_number_of_uses_stays_so(door: Door, store: FlakyStore) -> None:
