@@ -131,7 +131,11 @@ class SignerProcess:
         if process.stdin is None:
             raise OSError("no pipe")
         content = json.dumps(message).encode()
-        process.stdin.write(len(content).to_bytes(_PREFIX, "big") + content)
+        left = len(content).to_bytes(_PREFIX, "big") + content
+        while left:  # only what a pipe takes at once: for who hangs a longer write would wait for ever
+            if not select.select([], [process.stdin], [], self._timeout)[1]:
+                raise OSError(f"nothing taken within {self._timeout:g} s")
+            left = left[process.stdin.write(left[: select.PIPE_BUF]) or 0 :]
 
     def _receive(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         length = int.from_bytes(self._read(process, _PREFIX), "big")

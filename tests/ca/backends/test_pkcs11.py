@@ -16,7 +16,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from ca import ceremony
-from ca.backends.hsm import HsmEcKey, HsmMisconfigured, HsmRsaKey, SignerProcess, Token, generate_hsm_key, hsm_key
+from ca.backends.hsm import (
+    LONG,
+    HsmEcKey,
+    HsmMisconfigured,
+    HsmRsaKey,
+    SignerProcess,
+    Token,
+    generate_hsm_key,
+    hsm_key,
+)
 from ca.backends.pkcs11 import Pkcs11Issuer
 from ca.issuer import IssuerConfigurationError, IssuerUnavailable
 from ca.names import DistinguishedName
@@ -99,7 +108,8 @@ async def test_a_killed_signer_is_replaced_and_nothing_is_lost(
     assert own.pid != first
 
 
-def test_a_signer_that_hangs_is_replaced(token: Token, keys: dict[str, HsmRsaKey | HsmEcKey]) -> None:
+@pytest.mark.parametrize("size", [4, LONG], ids=["short", "more than a pipe holds"])
+def test_a_signer_that_hangs_is_replaced(token: Token, keys: dict[str, HsmRsaKey | HsmEcKey], size: int) -> None:
     assert keys
     process = SignerProcess(token, timeout=1.5)
     key = hsm_key(process, "P-256")
@@ -107,7 +117,7 @@ def test_a_signer_that_hangs_is_replaced(token: Token, keys: dict[str, HsmRsaKey
     assert process.pid is not None
     first = process.pid
     os.kill(first, signal.SIGSTOP)
-    assert key.sign(b"data", ec.ECDSA(hashes.SHA256()))
+    assert key.sign(bytes(size), ec.ECDSA(hashes.SHA256()))
     assert process.pid != first
     process.close()
 
