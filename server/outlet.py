@@ -6,6 +6,7 @@ import atexit
 import errno
 import os
 import select
+import signal
 import socket
 import sys
 from collections import deque
@@ -132,10 +133,15 @@ class Outlet:
         """Have a thread write what is held. Under the lock."""
         if self._thread is None:
             self._thread = Thread(target=self._relieve, name="log", daemon=True)
+            # It takes over what is blocked, and signals are the main thread's: a supervisor that waits for them has
+            # blocked them there, and would be ended by one that this thread took.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             try:
                 self._thread.start()
             except RuntimeError:  # no more threads, or the interpreter ends: who writes next tries again
                 self._thread = None
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _relieve(self) -> None:
         """Write what is held, in order, as the reader makes room; end when nothing is held or nobody reads."""

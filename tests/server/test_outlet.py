@@ -7,12 +7,14 @@ import io
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import sys
 import time
 import tty
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import pytest
@@ -22,7 +24,6 @@ from server.outlet import Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 Ends = tuple[int, TextIO]
 """What reads, and what is written to."""
@@ -182,6 +183,19 @@ def test_a_process_that_is_forked_does_not_write_what_its_parent_holds(pipe: End
     assert found.count("the child's") == 1
     found.remove("the child's")
     assert [line.split()[0] for line in found] == [str(number) for number in range(60)]
+
+
+def test_the_thread_takes_no_signal_that_is_another_threads_business(pipe: Ends) -> None:
+    made = Outlet(pipe[1])
+    for number in range(60):
+        made.write(f"{number} {'x' * 100}\n")
+    assert made._thread is not None
+    status = Path(f"/proc/self/task/{made._thread.native_id}/status").read_text()
+    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")), 16)
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        assert blocked >> (one - 1) & 1, one
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())  # here they arrive as before
+    _read(pipe[0], 60)
 
 
 def test_what_a_process_holds_is_written_at_its_end_also_when_it_fails(pipe: Ends) -> None:
