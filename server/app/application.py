@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 import structlog
-from cryptography import x509
 
 from ca.issuer import ClosingIssuer
 from ca.lint import Linter
@@ -32,6 +31,7 @@ from server.credentials import Credentials
 from server.enrollment import Enrollment
 from server.http import create_app
 from server.listener import Listener
+from server.ordered import SERIAL_RANDOM_BITS, ordered_id, ordered_serial_number
 from server.rounds import again_and_again
 from server.sampling import Sampling
 from server.store import SchemaOutdated, Store, StoreUnavailable
@@ -199,8 +199,8 @@ def _services(config: Config, material: Material, store: Store, nonces: Nonces, 
         issuers=material.issuers,
         linter=Linter("shape"),
         clock=clock,
-        serial_number=x509.random_serial_number,
-        request_id=lambda: ordered_id(clock),
+        serial_number=lambda: ordered_serial_number(clock(), secrets.randbits(SERIAL_RANDOM_BITS)),
+        request_id=lambda: ordered_id(clock(), secrets.token_bytes(5)),
         amend=addressing(config),
         lease=_lease(config),
         sample=Sampling(Linter("always").examine).offer,
@@ -282,8 +282,3 @@ def shared_ledger(config: Config) -> tuple[Path, int]:
 
 def _request_id() -> str:
     return secrets.token_hex(10)
-
-
-def ordered_id(clock: Clock) -> str:
-    """Return a new identifier that sorts by time, so that the record's indexes grow at their end."""
-    return f"{int(clock().timestamp() * 1000):012x}{secrets.token_hex(5)}"

@@ -25,6 +25,7 @@ from server.app.scep import authorizers
 from server.app.secret_sources import Reader
 from server.app.trust import load_trust
 from server.est import routes as est
+from server.ordered import ordered_id
 from server.scep import pages as scep_pages
 from server.scep import routes as scep
 from server.scep.ra_renewal import RaFolder, RaRenewal
@@ -259,6 +260,7 @@ def _mount_acme(app: web.Application, services: Services, origins: tuple[str, ..
             website=config.website or "",
             alternate_chains=load_alternate_chains(name, services.config, Reader(services.config), services.issuing()),
             clock=services.clock,
+            new_id=lambda: ordered_id(services.clock(), secrets.token_bytes(10)),
             objections_to_names=services.material.policies.objections_to_names,
             profiles=acme_profiles(config.profiles, services.material.policies),
             renewal_check=config.renewal_check,

@@ -25,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Check, upgrade and copy the databa
 
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 """The octets whose locks say that SQLite has a file open (its file format, the lock-byte page)."""
+_PATIENCE = "a million certificates take some minutes, and stopping this leaves everything as it was"
 
 
 @app.command()
@@ -33,6 +34,8 @@ def upgrade(config: ConfigOption = None) -> None:
     url = record.database_url(config)
     try:
         found = current_revision(url)
+        if found is not None and found < head_revision():
+            typer.echo(f"from schema {found} to {head_revision()}; {_PATIENCE}", err=True)
         upgrade_schema(url)
     except SchemaUnknown as error:
         record.turn_away(f"{database_file(url)}: {error}")

@@ -13,7 +13,7 @@ from ca.tbs import PerCertificate
 from policies.request import CertificateEvidence
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
-from server.store.certificates import StoredCertificate, as_it_is_now, find_by_fingerprint, identity_in
+from server.store.certificates import StoredCertificate, as_it_is_now, find_presented, identity_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -62,7 +62,7 @@ class CertificateJudge:
         """
         fingerprint = self._fingerprint(leaf)
         try:
-            stored = await self._store.read(lambda connection: self._look_up(connection, fingerprint))
+            stored = await self._store.read(lambda connection: self._look_up(connection, leaf, fingerprint))
         except StoreUnavailable as error:
             return Problem(
                 Reason.STORE_UNAVAILABLE, "the certificate can't be checked now", detail=str(error), retry_after=5
@@ -88,10 +88,14 @@ class CertificateJudge:
         )
         return evidence, stored
 
-    def _look_up(self, connection: sa.Connection, fingerprint: bytes) -> StoredCertificate | None:
+    def _look_up(
+        self, connection: sa.Connection, leaf: x509.Certificate, fingerprint: bytes
+    ) -> StoredCertificate | None:
         """Ask the record, each time: of what was found good before, only whether it is revoked now."""
         known = self._verified.get(fingerprint)
-        return find_by_fingerprint(connection, fingerprint) if known is None else as_it_is_now(connection, known)
+        if known is not None:
+            return as_it_is_now(connection, known)
+        return find_presented(connection, leaf.serial_number, fingerprint)
 
     def _signed_by_us(self, leaf: x509.Certificate, stored: StoredCertificate) -> bool:
         """Verify the signature, once for each certificate: neither it nor the issuer's key can change."""

@@ -105,7 +105,6 @@ def _one_with(column: str) -> Prepared:
     return Prepared(sa.select(certificates).where(certificates.c[column] == sa.bindparam("wanted")))
 
 
-_by_fingerprint = _one_with("fingerprint")
 _by_serial = _one_with("serial")
 _by_request = _one_with("request_id")
 
@@ -115,14 +114,28 @@ def _one(connection: sa.Connection, query: Prepared, wanted: object) -> StoredCe
     return None if row is None else _stored(row)
 
 
-def find_by_fingerprint(connection: sa.Connection, fingerprint: bytes) -> StoredCertificate | None:
-    """Return the certificate with this SHA-256, None when nothing is known of it."""
-    return _one(connection, _by_fingerprint, fingerprint)
+def find_exactly(connection: sa.Connection, octets: bytes) -> StoredCertificate | None:
+    """Return the certificate that has all these octets of DER, None for any other and for what is no certificate."""
+    try:
+        serial = der.read_integer(_fields(octets).serial)
+    except ValueError:
+        return None
+    found = find_by_serial(connection, serial)
+    return found if found is not None and found.der == octets else None
+
+
+def find_presented(connection: sa.Connection, serial: int, fingerprint: bytes) -> StoredCertificate | None:
+    """Return the certificate with this serial number, None when nothing is known of it or it has another SHA-256.
+
+    No index is on fingerprints: they are random, and each enrollment would write a page of it.
+    """
+    found = find_by_serial(connection, serial)
+    return found if found is not None and found.fingerprint == fingerprint else None
 
 
 _REVOCATION = Prepared(
     sa.select(certificates.c.revoked_at, certificates.c.revocation_reason).where(
-        certificates.c.fingerprint == sa.bindparam("fingerprint")
+        certificates.c.serial == sa.bindparam("serial")
     )
 )
 
@@ -132,7 +145,7 @@ def as_it_is_now(connection: sa.Connection, known: StoredCertificate) -> StoredC
 
     None when nothing is known of it any more.
     """
-    row = _REVOCATION.first(connection, fingerprint=known.fingerprint)
+    row = _REVOCATION.first(connection, serial=known.serial)
     if row is None:
         return None
     if row.revoked_at == known.revoked_at and row.revocation_reason == known.revocation_reason:

@@ -139,7 +139,7 @@ certificates = sa.Table(
     sa.Column("serial", Serial(), primary_key=True),
     sa.Column("issuer", sa.String(80), nullable=False),
     sa.Column("der", sa.LargeBinary(), nullable=False),
-    sa.Column("fingerprint", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("fingerprint", sa.LargeBinary(32), nullable=False),
     sa.Column("endpoint", sa.String(80), nullable=False),
     sa.Column("profile", sa.String(80), nullable=False),
     sa.Column("requester", sa.Text(), nullable=False),

@@ -127,7 +127,9 @@ class AcmeEndpoint:
         nonces: against replay.
         challenges: how control over names may be shown, the first offered first.
         clock: the time.
-        token: makes identifiers and challenge tokens of at least 128 random bits, base64url.
+        token: makes challenge tokens and identifiers of accounts, of at least 128 random bits, base64url.
+        new_id: makes identifiers of orders and authorizations, in the same characters; those that begin with the time
+            keep what is asked for together in one place of the database.
         objections_to_names: the policy, asked at newOrder about the names alone.
         timing: how long things take.
         profiles: those that the endpoint offers, the first for orders that name none.
@@ -162,6 +164,7 @@ class AcmeEndpoint:
     clock: Clock
     objections_to_names: Callable[[EnrollmentRequest], tuple[Finding, ...]]
     token: Callable[[], str] = random_token
+    new_id: Callable[[], str] = random_token
     timing: Timing = Timing()
     profiles: Mapping[str, AcmeProfile] = field(default_factory=dict)
     renewal_check: timedelta = timedelta(hours=6)

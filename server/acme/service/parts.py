@@ -53,7 +53,7 @@ def make_authorization(
     wildcard = identifier.value.startswith("*.")
     expires = (endpoint.clock() + endpoint.timing.order_lifetime).replace(microsecond=0)
     return Authorization(
-        id=endpoint.token(),
+        id=endpoint.new_id(),
         account=account,
         order=order,
         identifier=identifier._replace(value=identifier.value.removeprefix("*.")) if wildcard else identifier,
@@ -81,7 +81,7 @@ def make_order(
         request: what is asked for; its ancestors are used where the endpoint takes them.
         held: valid authorizations of the account that belong to no order.
     """
-    order = endpoint.token()
+    order = endpoint.new_id()
     listed: list[Authorization] = []
     parts: list[Authorization] = []
     ancestors = _ancestors(endpoint, request, order) if endpoint.subdomains else {}

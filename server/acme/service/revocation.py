@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -18,7 +17,7 @@ from server.acme.records.compromised import certificates_with_key
 from server.acme.service.authentication import active
 from server.acme.service.endpoint import STORE_RETRY
 from server.store import StoreUnavailable
-from server.store.certificates import RevocationOutcome, StoredCertificate, find_by_fingerprint
+from server.store.certificates import RevocationOutcome, StoredCertificate, find_exactly
 from server.store.revocations import may_become
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Revocation:
             refusal = active(connection, signed)
             if refusal:
                 return refusal
-        stored = find_by_fingerprint(connection, hashlib.sha256(request.certificate).digest())
+        stored = find_exactly(connection, request.certificate)
         if stored is None or stored.endpoint != self._endpoint.name:
             return rejected(ErrorType.MALFORMED, "the certificate was not issued here", 404)
         certificate = x509.load_der_x509_certificate(stored.der)

@@ -283,8 +283,18 @@ def test_the_database_is_checked_and_upgraded(config: Path) -> None:
     told = run("db", "check", code=2).stderr
     assert told.startswith(f"{config.parent / 'certwright.db'}: the database has no tables yet")
     assert "run certwright db upgrade" in told
-    assert "it was empty" in run("db", "upgrade").stdout
+    made = run("db", "upgrade")
+    assert "it was empty" in made.stdout
+    assert not made.stderr
     run("db", "check")
+
+
+def test_an_upgrade_says_beforehand_that_it_may_take_long(config: Path) -> None:
+    with closing(sqlite3.connect(config.parent / "certwright.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0029'")
+        database.execute("CREATE TABLE _alembic_tmp_certificates (serial TEXT)")  # it fails, so that nothing follows
+        database.commit()
+    assert run("db", "upgrade", code=1).stderr.startswith(f"from schema 0029 to {head_revision()}; a million")
 
 
 def test_a_database_of_a_newer_version_is_not_upgraded(config: Path) -> None:

@@ -11,9 +11,10 @@ from policies.decision import Approved
 from policies.request import EndpointName
 from server.store.certificates import (
     CertificateFilter,
-    find_by_fingerprint,
     find_by_request,
     find_by_serial,
+    find_exactly,
+    find_presented,
     list_certificates,
     renewed_from,
 )
@@ -44,14 +45,18 @@ async def three(door: Door, store: FlakyStore) -> dict[str, StoredCertificate]:
     return {one.subject[3:]: one for one in await stored(store)}
 
 
-async def test_a_certificate_is_found_by_fingerprint_serial_and_request(
+async def test_a_certificate_is_found_by_serial_octets_and_request(
     three: dict[str, StoredCertificate], store: FlakyStore
 ) -> None:
     one = three["pump 2"]
-    assert await store.read(lambda c: find_by_fingerprint(c, one.fingerprint)) == one
+    assert await store.read(lambda c: find_exactly(c, one.der)) == one
+    assert await store.read(lambda c: find_presented(c, one.serial, one.fingerprint)) == one
     assert await store.read(lambda c: find_by_serial(c, one.serial)) == one
     assert await store.read(lambda c: find_by_request(c, one.request_id)) == one
-    assert await store.read(lambda c: find_by_fingerprint(c, bytes(32))) is None
+    assert await store.read(lambda c: find_exactly(c, one.der[:-1] + bytes([one.der[-1] ^ 1]))) is None
+    assert await store.read(lambda c: find_exactly(c, one.der[:-1])) is None
+    assert await store.read(lambda c: find_presented(c, one.serial, bytes(32))) is None
+    assert await store.read(lambda c: find_presented(c, 1, one.fingerprint)) is None
     assert await store.read(lambda c: find_by_serial(c, 1)) is None
     assert await store.read(lambda c: find_by_request(c, "nothing")) is None
 
