@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -123,7 +123,7 @@ class Csr:
     names: tuple[GeneralName, ...]
     extensions: tuple[RequestedExtension, ...]
     attributes: tuple[RequestedAttribute, ...]
-    challenge_password: str | None
+    challenge_password: str | None = field(repr=False)
     proof: Proof = Proof.SIGNATURE
     renamed: bool = False
     statement: Statement | None = None

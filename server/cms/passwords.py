@@ -6,7 +6,7 @@ depends on every other. Whoever records such a message can try passwords on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers import Cipher as CipherContext
@@ -38,7 +38,7 @@ class Password:
         cipher: what wraps the content key.
     """
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     cipher: Cipher
 
     def info(self, content_key: bytes, random: Callable[[int], bytes]) -> bytes:

@@ -6,7 +6,7 @@ so do passwords (`server.cms.passwords`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeGuard
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -57,7 +57,7 @@ class SharedKey:
     """
 
     identifier: bytes
-    secret: bytes
+    secret: bytes = field(repr=False)
 
     def info(self, content_key: bytes, random: Callable[[int], bytes]) -> bytes:
         """Return the KEKRecipientInfo."""

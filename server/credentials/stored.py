@@ -35,6 +35,10 @@ class Presented(NamedTuple):
     secret: str
     username: str | None
 
+    def __repr__(self) -> str:
+        """Keep the secret to itself: who writes an error down may write this."""
+        return f"Presented({self.kind}, {self.endpoint}, {self.username!r})"
+
 
 class StoredSecrets:
     """Finds presented secrets in the store.

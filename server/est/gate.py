@@ -115,6 +115,10 @@ class Submission(NamedTuple):
     note: Callable[..., None]
     new_key: NewKey | None = None
 
+    def __repr__(self) -> str:
+        """Keep to itself what Authorization holds: who writes an error down may write this."""
+        return f"Submission({self.operation.value}, {self.address})"
+
 
 class Refusal(Exception):
     """A refusal before the policy is asked.

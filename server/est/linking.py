@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -57,8 +57,8 @@ class Claims:
     """
 
     is_linked: bool
-    one_time_password: str | None
-    revocation_challenge: str | None
+    one_time_password: str | None = field(repr=False)
+    revocation_challenge: str | None = field(repr=False)
 
 
 def read_claims(csr: Csr, *, binding: bytes | None, linking: Linking, meaning: Meaning, foreign: bool) -> Claims:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ class BasicCredentials:
     """User and password of RFC 7617; the user may be empty (RFC 7030 section 3.2.3)."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 class Encoding(StrEnum):
@@ -97,7 +97,7 @@ class Layout(StrEnum):
 class KeyPart:
     """A key that the server made, as it leaves: PKCS#8, or CMS EnvelopedData around it; both DER."""
 
-    octets: bytes
+    octets: bytes = field(repr=False)
     encrypted: bool
 
 

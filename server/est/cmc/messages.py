@@ -121,7 +121,7 @@ class Revocation:
     serial: int
     reason: x509.ReasonFlags
     invalid_since: datetime | None = None
-    passphrase: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

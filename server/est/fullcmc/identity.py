@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class Identity:
 
     submission: Submission
     caller: Caller
-    secret: bytes | None
+    secret: bytes | None = field(repr=False)
     own_key: bytes | None
 
 
