@@ -178,7 +178,7 @@ class _Front:
         return self._directory(signed.urls)
 
     async def _get_renewal_info(self, request: web.Request) -> web.StreamResponse:
-        """Answer without a signature (RFC 9773 section 7): unknown certificates are no refusals to put on record."""
+        """Answer without a signature (RFC 9773 section 4.1): unknown certificates are no refusals to put on record."""
         note(request, endpoint=self._scope)
         try:
             reply = await self._service.renewals.info(request.match_info["id"])
