@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,7 +16,7 @@ from server.credentials.revoking import BUSY, RevocationChallenges
 from server.credentials.stored import Presented, StoredSecrets
 from server.outcome import Problem, Reason
 from server.store import StoreUnavailable
-from server.store.certificates import find_by_serial, find_by_subject
+from server.store.certificates import find_by_serial, find_named
 from server.store.credentials import CredentialKind, find_by_username
 
 if TYPE_CHECKING:
@@ -275,15 +274,12 @@ class Credentials:
             grace: how long after its end a certificate may still be renewed.
         """
         accepted, now = self._endpoints[endpoint].certificates, self._clock()
+        wanted = tuple(map(str, names))
         try:
-            found = await self._store.read(lambda connection: find_by_subject(connection, str(subject)))
+            found = await self._store.read(lambda connection: find_named(connection, str(subject), wanted))
         except StoreUnavailable as error:
             return _unreadable(error)
-        wanted = Counter(map(str, names))
-        for one in found:
-            if Counter(one.names) == wanted and not objection(one, accepted, now, grace):
-                return one
-        return None
+        return next((one for one in found if not objection(one, accepted, now, grace)), None)
 
     def issues_as(self, name: bytes) -> bool:
         """Return whether one of our issuers has this encoded name; whether it has issued anything is judged later."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -21,7 +22,7 @@ from server.store.prepared import Prepared
 from server.store.tables import certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from ca.fields import Fields
@@ -91,6 +92,9 @@ class CertificateFilter:
 
 
 EVERYTHING = CertificateFilter()
+
+_NAMES_COMPARED = 20
+"""So many by the database, which does not take conditions without end."""
 
 
 def _stored(row: sa.Row[Any]) -> StoredCertificate:
@@ -163,11 +167,18 @@ def find_by_request(connection: sa.Connection, request_id: str) -> StoredCertifi
     return _one(connection, _by_request, request_id)
 
 
-def find_by_subject(connection: sa.Connection, subject: str) -> tuple[StoredCertificate, ...]:
-    """Return the newest certificates with this subject, as `str` writes it, letters of either case."""
-    same = sa.func.lower(certificates.c.subject) == sa.func.lower(subject)  # as the index has it: ASCII alone
-    query = sa.select(certificates).where(same).order_by(certificates.c.issued_at.desc(), certificates.c.serial)
-    return tuple(map(_stored, connection.execute(query.limit(100))))
+def find_named(connection: sa.Connection, subject: str, names: Sequence[str]) -> tuple[StoredCertificate, ...]:
+    """Return the newest certificates with this subject, letters of either case, and these names, in any order.
+
+    Both as `str` writes them. Names are compared here, not by who asks: any number of devices may have one subject,
+    such as none at all.
+    """
+    table, text = certificates.c, "\n".join(names)
+    same = sa.func.lower(table.subject) == sa.func.lower(subject)  # as the index has it: ASCII alone
+    similar = (sa.func.instr(table.names, name) > 0 for name in names[:_NAMES_COMPARED])
+    query = sa.select(certificates).where(same, sa.func.length(table.names) == len(text), *similar)
+    rows = connection.execute(query.order_by(table.issued_at.desc(), table.serial).limit(100))
+    return tuple(one for one in map(_stored, rows) if Counter(one.names) == Counter(names))
 
 
 def list_certificates(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca.names import DistinguishedName, dns_name, names_of, subject_of
+from policies.decision import Approved
 from policies.request import CertificateEvidence, ChallengeEvidence, EndpointName, PasswordEvidence
 from server.clock import system_clock
 from server.credentials import Authenticators, Credentials, ThirdParty
@@ -26,11 +28,15 @@ from tests.fakes.issuer import NOW
 from tests.fakes.manufacturer import make
 from tests.fakes.record import issued
 from tests.fakes.running import EST, enrolled, running
+from tests.fakes.scripted_policy import ScriptedPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from ca.names import DnsName
+    from policies.decision import Decision
+    from policies.request import EnrollmentRequest
     from server.app.application import Application
     from server.config import Config
 
@@ -297,6 +303,30 @@ async def test_a_certificate_can_be_renewed_for_its_subject_with_its_names_where
         assert (await late.renewable(HERE, subject, names, grace=timedelta(seconds=1)) is not None) is good
     failing = over(_FailingStore())
     assert _reason(await failing.renewable(HERE, subject, names, grace=NO_GRACE)) is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_certificate_can_be_renewed_however_many_devices_have_its_subject(store: Store) -> None:
+    """Such as none at all, where all that names a device is its alternative names."""
+    shared, policy = dns_name("plant.test"), ScriptedPolicy()
+
+    def decide(request: EnrollmentRequest) -> Decision:
+        made = policy.decide(request)
+        assert isinstance(made, Approved)
+        return made._replace(plan=replace(made.plan, subject=DistinguishedName(), names=(own(request.key), shared)))
+
+    def own(key: str) -> DnsName:
+        return dns_name(f"{key}.plant.test")
+
+    door = Door(store, decide=decide)
+    oldest = issued(await door.submit(ask("pump", key="pump-0")))
+    door.now += timedelta(seconds=1)
+    await asyncio.gather(*(door.submit(ask("pump", key=f"pump-{number}")) for number in range(1, 103)))
+    for names in ((own("pump-0"), shared), (shared, own("pump-0"))):
+        found = await over(store).renewable(HERE, DistinguishedName(), names, grace=NO_GRACE)
+        assert isinstance(found, StoredCertificate)
+        assert found.der == oldest.certificate
+    for others in ((own("pump-0"),), (shared,), (shared, shared, own("pump-0")), ()):
+        assert await over(store).renewable(HERE, DistinguishedName(), others, grace=NO_GRACE) is None
 
 
 async def test_our_issuers_are_known_by_their_names(store: Store) -> None:
