@@ -147,7 +147,7 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
             return _with(take_up(connection, row, lease), one)
     else:
         answer = connection.execute(ANSWER, {"wanted": row.id}).one()
-        if answer.revoked_at is None and _answers(row, lease, answer.not_after):
+        if answer.revoked_at is None and _answers(row, one, answer.not_after):
             if one.companion is not None:
                 one.companion(connection, row.id, answer.issuer)
             return AlreadyIssued(row.id, answer.der, answer.issuer)
@@ -207,14 +207,17 @@ def _begun(row: Row) -> datetime:
     return begun
 
 
-def _answers(row: Row, lease: Lease, not_after: datetime) -> bool:
+def _answers(row: Row, one: Claim, not_after: datetime) -> bool:
     """Tell whether a certificate is the answer still.
 
     Of one that lives for hours half of its life is the bound: who asks then has not lost a reply, but needs another.
+    Nor is one that the server has finished by itself, for who has made another key meanwhile.
     """
+    lease = one.lease
     since = lease.replay_from if row.approved_by is None else min(lease.replay_from, lease.now - FETCHED_WITHIN)
     made: datetime = row.finished_at
-    return made >= since and lease.now - made <= not_after - lease.now
+    is_fresh = made >= since and lease.now - made <= not_after - lease.now
+    return is_fresh and read_plan(row.plan).spki == one.plan.spki
 
 
 def _with(claimed: Claimed, one: Claim) -> Claimed:

@@ -261,17 +261,22 @@ async def test_a_process_that_is_late_with_its_no_or_its_wait_changes_nothing_ab
     assert found.order == second
 
 
-async def test_who_sends_another_csr_after_the_ca_was_away_gets_a_certificate_for_its_key(lab: Lab) -> None:
+@pytest.mark.parametrize("finished", [False, True], ids=["left half-done", "finished by the server"])
+async def test_who_sends_another_csr_after_the_ca_was_away_gets_a_certificate_for_its_key(
+    lab: Lab, *, finished: bool
+) -> None:
     client = await lab.client()
     order = await client.ready("away.localhost")
     lab.issuer.failures.append(IssuerUnavailable("away"))
     assert (await client.finalize(order, make_csr("away.localhost"))).status == 503
     assert (await client.post(order.location)).body["status"] == "ready"
+    if finished:
+        assert await lab.enrollment.recover() == 1
     key = new_key()
     done = await client.finalize(order, make_csr("away.localhost", key=key))
     (certificate, *_) = x509.load_pem_x509_certificates((await client.post(done.body["certificate"])).body)
     assert certificate.public_key() == key.public_key()
-    assert len(lab.issuer.issued) == 1
+    assert len(lab.issuer.issued) == (2 if finished else 1)
 
 
 async def test_what_waits_for_a_person_is_not_issued_to_an_account_that_ended(manual: Lab) -> None:
