@@ -87,6 +87,7 @@ class KnowsMore(ScriptedCredentials):
         return self.foreign
 
     def issues_as(self, name: bytes) -> bool:
+        assert isinstance(name, bytes)
         if not self.ours:
             raise ValueError("a name that is no text")
         return True
@@ -140,7 +141,8 @@ RENEWS: dict[str, Any] = {"presents": True, "operation": Operation.SIMPLEREENROL
 async def test_a_password_is_judged_for_the_endpoint_and_the_address(gate: Gate) -> None:
     caller = await gate.lets_in(RIGHT)
     assert caller == Caller(PasswordEvidence("pump"))
-    assert gate.credentials.asked == [(HERE, "pump", "192.0.2.1")]
+    assert await gate.lets_in(RIGHT, certificates=False) == caller
+    assert gate.credentials.asked == [(HERE, "pump", "192.0.2.1")] * 2
 
 
 async def test_a_one_time_password_is_what_it_is_good_for_whatever_is_presented_besides(
@@ -228,6 +230,10 @@ async def test_another_party_s_certificate_is_asked_for_where_ours_does_not_stan
     unknown = await gate.turns_away(with_=PRESENTS, manufacturers=MAKER, certificates=False)
     assert (unknown.problem.reason, "does not know" in unknown.problem.message) == (Reason.CERTIFICATE_REJECTED, True)
 
+    gate.credentials.ours = False
+    neither = await gate.turns_away(with_=PRESENTS, manufacturers=MAKER)
+    assert (neither.problem, neither.requester) == (unknown.problem, "certificate:?.abc")
+
     gate.credentials.known, gate.credentials.foreign = AWAY, ThirdParty("certificate:maker.ca.1", known[0])
     assert (await gate.turns_away(with_=PRESENTS, manufacturers=MAKER)).problem == AWAY
 
@@ -280,12 +286,27 @@ async def test_a_wrong_one_time_password_is_refused_with_what_was_asked_for(gate
         assert refusal.csr == parse_csr(csr_der)
 
 
+async def test_where_both_are_wanted_who_has_no_certificate_is_not_told_whether_a_one_time_password_is_right(
+    gate: Gate, known: Known, csr_der: bytes
+) -> None:
+    both, csr = gate.endpoint(require="both"), parse_csr(csr_der)
+    for secret in ("once", "wrong"):
+        with pytest.raises(Refusal) as caught:
+            await redeem(both, gate.submission(), Caller(), secret, csr)
+        refusal = caught.value
+        assert (refusal.problem, refusal.requester) == (CERTIFICATE_FIRST, None)
+        assert (refusal.csr, refusal.recorded) == (csr, False)
+    assert gate.credentials.asked == []
+    caller = await redeem(both, gate.submission(), Caller(certificate=known[0]), "once", csr)
+    assert caller.evidence == (PasswordEvidence("pump"), known[0])
+
+
 async def test_two_one_time_passwords_are_one_too_many_but_the_same_twice_is_one(gate: Gate, csr_der: bytes) -> None:
     caller = Caller(PasswordEvidence("pump"), redeemed=TICKET)
     assert await redeemed(gate, caller, "once", csr_der) == caller
     with pytest.raises(Refusal) as caught:
         await redeemed(gate, caller, "another", csr_der)
-    assert caught.value.problem.reason is Reason.BAD_CREDENTIALS
+    assert (caught.value.problem.reason, caught.value.requester) == (Reason.BAD_CREDENTIALS, "password:pump")
 
 
 # --- registration authorities ----------------------------------------------------------------------------------------
