@@ -101,8 +101,8 @@ def _granted(one: Claim) -> Granted:
     request = one.request
     renews = request.renewed.serial if request.renewed else None
     endpoint, requester = str(request.endpoint), request.requester.identity
-    granted = Granted(one.request_id, one.plan, one.serial, endpoint, requester, renews, csr=request.csr.der)
-    return granted if one.companion is None else granted._replace(companion=one.companion)
+    csr, companion = request.csr.der, one.companion
+    return Granted(one.request_id, one.plan, one.serial, endpoint, requester, renews, csr=csr, companion=companion)
 
 
 def _row(one: Claim) -> dict[str, object]:

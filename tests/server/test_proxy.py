@@ -30,6 +30,7 @@ CHAIN = tuple(one.certificate for one in (LEAF, SUB, ROOT))
 DER = [one.public_bytes(Encoding.DER) for one in CHAIN]
 PEM = [quote(one.public_bytes(Encoding.PEM).decode(), safe="") for one in CHAIN]
 B64 = [b64encode(one).decode() for one in DER]
+NO_CERTIFICATE = quote("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
 FORMS = get_args(Form)
 
 
@@ -112,7 +113,11 @@ def test_what_the_proxy_can_not_have_written_is_malformed(form: Form, given: dic
     ("form", "given"),
     [
         ("rfc9440", {"Client_Cert": f":{b64encode(b'no certificate').decode()}:"}),
-        ("nginx", {"X_SSL_Client_Cert": quote("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}),
+        ("nginx", {"X_SSL_Client_Cert": NO_CERTIFICATE}),
+        ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{NO_CERTIFICATE}"'}),
+        ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{PEM[0]}";Chain="{PEM[0]}{NO_CERTIFICATE}"'}),
+        ("haproxy", {"X_SSL_Client_DER": b64encode(b"no certificate").decode()}),
+        ("haproxy", {"X_SSL_Client_DER": B64[0], "X_SSL_Client_Chain_DER": b64encode(b"0\x81\x01x").decode()}),
     ],
 )
 def test_a_certificate_that_can_not_be_read_is_not_overlooked(form: Form, given: dict[str, Any]) -> None:

@@ -117,7 +117,9 @@ async def test_what_can_not_be_kept_now_is_a_temporary_problem(store: Store) -> 
     hashes = SecretVerifier(b"k" * 32)
     without: Any = RevocationChallenges(_NoStore(), hashes, lambda: NOW)  # type: ignore[arg-type] # it fails
     crowded: Any = RevocationChallenges(store, _Crowded(), lambda: NOW)  # type: ignore[arg-type] # it fails
-    assert reason(await without.keep(EST, WAITING, "x", "password:pump")) is Reason.STORE_UNAVAILABLE
+    found = await without.keep(EST, WAITING, "when all is lost", "password:pump")
+    assert (reason(found), found.detail, bool(found.retry_after)) == (Reason.STORE_UNAVAILABLE, "gone", True)
+    assert "when all is lost" not in found.message
     assert reason(await crowded.keep(EST, WAITING, "x", "password:pump")) is Reason.RATE_LIMITED
     with pytest.raises(StoreUnavailable):
         await without.hash_of(certificate())
