@@ -93,6 +93,9 @@ async def test_generated_and_chosen_passwords_are_found_by_name_beside_those_of_
     for user, secret in (("pump", "static"), ("valve", "generated"), ("valve", "chosen"), ("file", "chosen")):
         assert reason(await credentials.password(EST, user, secret)) is Reason.BAD_CREDENTIALS
     credentials.close()
+    alone = judge(store, {})
+    assert reason(await alone.password(EST, "valve", "chosen")) is Reason.BAD_CREDENTIALS
+    alone.close()
 
 
 async def test_a_secret_counts_for_its_kind_and_endpoint_alone(store: Store) -> None:
