@@ -42,7 +42,20 @@ _owned = Prepared(
     .join(accounts, OWNED)
     .where(authorizations.c.id == sa.bindparam("authorization"), authorizations.c.account_id == accounts.c.id)
 )
-_DUE = (
+_by_id = Prepared(sa.select(authorizations).where(authorizations.c.id == sa.bindparam("authorization")))
+_NAMES = sa.func.json_each(sa.bindparam("names", type_=sa.JSON())).table_valued("value")
+_held = Prepared(
+    sa.select(authorizations)
+    .where(
+        authorizations.c.account_id == sa.bindparam("account"),
+        authorizations.c.value.in_(sa.select(_NAMES.c.value)),
+        authorizations.c.order_id.is_(None),
+        authorizations.c.status == AuthorizationStatus.VALID,
+        authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
+    )
+    .order_by(authorizations.c.expires.desc())
+)
+_due = Prepared(
     sa.select(authorizations)
     .where(
         authorizations.c.endpoint == sa.bindparam("endpoint"),
@@ -55,6 +68,11 @@ _DUE = (
         authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
     )
     .limit(sa.bindparam("limit", type_=sa.Integer()))
+)
+_postpone = Prepared(
+    authorizations.update()
+    .where(authorizations.c.id == sa.bindparam("authorization"))
+    .values(next_attempt=sa.bindparam("new_next_attempt"))
 )
 _UPDATE = authorizations.update().where(authorizations.c.id == sa.bindparam("authorization"))
 _INSERT = BulkInsert(
@@ -209,20 +227,23 @@ def find_authorizations(
     connection: sa.Connection, authorizations_: Sequence[str], now: datetime
 ) -> tuple[Authorization, ...]:
     """Return authorizations, in this order as far as they are there."""
-    rows = connection.execute(sa.select(authorizations).where(authorizations.c.id.in_(authorizations_)))
-    found = {row.id: _authorization(row, now) for row in rows}
-    return tuple(found[each] for each in authorizations_ if each in found)
+    rows = (_by_id.first(connection, authorization=each) for each in authorizations_)
+    return tuple(_authorization(row, now) for row in rows if row is not None)
 
 
-def held_authorizations(connection: sa.Connection, account: str, now: datetime) -> tuple[Authorization, ...]:
-    """Return the valid authorizations of an account that belong to no order."""
-    query = sa.select(authorizations).where(
-        authorizations.c.account_id == account,
-        authorizations.c.order_id.is_(None),
-        authorizations.c.status == AuthorizationStatus.VALID,
-        authorizations.c.expires > now,
-    )
-    return tuple(_authorization(row, now) for row in connection.execute(query))
+def held_authorizations(
+    connection: sa.Connection, account: str, names: Sequence[str], now: datetime
+) -> tuple[Authorization, ...]:
+    """Return the valid authorizations of an account that belong to no order, those that are good for longest first.
+
+    Args:
+        connection: the transaction.
+        account: whose.
+        names: the values of their identifiers.
+        now: the time.
+    """
+    found = _held.all(connection, account=account, names=list(names), now=now)
+    return tuple(_authorization(row, now) for row in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +263,11 @@ class Due:
 
 def any_due(connection: sa.Connection, due: Due) -> bool:
     """Say whether there is something for `claim_due`."""
-    return bool(_due(connection, due, 1))
+    return bool(_find_due(connection, due, 1))
 
 
-def _due(connection: sa.Connection, due: Due, limit: int) -> Sequence[sa.Row[Any]]:
-    wanted = {"endpoint": due.endpoint, "now": due.now, "latest": due.latest, "limit": limit}
-    return connection.execute(_DUE, wanted).all()
+def _find_due(connection: sa.Connection, due: Due, limit: int) -> Sequence[Any]:
+    return _due.all(connection, endpoint=due.endpoint, now=due.now, latest=due.latest, limit=limit)
 
 
 def change_authorization(
@@ -275,9 +295,9 @@ def change_authorization(
 
 def claim_due(connection: sa.Connection, due: Due, until: datetime, limit: int) -> tuple[Authorization, ...]:
     """Take up validations that nobody works on; nobody else gets them before ``until``."""
-    rows = _due(connection, due, limit)
+    rows = _find_due(connection, due, limit)
     for row in rows:
-        connection.execute(_UPDATE.values(next_attempt=until), {"authorization": row.id})
+        _postpone.change(connection, authorization=row.id, new_next_attempt=until)
     return tuple(_authorization(row, due.now) for row in rows)
 
 

@@ -32,7 +32,7 @@ from server.acme.records.orders import Placed, Placement
 from server.acme.service.authentication import deactivated, missing
 from server.acme.service.forbidden_names import ForbiddenNames
 from server.acme.service.limits import Limiter
-from server.acme.service.parts import make_order
+from server.acme.service.parts import covering, make_order
 from server.acme.service.terms import Terms
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Orders:
             request = request._replace(profile=profile)
         self._judge(call, signed, request)
         replaced = await self._renewals.judge(signed, request)
-        order, parts = make_order(self._endpoint, signed.account, request, await self._held(signed))
+        order, parts = make_order(self._endpoint, signed.account, request, await self._held(signed, request))
         now = self._endpoint.clock()
 
         def limit(connection: sa.Connection) -> Rejected | None:
@@ -131,12 +131,12 @@ class Orders:
             raise Rejected(compound(problems, _NO_PROOF))
         self.judge_names(call, signed, request)
 
-    async def _held(self, signed: Signed) -> tuple[Authorization, ...]:
+    async def _held(self, signed: Signed, request: NewOrder) -> tuple[Authorization, ...]:
         """Return what the account was authorized for before there was an order."""
         if not (self._endpoint.pre_authorization and self._endpoint.reuse):
             return ()
-        now = self._endpoint.clock()
-        return await self._endpoint.read(lambda c: held_authorizations(c, signed.account, now))
+        now, names = self._endpoint.clock(), covering(request.identifiers)
+        return await self._endpoint.read(lambda c: held_authorizations(c, signed.account, names, now))
 
     def judge_names(self, call: Call, signed: Signed, request: NewOrder, status: int = 0) -> None:
         """Refuse what the policy does not allow, whatever the CSR will be. Raises Rejected."""

@@ -27,6 +27,17 @@ def covers(authorization: Authorization, identifier: Identifier) -> bool:
     return authorization.subdomains and (below or base == authorization.identifier.value)
 
 
+def covering(identifiers: Sequence[Identifier]) -> tuple[str, ...]:
+    """Return the values of identifiers whose authorizations may cover these: their own, and the domains above."""
+    found: dict[str, None] = {}
+    for each in identifiers:
+        value = each.value.removeprefix("*.")
+        found[value] = None
+        while each.type == "dns" and (value := value.partition(".")[2]):
+            found[value] = None
+    return tuple(found)
+
+
 def can_authorize(type_: str, identifier: Identifier, *, subdomains: bool, order: str) -> bool:
     """Say whether a type of challenge can authorize an identifier, for an order or, if that is empty, for later ones.
 

@@ -125,6 +125,18 @@ async def test_an_order_ends_with_the_first_of_its_authorizations(site: Lab) -> 
     assert order.body["expires"] == sooner == made.body["expires"] < later
 
 
+async def test_of_several_authorizations_for_a_name_the_one_that_is_good_for_longest_is_relied_on(site: Lab) -> None:
+    client = await site.client()
+    await show(client, (await ask(client, "a.localhost")).location)
+    site.now[0] += timedelta(hours=23, minutes=59)
+    again = await ask(client, "a.localhost")
+    await show(client, again.location)
+    order = await client.order("a.localhost")
+    assert (order.body["authorizations"], order.body["expires"]) == ([again.location], again.body["expires"])
+    site.now[0] += timedelta(minutes=2)
+    assert (await client.finalize(order, make_csr("a.localhost"))).body["status"] == "valid"
+
+
 async def test_a_deactivated_account_authorizes_nothing(site: Lab) -> None:
     client = await site.client()
     name, now = str(client.kid).rpartition("/")[2], site.now[0]
