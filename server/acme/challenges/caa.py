@@ -86,11 +86,19 @@ class Caa:
         self._lookup = lookup
         self._seconds = seconds
 
-    async def check(self, asked: Issuance, trail: list[str]) -> None:
-        """Return when the issuance is allowed. Raises ValidationFailed: caa."""
+    async def check(
+        self, asked: Issuance, trail: list[str], known: dict[str, Sequence[CaaRecord]] | None = None
+    ) -> None:
+        """Return when the issuance is allowed. Raises ValidationFailed: caa.
+
+        Args:
+            asked: what is to be allowed.
+            trail: takes what was found.
+            known: what was found just now for other names of the same order, by domain; takes what is found for this.
+        """
         try:
             async with asyncio.timeout(self._seconds):
-                owner, records = await self._relevant(asked.name)
+                owner, records = await self._relevant(asked.name, {} if known is None else known)
         except (NoAnswer, TimeoutError) as error:
             # Not knowing is not being allowed: an attacker could keep the answer away (RFC 8659 section 5.6).
             trail.append(f"CAA: {str(error) or 'no answer in time'}")
@@ -102,19 +110,23 @@ class Caa:
         if wrong:
             raise ValidationFailed(ErrorType.CAA, f"the CAA records of {owner} forbid issuing: {wrong}", final=True)
 
-    async def _relevant(self, name: str) -> tuple[str, list[CaaRecord]]:
+    async def _relevant(self, name: str, known: dict[str, Sequence[CaaRecord]]) -> tuple[str, Sequence[CaaRecord]]:
         """Return the records of the name, or of the nearest name above that has any (RFC 8659 section 3)."""
         owner = name
         while owner:
-            found = [
-                CaaRecord(each.flags, each.tag.decode("ascii", "replace").lower(), each.value.decode("latin-1"))
-                for each in await self._lookup.records(owner, "CAA")
-                if isinstance(each, dns.rdtypes.ANY.CAA.CAA)
-            ]
-            if found:
-                return owner, found
+            if owner not in known:
+                known[owner] = await self._records(owner)
+            if known[owner]:
+                return owner, known[owner]
             owner = owner.partition(".")[2]
-        return name, []
+        return name, ()
+
+    async def _records(self, owner: str) -> Sequence[CaaRecord]:
+        return [
+            CaaRecord(each.flags, each.tag.decode("ascii", "replace").lower(), each.value.decode("latin-1"))
+            for each in await self._lookup.records(owner, "CAA")
+            if isinstance(each, dns.rdtypes.ANY.CAA.CAA)
+        ]
 
 
 def caa(config: CaaConfig) -> Caa | None:

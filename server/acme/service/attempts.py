@@ -16,6 +16,7 @@ from server.acme.service.parts import covers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from server.acme.challenges.caa import CaaRecord
     from server.acme.messages import Authorization, Challenge, Order
     from server.acme.service.endpoint import AcmeEndpoint
 
@@ -74,6 +75,7 @@ async def check_caa_again(endpoint: AcmeEndpoint, order: Order, authorizations: 
     if judge is None:
         return
     since, accounts = endpoint.clock() - endpoint.timing.caa_again, endpoint.account_urls(order.account)
+    known: dict[str, Sequence[CaaRecord]] = {}
     for identifier in order.identifiers:
         each = next((one for one in authorizations if covers(one, identifier)), None)
         shown = next((one for one in each.challenges if one.status == ChallengeStatus.VALID), None) if each else None
@@ -81,4 +83,5 @@ async def check_caa_again(endpoint: AcmeEndpoint, order: Order, authorizations: 
             continue
         if each.subdomains or shown.validated is None or shown.validated <= since:
             wildcard = identifier.value.startswith("*.")
-            await judge.check(Issuance(identifier.value.removeprefix("*."), wildcard, shown.type, accounts), [])
+            asked = Issuance(identifier.value.removeprefix("*."), wildcard, shown.type, accounts)
+            await judge.check(asked, [], known)

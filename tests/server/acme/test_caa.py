@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from server.acme.challenges.caa import Caa, Issuance, caa
+from server.acme.challenges.caa import Caa, CaaRecord, Issuance, caa
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.challenges.lookup import Lookup
 from server.acme.records.overview import find_any_order
@@ -19,6 +19,8 @@ from server.config import CaaConfig, Nameserver
 from tests.server.acme.lab import QUICK, make_csr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.fakes.dns_server import DnsServer, Zone
     from tests.server.acme.lab import Client, Lab
 
@@ -187,7 +189,9 @@ class SilentCaa(Caa):
         super().__init__(Lookup((), 60), ("ca.test",), 60)
         self.asked, self.open = asyncio.Event(), asyncio.Event()
 
-    async def check(self, asked: Issuance, trail: list[str]) -> None:
+    async def check(
+        self, asked: Issuance, trail: list[str], known: dict[str, Sequence[CaaRecord]] | None = None
+    ) -> None:
         self.asked.set()
         await self.open.wait()
 

@@ -278,6 +278,25 @@ async def test_caa_of_the_name_that_is_ordered_counts(site: Lab, zone: Zone, ser
     assert (await client.finalize(wild, make_csr("*.www.a.test"))).error == "caa"
 
 
+async def test_the_domain_above_is_asked_for_caa_records_once_for_all_names_of_an_order(
+    site: Lab, zone: Zone, server: DnsServer
+) -> None:
+    await serve(site, server, caa=Caa(looking(server), ("ca.test",), 2))
+    client = await site.client()
+    made = await ask(client, "a.test", subdomainAuthAllowed=True)
+    await show(client, made.location, zone)
+    names = ("x.a.test", "y.a.test", "*.y.a.test")
+    for allowed, status in (("ca.test", 200), ("other.test", 403)):
+        zone["a.test."] = [f'CAA 0 issue "{allowed}"']
+        order = await client.order(*names)
+        server.asked.clear()
+        assert (await client.finalize(order, make_csr(*names))).status == status
+        assert server.asked.count(("a.test.", "CAA")) == 1
+    zone["a.test."] = ['CAA 0 issuewild ";"']
+    order = await client.order(*names)
+    assert (await client.finalize(order, make_csr(*names))).error == "caa"
+
+
 async def test_what_was_shown_for_one_profile_does_not_count_for_one_with_other_proofs(
     site: Lab, server: DnsServer
 ) -> None:
