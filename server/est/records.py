@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from server.audit import Action, AuditEvent
 from server.outcome import Reason
 from server.store import leases, results
+from server.store.bulk import BulkInsert
+from server.store.prepared import Prepared
 from server.store.results import Failure
 from server.store.tables import UtcTime, audit_events, certificates, is_in, metadata, requests
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _AWAY = "The certification authority can't be reached now."
 _INTENDED = is_in("intended")
 _SUBJECT_ALT_NAME = "2.5.29.17"
+_NOT_KEPT = sa.text("escrow IS NULL")
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 generated_keys = sa.Table(
@@ -34,8 +37,33 @@ generated_keys = sa.Table(
     sa.Column("request_key", sa.LargeBinary(32), nullable=False, unique=True),  # as in requests
     sa.Column("made_at", UtcTime(), nullable=False),
     sa.Column("escrow", sa.LargeBinary()),  # EnvelopedData that this server can't open
+    sa.Index("ix_est_generated_keys_made_at", "made_at", sqlite_where=_NOT_KEPT),  # by which old rows are found
 )
 """One row for each key that was made and may have left."""
+
+_row = generated_keys.c
+_insert = BulkInsert(generated_keys, "question", "request_key", "made_at", "escrow")
+# The row of an intent that stands is all by which who asks again finds and ends it.
+_STANDS = sa.exists().where(requests.c.key == _row.request_key, _INTENDED).correlate(generated_keys)
+_forget_old = Prepared(
+    sa.delete(generated_keys).where(_row.escrow.is_(None), _row.made_at < sa.bindparam("since"), ~_STANDS)
+)
+_forget = Prepared(sa.delete(generated_keys).where(_row.request_key == sa.bindparam("request_key"), ~_STANDS))
+_half_done = Prepared(
+    sa.select(requests.c.id, requests.c.owner, requests.c.leased_until)
+    .select_from(generated_keys.join(requests, requests.c.key == _row.request_key))
+    .where(_row.question == sa.bindparam("question"), _INTENDED)
+)
+_before = Prepared(
+    sa.select(certificates.c.serial, certificates.c.request_id)
+    .select_from(generated_keys.join(requests, requests.c.key == _row.request_key))
+    .join(certificates, certificates.c.request_id == requests.c.id)
+    .where(
+        _row.question == sa.bindparam("question"),
+        _row.made_at >= sa.bindparam("since"),
+        certificates.c.revoked_at.is_(None),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,34 +127,16 @@ def add(connection: sa.Connection, made: GeneratedKey, since: datetime, lease: L
         since: what was made before that time is no predecessor, and of no use any more where no key is kept.
         lease: tells on what is left another process still works.
     """
-    row = generated_keys.c
-    # The row of an intent that stands is all by which who asks again finds and ends it.
-    stands = sa.exists().where(requests.c.key == row.request_key, _INTENDED).correlate(generated_keys)
-    connection.execute(sa.delete(generated_keys).where(row.escrow.is_(None), row.made_at < since, ~stands))
+    _forget_old.change(connection, since=since)
     _end_half_done(connection, made, lease)
-    found = connection.execute(
-        sa.select(certificates.c.serial, certificates.c.request_id)
-        .select_from(generated_keys.join(requests, requests.c.key == row.request_key))
-        .join(certificates, certificates.c.request_id == requests.c.id)
-        .where(row.question == made.question, row.made_at >= since, certificates.c.revoked_at.is_(None))
-    ).all()
-    connection.execute(
-        sa.insert(generated_keys).values(
-            question=made.question, request_key=made.request_key, made_at=made.made_at, escrow=made.escrow
-        )
-    )
+    found = _before.all(connection, question=made.question, since=since)
+    _insert(connection, [asdict(made)])
     return Predecessors(tuple(one.serial for one in found), tuple(one.request_id for one in found))
 
 
 def _end_half_done(connection: sa.Connection, made: GeneratedKey, lease: Lease) -> None:
     """End the intents of the same question on which nobody works: nobody has their keys, so nobody comes for them."""
-    row = requests.c
-    left = connection.execute(
-        sa.select(row.id, row.owner, row.leased_until)
-        .select_from(generated_keys.join(requests, row.key == generated_keys.c.request_key))
-        .where(generated_keys.c.question == made.question, _INTENDED)
-    )
-    for one in left.all():
+    for one in _half_done.all(connection, question=made.question):
         if leases.is_held(one.leased_until, lease):
             continue
         why = "asked for again with another key"
@@ -140,8 +150,7 @@ def _end_half_done(connection: sa.Connection, made: GeneratedKey, lease: Lease) 
 
 def forget(connection: sa.Connection, made: GeneratedKey) -> None:
     """Remove the row of a key that never left, unless its intent stands: that is ended, or issued, later."""
-    stands = sa.select(requests.c.id).where(requests.c.key == made.request_key, _INTENDED).exists()
-    connection.execute(sa.delete(generated_keys).where(generated_keys.c.request_key == made.request_key, ~stands))
+    _forget.change(connection, request_key=made.request_key)
 
 
 def read_escrow(connection: sa.Connection, serial: int, event: dict[str, object]) -> bytes | None:

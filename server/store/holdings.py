@@ -38,15 +38,31 @@ def _origin() -> sa.Select[tuple[str]]:
     return sa.select(line.c.requester).order_by(line.c.step.desc()).limit(1)
 
 
-def _active() -> sa.Select[tuple[int, int, int | None]]:
-    first = sa.select(_table.serial, _table.serial.label("line")).where(
-        _REQUESTERS, _table.profile == sa.bindparam("profile"), _OTHERS
+def _is_live(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.not_after > sa.bindparam("now"), table.c.revoked_at.is_(None))
+
+
+def _active() -> sa.Select[tuple[int]]:
+    """Return what counts good certificates, of those that renew each other one for each gap between them.
+
+    Most were never renewed: those are counted where they are, and only renewals are followed from one to the next.
+    """
+    new, before = certificates.alias("new"), certificates.alias("before")
+    own = sa.and_(_REQUESTERS, _table.profile == sa.bindparam("profile"), _OTHERS)
+    first = sa.select(new.c.serial, new.c.renews).join_from(certificates, new, new.c.renews == _table.serial).where(own)
+    renewed = first.cte("renewed", recursive=True)
+    renewed = renewed.union(sa.select(new.c.serial, new.c.renews).where(new.c.renews == renewed.c.serial))
+    begun = sa.select(sa.func.count()).where(
+        own, _is_live(certificates), _table.serial.not_in(sa.select(renewed.c.serial))
     )
-    held = first.cte("held", recursive=True)
-    renewed = sa.select(_table.serial, held.c.line).where(_table.renews == held.c.serial, _table.serial != held.c.line)
-    held = held.union(renewed)
-    live = sa.and_(_table.serial == held.c.serial, _table.not_after > sa.bindparam("now"), _table.revoked_at.is_(None))
-    return sa.select(held.c.line, _table.serial, _table.renews).where(live)
+    alone = (
+        sa.select(sa.func.count())
+        .select_from(renewed)
+        .join(new, new.c.serial == renewed.c.serial)
+        .join(before, before.c.serial == renewed.c.renews)
+        .where(_is_live(new), sa.not_(_is_live(before)))
+    )
+    return sa.select((begun.scalar_subquery() + alone.scalar_subquery()).label("number"))
 
 
 def _holders(*also: sa.ColumnElement[bool]) -> Prepared:
@@ -55,8 +71,12 @@ def _holders(*also: sa.ColumnElement[bool]) -> Prepared:
 
 
 def _issued(*also: sa.ColumnElement[bool]) -> Prepared:
-    wanted = (_table.profile == sa.bindparam("profile"), _table.issued_at >= sa.bindparam("since"), _OTHERS, *also)
-    return Prepared(sa.select(sa.func.count().label("number")).select_from(certificates).where(*wanted))
+    """Return what counts all that were issued, which an index tells by itself, less the answer to this very request."""
+    lately = (_table.profile == sa.bindparam("profile"), _table.issued_at >= sa.bindparam("since"), *also)
+    number = sa.select(sa.func.count()).select_from(certificates).where(*lately)
+    asked = sa.select(requests.c.id).where(requests.c.key == sa.bindparam("key")).scalar_subquery()
+    own = number.where(_table.request_id == asked)
+    return Prepared(sa.select((number.scalar_subquery() - own.scalar_subquery()).label("number")))
 
 
 def _coming(*also: sa.ColumnElement[bool]) -> Prepared:
@@ -68,7 +88,7 @@ def _coming(*also: sa.ColumnElement[bool]) -> Prepared:
 
 _OWN = requests.c.requester == sa.bindparam("requester")
 _find_origin = Prepared(_origin())
-_find_active = Prepared(_active())
+_count_active = Prepared(_active())
 _find_holders = _holders()
 _find_other_holders = _holders(
     sa.not_(sa.and_(_table.subject == sa.bindparam("subject"), _table.names == sa.bindparam("names")))
@@ -159,12 +179,11 @@ def count_active(connection: sa.Connection, request: EnrollmentRequest, profile:
 
     A certificate and what it was renewed by count once, whoever asked for the renewal.
     """
-    found = _find_active.all(
+    found = _count_active.first(
         connection, requester=request.requester.identity, profile=profile, key=key_of(request), now=request.now
     )
-    # A renewal of the requester's own begins a line too; the line of what it renews has it already.
-    serials = {row.serial for row in found}
-    return len({row.serial for row in found if row.renews not in serials})
+    number: int = found.number
+    return number
 
 
 def count_issued(

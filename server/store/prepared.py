@@ -41,7 +41,7 @@ class Prepared:
         statement: the statement; compiled when it is first used.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.Update | sa.Delete) -> None:
+    def __init__(self, statement: sa.Select[*tuple[Any, ...]] | sa.Update | sa.Delete) -> None:
         self._statement = statement
         self._sql = ""
         self._names: tuple[str, ...] = ()

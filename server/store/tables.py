@@ -154,7 +154,7 @@ certificates = sa.Table(
     sa.Column("renews", Serial()),
     sa.Column("policy_digest", sa.String(64)),  # of the policy file that approved
     sa.Column("spki", sa.LargeBinary(32), index=True),  # SHA-256 of the public key
-    sa.Index("ix_certificates_requester", "requester", "issued_at"),  # quotas count by these
+    sa.Index("ix_certificates_requester", "requester", "profile", "issued_at"),  # quotas count by these
     sa.Index("ix_certificates_profile", "profile", "issued_at"),
     sa.Index("ix_certificates_endpoint", "endpoint", "not_after"),  # how many are renewed in the same days
     sa.Index("ix_certificates_subject", sa.text("lower(subject)")),  # registration authorities ask by it

@@ -124,6 +124,12 @@ async def test_rows_of_keys_that_are_of_no_use_any_more_are_removed(store: Store
     assert await store.read(lambda c: c.execute(count).scalar_one()) == 1
 
 
+async def test_those_rows_are_found_by_an_index_however_many_keys_were_made_since(store: Store) -> None:
+    query = "DELETE FROM est_generated_keys WHERE escrow IS NULL AND made_at < 't'"
+    plan = await store.read(lambda c: str(c.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()))
+    assert "USING INDEX ix_est_generated_keys_made_at" in plan
+
+
 def _row(request: EnrollmentRequest) -> dict[str, object]:
     made = GeneratedKey.of(request, None)
     return {"question": made.question, "request_key": made.request_key, "made_at": made.made_at}
