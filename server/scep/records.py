@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.store.prepared import Prepared
 from server.store.requests import State
 from server.store.tables import certificates, requests
 
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 
 _SUPERSEDED_AT_ONCE = 1000
 _STANDING = (State.PENDING, State.INTENDED, State.ISSUED)
+_row = requests.c
+_polled = Prepared(
+    sa.select(_row.id, _row.requester, _row.csr)
+    .select_from(requests.outerjoin(certificates, certificates.c.request_id == _row.id))
+    .where(
+        _row.transaction_id == sa.bindparam("transaction"),
+        _row.endpoint == sa.bindparam("endpoint"),
+        _row.signer == sa.bindparam("signer"),
+    )
+    .where(sa.or_(_row.state.in_(_STANDING), _row.question.is_not(None)))
+    .where(certificates.c.revoked_at.is_(None), _row.csr.is_not(None))
+    .order_by(_row.number.desc())
+    .limit(sa.literal_column("1"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +61,7 @@ def find_polled(connection: sa.Connection, endpoint: EndpointName, transaction: 
         transaction: its transactionID.
         signer: SHA-256, hex, of the key that signed it.
     """
-    row = requests.c
-    query = (
-        sa.select(row.id, row.requester, row.csr)
-        .select_from(requests.outerjoin(certificates, certificates.c.request_id == row.id))
-        .where(row.transaction_id == transaction, row.endpoint == str(endpoint), row.signer == signer)
-        .where(sa.or_(row.state.in_(_STANDING), row.question.is_not(None)))
-        .where(certificates.c.revoked_at.is_(None), row.csr.is_not(None))
-        .order_by(row.number.desc())
-        .limit(1)
-    )
-    found = connection.execute(query).one_or_none()
+    found = _polled.first(connection, transaction=transaction, endpoint=str(endpoint), signer=signer)
     return None if found is None else Polled(found.id, found.requester or "", found.csr)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.store.prepared import Prepared
 from server.store.revocations import revocations
 from server.store.tables import UtcTime, certificates, metadata
 
@@ -48,6 +49,19 @@ crls = sa.Table(
 """The newest list of each scope, complete and delta."""
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+_number = Prepared(
+    sa.select(crls.c.number).where(
+        crls.c.issuer == sa.bindparam("issuer"),
+        crls.c.shard == sa.bindparam("shard"),
+        crls.c.delta == sa.bindparam("delta"),
+    )
+)
+_status = Prepared(
+    sa.select(certificates.c.revoked_at, certificates.c.revocation_reason).where(
+        certificates.c.issuer == sa.bindparam("issuer"), certificates.c.serial == sa.bindparam("serial")
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -215,7 +229,8 @@ def octets(connection: sa.Connection, scope: Scope, *, delta: bool) -> tuple[Pub
 
 def number(connection: sa.Connection, scope: Scope, *, delta: bool) -> int | None:
     """Return the CRLNumber of a list on record."""
-    return connection.scalar(sa.select(crls.c.number).where(_of(crls, scope), crls.c.delta == delta))
+    found = _number.first(connection, issuer=scope.issuer, shard=scope.shard, delta=delta)
+    return None if found is None else found.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +243,5 @@ class Status:
 
 def statuses(connection: sa.Connection, issuer: str, serials: Sequence[int]) -> dict[int, Status]:
     """Return the status of those of an issuer's certificates that are on record."""
-    table = certificates.c
-    query = sa.select(table.serial, table.revoked_at, table.revocation_reason).where(
-        table.issuer == issuer, table.serial.in_(serials)
-    )
-    return {serial: Status(at, reason) for serial, at, reason in connection.execute(query)}
+    rows = ((serial, _status.first(connection, issuer=issuer, serial=serial)) for serial in serials)
+    return {serial: Status(row.revoked_at, row.revocation_reason) for serial, row in rows if row is not None}

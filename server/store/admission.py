@@ -33,6 +33,12 @@ _COMPROMISED = Prepared(
         certificates.c.spki == sa.bindparam("digest", type_=certificates.c.spki.type), COMPROMISED
     )
 )
+_FROM = _table.address.is_not_distinct_from(sa.bindparam("address"))
+_WAITING = Prepared(
+    sa.select(sa.func.count().label("number"), sa.func.count().filter(_FROM).label("of_address")).where(
+        is_in("pending"), _table.endpoint == sa.bindparam("endpoint")
+    )
+)
 
 
 def admit(
@@ -105,10 +111,6 @@ def _is_crowded(connection: sa.Connection, request: EnrollmentRequest) -> bool:
     """Whether too many wait, this one among them."""
     if request.pending is None:
         return False
-    waiting = sa.select(sa.func.count()).select_from(requests).where(is_in("pending"))
-    here = waiting.where(_table.endpoint == str(request.endpoint))
-    if connection.execute(here).scalar_one() > request.pending.endpoint:
-        return True
-    return connection.execute(here.where(_table.address == request.requester.address)).scalar_one() > (
-        request.pending.address
-    )
+    found = _WAITING.first(connection, endpoint=str(request.endpoint), address=request.requester.address)
+    most = request.pending
+    return bool(found.number > most.endpoint or found.of_address > most.address)

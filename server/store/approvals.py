@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.store.bulk import BulkInsert
+from server.store.prepared import Prepared
 from server.store.tables import approval_terms, approval_votes, audit_events, requests
 
 if TYPE_CHECKING:
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     from policies.decision import ApprovalTerms
 
 _terms, _votes, _requests = approval_terms.c, approval_votes.c, requests.c
+_WANTED: sa.BindParameter[str] = sa.bindparam("wanted")
+_terms_of = Prepared(sa.select(approval_terms).where(_terms.request_id == _WANTED))
+_voters_of = Prepared(sa.select(_votes.voter).where(_votes.request_id == _WANTED).order_by(_votes.number))
+_forget_terms = Prepared(sa.delete(approval_terms).where(_terms.request_id == _WANTED))
+_forget_votes = Prepared(sa.delete(approval_votes).where(_votes.request_id == _WANTED))
+_insert_terms = BulkInsert(approval_terms, "request_id", "needed", "role", "until")
 
 
 class Vote(Enum):
@@ -66,18 +74,16 @@ class Standing:
 
 def defer(connection: sa.Connection, request_id: str, terms: ApprovalTerms, now: datetime) -> None:
     """Write down on which terms a request is released, instead of earlier terms and votes."""
-    for table in (approval_terms, approval_votes):
-        connection.execute(sa.delete(table).where(table.c.request_id == request_id))
+    for forget in (_forget_terms, _forget_votes):
+        forget.change(connection, wanted=request_id)
     until = None if terms.expires is None else now + terms.expires
-    values = {"request_id": request_id, "needed": terms.count, "role": terms.role, "until": until}
-    connection.execute(sa.insert(approval_terms).values(values))
+    _insert_terms(connection, [{"request_id": request_id, "needed": terms.count, "role": terms.role, "until": until}])
 
 
 def standing(connection: sa.Connection, request_id: str) -> Standing:
     """Return how far an approval is; a request without terms needs one person."""
-    row = connection.execute(sa.select(approval_terms).where(_terms.request_id == request_id)).one_or_none()
-    query = sa.select(_votes.voter).where(_votes.request_id == request_id).order_by(_votes.number)
-    voters = tuple(connection.scalars(query))
+    row = _terms_of.first(connection, wanted=request_id)
+    voters = tuple(each.voter for each in _voters_of.all(connection, wanted=request_id))
     return Standing(1, None, None, voters) if row is None else Standing(row.needed, row.role, row.until, voters)
 
 

@@ -120,6 +120,23 @@ _use = Prepared(
     .where(_table.id == sa.bindparam("credential"))
     .values(uses_left=sa.bindparam("left"), spent_at=sa.bindparam("at"))
 )
+_of = requests.c
+_waiting = Prepared(
+    sa.select(_of.id)
+    .join(credential_uses, _uses.request_id == _of.id)
+    .where(
+        _uses.credential_id == sa.bindparam("credential"),
+        sa.or_(
+            _of.state.in_(("pending", "intended")),
+            sa.and_(_of.state.in_(("refused", "issued")), _of.finished_at >= sa.bindparam("refused")),
+            sa.and_(
+                _of.approved_by.is_not(None),
+                sa.or_(_of.finished_at.is_(None), _of.finished_at >= sa.bindparam("approved")),
+            ),
+        ),
+    )
+    .limit(sa.literal_column("1"))
+)
 _INSERT_USES = BulkInsert(credential_uses, "credential_id", "request_id", "at")
 
 
@@ -228,18 +245,7 @@ def is_waiting(connection: sa.Connection, identifier: str, refused: datetime, ap
         refused: since when a person must have said no, or a certificate must have been made without one.
         approved: since when a certificate must have been made that a person has approved.
     """
-    table = requests.c
-    settled = sa.or_(
-        table.state.in_(("pending", "intended")),
-        sa.and_(table.state.in_(("refused", "issued")), table.finished_at >= refused),
-        sa.and_(table.approved_by.is_not(None), sa.or_(table.finished_at.is_(None), table.finished_at >= approved)),
-    )
-    query = (
-        sa.select(table.id)
-        .join(credential_uses, _uses.request_id == table.id)
-        .where(_uses.credential_id == identifier, settled)
-    )
-    return connection.execute(query.limit(1)).first() is not None
+    return _waiting.first(connection, credential=identifier, refused=refused, approved=approved) is not None
 
 
 def give_back(connection: sa.Connection, request_id: str) -> None:

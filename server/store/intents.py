@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -20,7 +20,8 @@ from server.store.claims import (
     Rejected,
     Withdrawn,
 )
-from server.store.leases import BY_ID, FOUND, change, is_anothers, take_up
+from server.store.leases import FOUND, change, find, is_anothers, take_up
+from server.store.prepared import Prepared
 from server.store.tables import certificates, requests
 from server.store.values import read_plan, write_asked, write_plan, write_question
 
@@ -37,7 +38,8 @@ FETCHED_WITHIN = timedelta(days=7)
 _ANOTHER_KEY = "given up: asked for with another key"
 
 _table = requests.c
-_BY_KEYS = sa.select(*FOUND).where(_table.key.in_(sa.bindparam("keys", expanding=True))).with_for_update()
+_by_key = Prepared(sa.select(*FOUND).where(_table.key == sa.bindparam("key")).with_for_update())
+_remove = Prepared(sa.delete(requests).where(_table.id == sa.bindparam("wanted")))
 _insert = BulkInsert(
     requests,
     "id",
@@ -62,9 +64,16 @@ _insert = BulkInsert(
     "policy_digest",
     unless="key",
 )
-ANSWER = sa.select(
-    certificates.c.der, certificates.c.issuer, certificates.c.revoked_at, certificates.c.not_after
-).where(certificates.c.request_id == sa.bindparam("wanted"))
+_answer = Prepared(
+    sa.select(certificates.c.der, certificates.c.issuer, certificates.c.revoked_at, certificates.c.not_after).where(
+        certificates.c.request_id == sa.bindparam("wanted")
+    )
+)
+
+
+def find_answer(connection: sa.Connection, request_id: str) -> Any:
+    """Return the certificate that answers a request: DER, issuer, end and revocation; None when none does."""
+    return _answer.first(connection, wanted=request_id)
 
 
 def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
@@ -74,12 +83,10 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[Claimed]:
     wary = admission.is_any_compromised(connection)
     if _insert(connection, [_row(one) for one in claims]) == len(claims):
         return [_new(connection, one, wary=wary) for one in claims]
-    found = {row.key: row for row in connection.execute(_BY_KEYS, {"keys": [one.key for one in claims]})}
+    found = [_by_key.first(connection, key=one.key) for one in claims]
     return [
-        _new(connection, one, wary=wary)
-        if found[one.key].id == one.request_id
-        else _join(connection, one, found[one.key])
-        for one in claims
+        _new(connection, one, wary=wary) if row.id == one.request_id else _join(connection, one, row)
+        for one, row in zip(claims, found, strict=True)
     ]
 
 
@@ -89,7 +96,7 @@ def _new(
     """Admit a new intent; else there is none."""
     objection = admission.admit(connection, one, wary=wary)
     if objection is not None:
-        connection.execute(sa.delete(requests).where(_table.id == one.request_id))
+        _remove.change(connection, wanted=one.request_id)
         return objection
     if one.deferred is not None:
         approvals.defer(connection, one.request_id, one.deferred, one.lease.now)
@@ -146,7 +153,7 @@ def _join(connection: sa.Connection, one: Claim, row: Row) -> Claimed:
         if is_anothers(row, lease) or not _give_up(connection, one, row):
             return _with(take_up(connection, row, lease), one)
     else:
-        answer = connection.execute(ANSWER, {"wanted": row.id}).one()
+        answer = find_answer(connection, row.id)
         if answer.revoked_at is None and _answers(row, one, answer.not_after):
             if one.companion is not None:
                 one.companion(connection, row.id, answer.issuer)
@@ -261,6 +268,6 @@ def start(
     connection: sa.Connection, one: Claim
 ) -> Granted | AwaitsApproval | OverQuota | Withdrawn | Compromised | Gone:
     """Turn an approved request into an intent for this plan, if the approvals are enough for these terms."""
-    row = connection.execute(BY_ID, {"wanted": one.request_id}).one()
-    approved = row.state == "pending" and row.approved_by is not None
+    row = find(connection, one.request_id)
+    approved = row is not None and row.state == "pending" and row.approved_by is not None
     return _release(connection, row, one) if approved else Gone(one.request_id)

@@ -6,11 +6,13 @@ the serial number that are on record.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
 from server.store.claims import Gone, Granted, Taken
+from server.store.prepared import Prepared
 from server.store.tables import is_in, requests
 from server.store.values import read_plan
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     from server.store.claims import Lease
 
-Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
+Row: TypeAlias = Any
+"""A row with the columns of `FOUND`."""
 
 _table = requests.c
 FOUND = (
@@ -40,19 +43,31 @@ FOUND = (
     _table.csr,
     _table.issuer_reference,
 )
-BY_ID = sa.select(*FOUND).where(_table.id == sa.bindparam("wanted")).with_for_update()
-_UPDATE = sa.update(requests).where(_table.id == sa.bindparam("wanted"))
+_by_id = Prepared(sa.select(*FOUND).where(_table.id == sa.bindparam("wanted")).with_for_update())
+
+
+@cache
+def _setting(columns: tuple[str, ...]) -> Prepared:
+    """Return the statement that sets these columns of one request."""
+    new: dict[str, sa.BindParameter[Any]] = {column: sa.bindparam(f"new_{column}") for column in columns}
+    return Prepared(sa.update(requests).where(_table.id == sa.bindparam("wanted")).values(new))
+
+
+def find(connection: sa.Connection, request_id: str) -> Row | None:
+    """Return what is to be known of a request that is worked on, None when there is none."""
+    return _by_id.first(connection, wanted=request_id)
 
 
 def change(connection: sa.Connection, request_id: str, **values: object) -> None:
     """Set columns of one request."""
-    connection.execute(_UPDATE.values(**values), {"wanted": request_id})
+    new = {f"new_{column}": value for column, value in values.items()}
+    _setting(tuple(values)).change(connection, wanted=request_id, **new)
 
 
 def resume(connection: sa.Connection, request_id: str, lease: Lease) -> Granted | Taken | Gone:
     """Take up an intent that was left half-done."""
-    row = connection.execute(BY_ID, {"wanted": request_id}).one()
-    return take_up(connection, row, lease) if row.state == "intended" else Gone(request_id)
+    row = find(connection, request_id)
+    return Gone(request_id) if row is None or row.state != "intended" else take_up(connection, row, lease)
 
 
 def take_up(connection: sa.Connection, row: Row, lease: Lease) -> Granted | Taken:

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from policies.request import EndpointName
 from server.outcome import Problem, Reason
 from server.store import credentials
+from server.store.bulk import BulkInsert
+from server.store.prepared import Prepared
 from server.store.tables import audit_events, is_in, requests
 from server.store.values import read_findings, write_findings
 
@@ -124,12 +126,32 @@ class Refusal:
     policy_digest: str | None = None
 
 
-_INSERT = sa.insert(requests)
+_insert = BulkInsert(
+    requests,
+    "id",
+    "state",
+    "endpoint",
+    "kind",
+    "profile",
+    "requester",
+    "address",
+    "transaction_id",
+    "csr",
+    "renews",
+    "asked",
+    "policy_digest",
+    "received_at",
+    "finished_at",
+    "reason",
+    "message",
+    "detail",
+    "findings",
+)
 
 
 def record_refusals(connection: sa.Connection, refusals: Sequence[Refusal]) -> list[None]:
     """Write the refusals of a group."""
-    connection.execute(_INSERT, [_row(refusal) for refusal in refusals])
+    _insert(connection, [_row(refusal) for refusal in refusals])
     return [None] * len(refusals)
 
 
@@ -228,7 +250,7 @@ class RequestFilter:
 EVERYTHING = RequestFilter()
 
 
-def _stored(row: sa.Row[Any]) -> StoredRequest:
+def _stored(row: Any) -> StoredRequest:
     return StoredRequest(
         id=row.id,
         key=row.key,
@@ -257,9 +279,12 @@ def _stored(row: sa.Row[Any]) -> StoredRequest:
     )
 
 
+_by_id = Prepared(sa.select(requests).where(_table.id == sa.bindparam("wanted")))
+
+
 def find_request(connection: sa.Connection, request_id: str) -> StoredRequest | None:
     """Return the request with this identifier, None when nothing is known of it."""
-    row = connection.execute(sa.select(requests).where(_table.id == request_id)).one_or_none()
+    row = _by_id.first(connection, wanted=request_id)
     return None if row is None else _stored(row)
 
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from server.store import credentials
 from server.store.bulk import BulkInsert
 from server.store.claims import AlreadyIssued, Gone, Granted
-from server.store.intents import ANSWER
-from server.store.leases import BY_ID, change
+from server.store.intents import find_answer
+from server.store.leases import change, find
 from server.store.prepared import Prepared
 from server.store.tables import audit_events, certificates, requests
 
@@ -116,7 +116,7 @@ def _accompany(connection: sa.Connection, granted: Granted, issuer: str) -> None
 
 
 def _on_record(connection: sa.Connection, granted: Granted) -> AlreadyIssued | Gone:
-    row = connection.execute(ANSWER, {"wanted": granted.request_id}).one_or_none()
+    row = find_answer(connection, granted.request_id)
     if row is None:
         return Gone(granted.request_id)
     _accompany(connection, granted, row.issuer)
@@ -125,8 +125,8 @@ def _on_record(connection: sa.Connection, granted: Granted) -> AlreadyIssued | G
 
 def _is_held(connection: sa.Connection, request_id: str, owner: str) -> bool:
     """Say whether an intent is still that of the process that works on it."""
-    row = connection.execute(BY_ID, {"wanted": request_id}).one()
-    return (row.state, row.owner) == ("intended", owner)
+    row = find(connection, request_id)
+    return row is not None and (row.state, row.owner) == ("intended", owner)
 
 
 def _is_taken(connection: sa.Connection, serial: int) -> bool:

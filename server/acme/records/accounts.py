@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from server.acme.messages import Account, AccountStatus, AuthorizationStatus, OrderStatus, Owner
 from server.acme.records.tables import accounts, authorizations, orders
+from server.store.bulk import BulkInsert
 from server.store.prepared import Prepared
 from server.store.tables import audit_events
 
@@ -28,10 +29,33 @@ _about = Prepared(
         accounts.c.id == sa.bindparam("account")
     )
 )
+_here = Prepared(
+    sa.select(accounts).where(accounts.c.id == sa.bindparam("account"), accounts.c.endpoint == sa.bindparam("endpoint"))
+)
+_here_by_key = Prepared(
+    sa.select(accounts).where(
+        accounts.c.endpoint == sa.bindparam("endpoint"), accounts.c.thumbprint == sa.bindparam("thumbprint")
+    )
+)
+_INSERT = BulkInsert(
+    accounts,
+    "id",
+    "endpoint",
+    "thumbprint",
+    "jwk",
+    "status",
+    "contact",
+    "terms_agreed",
+    "created_at",
+    "address",
+    "binding",
+    "credential_id",
+    "terms",
+)
 _key = Prepared(sa.select(accounts.c.id).where(accounts.c.thumbprint == sa.bindparam("thumbprint")))
 
 
-def read_account(row: sa.Row[Any]) -> Account:
+def read_account(row: Any) -> Account:
     """Return the account that a row holds."""
     return Account(
         row.id,
@@ -48,17 +72,13 @@ def read_account(row: sa.Row[Any]) -> Account:
 
 def find_account(connection: sa.Connection, endpoint: str, account: str) -> Account | None:
     """Return the account of an endpoint."""
-    row = connection.execute(
-        sa.select(accounts).where(accounts.c.id == account, accounts.c.endpoint == endpoint)
-    ).one_or_none()
+    row = _here.first(connection, account=account, endpoint=endpoint)
     return read_account(row) if row else None
 
 
 def find_account_by_key(connection: sa.Connection, endpoint: str, thumbprint: str) -> Account | None:
     """Return the account that has the key; a deactivated one too."""
-    row = connection.execute(
-        sa.select(accounts).where(accounts.c.endpoint == endpoint, accounts.c.thumbprint == thumbprint)
-    ).one_or_none()
+    row = _here_by_key.first(connection, endpoint=endpoint, thumbprint=thumbprint)
     return read_account(row) if row else None
 
 
@@ -71,22 +91,21 @@ def insert_account(
     connection: sa.Connection, endpoint: str, account: Account, now: datetime, address: str | None = None
 ) -> None:
     """Record a new account, and from where it was made."""
-    connection.execute(
-        accounts.insert().values(
-            id=account.id,
-            endpoint=endpoint,
-            thumbprint=account.thumbprint,
-            jwk=account.jwk,
-            status=account.status,
-            contact=list(account.contact),
-            terms_agreed=account.terms_agreed,
-            created_at=now,
-            address=address,
-            binding=account.binding,
-            credential_id=account.credential,
-            terms=account.terms,
-        )
-    )
+    row = {
+        "id": account.id,
+        "endpoint": endpoint,
+        "thumbprint": account.thumbprint,
+        "jwk": account.jwk,
+        "status": account.status,
+        "contact": list(account.contact),
+        "terms_agreed": account.terms_agreed,
+        "created_at": now,
+        "address": address,
+        "binding": account.binding,
+        "credential_id": account.credential,
+        "terms": account.terms,
+    }
+    _INSERT(connection, [row])
 
 
 def terms_of(connection: sa.Connection, account: str) -> str | None:

@@ -41,12 +41,18 @@ _certificate = Prepared(
 _kept = Prepared(sa.select(chains.c.digest).where(chains.c.digest == sa.bindparam("digest")))
 _UPDATE = orders.update().where(orders.c.id == sa.bindparam("order"))
 _begin = Prepared(_UPDATE.values(status=sa.bindparam("new_status"), csr=sa.bindparam("new_csr"), error=None))
+_theirs = Prepared(
+    sa.select(orders.c.id).where(
+        orders.c.request_id == sa.bindparam("request"), orders.c.account_id == sa.bindparam("account")
+    )
+)
 _END = _UPDATE.where(orders.c.status == OrderStatus.PROCESSING)
 _issued = Prepared(
     _END.values(
         status=sa.bindparam("new_status"), request_id=sa.bindparam("new_request"), chain=sa.bindparam("new_chain")
     )
 )
+_note = Prepared(_END.where(orders.c.csr == sa.bindparam("same_csr")).values(request_id=sa.bindparam("new_request")))
 _INSERT = BulkInsert(
     orders,
     "id",
@@ -258,9 +264,8 @@ def end_refused(connection: sa.Connection, order: Order, status: OrderStatus, er
 
 
 def note_request(connection: sa.Connection, order: Order, request_id: str) -> None:
-    """Record which request at the door a processing order waits for."""
-    same = _END.where(orders.c.csr == order.csr)  # the answer may have come to another process meanwhile
-    connection.execute(same.values(request_id=request_id), {"order": order.id})
+    """Record which request at the door a processing order waits for, unless the answer has come meanwhile."""
+    _note.change(connection, order=order.id, same_csr=order.csr, new_request=request_id)
 
 
 def keep_chain(connection: sa.Connection, digest: str, pem: str) -> None:
@@ -277,8 +282,7 @@ def find_certificate(connection: sa.Connection, owner: Owner, order: str) -> tup
 
 def issued_to(connection: sa.Connection, account: str, request_id: str) -> bool:
     """Say whether a request at the door belongs to an order of the account."""
-    query = sa.select(orders.c.id).where(orders.c.request_id == request_id, orders.c.account_id == account)
-    return connection.execute(query).first() is not None
+    return _theirs.first(connection, request=request_id, account=account) is not None
 
 
 def move_order(
