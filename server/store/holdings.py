@@ -24,7 +24,8 @@ _LONGEST_LINE = 1000
 """Certificates that renew each other in a ring, which only a hand in the database can make, have an end too."""
 
 # What this very request was answered with is left out: who asks the same again is answered the same again.
-_OTHERS = _table.request_id.not_in(sa.select(requests.c.id).where(requests.c.key == sa.bindparam("key")))
+_ASKED = sa.select(requests.c.id).where(requests.c.key == sa.bindparam("key")).scalar_subquery()
+_OTHERS = _table.request_id.is_distinct_from(_ASKED)
 _REQUESTERS = _table.requester == sa.bindparam("requester")
 
 
@@ -74,8 +75,7 @@ def _issued(*also: sa.ColumnElement[bool]) -> Prepared:
     """Return what counts all that were issued, which an index tells by itself, less the answer to this very request."""
     lately = (_table.profile == sa.bindparam("profile"), _table.issued_at >= sa.bindparam("since"), *also)
     number = sa.select(sa.func.count()).select_from(certificates).where(*lately)
-    asked = sa.select(requests.c.id).where(requests.c.key == sa.bindparam("key")).scalar_subquery()
-    own = number.where(_table.request_id == asked)
+    own = number.where(_table.request_id == _ASKED)
     return Prepared(sa.select((number.scalar_subquery() - own.scalar_subquery()).label("number")))
 
 

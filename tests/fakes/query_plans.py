@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.store.prepared import driver_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def query_plans(url: str, work: Callable[[sa.Connection], object]) -> str:
-    """Return the plans of all queries that the work makes, in SQLite's words."""
-    asked: list[tuple[str, tuple[object, ...]]] = []
+    """Return the plans of all queries that the work makes, prepared statements among them, in SQLite's words."""
+    asked: list[str] = []
     engine = sa.create_engine(url.replace("+aiosqlite", ""))
     with engine.connect() as connection:
-        sa.event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
+        driver = driver_of(connection)
+        driver.set_trace_callback(asked.append)
         work(connection)
-        found = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", given).all() for text, given in list(asked)]
+        driver.set_trace_callback(None)
+        queries = [text for text in asked if text.startswith(("SELECT", "WITH", "UPDATE", "DELETE"))]
+        found = [driver.execute(f"EXPLAIN QUERY PLAN {text}").fetchall() for text in queries]
     engine.dispose()
     return str(found)

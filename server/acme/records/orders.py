@@ -41,11 +41,7 @@ _certificate = Prepared(
 _kept = Prepared(sa.select(chains.c.digest).where(chains.c.digest == sa.bindparam("digest")))
 _UPDATE = orders.update().where(orders.c.id == sa.bindparam("order"))
 _begin = Prepared(_UPDATE.values(status=sa.bindparam("new_status"), csr=sa.bindparam("new_csr"), error=None))
-_theirs = Prepared(
-    sa.select(orders.c.id).where(
-        orders.c.request_id == sa.bindparam("request"), orders.c.account_id == sa.bindparam("account")
-    )
-)
+_whose = Prepared(sa.select(orders.c.account_id).where(orders.c.request_id == sa.bindparam("request")))
 _END = _UPDATE.where(orders.c.status == OrderStatus.PROCESSING)
 _issued = Prepared(
     _END.values(
@@ -282,7 +278,8 @@ def find_certificate(connection: sa.Connection, owner: Owner, order: str) -> tup
 
 def issued_to(connection: sa.Connection, account: str, request_id: str) -> bool:
     """Say whether a request at the door belongs to an order of the account."""
-    return _theirs.first(connection, request=request_id, account=account) is not None
+    found = _whose.first(connection, request=request_id)
+    return found is not None and found.account_id == account
 
 
 def move_order(

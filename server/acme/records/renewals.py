@@ -22,10 +22,9 @@ _AT_ONCE = 500
 _UNFINISHED = (OrderStatus.PENDING, OrderStatus.READY)
 
 _moved = Prepared(sa.select(windows).where(windows.c.serial == sa.bindparam("serial")))
+# Whose order it is is compared afterwards: asked for both, the database reads all orders that the account ever placed.
 _predecessor = Prepared(
-    sa.select(orders.c.identifiers).where(
-        orders.c.request_id == sa.bindparam("request_id"), orders.c.account_id == sa.bindparam("account")
-    )
+    sa.select(orders.c.account_id, orders.c.identifiers).where(orders.c.request_id == sa.bindparam("request_id"))
 )
 _lock = Prepared(
     sa.select(certificates.c.serial).where(certificates.c.serial == sa.bindparam("serial")).with_for_update()
@@ -147,8 +146,10 @@ def ending(connection: sa.Connection, endpoint: str, edges: Sequence[datetime]) 
 
 def predecessor_names(connection: sa.Connection, account: str, request_id: str) -> frozenset[Identifier] | None:
     """Return the identifiers of the order that a request at the door answered, None when it is not the account's."""
-    found = _predecessor.first(connection, request_id=request_id, account=account)
-    return None if found is None else frozenset(Identifier(type_, value) for type_, value in found.identifiers)
+    found = _predecessor.first(connection, request_id=request_id)
+    if found is None or found.account_id != account:
+        return None
+    return frozenset(Identifier(type_, value) for type_, value in found.identifiers)
 
 
 def is_replaced(connection: sa.Connection, certificate: str, serial: int, now: datetime) -> bool:

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from server.acme.records.authorizations import held_authorizations
+from server.acme.records.orders import issued_to
+from server.acme.records.renewals import predecessor_names
 from server.acme.records.tables import accounts, authorizations, chains, failures, limits, orders, windows
 from server.store import upgrade
 from server.store.tables import metadata
+from tests.fakes.database import empty_database
+from tests.fakes.issuer import NOW
+from tests.fakes.query_plans import query_plans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +35,14 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> No
             for each in (migrated, made)
         )
         assert columns == expected
+
+
+def test_an_account_that_has_ordered_much_waits_no_longer(tmp_path: Path) -> None:
+    url = empty_database(tmp_path / "acme.db")
+    by_request = query_plans(url, lambda c: (predecessor_names(c, "account", "request"), issued_to(c, "account", "r")))
+    assert by_request.count("INDEX ix_acme_orders_request_id (request_id=?)") == 2
+    by_name = query_plans(url, lambda c: held_authorizations(c, "account", ["a.test", "test"], NOW))
+    assert "ix_acme_authorizations_account_id (account_id=? AND value=?)" in by_name
 
 
 def _stable(described: list[object] | object) -> list[str]:
