@@ -34,6 +34,13 @@ def test_a_folder_without_credentials_is_named(tmp_path: Path) -> None:
     assert "--deployment has no good credentials.json" in done.stderr
 
 
+def test_only_a_store_of_its_own_is_filled(folder: Path) -> None:
+    options = ["--stored", "1", "--url", "http://127.0.0.1/", "--deployment", str(folder)]
+    done = CliRunner().invoke(app, ["est", *options])
+    assert done.exit_code == 2
+    assert "--stored is for the server that is started" in done.stderr
+
+
 def test_a_server_that_does_not_answer_gives_no_figures(folder: Path) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}/scep"
     done = CliRunner().invoke(app, ["scep", "--count", "1", "--url", url, "--deployment", str(folder)])
