@@ -24,14 +24,23 @@ YARDSTICK = 0.08
 """CPU milliseconds of one P-256 verification on the machine that the budgets were written for."""
 
 
-def report(title: str, measurement: Measurement, *, concurrency: int) -> Table:
-    """Return the table that is printed; `title` is one of `BUDGETS`."""
+def report(title: str, measurement: Measurement, *, concurrency: int, stored: int = 0) -> Table:
+    """Return the table that is printed.
+
+    Args:
+        title: what was measured, one of `BUDGETS`.
+        measurement: the figures.
+        concurrency: how many enrollments were under way at any moment.
+        stored: how many certificates were put into the store for it.
+    """
     load, cost = measurement.load, measurement.cost
     table = Table(title=title, title_justify="left")
     table.add_column("figure")
     table.add_column("measured", justify="right")
     table.add_column("budget", justify="right")
     table.add_row("enrollments", f"{len(load.latencies)}, {concurrency} at once", "")
+    if stored:
+        table.add_row("stored before", f"{stored:,}", "")
     table.add_row("failures", str(len(load.failures)), "0", style="red" if load.failures else None)
     table.add_row("rate", f"{load.rate:.0f} /s", "")
     for part in (0.5, 0.95, 0.99):

@@ -215,8 +215,7 @@ def _measure(title: str, client: Enroller[Any], target: _Target, count: int, con
                 measurement = runner.run(work)
         except (EnrollmentFailed, ServerFailed) as error:
             stop(f"no figures: {error}")
-    full = f"{title}, {target.stored:,} stored before" if target.stored else title
-    console.print(report(full, measurement, concurrency=concurrency))
+    console.print(report(title, measurement, concurrency=concurrency, stored=target.stored))
     if measurement.load.failures:
         console.print("first failure:", measurement.load.failures[0], markup=False)
         raise typer.Exit(1)

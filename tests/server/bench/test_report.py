@@ -11,10 +11,10 @@ from server.bench.measure import Cost, Measurement
 from server.bench.report import BUDGETS, report
 
 
-def printed(measurement: Measurement, title: str = "SCEP PKCSReq") -> str:
+def printed(measurement: Measurement, title: str = "SCEP PKCSReq", stored: int = 0) -> str:
     out = io.StringIO()
     Console(file=out, width=100, color_system="truecolor", force_terminal=True).print(
-        report(title, measurement, concurrency=8)
+        report(title, measurement, concurrency=8, stored=stored)
     )
     return out.getvalue()
 
@@ -26,6 +26,12 @@ def test_rate_latencies_cost_and_budget_stand_side_by_side() -> None:
     text = printed(Measurement(LOAD, Cost(1.234, 80 * 2**20, 0.123)))
     for expected in ("2, 8 at once", "4 /s", "20.0 ms", "1.23 ms", "2.0 ms", "80 MiB", "0.123 ms", "0.080 ms"):
         assert expected in text
+
+
+def test_what_was_in_the_store_is_told_where_it_was_filled() -> None:
+    measurement = Measurement(LOAD, None)
+    assert "1,000,000" in next(line for line in printed(measurement, stored=10**6).splitlines() if "stored" in line)
+    assert "stored" not in printed(measurement)
 
 
 def test_a_cost_is_also_told_for_the_machine_that_the_budgets_were_written_for() -> None:
