@@ -175,8 +175,8 @@ class Issuance:
     async def _lapsed(self, granted: Granted) -> Refused | None:
         """Close an intent that was left half-done if it may be finished no more, whatever a CA elsewhere made of it."""
         is_here = granted.plan.issuer in self._here
-        if is_here and granted.plan.not_after <= self._clock():
-            return await self._fail(granted, _OVER, gives_back=True)  # it would be signed for nothing
+        if granted.plan.not_after <= self._clock():  # it would be signed for nothing
+            return await self._fail(granted, _OVER, gives_back=is_here)
         found = await self._store.read(lambda c: admission.lapsed(c, granted))
         if found is None:
             if granted.reference is None:

@@ -127,7 +127,7 @@ class Application:
             self._rounds.append(asyncio.create_task(rounds))
         # Who starts soon after a crash finds its leases still going on.
         leases_end = _lease(self.services.config).total_seconds() + 1
-        rest = partial(take_up, self.services.enrollment.recover)
+        rest = partial(take_up, partial(self.services.enrollment.recover, abandoned=True))
         rounds = again_and_again(rest, _ROUND_SECONDS, "what was left half-done stays so for now", first=leases_end)
         self._rounds.append(asyncio.create_task(rounds))
         self._rounds.append(asyncio.create_task(self.services.material.secrets.watch()))

@@ -221,15 +221,20 @@ class Enrollment:
         event = AuditEvent(now, Action.RELEASED, by, serial=serial).row()
         return await self._store.write(lambda c: revocations.release(c, serial, now, event))
 
-    async def recover(self) -> int:
+    async def recover(self, *, abandoned: bool = False) -> int:
         """Finish what was left half-done, by processes that died or for want of a store or CA; at start and later.
+
+        Args:
+            abandoned: whether a CA that asked for time is asked for the outcome, too, where nobody has come for it
+                lately: what is never asked for would count as under way for ever. Not for a start, which would wait.
 
         Returns how many there were.
 
         Raises:
             StoreUnavailable: the record can't be read.
         """
-        left = await self._store.read(lambda connection: leases.interrupted(connection, self._issuance.lease()))
+        lease = self._issuance.lease()
+        left = await self._store.read(lambda c: leases.interrupted(c, lease, abandoned=abandoned))
         gate = asyncio.Semaphore(_RECOVERED_AT_ONCE)
 
         async def finish(request_id: str) -> None:

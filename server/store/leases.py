@@ -101,11 +101,18 @@ def leave_with_issuer(connection: sa.Connection, request_id: str, lease: Lease, 
     connection.execute(sa.update(requests).where(held).values(values))
 
 
-def interrupted(connection: sa.Connection, lease: Lease) -> list[str]:
-    """Return the identifiers of the intents whose lease is over, the oldest first; not those that wait for a CA."""
-    left = sa.and_(is_in("intended"), _table.issuer_reference.is_(None))
-    rows = connection.execute(sa.select(_table.id, _table.leased_until).where(left).order_by(_table.number))
-    return [row.id for row in rows if not is_held(row.leased_until, lease)]
+def interrupted(connection: sa.Connection, lease: Lease, *, abandoned: bool = False) -> list[str]:
+    """Return the identifiers of the intents whose lease is over, the oldest first.
+
+    Args:
+        connection: reads the store.
+        lease: of who asks.
+        abandoned: whether also those that wait for a CA, and for which nobody has asked within the time for replays.
+    """
+    waits = _table.issuer_reference.is_not(None)
+    left = sa.or_(~waits, _table.leased_until < lease.replay_from) if abandoned else ~waits
+    query = sa.select(_table.id, _table.leased_until).where(is_in("intended"), left)
+    return [row.id for row in connection.execute(query.order_by(_table.number)) if not is_held(row.leased_until, lease)]
 
 
 def is_anothers(row: Row, lease: Lease) -> bool:

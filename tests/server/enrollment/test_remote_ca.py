@@ -13,6 +13,7 @@ from ca.issuer import IssuerUnavailable
 from ca.names import DistinguishedName
 from server.outcome import Issued, Pending, Reason, Refused
 from server.store import certificates, requests
+from tests.fakes.credential import credential, keep, kept
 from tests.fakes.door import ISSUER, Door, ask
 from tests.fakes.slow_ca import SlowCa
 
@@ -63,6 +64,31 @@ async def test_a_start_does_not_wait_for_a_slow_ca(store: Store) -> None:
     ca = SlowCa(ISSUER, waits=9)
     await door(store, ca).submit(ask())
     assert await door(store, ca).recover() == 0
+    assert len(ca.permits) == 1
+
+
+async def test_what_nobody_comes_for_is_finished_when_the_ca_is_done_with_it(store: Store) -> None:
+    ca = SlowCa(ISSUER, waits=2)
+    one = door(store, ca)
+    left = await one.submit(ask())
+    assert isinstance(left, Pending)
+    for hours, finished in ((24, 0), (1, 1), (24, 0), (1, 1), (1, 0)):
+        one.now += timedelta(hours=hours)
+        assert await one.recover(abandoned=True) == finished
+    assert (await on_record(store, left.request_id)).state == "issued"
+    assert len(ca.permits) == 3
+
+
+async def test_what_would_be_over_is_not_asked_of_a_ca_any_more(store: Store) -> None:
+    await keep(store, credential(id="otp"))
+    ca = SlowCa(ISSUER, waits=9)
+    one = door(store, ca)
+    left = await one.submit(ask(spends=("otp",)))
+    assert isinstance(left, Pending)
+    one.now += timedelta(days=one.policy.days)
+    assert await one.recover(abandoned=True) == 1
+    assert (await on_record(store, left.request_id)).state == "failed"
+    assert (await kept(store, "otp")).uses_left == 0  # it may have signed
     assert len(ca.permits) == 1
 
 
