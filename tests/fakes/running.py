@@ -39,9 +39,11 @@ async def running(config: Config, clock: Clock = system_clock) -> AsyncIterator[
         await application.stop()
 
 
-async def enrolled(application: Application, name: str = "device-1") -> x509.Certificate:
+async def enrolled(
+    application: Application, name: str = "device-1", key: ec.EllipticCurvePrivateKey | None = None
+) -> x509.Certificate:
     """Return a certificate that the door issued through est/default."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     request = EnrollmentRequest(

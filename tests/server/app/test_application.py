@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
 
@@ -186,10 +187,11 @@ async def test_readiness_tells_details_to_the_admin_listener_alone(config: Confi
 
 
 async def test_a_restart_keeps_what_was_issued(config: Config) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
     async with running(config) as (application, _):
-        first = await enrolled(application)
+        first = await enrolled(application, key=key)
     async with running(config) as (application, _):
-        again = await enrolled(application)
+        again = await enrolled(application, key=key)
     assert first == again
 
 
