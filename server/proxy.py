@@ -6,7 +6,6 @@ alone, in one configured form, and what they carry is judged like a certificate 
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Callable, Sequence
@@ -115,7 +114,7 @@ def _binary(item: str) -> bytes:
 def _base64(text: str) -> bytes:
     try:
         octets = b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise MalformedHeader("a certificate is not base64") from error
     return octets
 
@@ -124,7 +123,7 @@ def _pem(text: str) -> list[bytes]:
     """Read URL-encoded PEM."""
     if not text:
         return []
-    octets = unquote_to_bytes(text.replace("+", "%2B"))
+    octets = unquote_to_bytes(text)
     found = _PEM.findall(octets)
     if not found or _PEM.sub(b"", octets).strip():
         raise MalformedHeader("a certificate is not URL-encoded PEM")
@@ -158,7 +157,7 @@ def _haproxy(fields: Fields, *, channel_binding: bool) -> PeerIdentity:
     found = _identity("haproxy", certificates)
     version = _VERSIONS.get(_one(fields, "X-SSL-Protocol"))
     unique = _one(fields, "X-SSL-Unique-ID")
-    binding = _base64(unique) if channel_binding and unique and version == "TLSv1.2" else None
+    binding = _base64(unique) if channel_binding and version == "TLSv1.2" else b""
     return PeerIdentity(
         leaf=found.leaf,
         presented=found.presented,

@@ -31,6 +31,7 @@ DER = [one.public_bytes(Encoding.DER) for one in CHAIN]
 PEM = [quote(one.public_bytes(Encoding.PEM).decode(), safe="") for one in CHAIN]
 B64 = [b64encode(one).decode() for one in DER]
 NO_CERTIFICATE = quote("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+VERSION_3, VERSION_6 = b"\xa0\3\2\1\2", b"\xa0\3\2\1\5"
 FORMS = get_args(Form)
 
 
@@ -56,10 +57,13 @@ HAPROXY: dict[str, Any] = {"X_SSL_Client_DER": B64[0], "X_SSL_Client_Chain_DER":
     [
         ("rfc9440", {"Client_Cert": f":{B64[0]}:"}, 1),
         ("rfc9440", {"Client_Cert": f" :{B64[0]}: ", "Client_Cert_Chain": f":{B64[1]}: , :{B64[2]}:"}, 3),
+        ("rfc9440", {"Client_Cert": f":{B64[0]}:", "Client_Cert_Chain": ",".join([f":{B64[0]}:"] * 9)}, 1),
         ("nginx", {"X_SSL_Client_Cert": PEM[0]}, 1),
+        ("nginx", {"X_SSL_Client_Cert": PEM[0].replace("%2B", "+")}, 1),
         ("haproxy", {"X_SSL_Client_DER": B64[0]}, 1),
         ("haproxy", HAPROXY, 3),
         ("envoy", {"X_Forwarded_Client_Cert": f'By=spiffe://x;Hash=ab;Cert="{PEM[0]}";Subject="CN=a\\",b;c"'}, 1),
+        ("envoy", {"X_Forwarded_Client_Cert": f'URI=spiffe://x;URI=spiffe://y;Cert="{PEM[0]}";DNS=a;DNS=b'}, 1),
         ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{PEM[0]}";Chain="{"".join(PEM)}"'}, 3),
     ],
 )
@@ -71,7 +75,7 @@ def test_each_form_gives_the_certificates_as_they_were_presented(form: Form, giv
 
 @pytest.mark.parametrize("form", FORMS)
 def test_without_a_field_there_is_no_certificate_and_fields_of_another_form_do_not_count(form: Form) -> None:
-    assert read(form).leaf is None
+    assert (read(form).leaf, read(form).unreadable) == (None, False)
     every: dict[str, dict[str, Any]] = {
         "rfc9440": {"Client_Cert": f":{B64[0]}:"},
         "nginx": {"X_SSL_Client_Cert": PEM[0]},
@@ -79,7 +83,7 @@ def test_without_a_field_there_is_no_certificate_and_fields_of_another_form_do_n
         "envoy": {"X_Forwarded_Client_Cert": f'Cert="{PEM[0]}"'},
     }
     others = {name: value for other, given in every.items() if other != form for name, value in given.items()}
-    assert read(form, **others).leaf is None
+    assert (read(form, **others).leaf, read(form, **others).unreadable) == (None, False)
     assert read(form, **every[form]).leaf == CHAIN[0]
 
 
@@ -93,14 +97,19 @@ def test_without_a_field_there_is_no_certificate_and_fields_of_another_form_do_n
         ("rfc9440", {"Client_Cert_Chain": f":{B64[1]}:"}),
         ("rfc9440", {"Client_Cert": f":{B64[0]}:", "Client_Cert_Chain": ",".join([f":{B64[1]}:"] * 10)}),
         ("nginx", {"X_SSL_Client_Cert": "garbage"}),
+        ("nginx", {"X_SSL_Client_Cert": "%20"}),
         ("nginx", {"X_SSL_Client_Cert": PEM[0] + "x"}),
         ("nginx", {"X_SSL_Client_Cert": [PEM[0], PEM[0]]}),
         ("haproxy", {"X_SSL_Client_Chain_DER": B64[1]}),
         ("haproxy", {"X_SSL_Client_DER": "?"}),
         ("haproxy", {"X_SSL_Client_DER": B64[0], "X_SSL_Client_Chain_DER": b64encode(b"0\x82\xff\xff0").decode()}),
-        ("haproxy", {"X_SSL_Client_DER": B64[0], "X_SSL_Client_Chain_DER": b64encode(b"12345").decode()}),
+        *(
+            ("haproxy", {"X_SSL_Client_DER": B64[0], "X_SSL_Client_Chain_DER": b64encode(octets).decode()})
+            for octets in (b"12345", b"1\x82\0\1x", b"0\x7e1234", b"0\x81\0", b"0")
+        ),
         ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{PEM[0]}",Cert="{PEM[1]}"'}),
         ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{PEM[0]}";Cert="{PEM[1]}"'}),
+        ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{PEM[0]}";Chain="{PEM[1]}";chain="{PEM[2]}"'}),
         ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{PEM[0]}{PEM[1]}"'}),
     ],
 )
@@ -117,6 +126,7 @@ def test_what_the_proxy_can_not_have_written_is_malformed(form: Form, given: dic
         ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{NO_CERTIFICATE}"'}),
         ("envoy", {"X_Forwarded_Client_Cert": f'Cert="{PEM[0]}";Chain="{PEM[0]}{NO_CERTIFICATE}"'}),
         ("haproxy", {"X_SSL_Client_DER": b64encode(b"no certificate").decode()}),
+        ("rfc9440", {"Client_Cert": f":{b64encode(DER[0].replace(VERSION_3, VERSION_6, 1)).decode()}:"}),
         ("haproxy", {"X_SSL_Client_DER": B64[0], "X_SSL_Client_Chain_DER": b64encode(b"0\x81\x01x").decode()}),
     ],
 )
@@ -141,6 +151,13 @@ def test_tls_unique_is_taken_from_haproxy_where_it_is_defined_and_wanted(
     more: dict[str, Any] = {"X_SSL_Protocol": version, "X_SSL_Unique_ID": b64encode(b"unique").decode()}
     found = read("haproxy", channel_binding=taken, X_SSL_Client_DER=B64[0], **more)
     assert (found.binding, found.binding_type) == (binding, "tls-unique" if binding else None)
+    assert (found.leaf, found.tls_version) == (CHAIN[0], version or None)
+
+
+def test_a_tls_unique_of_no_octets_is_none_and_a_version_that_is_not_known_is_none() -> None:
+    found = read("haproxy", channel_binding=True, X_SSL_Client_DER=B64[0], X_SSL_Protocol="TLSv1.2")
+    assert (found.binding, found.binding_type) == (None, None)
+    assert read("haproxy", X_SSL_Client_DER=B64[0], X_SSL_Protocol="TLSv1.1").tls_version is None
 
 
 @pytest.mark.parametrize(
