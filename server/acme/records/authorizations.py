@@ -25,7 +25,7 @@ from server.store.prepared import Prepared
 from server.store.tables import UtcTime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from server.acme.messages import Owner
 
@@ -54,6 +54,14 @@ _held = Prepared(
         authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
     )
     .order_by(authorizations.c.expires.desc())
+)
+_valid = Prepared(
+    sa.select(authorizations.c.type, authorizations.c.value, authorizations.c.wildcard, authorizations.c.profile).where(
+        authorizations.c.account_id == sa.bindparam("account"),
+        authorizations.c.value.in_(sa.select(_NAMES.c.value)),
+        authorizations.c.status == AuthorizationStatus.VALID,
+        authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
+    )
 )
 _due = Prepared(
     sa.select(authorizations)
@@ -109,24 +117,25 @@ def _change(sources: tuple[AuthorizationStatus, ...]) -> Prepared:
 
 
 def authorized_names(
-    connection: sa.Connection, account: str, now: datetime, counts: Callable[[str | None], bool]
+    connection: sa.Connection,
+    account: str,
+    wanted: Collection[Identifier],
+    now: datetime,
+    counts: Callable[[str | None], bool],
 ) -> frozenset[Identifier]:
     """Return the identifiers, wildcards with ``*.``, that the account holds valid authorizations for.
 
     Args:
         connection: the transaction.
         account: whose.
+        wanted: those that matter; of the others, some may be among what is returned.
         now: the time.
         counts: whether an authorization counts that was given for this profile.
     """
-    query = sa.select(authorizations).where(
-        authorizations.c.account_id == account,
-        authorizations.c.status == AuthorizationStatus.VALID,
-        authorizations.c.expires > now,
-    )
+    names = [each.value.removeprefix("*.") for each in wanted]
     return frozenset(
         Identifier(_TYPES.get(row.type, row.type), f"*.{row.value}" if row.wildcard else row.value)
-        for row in connection.execute(query)
+        for row in _valid.all(connection, account=account, names=names, now=now)
         if counts(row.profile)
     )
 

@@ -118,6 +118,7 @@ class Revocation:
         held = authorizations.authorized_names(
             connection,
             signed.account,
+            wanted,
             self._endpoint.clock(),
             lambda profile: self._endpoint.same_proofs(profile, stored.profile),
         )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from server.acme.records.authorizations import held_authorizations
+from server.acme.messages import Identifier
+from server.acme.records.authorizations import authorized_names, held_authorizations
 from server.acme.records.orders import issued_to
 from server.acme.records.renewals import predecessor_names
 from server.acme.records.tables import accounts, authorizations, chains, failures, limits, orders, windows
@@ -41,8 +42,15 @@ def test_an_account_that_has_ordered_much_waits_no_longer(tmp_path: Path) -> Non
     url = empty_database(tmp_path / "acme.db")
     by_request = query_plans(url, lambda c: (predecessor_names(c, "account", "request"), issued_to(c, "account", "r")))
     assert by_request.count("INDEX ix_acme_orders_request_id (request_id=?)") == 2
-    by_name = query_plans(url, lambda c: held_authorizations(c, "account", ["a.test", "test"], NOW))
-    assert "ix_acme_authorizations_account_id (account_id=? AND value=?)" in by_name
+    names = (Identifier("dns", "a.test"),)
+    by_name = query_plans(
+        url,
+        lambda c: (
+            held_authorizations(c, "account", ["a.test", "test"], NOW),
+            authorized_names(c, "account", names, NOW, lambda _: True),
+        ),
+    )
+    assert by_name.count("ix_acme_authorizations_account_id (account_id=? AND value=?)") == 2
 
 
 def _stable(described: list[object] | object) -> list[str]:
