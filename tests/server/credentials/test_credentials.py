@@ -132,6 +132,8 @@ async def test_who_must_wait_between_guesses_does_not_make_many_at_once(config: 
         guesses = [*(f"guess {number}" for number in range(20)), "right"]
         found = await asyncio.gather(*(credentials.password(EST, "pump", one, address="192.0.2.1") for one in guesses))
         assert [_reason(one) for one in found] == [Reason.BAD_CREDENTIALS] * 20 + [Reason.RATE_LIMITED]
+        waits = await credentials.password(EST, "pump", "right", address="192.0.2.1")
+        assert _reason(waits) is Reason.RATE_LIMITED  # the right one among them has not ended the count
         time.now += timedelta(seconds=300)
         assert isinstance(await credentials.password(EST, "pump", "right", address="192.0.2.1"), PasswordEvidence)
         credentials.close()

@@ -55,5 +55,7 @@ def test_another_challenge_file_is_refused(tmp_path: Path, content: bytes | None
     path = tmp_path / "challenge"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DocumentErrors, match=message):
+    with pytest.raises(DocumentErrors, match=message) as caught:
         load_challenge(path)
+    assert str(caught.value).startswith(f"{path}:1:1: ")
+    assert "secret" not in str(caught.value)

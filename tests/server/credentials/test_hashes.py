@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from time import process_time
 from typing import TYPE_CHECKING
 
@@ -52,13 +53,14 @@ def test_what_is_remembered_tells_nothing_without_the_key(verifier: SecretVerifi
 async def test_a_secret_is_hashed_to_be_kept(verifier: SecretVerifier) -> None:
     assert await verifier.verify(await verifier.hash("\udc80"), "\udc80")
     full = SecretVerifier(b"k" * 32, waiting=1)
-    first = asyncio.create_task(full.hash("right"))
-    await asyncio.sleep(0)
-    with pytest.raises(TooManyVerifications):
-        await full.hash("another")
-    with pytest.raises(TooManyVerifications):
-        await full.verify(STORED, "right")
-    assert await full.verify(await first, "right")
+    for secret in ("first", "second"):  # which finds the room that the first has left, and no more
+        hashing = asyncio.create_task(full.hash(secret))
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyVerifications):
+            await full.hash("another")
+        with pytest.raises(TooManyVerifications):
+            await full.verify(STORED, "right")
+        assert await full.verify(await hashing, secret)
     full.close()
 
 
@@ -80,6 +82,24 @@ async def test_the_same_question_at_the_same_time_is_computed_once_and_others_ar
     with pytest.raises(TooManyVerifications):
         await verifier.verify(STORED, "another")
     assert await asyncio.gather(*same) == [True] * 50
+    verifier.close()
+
+
+async def test_guesses_in_vain_share_no_computation_as_wrong_ones_share_none() -> None:
+    verifier = SecretVerifier(b"k" * 32, waiting=1)
+    guess = asyncio.create_task(verifier.verify_nothing(STORED, "guess"))
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyVerifications):
+        await verifier.verify_nothing(STORED, "another")
+    await guess
+    verifier.close()
+
+
+async def test_no_more_are_computed_at_once_than_threads_were_given() -> None:
+    before = set(threading.enumerate())
+    verifier = SecretVerifier(b"k" * 32, threads=2)
+    await asyncio.gather(*(verifier.verify(STORED, f"wrong{n}") for n in range(20)))
+    assert len(set(threading.enumerate()) - before) == 2
     verifier.close()
 
 

@@ -171,8 +171,11 @@ async def test_who_asks_again_after_nobody_approved_in_time_has_the_secret_back(
     plain = Door(store)
     door = Door(store, decide=decide)
     await keep(store, credential(id="otp"))
-    assert isinstance(await door.submit(ask("deferred", spends=("otp",))), Pending)
-    door.now += DAY
+    first = await door.submit(ask("deferred", spends=("otp",)))
+    assert isinstance(first, Pending)
+    door.now += DAY - MOMENT
+    assert await door.submit(ask("deferred", spends=("otp",), now=door.now)) == first
+    door.now += MOMENT
     assert isinstance(await door.submit(ask("deferred", spends=("otp",), now=door.now)), Pending)
     new, old = await asked(store)
     assert (old.state, old.finished_at, old.key) == (State.REFUSED, door.now, None)
@@ -343,8 +346,22 @@ async def test_when_the_policy_has_changed_people_look_at_the_new_plan_which_is_
 
     (row,), (made,), (permit,) = await asked(store), await stored(store), ca.permits
     assert (row.serial, read_plan(row.plan or "")) == (made.serial, permit.plan)
-    assert (made.not_after, permit.csr) == (door.now + 4 * DAY, ask().csr.der)
+    assert (made.not_after, permit.csr, row.policy_digest) == (door.now + 4 * DAY, ask().csr.der, "1" * 64)
     assert other.issuer.issued == []
+
+
+async def test_when_the_policy_has_changed_people_have_as_long_as_at_the_beginning_to_look_again(store: Store) -> None:
+    policy = Changing(expires=DAY)
+    door = Door(store, decide=policy.decide)
+    waiting = await door.submit(ask())
+    assert isinstance(waiting, Pending)
+    door.now += DAY / 2
+    policy.digest = "1" * 64
+    assert isinstance(await door.approve(waiting.request_id, "admin:ann"), Pending)
+    door.now += DAY - MOMENT
+    assert isinstance(await door.poll(waiting.request_id), Pending)
+    door.now += MOMENT
+    assert problem(await door.poll(waiting.request_id)).reason is Reason.POLICY
 
 
 async def test_what_was_approved_is_begun_once(door: Door, store: Store) -> None:
