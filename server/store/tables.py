@@ -79,6 +79,7 @@ class Serial(sa.types.TypeDecorator[int]):
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER PRIMARY KEY counts by itself in SQLite
 
 _NOT_ISSUED = sa.text("state <> 'issued'")
+_IN_TRANSACTION = sa.text("transaction_id IS NOT NULL")
 _RENEWED = sa.text("renews IS NOT NULL")
 _CHOSEN = sa.text("argon2 IS NOT NULL")
 COMPROMISED = sa.text("revocation_reason = 'keyCompromise'")
@@ -129,7 +130,8 @@ requests = sa.Table(
     sa.CheckConstraint("state IN ('pending', 'intended', 'issued', 'refused', 'failed')", name="state"),
     # What is issued is found by other ways, and keeping it out keeps this index small.
     sa.Index("ix_requests_state", "state", "number", sqlite_where=_NOT_ISSUED),
-    sa.Index("ix_requests_transaction_id", "transaction_id"),  # SCEP clients poll by it, people search by it
+    # SCEP clients poll by both: anyone can cause refusals under a transaction that is another's. People search by one.
+    sa.Index("ix_requests_transaction_id", "transaction_id", "signer", sqlite_where=_IN_TRANSACTION),
 )
 """Every request with its outcome, refusals included."""
 

@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 
+from policies.request import EndpointName, Protocol
 from server.audit import Action, AuditEvent
+from server.scep.records import find_polled
 from server.store.bulk import BulkInsert
+from server.store.requests import list_transaction
 from server.store.tables import Serial, UtcTime, audit_events, certificates, is_in, requests
 from tests.fakes.issuer import NOW
+from tests.fakes.query_plans import query_plans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +32,14 @@ def test_times_come_back_and_sort_as_text(one: datetime, other: datetime) -> Non
     first, second = (UtcTime().process_bind_param(time, SQLITE) for time in (one, other))
     assert UtcTime().process_result_value(first, SQLITE) == one
     assert (first < second) == (one < other)
+
+
+def test_who_polls_reads_none_of_the_requests_that_others_made_under_the_same_transaction(url: str) -> None:
+    polled = query_plans(url, lambda c: find_polled(c, EndpointName(Protocol.SCEP, "default"), "t-1", "00"))
+    assert "ix_requests_transaction_id (transaction_id=? AND signer=?)" in polled
+    assert "TEMP B-TREE" not in polled
+    searched = query_plans(url, lambda c: list_transaction(c, "t-1"))
+    assert "ix_requests_transaction_id (transaction_id=?)" in searched
 
 
 def test_other_zones_are_brought_to_utc() -> None:
