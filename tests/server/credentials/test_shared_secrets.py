@@ -147,7 +147,8 @@ async def test_a_right_proof_ends_the_count_of_wrong_ones(store: Store) -> None:
 
 
 async def test_who_guesses_must_wait_even_with_a_right_proof(store: Store) -> None:
-    await keep(store, shared("a", b"first"))
+    other = credential(None, id="b", kind=CredentialKind.CMC_SECRET, username="valve", sealed=SEALER.seal(b"its", "b"))
+    await keep(store, shared("a", b"first"), other)
     credentials = judge(store)
     for _ in range(10):
         await credentials.shared_secret(EST, "pump", lambda _: False, address="192.0.2.1")
@@ -155,6 +156,7 @@ async def test_who_guesses_must_wait_even_with_a_right_proof(store: Store) -> No
         found = await credentials.shared_secret(EST, "pump", proof.__eq__, address="192.0.2.1")
         assert reason(found) is Reason.RATE_LIMITED
     assert isinstance(await credentials.shared_secret(EST, "pump", lambda _: True, address="192.0.2.2"), tuple)
+    assert isinstance(await credentials.shared_secret(EST, "valve", lambda _: True, address="192.0.2.1"), tuple)
 
 
 async def test_a_certificate_is_revoked_with_its_own_secret_alone(store: Store) -> None:
