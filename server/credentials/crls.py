@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -19,6 +20,21 @@ class MalformedCrl(ValueError):
     """A file that holds no CRL."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A CRL that was read, and what is known of it as long as it is the one in its file.
+
+    Attributes:
+        version: when the file was changed, and its size.
+        crl: the CRL.
+        signers: SHA-256 of the certificates of those who have signed it.
+    """
+
+    version: tuple[int, int]
+    crl: x509.CertificateRevocationList
+    signers: set[bytes] = field(default_factory=set)
+
+
 class CrlFiles:
     """Looks certificates up; every doubt is an objection.
 
@@ -30,8 +46,7 @@ class CrlFiles:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
-        self._read: dict[Path, tuple[tuple[int, int], x509.CertificateRevocationList]] = {}
-        self._signed: set[tuple[bytes, bytes]] = set()
+        self._read: dict[Path, _Kept] = {}
 
     def check(self) -> None:
         """Raise MalformedCrl or OSError when a file can't be used."""
@@ -43,10 +58,11 @@ class CrlFiles:
         found = None
         for file in self._files:
             try:
-                crl = self._load(file)
+                kept = self._load(file)
             except (OSError, MalformedCrl):
                 continue  # if this was the one, none will be found
-            if self._counts(crl, issuer) and (found is None or crl.last_update_utc > found.last_update_utc):
+            crl = kept.crl
+            if _counts(kept, issuer) and (found is None or crl.last_update_utc > found.last_update_utc):
                 found = crl
         if found is None:
             return "the presented certificate can't be checked for revocation: there is no CRL of its issuer here"
@@ -56,37 +72,39 @@ class CrlFiles:
             return "the presented certificate, or one above it, is revoked"
         return None
 
-    def _load(self, file: Path) -> x509.CertificateRevocationList:
+    def _load(self, file: Path) -> _Kept:
         status = file.stat()
         version = (status.st_mtime_ns, status.st_size)
         known = self._read.get(file)
-        if known is not None and known[0] == version:
-            return known[1]
+        if known is not None and known.version == version:
+            return known
         octets = file.read_bytes()
         try:
             pem = octets.lstrip().startswith(b"-----BEGIN")
             crl = x509.load_pem_x509_crl(octets) if pem else x509.load_der_x509_crl(octets)
         except ValueError as error:
             raise MalformedCrl(f"{file} holds no CRL") from error
-        self._read[file] = (version, crl)
-        return crl
+        self._read[file] = kept = _Kept(version, crl)
+        return kept
 
-    def _counts(self, crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-        """Tell whether this is a full CRL that the issuer signed."""
-        if crl.issuer != issuer.subject:
-            return False
-        pair = (crl.fingerprint(SHA256()), issuer.fingerprint(SHA256()))
-        if pair in self._signed:
-            return True
-        try:
-            whole = not any(extension.critical for extension in crl.extensions)  # delta, partial or indirect
-            key: CertificateIssuerPublicKeyTypes = issuer.public_key()  # type: ignore[assignment] # else a TypeError
-            good = whole and _may_sign_crls(issuer) and crl.is_signature_valid(key)
-        except (ValueError, TypeError):
-            return False
-        if good:
-            self._signed.add(pair)
-        return good
+
+def _counts(kept: _Kept, issuer: x509.Certificate) -> bool:
+    """Tell whether this is a full CRL that the issuer signed."""
+    crl = kept.crl
+    if crl.issuer != issuer.subject:
+        return False
+    fingerprint = issuer.fingerprint(SHA256())
+    if fingerprint in kept.signers:
+        return True
+    try:
+        whole = not any(extension.critical for extension in crl.extensions)  # delta, partial or indirect
+        key: CertificateIssuerPublicKeyTypes = issuer.public_key()  # type: ignore[assignment] # else a TypeError
+        good = whole and _may_sign_crls(issuer) and crl.is_signature_valid(key)
+    except (ValueError, TypeError):
+        return False
+    if good:
+        kept.signers.add(fingerprint)
+    return good
 
 
 def _may_sign_crls(issuer: x509.Certificate) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from contextlib import suppress
 from datetime import timedelta
 from itertools import permutations
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -256,6 +258,28 @@ def test_a_certificate_that_no_crl_names_stands_and_from_the_next_crl_on_it_does
     SUB.crl(files[1], device.certificate)
     with pytest.raises(Rejected, match="is revoked"):
         judge.judge(presented(device, SUB), NOW)
+
+
+def test_nothing_is_kept_of_the_lists_that_there_were(files: list[Path]) -> None:
+    """A list comes every hour, and a server runs for years."""
+
+    def kept() -> int:
+        seen: dict[int, object] = {}
+        todo: list[object] = [vars(crls)]
+        while todo:
+            one = todo.pop()
+            if id(one) not in seen and not isinstance(one, type | ModuleType):
+                seen[id(one)] = one
+                todo.extend(gc.get_referents(one))
+        return sum(isinstance(one, bytes) for one in seen.values())
+
+    device, crls, counts = make("pump", SUB), CrlFiles(files), []
+    judge = anchors(crls=crls)
+    for hours in range(5):
+        SUB.crl(files[1], begin=YESTERDAY + timedelta(hours=hours))
+        assert judge.judge(presented(device, SUB), NOW) is not None
+        counts.append(kept())
+    assert len(set(counts)) == 1
 
 
 def test_a_revoked_intermediate_revokes_what_is_below(files: list[Path]) -> None:
