@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 OUTPUT_LIMIT = 1024 * 1024
 _SHOWN = 500
+_AT_ONCE = 65536
 _LONGEST_RETRY = 24 * 3600
 _REFUSED = 10
 
@@ -49,7 +50,7 @@ class CommandUpstream:
         """Run the command; see `ca.backends.upstream.Upstream.enroll`. It is killed when the time is over."""
         status, output, said = await _run(self.command, self.folder, document(order))
         match status:
-            case 0 if len(output) <= OUTPUT_LIMIT:
+            case 0 if len(output) < OUTPUT_LIMIT:
                 return x509.load_pem_x509_certificate(output)
             case 10:
                 raise IssuerRefused(f"the command refuses: {said}")
@@ -99,13 +100,38 @@ async def _run(command: tuple[str, ...], folder: Path, about: dict[str, Any]) ->
         start_new_session=True,
     )
     try:
-        output, complaints = await process.communicate(json.dumps(about).encode())
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
-            await process.wait()
-    return process.returncode, output, complaints[:_SHOWN].decode(errors="replace").strip()
+        _, output, complaints = await asyncio.gather(
+            _tell(process.stdin, json.dumps(about).encode()),
+            _beginning(process.stdout, OUTPUT_LIMIT),
+            _beginning(process.stderr, _SHOWN),
+        )
+        await process.wait()
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started, also when only that still runs
+        await process.wait()
+        raise
+    return process.returncode, output, complaints.decode(errors="replace").strip()
+
+
+async def _tell(stream: asyncio.StreamWriter | None, octets: bytes) -> None:
+    """Write all to a program, which need not read it."""
+    if stream is None:
+        raise OSError("no pipe")
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(octets)
+        await stream.drain()
+    stream.close()
+
+
+async def _beginning(stream: asyncio.StreamReader | None, count: int) -> bytes:
+    """Read a stream to its end and return so many octets of its beginning: the rest is kept nowhere."""
+    if stream is None:
+        raise OSError("no pipe")
+    found = b""
+    while octets := await stream.read(_AT_ONCE):
+        found += octets[: count - len(found)]
+    return found
 
 
 def document(order: Order) -> dict[str, Any]:

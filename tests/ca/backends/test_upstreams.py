@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -391,6 +392,32 @@ async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) 
             await issue(issuer, PLAN)
     await asyncio.sleep(0.1)
     assert not is_running((tmp_path / "child").read_text().strip())
+
+
+async def test_what_a_command_has_started_is_killed_also_when_the_command_itself_has_ended(tmp_path: Path) -> None:
+    async with shell(tmp_path, "sleep 60 & echo $! > child", 0.5) as issuer:
+        with pytest.raises(IssuerUnavailable, match="not answered"):
+            await issue(issuer, PLAN)
+    await asyncio.sleep(0.1)
+    assert not is_running((tmp_path / "child").read_text().strip())
+
+
+@pytest.mark.parametrize("stream", [1, 2], ids=["output", "complaints"])
+async def test_what_a_command_writes_without_end_is_not_kept(tmp_path: Path, stream: int) -> None:
+    tracemalloc.start()
+    try:
+        async with shell(tmp_path, f"head -c 50000000 /dev/zero >&{stream}", 30) as issuer:
+            with pytest.raises((AnswerUnusable, IssuerUnavailable)):
+                await issue(issuer, PLAN)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_command_need_not_read_what_it_is_told(tmp_path: Path) -> None:
+    async with shell(tmp_path, "exec <&-; sleep 0.1; exit 10") as issuer:
+        with pytest.raises(IssuerRefused):
+            await issue(issuer, PLAN)
 
 
 async def test_a_command_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
