@@ -221,10 +221,9 @@ def _validity(
     plan: CertificatePlan, certificate: x509.Certificate, limit: datetime, latitude: Latitude
 ) -> Iterator[str]:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    early, late = plan.not_after - latitude.clock, plan.not_after + latitude.clock
-    if latitude.shorter:
-        early = begin
-    if abs(begin - plan.not_before) > latitude.clock or not early <= end <= late:
+    longer = end - plan.not_after  # no sums: beyond the year 9999 there is no time
+    right = begin <= end if latitude.shorter else -longer <= latitude.clock
+    if abs(begin - plan.not_before) > latitude.clock or not right or longer > latitude.clock:
         yield f"validity: planned {plan.not_before} to {plan.not_after}, is {begin} to {end}"
     if end > limit:
         yield "validity: ends after the issuing CA's"

@@ -124,7 +124,7 @@ def objection(
         return "the presented certificate is revoked"
     if now < stored.not_before:
         return "the presented certificate is not valid yet"
-    if now > stored.not_after + grace:
+    if now - stored.not_after > grace:  # not the other way round: beyond the year 9999 there is no time
         return "the presented certificate has expired"
     if stored.endpoint not in accepted:
         return "the presented certificate was issued for another endpoint"

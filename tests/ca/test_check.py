@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -379,6 +379,14 @@ async def test_a_ca_may_not_choose_how_critical_other_extensions_are() -> None:
 async def test_a_ca_may_choose_nothing_beyond_its_latitude(changes: dict[str, object], text: str) -> None:
     bare = make_plan(spki=PLAN.spki)
     assert text in told(bare, await issued(replace(bare, **changes)))  # type: ignore[arg-type] # fails if mistyped
+
+
+async def test_a_ca_that_may_choose_the_time_may_have_what_never_ends_signed() -> None:
+    """By section 4.1.2.5 of RFC 5280 the last second that can be written is for what never ends."""
+    endless = make_plan(spki=PLAN.spki, not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    ends = await issued(make_plan(spki=PLAN.spki))
+    assert told(endless, ends) == ""
+    assert told(endless, ends, replace(FREE, shorter=False)).startswith("validity: planned")
 
 
 async def test_a_plan_without_names_leaves_no_choice_of_subject() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +26,6 @@ from tests.fakes.stored_certificate import stored as stored_certificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from datetime import datetime
     from pathlib import Path
     from typing import Any
 
@@ -174,6 +173,12 @@ def test_validity_is_judged_to_the_second_and_grace_is_for_the_end_alone(
 ) -> None:
     said = objection(STORED, (STORED.endpoint,), now, grace)
     assert (said is None) if word is None else (said is not None and word in said)
+
+
+def test_what_has_no_end_is_judged_with_a_grace_too() -> None:
+    """By section 4.1.2.5 of RFC 5280 the last second that can be written is for what never ends."""
+    endless = replace(STORED, not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    assert objection(endless, (STORED.endpoint,), STORED.not_before, timedelta(days=30)) is None
 
 
 def test_revoked_ones_and_those_of_other_endpoints_do_not_count() -> None:
