@@ -32,6 +32,11 @@ _TIME = 4
 _OCTETS = 32
 """Of a nonce: IV, time and a tag of 16 octets."""
 _BUSY_SECONDS = 5.0
+"""How long the start may wait for other processes that start."""
+_BUSY_MILLISECONDS = 250
+"""How long a redemption may: it holds up all that its process serves."""
+_FORGOTTEN_AT_ONCE = 1000
+"""For as long as one deletion takes no other process can redeem."""
 
 
 class LedgerUnavailable(Exception):
@@ -100,6 +105,7 @@ class SqliteLedger:
             "CREATE TABLE IF NOT EXISTS key (one INTEGER PRIMARY KEY CHECK (one = 1), key BLOB NOT NULL)",
         ):
             self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
 
     def shared_key(self, fresh: bytes) -> bytes:
         """Return the key that the ledger holds, or ``fresh`` when it held none; the same for all processes."""
@@ -110,13 +116,20 @@ class SqliteLedger:
     def redeem(self, mark: bytes, issued: int, now: int) -> bool:
         """See `Ledger`."""
         try:
-            if now - self._purged > LIFETIME // 4:
+            if now - self._purged > LIFETIME // 4 and self._forget(now - LIFETIME) < _FORGOTTEN_AT_ONCE:
                 self._purged = now
-                self._connection.execute("DELETE FROM redeemed WHERE issued < ?", (now - LIFETIME,))
             inserted = self._connection.execute("INSERT OR IGNORE INTO redeemed VALUES (?, ?)", (mark, issued))
         except sqlite3.Error as error:
             raise LedgerUnavailable(str(error)) from error
         return inserted.rowcount == 1
+
+    def _forget(self, before: int) -> int:
+        """Forget some that were issued before a time; return how many."""
+        some = "SELECT mark FROM redeemed WHERE issued < ? LIMIT ?"
+        return self._connection.execute(
+            f"DELETE FROM redeemed WHERE mark IN ({some})",  # noqa: S608 - of constants
+            (before, _FORGOTTEN_AT_ONCE),
+        ).rowcount
 
     def close(self) -> None:
         """Close the file."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import closing
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
@@ -197,3 +199,32 @@ def test_a_failing_ledger_says_so(tmp_path: Path, time: Time) -> None:
     nonces.close()
     with pytest.raises(LedgerUnavailable):
         nonces.redeem(nonces.issue("x"), "x")
+
+
+def test_a_ledger_that_is_locked_says_so_soon(tmp_path: Path) -> None:
+    """All that a process serves waits as long as this does."""
+    ledger = SqliteLedger(tmp_path / "nonces.db")
+    with closing(sqlite3.connect(tmp_path / "nonces.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = monotonic()
+        with pytest.raises(LedgerUnavailable):
+            ledger.redeem(b"a", START, START)
+        assert monotonic() - began < 1
+        other.execute("ROLLBACK")
+    assert ledger.redeem(b"a", START, START)
+    ledger.close()
+
+
+def test_the_file_forgets_in_portions(tmp_path: Path) -> None:
+    """To forget all of a busy quarter of an hour at once would hold up every process."""
+    ledger = SqliteLedger(tmp_path / "nonces.db")
+    with closing(sqlite3.connect(tmp_path / "nonces.db")) as other:
+        old = ((number.to_bytes(12), START) for number in range(2500))
+        other.executemany("INSERT INTO redeemed VALUES (?, ?)", old)
+        other.commit()
+        left = []
+        for number in range(4):
+            assert ledger.redeem(bytes([number]), START + 2 * LIFETIME, START + 2 * LIFETIME)
+            left.append(other.execute("SELECT count(*) FROM redeemed WHERE issued = ?", (START,)).fetchone()[0])
+    assert left == [1500, 500, 0, 0]
+    ledger.close()
