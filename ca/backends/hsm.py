@@ -64,6 +64,7 @@ class SignerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._hopeless: str | None = None
         self._last = ""
+        self._closed = False
         self._lock = Lock()
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="hsm")
 
@@ -98,7 +99,8 @@ class SignerProcess:
         self._stop("released")
 
     def close(self) -> None:
-        """End the process for good."""
+        """End the process for good; what it was asked is not asked again."""
+        self._closed = True
         self.executor.shutdown(wait=False, cancel_futures=True)
         self._stop("closed")
 
@@ -108,6 +110,8 @@ class SignerProcess:
         return self._receive(process)
 
     def _running(self) -> subprocess.Popen[bytes]:
+        if self._closed:
+            raise IssuerUnavailable("the HSM is not used any more")
         if self._hopeless is not None:  # a wrong PIN tried again and again locks the token
             raise HsmMisconfigured(self._hopeless)
         if self._process is not None and self._process.poll() is None:
@@ -116,6 +120,8 @@ class SignerProcess:
         # -P: what lies in the working directory is not to be imported by the process that gets the PIN
         command = [sys.executable, "-P", "-m", "ca.backends.pkcs11_signer"]
         self._process = self._start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        if self._closed:  # meanwhile, by another thread, which has seen no process
+            raise OSError("closed")
         opening = {"module": str(self._token.module), "token": self._token.label, "pin": self._token.pin}
         self._send(self._process, opening)
         reply = self._receive(self._process)

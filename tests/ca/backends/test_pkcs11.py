@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +122,28 @@ def test_a_signer_that_hangs_is_replaced(token: Token, keys: dict[str, HsmRsaKey
     assert key.sign(bytes(size), ec.ECDSA(hashes.SHA256()))
     assert process.pid != first
     process.close()
+
+
+def test_what_was_asked_when_the_signer_is_closed_starts_no_other(
+    token: Token, keys: dict[str, HsmRsaKey | HsmEcKey]
+) -> None:
+    assert keys
+    process = SignerProcess(token, timeout=20)
+    key = hsm_key(process, "P-256")
+    assert isinstance(key, HsmEcKey)
+    first = process.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(key.sign, b"data", ec.ECDSA(hashes.SHA256()))
+        time.sleep(0.3)
+        process.close()
+        with pytest.raises(IssuerUnavailable):
+            asked.result()
+    assert process.pid is None
+    with pytest.raises(IssuerUnavailable):
+        key.sign(b"data", ec.ECDSA(hashes.SHA256()))
+    assert process.pid is None
 
 
 def test_a_token_that_is_gone_makes_the_issuer_unavailable(
