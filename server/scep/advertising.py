@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ca.issuer import IssuerError
 from server.cms.algorithms import Digest
 from server.cms.certificates import degenerate
 from server.cms.signing import write_signed
 from server.scep.codec import write_capabilities, write_next_ca_attributes
 from server.scep.messages import CA_CERTIFICATE, CA_CERTIFICATES, NEXT_CA_CERTIFICATES, TEXT, Answer
+from server.scep.replies import not_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +73,10 @@ class Advertising:
         content = degenerate(self._chosen(coming.ra.certificate, coming.chain()))
         digest = Digest.SHA256
         attributes = write_next_ca_attributes(content, digest=digest, now=self._clock())
-        signature = await self._keys.current.sign(attributes, digest)
+        try:
+            signature = await self._keys.current.sign(attributes, digest)
+        except IssuerError as error:
+            return not_signed(error, {})
         signed = write_signed(content, attributes, signature, digest, self._keys.current.addressed)
         return Answer(200, NEXT_CA_CERTIFICATES, signed)
 

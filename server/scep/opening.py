@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ca.csr import BadProof, MalformedCsr, parse_with_secret
+from ca.issuer import IssuerError
 from server.cms.algorithms import Digest
 from server.cms.enveloped import Undecipherable, decipher
 from server.cms.passwords import Password
@@ -13,7 +14,7 @@ from server.cms.signed import verify
 from server.cohort import next_step
 from server.scep.gate import Authentic, Sealed, sealed
 from server.scep.messages import Recipient
-from server.scep.problems import EC_REQUESTER, UNREADABLE, Rejected
+from server.scep.problems import EC_REQUESTER, RA_UNAVAILABLE, UNREADABLE, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,8 +102,11 @@ class Envelopes:
         return csr, bare
 
     async def deciphered(self, ra: RaKey, request: Sealed) -> bytes | None:
-        """Return the content of an envelope, None when it can't be deciphered."""
-        key = await ra.unwrap(request.wrapped.encrypted_key, request.transport)
+        """Return the content of an envelope, None when it can't be deciphered. Raises Rejected: not now."""
+        try:
+            key = await ra.unwrap(request.wrapped.encrypted_key, request.transport)
+        except IssuerError as error:
+            raise Rejected(replace(RA_UNAVAILABLE, detail=str(error))) from error
         await next_step()
         try:
             return decipher(request.envelope, key, self._random)

@@ -38,6 +38,9 @@ UNREADABLE_SIGNER = Problem(Reason.CERTIFICATE_REJECTED, "the signing certificat
 UNKNOWN_TRANSACTION = Problem(Reason.UNKNOWN_REQUEST, "no pending request has this transactionID and key")
 UNKNOWN_CERTIFICATE = Problem(Reason.UNKNOWN_REQUEST, "this endpoint has issued no such certificate")
 UNKNOWN_CRL = Problem(Reason.UNKNOWN_REQUEST, "there is no revocation list of that issuer")
+RA_UNAVAILABLE = Problem(
+    Reason.ISSUER_UNAVAILABLE, "the registration authority's key can't be used now", retry_after=30
+)
 STORE_UNAVAILABLE = Problem(Reason.STORE_UNAVAILABLE, "the record can't be asked now", retry_after=10)
 
 

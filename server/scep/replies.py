@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ca.issuer import IssuerError
 from server.cms.passwords import Password
 from server.cms.signing import write_signed
 from server.cohort import next_step
@@ -15,10 +17,10 @@ from server.outcome import Issued, Pending, Refused
 from server.scep.codec import write_reply_attributes, write_success
 from server.scep.gate import reply_digest
 from server.scep.messages import PKI_MESSAGE, TEXT, Answer, Found, Success, Unavailable, Waiting
-from server.scep.problems import to_reply
+from server.scep.problems import RA_UNAVAILABLE, to_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from server.clock import Clock
     from server.outcome import Outcome
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from server.scep.messages import Accepted, AgreedRecipient, CertRep, PkiMessage, Recipient
     from server.scep.ra import RaKey
 
+_log = structlog.get_logger("server.scep")
 StatusContent = Literal["auto", "omit", "empty"]
 
 
@@ -33,6 +36,13 @@ def _recipient(sealed: Sealed | None) -> Recipient | AgreedRecipient | Password:
     if sealed is None or sealed.reply_to is None:
         raise RuntimeError("a certificate for nobody")
     return sealed.reply_to
+
+
+def not_signed(error: IssuerError, notes: Mapping[str, object]) -> Answer:
+    """Return the answer where the RA's key is in an HSM that does not answer: what was done is not lost by it."""
+    _log.error("the RA can't sign", cause=str(error))
+    said = f"{RA_UNAVAILABLE.message}\n".encode()
+    return Answer(503, TEXT, said, RA_UNAVAILABLE.retry_after, {**notes, **RA_UNAVAILABLE.notes()})
 
 
 class Replies:
@@ -76,6 +86,13 @@ class Replies:
             outcome: what became of it.
             ra: signs the reply; the one that the client wrote to, because that is the one it knows.
         """
+        try:
+            return await self._signed(message, sealed, outcome, ra)
+        except IssuerError as error:
+            return not_signed(error, {"transaction": message.transaction})
+
+    async def _signed(self, message: PkiMessage, sealed: Sealed | None, outcome: Outcome | Found, ra: RaKey) -> Answer:
+        """Return the answer. Raises IssuerError: the RA's key can't be used now."""
         notes: dict[str, object] = {"transaction": message.transaction}
         reply: CertRep
         if isinstance(outcome, Found):
