@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from policies.request import account_identity
 from server.acme import states
 from server.acme.codec.replies import problem_object
-from server.acme.messages import AccountStatus, ErrorType, OrderStatus, ProblemDocument, Subproblem
+from server.acme.messages import AccountStatus, AuthorizationStatus, ErrorType, OrderStatus, ProblemDocument, Subproblem
 from server.acme.records import accounts, authorizations, orders
 from server.acme.service.orders import lost
 from server.audit import Action, AuditEvent
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from server.acme.messages import Authorization, AuthorizationStatus, Order
+    from server.acme.messages import Authorization, Order
 
 _ENDED = "the account has ended"
 _GIVEN_BACK = "an authorization of the order was given back"
@@ -58,6 +58,17 @@ def end_authorization(
     lost(connection, authorization, problem_object(problem))
     waiting = orders.waiting(connection, authorization.account, authorization.id, now)
     _stop(connection, waiting, _GIVEN_BACK, account_identity(authorization.account), now)
+
+
+def keep_waiting(connection: sa.Connection, order: Order, request_id: str, now: datetime) -> None:
+    """Record what an order waits for, unless an authorization was given back, or the account has ended, by now.
+
+    Until this is on record who ends either does not find what waits.
+    """
+    orders.note_request(connection, order, request_id)
+    found = authorizations.find_authorizations(connection, order.authorizations, now)
+    if any(each.status == AuthorizationStatus.DEACTIVATED for each in found):
+        _stop(connection, [(order, request_id)], _GIVEN_BACK, account_identity(order.account), now)
 
 
 def _stop(connection: sa.Connection, waiting: Sequence[tuple[Order, str]], why: str, by: str, now: datetime) -> None:

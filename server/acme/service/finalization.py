@@ -33,6 +33,7 @@ from server.acme.records.authorizations import find_authorizations
 from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import account_thumbprint, missing
 from server.acme.service.certificates import chain_text
+from server.acme.service.endings import keep_waiting
 from server.acme.service.orders import devices_of, names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Reason, Refused
@@ -255,7 +256,8 @@ class Finalization:
                 return await self._issued(order, outcome)
             case Pending(request_id=request_id):
                 if order.request_id != request_id:
-                    await self._endpoint.write(lambda c: orders.note_request(c, order, request_id))
+                    now = self._endpoint.clock()
+                    await self._endpoint.write(lambda c: keep_waiting(c, order, request_id, now))
                 return order
             case Refused(problem=problem):
                 document = problems.from_outcome(problem)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from policies.request import EnrollmentRequest
     from server.acme.messages import Order
     from tests.server.acme.lab import Lab
 
@@ -291,6 +292,41 @@ async def test_what_waits_for_a_person_is_not_issued_to_an_account_that_ended(ma
     found = await manual.store.read(lambda c: find_any_order(c, str(row.transaction), manual.now[0]))
     assert found is not None
     assert found.order.status == "invalid"
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["authorization", "account"])
+async def test_what_is_given_back_while_something_is_looked_up_does_not_wait_for_a_person_then(
+    manual: Lab, *, whole: bool
+) -> None:
+    looking, found = asyncio.Event(), asyncio.Event()
+
+    async def look_up(request: EnrollmentRequest) -> EnrollmentRequest:
+        looking.set()
+        await found.wait()
+        return request
+
+    manual.enrollment._judge.gather = look_up
+    client = await manual.client()
+    order = await client.ready("slow.localhost")
+    finalizing = asyncio.create_task(client.finalize(order, make_csr("slow.localhost")))
+    await looking.wait()
+    url = str(client.kid) if whole else order.body["authorizations"][0]
+    assert (await client.post(url, {"status": "deactivated"})).status == 200
+    found.set()
+    await finalizing
+    key = order.location.rpartition("/")[2]
+    async with asyncio.timeout(5):
+        while True:
+            rows = await manual.store.read(list_requests)
+            if rows and rows[0].state != "pending":
+                break
+            await asyncio.sleep(0.02)
+    assert [(row.state, row.transaction) for row in rows] == [("refused", key)]
+    assert isinstance(await manual.enrollment.approve(rows[0].id, "admin:late"), Refused)
+    assert manual.issuer.issued == []
+    ended = await manual.store.read(lambda c: find_any_order(c, key, manual.now[0]))
+    assert ended is not None
+    assert (ended.order.status, (ended.order.error or {})["type"].rpartition(":")[2]) == ("invalid", "unauthorized")
 
 
 async def test_what_waits_for_a_person_is_not_issued_by_an_authorization_that_was_given_back(manual: Lab) -> None:
