@@ -326,7 +326,10 @@ async def test_what_is_given_back_while_something_is_looked_up_does_not_wait_for
     assert manual.issuer.issued == []
     ended = await manual.store.read(lambda c: find_any_order(c, key, manual.now[0]))
     assert ended is not None
-    assert (ended.order.status, (ended.order.error or {})["type"].rpartition(":")[2]) == ("invalid", "unauthorized")
+    assert (ended.order.status, str((ended.order.error or {})["type"]).rpartition(":")[2]) == (
+        "invalid",
+        "unauthorized",
+    )
 
 
 async def test_what_waits_for_a_person_is_not_issued_by_an_authorization_that_was_given_back(manual: Lab) -> None:
