@@ -12,7 +12,7 @@ from server.cms.certificates import degenerate
 from server.cms.signing import write_signed
 from server.scep.codec import write_capabilities, write_next_ca_attributes
 from server.scep.messages import CA_CERTIFICATE, CA_CERTIFICATES, NEXT_CA_CERTIFICATES, TEXT, Answer
-from server.scep.replies import not_signed
+from server.scep.problems import not_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ class Advertising:
         try:
             signature = await self._keys.current.sign(attributes, digest)
         except IssuerError as error:
-            return not_signed(error, {})
+            return not_signed(error)
         signed = write_signed(content, attributes, signature, digest, self._keys.current.addressed)
         return Answer(200, NEXT_CA_CERTIFICATES, signed)
 

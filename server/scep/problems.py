@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from server.outcome import Problem, Reason
-from server.scep.messages import FailInfo, Failure, Unavailable
+from server.scep.messages import TEXT, Answer, FailInfo, Failure, Unavailable
 
 if TYPE_CHECKING:
     from server.cms.certificates import BagCertificate
@@ -122,6 +122,13 @@ def _said(reason: Reason) -> FailInfo | int:  # noqa: PLR0911 - one flat table; 
             return 503
         case Reason.INTERNAL:
             return 500
+
+
+def not_signed(error: Exception, transaction: str | None = None) -> Answer:
+    """Return the answer where the RA's key is in an HSM that does not answer: what was done is not lost by it."""
+    problem = RA_UNAVAILABLE
+    notes = {**problem.notes(), "transaction": transaction, "cause": str(error)}
+    return Answer(503, TEXT, f"{problem.message}\n".encode(), problem.retry_after, notes)
 
 
 def _text(problem: Problem) -> str:

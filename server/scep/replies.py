@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.issuer import IssuerError
@@ -17,10 +16,10 @@ from server.outcome import Issued, Pending, Refused
 from server.scep.codec import write_reply_attributes, write_success
 from server.scep.gate import reply_digest
 from server.scep.messages import PKI_MESSAGE, TEXT, Answer, Found, Success, Unavailable, Waiting
-from server.scep.problems import RA_UNAVAILABLE, to_reply
+from server.scep.problems import not_signed, to_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from server.clock import Clock
     from server.outcome import Outcome
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from server.scep.messages import Accepted, AgreedRecipient, CertRep, PkiMessage, Recipient
     from server.scep.ra import RaKey
 
-_log = structlog.get_logger("server.scep")
 StatusContent = Literal["auto", "omit", "empty"]
 
 
@@ -36,13 +34,6 @@ def _recipient(sealed: Sealed | None) -> Recipient | AgreedRecipient | Password:
     if sealed is None or sealed.reply_to is None:
         raise RuntimeError("a certificate for nobody")
     return sealed.reply_to
-
-
-def not_signed(error: IssuerError, notes: Mapping[str, object]) -> Answer:
-    """Return the answer where the RA's key is in an HSM that does not answer: what was done is not lost by it."""
-    _log.error("the RA can't sign", cause=str(error))
-    said = f"{RA_UNAVAILABLE.message}\n".encode()
-    return Answer(503, TEXT, said, RA_UNAVAILABLE.retry_after, {**notes, **RA_UNAVAILABLE.notes()})
 
 
 class Replies:
@@ -89,7 +80,7 @@ class Replies:
         try:
             return await self._signed(message, sealed, outcome, ra)
         except IssuerError as error:
-            return not_signed(error, {"transaction": message.transaction})
+            return not_signed(error, message.transaction)
 
     async def _signed(self, message: PkiMessage, sealed: Sealed | None, outcome: Outcome | Found, ra: RaKey) -> Answer:
         """Return the answer. Raises IssuerError: the RA's key can't be used now."""
