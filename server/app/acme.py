@@ -138,5 +138,7 @@ def challenges(config: ProofsConfig, roots: Roots) -> tuple[ChallengeType, ...]:
     }
     if config.device_attest is not None:
         pinned = {format_: roots(file) for format_, file in config.device_attest.roots().items()}
-        made["device-attest-01"] = DeviceAttest01(pinned, config.device_attest.identifiers)
+        made["device-attest-01"] = DeviceAttest01(
+            pinned, config.device_attest.identifiers, android_boot=config.device_attest.android_boot
+        )
     return tuple(made[type_] for type_ in dict.fromkeys(config.challenges))

@@ -111,6 +111,8 @@ class DeviceAttestConfig(Strict):
         apple: PEM file of roots for Apple's Managed Device Attestation; None, here and below: the format is not taken.
         tpm: for attestation keys of TPM 2.0.
         android_key: for Android's key attestation.
+        android_boot: how an Android device must have been started: with what its maker has signed, ``self-signed`` with
+            what its owner has, ``any`` also with an unlocked bootloader.
         step: for the format of smallstep's clients, such as for YubiKeys.
     """
 
@@ -118,6 +120,7 @@ class DeviceAttestConfig(Strict):
     apple: Path | None = None
     tpm: Path | None = None
     android_key: Path | None = None
+    android_boot: Literal["verified", "self-signed", "any"] = "verified"
     step: Path | None = None
 
     def roots(self) -> dict[str, Path]:

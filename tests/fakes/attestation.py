@@ -119,6 +119,7 @@ class Device:
             android_key.PURPOSE: der.set_of(der.integer(2), der.integer(3)),
             android_key.ORIGIN: der.integer(0),
             android_key.SERIAL: der.octet_string(self.serial.encode()),
+            android_key.ROOT_OF_TRUST: root_of_trust(locked=True, state=0),
             **{int(name.removeprefix("t")): value for name, value in changes.items() if name != "software"},
         }
         lists = (changes.get("software", {}), hardware)
@@ -139,6 +140,12 @@ class Device:
         signature = b"\x00\x18\x00\x0b" + sized(r.to_bytes(32)) + sized(s.to_bytes(32))
         x5c = self.maker.attestation_key(ak, self.serial, **changes)
         return {"ver": "2.0", "alg": -7, "x5c": x5c, "sig": signature, "certInfo": info, "pubArea": public}
+
+
+def root_of_trust(*, locked: bool, state: int) -> bytes:
+    """What an Android device says of its start: 0 is verified, 1 by the owner's own key, 2 not at all, 3 failed."""
+    parts = der.boolean(locked), der.tlv(der.ENUMERATED, bytes([state]))
+    return der.sequence(der.octet_string(bytes(32)), *parts, der.octet_string(bytes(32)))
 
 
 def explicit(tag: int, content: bytes) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from server.acme.challenges.attestation import android_key, apple, step, tpm
 from server.acme.challenges.attestation.chains import follow
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from server.acme.challenges.attestation.android_key import Boot
     from server.acme.challenges.attestation.statement import Statement
     from server.acme.challenges.attestation.vocabulary import Attested, Expected
     from server.acme.challenges.question import Question
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
 
 DEVICE_ATTEST_01 = "device-attest-01"
 
-_FORMATS: dict[str, Callable[[Statement, Expected], Attested]] = {
+Judge: TypeAlias = "Callable[[Statement, Expected], Attested]"
+
+_FORMATS: dict[str, Judge] = {
     "apple": apple.judge,
     "tpm": tpm.judge,
-    "android-key": android_key.judge,
     "step": step.judge,
 }
 
@@ -39,12 +42,21 @@ class DeviceAttest01:
     Args:
         roots: by format, the roots that are pinned; a format without is not taken.
         identifiers: which devices there are: patterns like ``permanent-identifier:C02*``.
+        android_boot: how an Android device must have been started.
     """
 
     type = DEVICE_ATTEST_01
 
-    def __init__(self, roots: Mapping[str, Sequence[x509.Certificate]], identifiers: Sequence[str]) -> None:
+    def __init__(
+        self,
+        roots: Mapping[str, Sequence[x509.Certificate]],
+        identifiers: Sequence[str],
+        *,
+        android_boot: Boot = "verified",
+    ) -> None:
         self._roots = roots
+        android: Judge = partial(android_key.judge, boot=android_boot)
+        self._formats = {**_FORMATS, "android-key": android}
         self._identifiers = tuple(identifiers)
 
     def knows(self, identifier: Identifier) -> bool:
@@ -67,7 +79,7 @@ class DeviceAttest01:
         return attested.spki
 
     def _judge(self, statement: Statement, expected: Expected, now: datetime) -> Attested:
-        roots, judge = self._roots.get(statement.format), _FORMATS.get(statement.format)
+        roots, judge = self._roots.get(statement.format), self._formats.get(statement.format)
         if roots is None or judge is None:
             raise BadStatement("this format of attestations is not taken here")
         follow(statement.certificates(), roots, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import cbor2
 import pytest
@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from ca import der
 from server.acme.challenges.attestation import android_key, apple, step
+from server.acme.challenges.attestation.android_key import Boot
 from server.acme.challenges.attestation.statement import decode_statement
 from server.acme.challenges.attestation.vocabulary import BadStatement, Expected
 from server.acme.challenges.device_attest01 import DeviceAttest01
 from server.acme.challenges.failure import ValidationFailed
 from server.acme.messages import Identifier
 from tests.fakes.acme import new_key
-from tests.fakes.attestation import CA, END, Device, Maker, encoded, raw, spki
+from tests.fakes.attestation import CA, END, Device, Maker, encoded, raw, root_of_trust, spki
 from tests.fakes.issuer import NOW
 
 if TYPE_CHECKING:
@@ -243,6 +244,39 @@ def test_structures_of_a_tpm_that_are_cut_or_longer_are_refused(member: str) -> 
 )
 def test_an_android_key_must_be_kept_by_the_hardware(changes: dict[str, Any], why: str) -> None:
     assert why in refusal(encoded("android-key", DEVICE.android(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("root", "takes"),
+    [
+        (root_of_trust(locked=True, state=0), {"verified", "self-signed", "any"}),
+        (root_of_trust(locked=True, state=1), {"self-signed", "any"}),
+        (root_of_trust(locked=True, state=2), {"any"}),
+        (root_of_trust(locked=True, state=3), {"any"}),
+        (root_of_trust(locked=False, state=0), {"any"}),
+        (root_of_trust(locked=False, state=2), {"any"}),
+        (None, {"any"}),
+        (der.sequence(der.octet_string(b"key"), der.boolean(True)), {"any"}),  # noqa: FBT003 - a BOOLEAN
+        (der.null(), {"any"}),
+    ],
+    ids=["verified", "own key", "unverified", "failed", "unlocked", "open", "not said", "half", "nonsense"],
+)
+@pytest.mark.parametrize("boot", get_args(Boot))
+def test_how_a_phone_was_started_counts_as_the_endpoint_says(root: bytes | None, takes: set[str], boot: Boot) -> None:
+    octets = encoded("android-key", DEVICE.android(t704=root))
+    judging = DeviceAttest01(ROOTS, ["*:*"], android_boot=boot)
+    if boot in takes:
+        assert judging.attest(octets, SERIAL, EXPECTED, NOW) == spki(DEVICE.key)
+        return
+    with pytest.raises(ValidationFailed) as failed:
+        judging.attest(octets, SERIAL, EXPECTED, NOW)
+    assert "started" in failed.value.detail or "can't be read" in failed.value.detail
+
+
+def test_where_nothing_is_said_a_phone_must_have_been_started_with_its_makers_software() -> None:
+    assert "started" in refusal(encoded("android-key", DEVICE.android(t704=root_of_trust(locked=False, state=2))))
+    by_software = {"software": {704: root_of_trust(locked=True, state=0)}, "t704": None}
+    assert "started" in refusal(encoded("android-key", DEVICE.android(**by_software)))
 
 
 def test_the_challenge_in_an_android_certificate_may_be_hashed() -> None:

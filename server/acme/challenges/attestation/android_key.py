@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cryptography import x509
 
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from server.acme.challenges.attestation.vocabulary import Expected
 
 KEY_DESCRIPTION = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.1.17")
-PURPOSE, ALL_APPLICATIONS, ORIGIN, SERIAL = 1, 600, 702, 713
+PURPOSE, ALL_APPLICATIONS, ORIGIN, ROOT_OF_TRUST, SERIAL = 1, 600, 702, 704, 713
 """Tags of the AuthorizationList."""
 
+Boot = Literal["verified", "self-signed", "any"]
+"""How a phone must have been started: with what its maker signed, or also what its owner did; or it does not matter."""
+
+_STARTED: dict[Boot, frozenset[int]] = {"verified": frozenset({0}), "self-signed": frozenset({0, 1})}
+"""VerifiedBootState by what is wanted; with an unlocked bootloader none counts."""
 _FIELDS = 8
+_ROOT_FIELDS = (3, 4)
 _CONTEXT, _CONSTRUCTED, _LONG, _MORE, _SEVEN = 0x80, 0x20, 0x1F, 0x80, 0x7F
 _TAG_OCTETS = 2
 _SIGNS = 2
@@ -37,7 +43,7 @@ class _Description(NamedTuple):
     hardware: dict[int, bytes]
 
 
-def judge(statement: Statement, expected: Expected) -> Attested:
+def judge(statement: Statement, expected: Expected, *, boot: Boot = "verified") -> Attested:
     """Return what the statement attests; its chain was followed. Raises BadStatement."""
     statement.expect("alg", "sig", "x5c")
     leaf, *above = statement.certificates()
@@ -48,7 +54,7 @@ def judge(statement: Statement, expected: Expected) -> Attested:
     verify(statement.number("alg"), leaf.public_key(), statement.octets("sig"), octets)
     try:
         description = _description(leaf)
-        fault = _fault(description, octets)
+        fault = _fault(description, octets) or _fault_of_start(description.hardware.get(ROOT_OF_TRUST), boot)
         found = frozenset(map(_device, filter(None, (description.hardware.get(SERIAL),))))
     except (der.MalformedDer, UnicodeDecodeError):
         raise BadStatement("the key description can't be read") from None
@@ -77,6 +83,25 @@ def _fault(description: _Description, key_authorization: bytes) -> str:
     if not purposes or _SIGNS not in map(der.read_integer, der.inside(der.read(purposes), der.SET)):
         return "the key is not for signatures"
     return ""
+
+
+def _fault_of_start(root: bytes | None, boot: Boot) -> str:
+    """Say what is wrong with how the device was started, empty for nothing. Raises MalformedDer.
+
+    What runs on a device whose bootloader is unlocked can use its keys for whom it likes.
+    """
+    wanted = _STARTED.get(boot)
+    if wanted is None:
+        return ""
+    if root is None:
+        return "the hardware does not say how the device was started"
+    fields = der.inside(der.read(root), der.SEQUENCE)
+    if len(fields) not in _ROOT_FIELDS:
+        raise der.MalformedDer("a root of trust of other fields")
+    if not der.read_boolean(der.expect(fields[1], der.BOOLEAN)):
+        return "the device was started with an unlocked bootloader"
+    state = der.read_integer(der.expect(fields[2], der.ENUMERATED))
+    return "" if state in wanted else "the device was not started with software that is vouched for"
 
 
 def _description(leaf: x509.Certificate) -> _Description:
