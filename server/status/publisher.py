@@ -118,6 +118,12 @@ class Publisher:
         task = await self._store.write(lambda c: records.claim(c, scope, self._owner, now, now + LEASE))
         if task is None:
             return False
+        # Another process may have made one before this took the lease: a later number must not know less than that.
+        standing = await self._store.read(lambda connection: records.standing(connection, scope))
+        due = _due(standing, settings, now)
+        if due is None:
+            await self._store.write(lambda connection: records.give_back(connection, task))
+            return False
         try:
             return await self._make(task, now, standing, delta=due == "delta", scheduled=due == "scheduled")
         except IssuerError as error:

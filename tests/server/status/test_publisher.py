@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -10,14 +10,17 @@ from cryptography import x509
 
 from ca.issuer import IssuerUnavailable
 from server.status import records
+from server.status.publisher import Publisher
 from server.status.records import Scope
+from server.store import Store
 from server.store.certificates import RevocationOutcome
 from server.store.revocations import ReleaseOutcome, revocations
 from tests.fakes.status import DAY, Lab
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ca.crl import RevocationList
-    from server.store import Store
 
 HOLD = x509.ReasonFlags.certificate_hold
 SECONDS = timedelta(seconds=6)
@@ -141,6 +144,41 @@ async def test_one_of_many_processes_makes_a_list_and_numbers_only_grow(store: S
         numbers.append(number(await lab.crl()))
         lab.now += DAY
     assert numbers == [1, 2, 3]
+
+
+class LateStore(Store):
+    """The store inside of it, for a process that others overtake before it writes for the first time."""
+
+    def __init__(self, inner: Store, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self.inner = inner
+        self.meanwhile: Callable[[], Awaitable[object]] | None = meanwhile
+
+    async def read(self, work: Any) -> Any:
+        return await self.inner.read(work)
+
+    async def write(self, work: Any) -> Any:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await self.inner.write(work)
+
+
+async def test_a_process_that_was_overtaken_takes_back_no_revocation(store: Store) -> None:
+    lab = Lab.make(store)
+    await lab.add(1)
+    await lab.publish()
+    lab.now += DAY
+
+    async def meanwhile() -> None:
+        await lab.revoke(1)
+        await lab.publish()
+
+    late = Publisher(LateStore(store, meanwhile), {"issuing": lab.settings}, lambda: lab.now, "late", pause=0.01)
+    assert await late.publish_due() == 0
+    crl = await lab.crl()
+    assert (serials(crl), number(crl)) == ([1], 2)
+    await lab.publish(DAY)
+    assert serials(await lab.crl()) == [1]
 
 
 async def test_a_process_that_dies_over_a_list_is_replaced_when_its_lease_is_over(store: Store) -> None:
