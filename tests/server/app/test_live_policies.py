@@ -132,7 +132,11 @@ async def test_bad_files_are_not_read_again_and_again(folder: Path, live: LivePo
 
     live._load = counting  # type: ignore[assignment]
     watching = asyncio.create_task(live.watch(0.01))
-    await asyncio.sleep(0.6)
+    for _ in range(500):
+        if "version" in live.state:
+            break
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)  # many looks more
     watching.cancel()
     assert loads == 1
     assert "version" in live.state

@@ -147,7 +147,6 @@ async def test_what_people_wait_for_is_found_without_sorting_all_there_is(door: 
         lambda c: (
             list_certificates(c),
             list_requests(c, RequestFilter(states=(State.REFUSED, State.FAILED))),
-            list_transaction(c, "t-1"),
             find_chosen(c, CredentialKind.EST_PASSWORD, HERE),
         ),
     )
