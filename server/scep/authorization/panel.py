@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 from cryptography import x509
 
-from server.outcome import Issued, Problem, Reason, Refused
+from server.outcome import TEMPORARY, Issued, Problem, Reason, Refused
 from server.scep.authorization.admission import ClosingAuthorizer
 from server.store.lane import StoreUnavailable
 
@@ -47,13 +47,15 @@ class Panel:
     async def settle(self, transaction: str, csr: bytes | None, outcome: Outcome) -> Outcome:
         """Have a certificate confirmed before it is delivered; one that is not is revoked, as if it had never been.
 
+        Of a refusal after which the client comes again nobody hears: there may be a certificate yet.
+
         Args:
             transaction: the transactionID.
             csr: the certification request as it was sent, None when the client polls.
             outcome: what the door says.
         """
         for authorizer in self._authorizers:
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, Refused) and outcome.problem.reason not in TEMPORARY:
                 await authorizer.report(transaction, csr, outcome.problem)
             if not isinstance(outcome, Issued):
                 continue

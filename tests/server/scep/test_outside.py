@@ -17,15 +17,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import der
+from ca.issuer import IssuerUnavailable
 from server.outcome import Problem, Reason
 from server.scep.authorization import ByHand, Intune, IntuneAccount, Outside, Webhook
 from server.store.certificates import list_certificates
 from tests.fakes.intune import FakeIntune
+from tests.fakes.slow_ca import SlowCa
 from tests.server.scep.device import Message, csr, enrollment, envelope, rsa_key, self_signed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ca.issuer import Permit
+    from ca.plan import CertificatePlan
     from tests.server.scep.lab import Lab
 
 SECRET = b"shared secret"
@@ -211,6 +215,22 @@ async def test_intune_hears_of_a_refusal_and_its_silence_changes_nothing(lab: La
     assert tenant.fake.asked[-1][1]["notification"]["hResult"] < 0
     tenant.fake.codes["failureNotification"] = 500
     assert (await lab.ask(message)).status == "2"
+
+
+async def test_intune_does_not_hear_of_a_failure_while_the_ca_is_away_because_the_device_comes_again(
+    lab: Lab, tenant: Tenant
+) -> None:
+    class Away(SlowCa):
+        async def issue(self, permit: Permit, plan: CertificatePlan, serial: int) -> bytes:
+            raise IssuerUnavailable("away")
+
+    issuers = lab.enrollment._issuance._issuers
+    lab.enrollment._issuance._issuers = {"issuing": Away(lab.issuer, waits=0)}
+    assert (await lab.send(enrollment(lab.ra_der))).status == 503
+    assert tenant.actions() == ["validateRequest"]
+    lab.enrollment._issuance._issuers = issuers
+    assert (await lab.ask(enrollment(lab.ra_der))).status == "0"
+    assert tenant.actions()[1:] == ["validateRequest", "successNotification"]
 
 
 async def test_a_poll_has_no_challenge_to_confirm_with_so_that_the_request_is_sent_again(
