@@ -160,7 +160,13 @@ class Responder:
         return tuple(_answer(one, found) for one in wanted)
 
     async def _responding(self, issuer: str, desk: _Desk, now: datetime) -> Responding:
-        """Return the responder's certificate, a new one when half of its time is over and one can be had."""
+        """Return the responder's certificate, a new one when half of its time is over and one can be had.
+
+        While one request gets it, which takes long where the CA hangs, the others have the one before.
+        """
+        current = desk.responding
+        if desk.lock.locked() and current is not None and current.not_before <= now < current.not_after:
+            return current
         async with desk.lock:
             current = desk.responding
             if current is not None and now < current.not_before:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ from tests.fakes.status import Lab
 from tests.server.status.lists import lint_ocsp
 
 if TYPE_CHECKING:
+    from policies.request import EnrollmentRequest
+    from server.outcome import Outcome
     from server.status.responder import Reply
     from server.store import Store
 
@@ -195,3 +198,26 @@ async def test_a_clock_that_was_ahead_leaves_no_answer_or_certificate_of_the_fut
     assert answer.this_update_utc == right
     assert answer.certificates[0].not_valid_before_utc <= right
     assert len(await desk.responders()) == 2
+
+
+async def test_while_a_certificate_is_renewed_the_one_before_answers(store: Store) -> None:
+    """A CA whose HSM hangs would otherwise hold up all answers, which need nothing of it."""
+    desk = Desk.make(store)
+    await desk.lab.add(5)
+    before = read(await desk.ask(5)).certificates
+    asked, come = asyncio.Event(), asyncio.Event()
+    submit = desk.responder._own._submit
+
+    async def hang(request: EnrollmentRequest) -> Outcome:
+        asked.set()
+        await come.wait()
+        return await submit(request)
+
+    desk.responder._own._submit = hang
+    desk.lab.now += 7 * HOUR
+    patient = asyncio.create_task(desk.ask(5, b"first"))
+    await asked.wait()
+    async with asyncio.timeout(5):
+        assert read(await desk.ask(5, b"second")).certificates == before
+    come.set()
+    assert read(await patient).certificates != before
