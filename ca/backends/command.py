@@ -122,6 +122,8 @@ async def _tell(stream: asyncio.StreamWriter | None, octets: bytes) -> None:
         stream.write(octets)
         await stream.drain()
     stream.close()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        await stream.wait_closed()
 
 
 async def _beginning(stream: asyncio.StreamReader | None, count: int) -> bytes:
