@@ -225,14 +225,26 @@ class Supervisor:
                 self._schedule(worker, status)
             for worker in self._workers:
                 if worker.due and worker.due <= monotonic():
-                    self._start(worker)
+                    self._restart(worker)
+
+    def _restart(self, worker: _Worker) -> None:
+        """Start a worker again, later when the system has no room for it now: that does not end the others."""
+        try:
+            self._start(worker)
+        except OSError as error:
+            self._put_off(worker, young=True)
+            _log.error(
+                "a worker can't be started", worker=worker.number, detail=str(error), restart_in_seconds=worker.delay
+            )
 
     def _schedule(self, worker: _Worker, status: int) -> None:
         """Restart a dead worker at once, but ever later when it keeps dying young."""
-        young = monotonic() - worker.started < _SHORT_LIFE_SECONDS
+        self._put_off(worker, young=monotonic() - worker.started < _SHORT_LIFE_SECONDS)
+        _log.error("a worker died", worker=worker.number, status=status, restart_in_seconds=worker.delay)
+
+    def _put_off(self, worker: _Worker, *, young: bool) -> None:
         worker.delay = min(_LONGEST_DELAY_SECONDS, max(0.5, worker.delay * 2)) if young else 0.0
         worker.due, worker.restarted = monotonic() + worker.delay, True
-        _log.error("a worker died", worker=worker.number, status=status, restart_in_seconds=worker.delay)
 
     def _reap(self) -> list[tuple[_Worker, int]]:
         dead = []

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SERVE = (sys.executable, "-P", "-m", "server", "serve")
 
@@ -40,10 +40,30 @@ def port(folder: Path) -> int:
     return port
 
 
+_CROWDED = """
+import errno, os, sys
+
+fork, calls = os.fork, []
+
+def crowded() -> int:
+    calls.append(None)
+    if len(calls) == 3:  # of two workers, the first one that is started again
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    return fork()
+
+os.fork = crowded
+from server.__main__ import main
+
+sys.exit(main())
+"""
+
+
 @contextmanager
-def _serving(folder: Path, *options: str, few_files: tuple[int, int] | None = None) -> Iterator[subprocess.Popen[str]]:
+def _serving(
+    folder: Path, *options: str, few_files: tuple[int, int] | None = None, command: Sequence[str] = SERVE
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [*SERVE, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if few_files is not None:  # long before the server looks: Python itself takes longer to start
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, few_files)
@@ -195,6 +215,21 @@ def test_it_answers_and_stops_when_there_is_no_room_for_what_it_says(folder: Pat
         assert process.wait(timeout=60) == 0
     finally:
         process.kill()
+
+
+def test_a_worker_for_which_there_is_no_room_is_started_later_and_the_others_go_on(folder: Path, port: int) -> None:
+    crowded = (sys.executable, "-P", "-c", _CROWDED, "serve")
+    with _serving(folder, "--workers", "2", command=crowded) as process:
+        _until(lambda: _answers(port))
+        died, stays = _children(process.pid)
+        os.kill(died, signal.SIGKILL)
+        _until(lambda: len(_children(process.pid)) == 2 and died not in _children(process.pid))
+        assert stays in _children(process.pid)
+        process.terminate()
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    assert "a worker can't be started" in output
+    assert "Traceback" not in output
 
 
 @contextmanager
