@@ -387,13 +387,12 @@ class Characters:
         members: set[str] = set()
         position = 0
         while position < len(text):
-            first, last = text[position], text[position]
-            if text[position + 1 : position + 2] == "-" and position + 2 < len(text):
-                last = text[position + 2]
+            is_range = text[position + 1 : position + 2] == "-" and position + 2 < len(text)
+            first, last = text[position], text[position + 2 if is_range else position]
             if first > last or ord(last) - ord(first) > 0x2000:
                 raise ValueError(f'"{first}-{last}" is no range of characters; a literal - stands first or last')
             members.update(map(chr, range(ord(first), ord(last) + 1)))
-            position += 1 if first == last else 3
+            position += 3 if is_range else 1
         if not members:
             raise ValueError("a set of characters can't be empty")
         return cls(text, frozenset(members))

@@ -152,7 +152,7 @@ class RaRenewal:
             if self._clock() < current.certificate.not_valid_after_utc - self._before:
                 await self._foresee(current)
                 return
-            key = self._folder.key(current, lambda: self._make(current.bits))
+            key = await asyncio.to_thread(self._folder.key, current, lambda: self._make(current.bits))
             csr = await current.done(lambda: _csr(current.certificate, key))
             outcome = await self._enrollment.submit(self._request(current.certificate, csr))
             if not isinstance(outcome, Issued):

@@ -179,6 +179,8 @@ def test_a_network_with_host_bits_or_other_slips_is_refused(text: str) -> None:
         ("-a", "a-", True),
         ("abc", "", True),
         ("a-", "-", True),
+        ("a-ab", "ab", True),
+        ("a-ab", "-", False),
     ],
 )
 def test_characters_are_ranges_and_single_ones(text: str, value: str, contain: bool) -> None:  # noqa: FBT001

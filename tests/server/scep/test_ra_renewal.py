@@ -6,6 +6,7 @@ import re
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,8 @@ from tests.server.scep.device import NOW, enrollment, rsa_key
 from tests.server.scep.lab import _named
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     from tests.server.scep.lab import Lab
@@ -72,7 +75,15 @@ def make(bits: int) -> rsa.RSAPrivateKey:
     return rsa_key("renewed-ra", bits)
 
 
-def renewal(lab: Lab, door: Enrollment, folder: Path, keys: Keyring, *, same_key: bool = False) -> RaRenewal:
+def renewal(
+    lab: Lab,
+    door: Enrollment,
+    folder: Path,
+    keys: Keyring,
+    *,
+    same_key: bool = False,
+    make: Callable[[int], rsa.RSAPrivateKey] = make,
+) -> RaRenewal:
     return RaRenewal(
         endpoint=HERE,
         profile="scep-ra",
@@ -98,6 +109,21 @@ async def test_nothing_happens_as_long_as_there_is_time(lab: Lab, door: Enrollme
     await renewal(lab, door, tmp_path / "new", keys).check()
     assert keys.live() == (keys.current,)
     assert not (tmp_path / "new").exists()
+
+
+async def test_the_event_loop_goes_on_while_a_key_is_made(lab: Lab, door: Enrollment, tmp_path: Path) -> None:
+    """One of 4096 bits may take seconds."""
+    makers: list[int] = []
+
+    def slow(bits: int) -> rsa.RSAPrivateKey:
+        makers.append(get_ident())
+        return make(bits)
+
+    one = renewal(lab, door, tmp_path / "new", ring(), make=slow)
+    lab.pass_time(timedelta(days=31))
+    await one.check()
+    assert makers
+    assert get_ident() not in makers
 
 
 async def test_a_process_that_has_not_looked_yet_opens_what_is_for_the_ra_that_another_one_renewed(
