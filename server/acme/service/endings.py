@@ -60,14 +60,19 @@ def end_authorization(
     _stop(connection, waiting, _GIVEN_BACK, account_identity(authorization.account), now)
 
 
+def is_given_back(connection: sa.Connection, order: Order, now: datetime) -> bool:
+    """Say whether an authorization of an order was given back, as all of them are when its account ends."""
+    found = authorizations.find_authorizations(connection, order.authorizations, now)
+    return any(each.status == AuthorizationStatus.DEACTIVATED for each in found)
+
+
 def keep_waiting(connection: sa.Connection, order: Order, request_id: str, now: datetime) -> None:
     """Record what an order waits for, unless an authorization was given back, or the account has ended, by now.
 
     Until this is on record who ends either does not find what waits.
     """
     orders.note_request(connection, order, request_id)
-    found = authorizations.find_authorizations(connection, order.authorizations, now)
-    if any(each.status == AuthorizationStatus.DEACTIVATED for each in found):
+    if is_given_back(connection, order, now):
         _stop(connection, [(order, request_id)], _GIVEN_BACK, account_identity(order.account), now)
 
 

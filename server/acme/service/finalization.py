@@ -33,7 +33,7 @@ from server.acme.records.authorizations import find_authorizations
 from server.acme.service.attempts import check_caa_again
 from server.acme.service.authentication import account_thumbprint, missing
 from server.acme.service.certificates import chain_text
-from server.acme.service.endings import keep_waiting
+from server.acme.service.endings import is_given_back, keep_waiting
 from server.acme.service.orders import devices_of, names_of, order_reply, requester
 from server.enrollment import RefusedAttempt
 from server.outcome import TEMPORARY, Issued, Outcome, Pending, Problem, Reason, Refused
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from ca.csr import Csr
-    from server.acme.messages import Authorization
     from server.acme.service.authentication import Authentication, Call, Signed
     from server.acme.service.endpoint import AcmeEndpoint
 
@@ -196,21 +195,19 @@ class Finalization:
         asks = self._endpoint.proofs(order.profile).caa is not None
         if order.request_id is not None or not (asks or resumed):
             return None
+        now = self._endpoint.clock()
         if asks:
+            found = await self._endpoint.read(lambda c: find_authorizations(c, order.authorizations, now))
             self._asking.add(order.id)
             try:
-                await check_caa_again(self._endpoint, order, await self._authorizations(order))
+                await check_caa_again(self._endpoint, order, found)
             except ValidationFailed as failed:
                 return failed
             finally:
                 self._asking.discard(order.id)
         # DNS may have taken minutes, and a restart longer.
-        given_back = any(each.status == AuthorizationStatus.DEACTIVATED for each in await self._authorizations(order))
+        given_back = await self._endpoint.read(lambda c: is_given_back(c, order, now))
         return ValidationFailed(ErrorType.UNAUTHORIZED, _GIVEN_BACK, final=True) if given_back else None
-
-    async def _authorizations(self, order: Order) -> tuple[Authorization, ...]:
-        now = self._endpoint.clock()
-        return await self._endpoint.read(lambda c: find_authorizations(c, order.authorizations, now))
 
     async def _end_forbidden(self, order: Order, failed: ValidationFailed, address: str | None) -> Rejected:
         document = ProblemDocument(failed.error, failed.detail)
