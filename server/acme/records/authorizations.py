@@ -44,23 +44,21 @@ _owned = Prepared(
 )
 _by_id = Prepared(sa.select(authorizations).where(authorizations.c.id == sa.bindparam("authorization")))
 _NAMES = sa.func.json_each(sa.bindparam("names", type_=sa.JSON())).table_valued("value")
+_OF_NAMES = sa.and_(
+    authorizations.c.account_id == sa.bindparam("account"),
+    authorizations.c.value.in_(sa.select(_NAMES.c.value)),
+    authorizations.c.status == AuthorizationStatus.VALID,
+    authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
+)
+"""What an account holds for any of some names."""
 _held = Prepared(
     sa.select(authorizations)
-    .where(
-        authorizations.c.account_id == sa.bindparam("account"),
-        authorizations.c.value.in_(sa.select(_NAMES.c.value)),
-        authorizations.c.order_id.is_(None),
-        authorizations.c.status == AuthorizationStatus.VALID,
-        authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
-    )
+    .where(_OF_NAMES, authorizations.c.order_id.is_(None))
     .order_by(authorizations.c.expires.desc())
 )
 _valid = Prepared(
     sa.select(authorizations.c.type, authorizations.c.value, authorizations.c.wildcard, authorizations.c.profile).where(
-        authorizations.c.account_id == sa.bindparam("account"),
-        authorizations.c.value.in_(sa.select(_NAMES.c.value)),
-        authorizations.c.status == AuthorizationStatus.VALID,
-        authorizations.c.expires > sa.bindparam("now", type_=UtcTime()),
+        _OF_NAMES
     )
 )
 _due = Prepared(
