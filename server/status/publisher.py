@@ -114,7 +114,6 @@ class Publisher:
         if standing.full is not None and standing.full.this_update > now + SKEW:
             restored = await self._store.write(lambda c: restore(c, scope.issuer, now))
             _log.error("clock_went_back", issuer=scope.issuer, shard=scope.shard, entries_restored=restored)
-            standing = await self._store.read(lambda connection: records.standing(connection, scope))
         task = await self._store.write(lambda c: records.claim(c, scope, self._owner, now, now + LEASE))
         if task is None:
             return False

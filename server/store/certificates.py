@@ -173,12 +173,12 @@ def find_named(connection: sa.Connection, subject: str, names: Sequence[str]) ->
     Both as `str` writes them. Names are compared here, not by who asks: any number of devices may have one subject,
     such as none at all.
     """
-    table, text = certificates.c, "\n".join(names)
+    table, text, wanted = certificates.c, "\n".join(names), Counter(names)
     same = sa.func.lower(table.subject) == sa.func.lower(subject)  # as the index has it: ASCII alone
     similar = (sa.func.instr(table.names, name) > 0 for name in names[:_NAMES_COMPARED])
     query = sa.select(certificates).where(same, sa.func.length(table.names) == len(text), *similar)
     rows = connection.execute(query.order_by(table.issued_at.desc(), table.serial).limit(100))
-    return tuple(one for one in map(_stored, rows) if Counter(one.names) == Counter(names))
+    return tuple(one for one in map(_stored, rows) if Counter(one.names) == wanted)
 
 
 def list_certificates(
