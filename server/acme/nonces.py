@@ -31,9 +31,9 @@ _PREFIX = 7
 _TIME = 4
 _OCTETS = 32
 """Of a nonce: IV, time and a tag of 16 octets."""
-_BUSY_SECONDS = 5.0
+_OPENED_WITHIN_SECONDS = 5.0
 """How long the start may wait for other processes that start."""
-_BUSY_MILLISECONDS = 250
+_REDEEMED_WITHIN_MILLISECONDS = 250
 """How long a redemption may: it holds up all that its process serves."""
 _FORGOTTEN_AT_ONCE = 1000
 """For as long as one deletion takes no other process can redeem."""
@@ -96,7 +96,9 @@ class SqliteLedger:
 
     def __init__(self, path: Path) -> None:
         self._purged = 0
-        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            path, timeout=_OPENED_WITHIN_SECONDS, isolation_level=None, check_same_thread=False
+        )
         for statement in (
             "PRAGMA journal_mode=WAL",
             "PRAGMA synchronous=OFF",
@@ -105,7 +107,7 @@ class SqliteLedger:
             "CREATE TABLE IF NOT EXISTS key (one INTEGER PRIMARY KEY CHECK (one = 1), key BLOB NOT NULL)",
         ):
             self._connection.execute(statement)
-        self._connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+        self._connection.execute(f"PRAGMA busy_timeout={_REDEEMED_WITHIN_MILLISECONDS}")
 
     def shared_key(self, fresh: bytes) -> bytes:
         """Return the key that the ledger holds, or ``fresh`` when it held none; the same for all processes."""
